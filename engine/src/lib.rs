@@ -3,3 +3,6 @@
 pub mod clock;
 pub mod error;
 pub mod format;
+pub mod progress;
+pub mod rate_limit;
+pub mod stop;
