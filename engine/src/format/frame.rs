@@ -17,7 +17,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::batch::{self, Batch, Compression};
-use super::codec;
+use super::codec::{self, Compressor, Decompressor};
 use super::hole::{self, Hole};
 
 /// Bytes before the batches.
@@ -128,12 +128,27 @@ impl Header {
     }
 }
 
+/// How batches that the producer left uncompressed are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ArchiveCompression {
+    /// The codec.
+    pub codec: Compression,
+    /// The codec's level; its own default when absent.
+    pub level: Option<i32>,
+}
+
+impl ArchiveCompression {
+    /// Batches stay as they are.
+    pub const NONE: Self = Self { codec: Compression::None, level: None };
+}
+
 /// Writes one frame after `out`'s bytes: `batches` stand one after the other, `holes` between and around them.
 ///
 /// # Errors
 /// When the codec fails.
 pub fn encode(
-    compressor: &mut codec::Compressor,
+    compressor: &mut Compressor,
+    compression: ArchiveCompression,
     batches: &[u8],
     holes: &[Hole],
     offsets: Range<i64>,
@@ -141,13 +156,13 @@ pub fn encode(
 ) -> Result<(), codec::Error> {
     let begin = out.len();
     out.resize(begin + HEADER_BYTES, 0);
-    compressor.compress(batches, out)?;
+    compressor.compress(compression.codec, compression.level, batches, out)?;
     let stored_bytes = out.len() - begin - HEADER_BYTES;
     hole::encode(offsets.start, holes, out);
     let holes_bytes = out.len() - begin - HEADER_BYTES - stored_bytes;
     let header = &mut out[begin..begin + HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
-    header[4] = compressor.codec().id() as u8;
+    header[4] = compression.codec.id() as u8;
     for (at, size) in [(8, batches.len()), (12, stored_bytes), (16, holes_bytes)] {
         let size = u32::try_from(size).expect("a frame is closed long before 4 GiB");
         header[at..at + 4].copy_from_slice(&size.to_be_bytes());
@@ -179,7 +194,7 @@ impl Frame {
     ///
     /// # Errors
     /// Everything that differs from what was written.
-    pub fn decode(bytes: &Bytes) -> Result<(Self, usize), Error> {
+    pub fn decode(bytes: &Bytes, decompressor: &mut Decompressor) -> Result<(Self, usize), Error> {
         let header = Header::parse(bytes)?;
         let frame_bytes = header.frame_bytes();
         if bytes.len() < frame_bytes {
@@ -192,7 +207,9 @@ impl Frame {
         let batches = match header.codec {
             Compression::None => stored,
             Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd => {
-                Bytes::from(codec::decompress(header.codec, &stored, header.raw_bytes)?)
+                let mut raw = Vec::with_capacity(header.raw_bytes);
+                decompressor.decompress_into(header.codec, &stored, header.raw_bytes, &mut raw)?;
+                Bytes::from(raw)
             }
         };
         if batches.len() != header.raw_bytes {
@@ -210,6 +227,9 @@ impl Frame {
 
     /// Checks that every batch is whole and that batches and holes together take every offset of the frame once.
     ///
+    /// A batch may begin before the frame's offsets: after DeleteRecords the log starts in the middle of a batch, and
+    /// the broker still returns it whole.
+    ///
     /// # Errors
     /// The first batch that is damaged, or the first offset that is left out or taken twice.
     pub fn check(&self) -> Result<(), Error> {
@@ -221,7 +241,8 @@ impl Frame {
             while let Some(hole) = holes.next_if(|hole| hole.start_offset < batch.base_offset()) {
                 at = step(at, hole.start_offset..hole.end_offset)?;
             }
-            at = step(at, batch.offsets())?;
+            let base_offset = batch.base_offset().max(self.offsets.start);
+            at = step(at, base_offset..batch.next_offset())?;
         }
         for hole in holes {
             at = step(at, hole.start_offset..hole.end_offset)?;

@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batch::{Batch, Compression};
-use super::codec;
+use super::codec::{self, Compressor, Decompressor};
 use super::document::{self, DocumentKind, Encoding};
-use super::frame;
+use super::frame::{self, ArchiveCompression};
 use super::hole::{self, Hole};
 use super::layout::SegmentId;
 use super::run::{Content, Run};
@@ -94,24 +94,14 @@ pub struct Index {
     pub runs: Vec<IndexedRun>,
 }
 
-/// How batches that the producer left uncompressed are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArchiveCompression {
-    /// The codec.
-    pub codec: Compression,
-    /// The codec's level; its own default when absent.
-    pub level: Option<i32>,
-}
-
 /// A segment that takes batches.
 pub struct OpenSegment {
     id: SegmentId,
     index: Index,
     position: u64,
     pending: Pending,
-    compressor: codec::Compressor,
-    plain: codec::Compressor,
-    archive_codec: Compression,
+    compressor: Compressor,
+    compression: ArchiveCompression,
 }
 
 /// The frame that is being filled.
@@ -128,10 +118,7 @@ struct Pending {
 
 impl OpenSegment {
     /// Opens a segment; `out` gets the first bytes of the object.
-    ///
-    /// # Errors
-    /// When there is no such codec or level.
-    pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Vec<u8>) -> Result<Self, codec::Error> {
+    pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Vec<u8>) -> Self {
         let name = id.as_str().as_bytes();
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&(VERSION as u16).to_be_bytes());
@@ -141,15 +128,8 @@ impl OpenSegment {
         out.extend_from_slice(name);
         out.extend_from_slice(&0_u16.to_be_bytes());
         let position = (MAGIC.len() + 2 + 1 + 1 + 2 + name.len() + 2) as u64;
-        Ok(Self {
-            id,
-            index: Index::default(),
-            position,
-            pending: Pending::default(),
-            compressor: codec::Compressor::new(compression.codec, compression.level)?,
-            plain: codec::Compressor::new(Compression::None, None)?,
-            archive_codec: compression.codec,
-        })
+        let compressor = Compressor::new();
+        Self { id, index: Index::default(), position, pending: Pending::default(), compressor, compression }
     }
 
     /// Whether nothing stands in the segment yet.
@@ -204,7 +184,7 @@ impl OpenSegment {
     }
 
     /// Appends a batch to the run that was begun; offsets between the run's end and the batch become a hole of
-    /// compaction, since the log itself has nothing there.
+    /// compaction, since the log itself has nothing there. The first batch of a run may begin before it.
     ///
     /// # Errors
     /// When the codec fails.
@@ -212,8 +192,9 @@ impl OpenSegment {
     /// # Panics
     /// When no run was begun, or the batch begins before the run's end: the caller has mixed up partitions.
     pub fn push_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<(), codec::Error> {
-        self.push_gap(batch.base_offset());
-        let as_is = self.archive_codec == Compression::None || batch.compression() != Compression::None;
+        let is_first = self.index.runs.last().is_some_and(|last| last.run.start_offset == self.pending.end_offset);
+        self.push_gap(if is_first { batch.base_offset().max(self.pending.end_offset) } else { batch.base_offset() });
+        let as_is = self.compression.codec == Compression::None || batch.compression() != Compression::None;
         let fits = self.pending.batches.len() + batch.bytes().len() <= frame::RAW_BYTES_TARGET;
         if !self.pending.batches.is_empty() && (self.pending.as_is != as_is || !fits) {
             self.close_frame(out)?;
@@ -264,8 +245,8 @@ impl OpenSegment {
         }
         let offsets = pending.start_offset..pending.end_offset;
         let begin = out.len();
-        let compressor = if pending.as_is { &mut self.plain } else { &mut self.compressor };
-        frame::encode(compressor, &pending.batches, &pending.holes, offsets, out)?;
+        let compression = if pending.as_is { ArchiveCompression::NONE } else { self.compression };
+        frame::encode(&mut self.compressor, compression, &pending.batches, &pending.holes, offsets, out)?;
         let bytes = (out.len() - begin) as u64;
         self.position += bytes;
         let IndexedRun { run, frames, .. } =
@@ -392,11 +373,12 @@ pub fn open_index(bytes: &[u8], index_sha256: Option<&str>) -> Result<Index, Err
 /// The frames of one run, from its bytes.
 pub fn frames(run_bytes: Bytes) -> impl Iterator<Item = Result<frame::Frame, frame::Error>> {
     let mut rest = run_bytes;
+    let mut decompressor = Decompressor::new();
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        match frame::Frame::decode(&rest) {
+        match frame::Frame::decode(&rest, &mut decompressor) {
             Ok((frame, bytes)) => {
                 bytes::Buf::advance(&mut rest, bytes);
                 Some(Ok(frame))
