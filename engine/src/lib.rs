@@ -1,5 +1,6 @@
 //! Byte-exact backup and restore of Apache Kafka.
 
+pub mod backup;
 pub mod clock;
 pub mod error;
 pub mod format;
