@@ -6,4 +6,5 @@ pub mod error;
 pub mod format;
 pub mod progress;
 pub mod rate_limit;
+pub mod rewrite;
 pub mod stop;

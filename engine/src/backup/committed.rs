@@ -153,11 +153,9 @@ impl Stretch {
         batch.check_crc()?;
         Ok(Some(match verdict {
             Verdict::Committed => Step::Batch(*batch),
-            Verdict::Not(reason) => Step::Hole(Hole {
-                start_offset: batch.base_offset().max(at),
-                end_offset: batch.next_offset(),
-                reason,
-            }),
+            Verdict::Not(reason) => {
+                Step::Hole(Hole { start_offset: batch.base_offset().max(at), end_offset: batch.next_offset(), reason })
+            }
         }))
     }
 }

@@ -105,8 +105,7 @@ mod tests {
 
     #[test]
     fn an_expression_fits_the_whole_name() {
-        let selection =
-            select(["orders", "orders-eu", "my-orders"].into_iter(), &patterns(&["order(s|z)"]), &[]);
+        let selection = select(["orders", "orders-eu", "my-orders"].into_iter(), &patterns(&["order(s|z)"]), &[]);
         assert_eq!(selection.names, ["orders"]);
     }
 
