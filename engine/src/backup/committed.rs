@@ -197,3 +197,156 @@ impl Transactions {
         if batch.record_count() == 0 { Verdict::Not(HoleReason::Compaction) } else { Verdict::Committed }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::builder::BatchBuilder;
+    use crate::format::record::OwnedRecord;
+
+    fn record() -> OwnedRecord {
+        OwnedRecord { timestamp_ms: 7, key: None, value: Some(b"v".to_vec()), headers: Vec::new() }
+    }
+
+    /// A batch of data of `count` records, by a producer in a transaction when there is one.
+    fn data(base_offset: i64, count: usize, producer_id: Option<i64>) -> Vec<u8> {
+        let batch = BatchBuilder::new(base_offset).records((0..count).map(|_| record()));
+        let batch = match producer_id {
+            Some(producer_id) => batch.producer(producer_id, 0, 0).transactional(),
+            None => batch,
+        };
+        batch.build().unwrap()
+    }
+
+    fn marker(offset: i64, producer_id: i64, control: ControlType) -> Vec<u8> {
+        BatchBuilder::new(offset).producer(producer_id, 0, -1).transactional().control(control, 7).build().unwrap()
+    }
+
+    /// Offsets of data, and holes with reasons, of a response that holds everything.
+    fn read(log: &[u8], aborted: &[AbortedTransaction], stretch: &Stretch) -> (Vec<Range<i64>>, Vec<Hole>) {
+        let (mut kept, mut holes) = (Vec::new(), Vec::new());
+        for step in stretch.steps(log, aborted) {
+            match step.unwrap() {
+                Step::Batch(batch) => kept.push(batch.offsets()),
+                Step::Hole(hole) => holes.push(hole),
+                Step::NotOurs { .. } => {}
+            }
+        }
+        (kept, holes)
+    }
+
+    #[test]
+    fn interleaved_transactions_are_told_apart() {
+        // 1 aborts, 2 commits, and 1 commits the second time; 3 writes outside of any transaction.
+        let log = [
+            data(0, 2, Some(1)),
+            data(2, 2, Some(2)),
+            data(4, 1, None),
+            data(5, 1, Some(1)),
+            marker(6, 1, ControlType::Abort),
+            data(7, 1, Some(1)),
+            marker(8, 2, ControlType::Commit),
+            marker(9, 1, ControlType::Commit),
+        ]
+        .concat();
+        let aborted = [AbortedTransaction { producer_id: 1, first_offset: 0 }];
+        let (kept, holes) = read(&log, &aborted, &Stretch::new(0..10, true));
+        assert_eq!(kept, [2..4, 4..5, 7..8]);
+        let reasons: Vec<_> = holes.iter().map(|hole| (hole.start_offset, hole.reason)).collect();
+        assert_eq!(
+            reasons,
+            [
+                (0, HoleReason::Aborted),
+                (5, HoleReason::Aborted),
+                (6, HoleReason::Control),
+                (8, HoleReason::Control),
+                (9, HoleReason::Control)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_marker_before_the_stretch_still_ends_its_transaction() {
+        let log = [data(0, 1, Some(1)), marker(1, 1, ControlType::Abort), data(2, 1, Some(1))].concat();
+        let aborted = [AbortedTransaction { producer_id: 1, first_offset: 0 }];
+        let (kept, _) = read(&log, &aborted, &Stretch::new(2..3, false));
+        assert_eq!(kept, [2..3]);
+    }
+
+    #[test]
+    fn a_batch_that_reaches_over_the_log_start_is_kept_and_over_another_start_is_not() {
+        let log = [data(0, 10, None), data(10, 10, None)].concat();
+        let (kept, _) = read(&log, &[], &Stretch::new(5..20, true));
+        assert_eq!(kept, [0..10, 10..20]);
+        let (kept, _) = read(&log, &[], &Stretch::new(5..20, false));
+        assert_eq!(kept, [10..20]);
+    }
+
+    #[test]
+    fn a_batch_that_reaches_back_in_the_middle_is_an_error() {
+        let log = [data(0, 10, None), data(8, 10, None)].concat();
+        let steps: Vec<_> = Stretch::new(0..18, true).steps(&log, &[]).collect();
+        assert_eq!(steps[1], Err(Error::Overlap { base_offset: 8, at: 10 }));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let mut log = data(0, 10, None);
+        *log.last_mut().unwrap() ^= 1;
+        let steps: Vec<_> = Stretch::new(0..10, true).steps(&log, &[]).collect();
+        assert!(matches!(steps[..], [Err(Error::Batch(batch::Error::Crc { base_offset: 0, .. }))]), "{steps:?}");
+    }
+
+    #[test]
+    fn an_end_in_a_compacted_gap_is_reached() {
+        let log = [data(0, 2, None), data(90, 2, None)].concat();
+        let stretch = Stretch::new(0..50, true);
+        assert!(stretch.after(&log).unwrap().is_done());
+        let (kept, holes) = read(&log, &[], &stretch);
+        assert_eq!(kept, [0..2]);
+        assert_eq!(holes, [Hole { start_offset: 2, end_offset: 50, reason: HoleReason::Compaction }]);
+    }
+
+    proptest! {
+        /// However the log is cut into stretches and responses, each batch is taken once, and in order.
+        #[test]
+        fn boundaries_change_nothing(
+            sizes in proptest::collection::vec((1_usize..8, 0_i64..4), 1..30),
+            cuts in proptest::collection::btree_set(1_i64..150, 0..6),
+            response_batches in 1_usize..6,
+        ) {
+            let mut log = Vec::new();
+            let mut expected = Vec::new();
+            let mut at = 0;
+            for (count, gap) in sizes {
+                at += gap;
+                let end = at + i64::try_from(count).unwrap();
+                log.push(data(at, count, None));
+                expected.push(at..end);
+                at = end;
+            }
+            let mut bounds: Vec<i64> = cuts.into_iter().filter(|cut| *cut < at).collect();
+            bounds.insert(0, 0);
+            bounds.push(at);
+            let mut kept = Vec::new();
+            for bound in bounds.windows(2) {
+                let mut stretch = Stretch::new(bound[0]..bound[1], bound[0] == 0);
+                while !stretch.is_done() {
+                    // What a broker returns: whole batches from the one that holds the offset or follows it.
+                    let response: Vec<u8> = log
+                        .iter()
+                        .filter(|bytes| Batch::parse(bytes).unwrap().next_offset() > stretch.next_offset)
+                        .take(response_batches)
+                        .flatten()
+                        .copied()
+                        .collect();
+                    kept.extend(read(&response, &[], &stretch).0);
+                    stretch = stretch.after(&response).unwrap();
+                }
+            }
+            prop_assert_eq!(kept, expected);
+        }
+    }
+}
