@@ -1,9 +1,12 @@
 //! Byte-exact backup and restore of Apache Kafka.
 
 pub mod backup;
+pub mod breaker;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod format;
+pub mod kafka;
 pub mod progress;
 pub mod rate_limit;
 pub mod rewrite;
