@@ -10,15 +10,7 @@ use std::ops::Range;
 use crate::format::batch::{self, Batch, batches};
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::record::ControlType;
-
-/// An aborted transaction, as a fetch response lists it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    /// The producer.
-    pub producer_id: i64,
-    /// The offset of its first batch in the partition.
-    pub first_offset: i64,
-}
+use crate::kafka::fetch::AbortedTransaction;
 
 /// What stands next in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
