@@ -16,7 +16,7 @@ pub mod contract;
 mod error;
 mod file;
 mod key;
-// pub mod lease;
+pub mod lease;
 mod s3;
 
 use std::ops::Range;
@@ -25,8 +25,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::error::Error;
-pub use self::s3::UPLOAD_MEMORY_BYTES;
 use self::file::{FileStore, FileUpload};
+pub use self::s3::UPLOAD_MEMORY_BYTES;
 use self::s3::{S3Store, S3Upload};
 use crate::config::storage::{FileStorage, StorageConfig};
 

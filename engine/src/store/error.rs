@@ -315,7 +315,8 @@ mod tests {
         Place { store: &store, key: "a/b" }.io(&error)
     }
 
-    const ANSWER: &str = "S3Error { code: \"{}\", message: \"It \\\"failed\\\".\", resource: \"/r\", request_id: \"1\" }";
+    const ANSWER: &str =
+        "S3Error { code: \"{}\", message: \"It \\\"failed\\\".\", resource: \"/r\", request_id: \"1\" }";
 
     #[test]
     fn only_a_missing_key_is_not_found() {

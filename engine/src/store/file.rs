@@ -207,9 +207,8 @@ impl FileStore {
         let path = self.path(key);
         let folder = folder_of(&path);
         let name = TemporaryName { path: folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4())) };
-        let begun = self
-            .make_folder(folder)
-            .and_then(|()| File::options().write(true).create_new(true).open(&name.path));
+        let begun =
+            self.make_folder(folder).and_then(|()| File::options().write(true).create_new(true).open(&name.path));
         match begun {
             Ok(file) => Ok(Unfinished { file, name }),
             // A part of the key is an object already. S3 could hold both; a file system cannot.
@@ -258,7 +257,11 @@ impl FileStore {
                 if there.is_dir() {
                     return Err(self.place(key).refused("it is a folder that has objects in it"));
                 }
-                if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) { Created::New } else { Created::AlreadyThere }
+                if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+                    Created::New
+                } else {
+                    Created::AlreadyThere
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(EPERM) => {
                 return Err(self.place(key).misconfigured(
@@ -387,7 +390,8 @@ impl FileStore {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(self.error(&key, &error)),
                 };
-                let modified_ms = metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
+                let modified_ms =
+                    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
                 let entry = if name.starts_with(TEMPORARY) {
                     Entry::Temporary { path, modified_ms }
                 } else {

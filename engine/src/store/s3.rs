@@ -60,9 +60,8 @@ pub(super) struct S3Store {
 
 impl S3Store {
     pub(super) async fn open(storage: &S3Storage) -> Result<Self, Error> {
-        let environment = |names: &[&str]| {
-            names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-        };
+        let environment =
+            |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
         let endpoint =
             storage.endpoint.clone().or_else(|| environment(&["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"]));
         let mut name = format!("s3://{}", storage.bucket);
@@ -256,8 +255,8 @@ impl S3Store {
             let mut objects = Vec::new();
             while let Some(entry) = entries.try_next().await? {
                 let (path, metadata) = (entry.path(), entry.metadata());
-                let is_object = metadata.mode() == EntryMode::FILE
-                    && !path.split('/').any(|part| part.starts_with(TEMPORARY));
+                let is_object =
+                    metadata.mode() == EntryMode::FILE && !path.split('/').any(|part| part.starts_with(TEMPORARY));
                 if is_object {
                     objects.push(Object {
                         key: path.to_owned(),
