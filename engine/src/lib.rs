@@ -11,3 +11,4 @@ pub mod progress;
 pub mod rate_limit;
 pub mod rewrite;
 pub mod stop;
+pub mod store;
