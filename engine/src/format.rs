@@ -1,5 +1,7 @@
 //! What is stored, and nothing of how it travels: this module knows neither network nor store.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub mod batch;
 pub mod builder;
 pub mod codec;
