@@ -1,2 +1,2 @@
 //! up
-fn main(){}
+fn main() {}

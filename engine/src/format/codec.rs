@@ -200,7 +200,8 @@ impl Compressor {
 }
 
 fn gzip(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let level = level.and_then(|level| u32::try_from(level).ok()).map_or_else(Default::default, flate2::Compression::new);
+    let level =
+        level.and_then(|level| u32::try_from(level).ok()).map_or_else(Default::default, flate2::Compression::new);
     let mut encoder = GzEncoder::new(out, level);
     encoder.write_all(bytes).and_then(|()| encoder.finish()).map(drop).map_err(|error| error.to_string())
 }
@@ -316,10 +317,8 @@ impl Decompressor {
         }
         let at = output.out.len();
         output.out.resize(at + length, 0);
-        let written = self
-            .snappy
-            .decompress(block, &mut output.out[at..])
-            .map_err(|error| malformed(error.to_string()))?;
+        let written =
+            self.snappy.decompress(block, &mut output.out[at..]).map_err(|error| malformed(error.to_string()))?;
         output.out.truncate(at + written);
         Ok(())
     }
@@ -362,10 +361,7 @@ impl Decompressor {
 fn ungzip(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
     output.reserve(bytes.len().saturating_mul(RESERVE_FACTOR));
     let limit = u64::try_from(output.limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(bytes)
-        .take(limit)
-        .read_to_end(output.out)
-        .map_err(|error| malformed(error.to_string()))?;
+    MultiGzDecoder::new(bytes).take(limit).read_to_end(output.out).map_err(|error| malformed(error.to_string()))?;
     output.check()
 }
 
@@ -432,7 +428,12 @@ fn unlz4_frame(rest: &mut &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn unlz4_block(block: &[u8], bytes_max: usize, linked_from: Option<usize>, output: &mut Output<'_>) -> Result<(), Stop> {
+fn unlz4_block(
+    block: &[u8],
+    bytes_max: usize,
+    linked_from: Option<usize>,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
     let at = output.out.len();
     output.out.resize(at + bytes_max.min(block.len().saturating_mul(LZ4_RATIO_MAX)), 0);
     let (before, into) = output.out.split_at_mut(at);
