@@ -317,10 +317,9 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_that_passes_keeps_its_records_bytes(builder in arbitrary::batch(), producer_id in 0_i64.., sequence in 0_i32..) {
+    fn passing_through_keeps_the_records_bytes(builder in arbitrary::batch(), producer_id in 0_i64.., sequence in 0_i32..) {
         let bytes = built(&builder);
         let source = Batch::parse(&bytes).expect("a batch");
-        prop_assume!(decide(&source, &request(Cut::default())) == Verdict::Pass);
         let producer = Producer { producer_id, producer_epoch: 3, base_sequence: sequence };
         let sent = pass_through(&source).stamp(&producer);
         let batch = Batch::parse(&sent).expect("a batch");
