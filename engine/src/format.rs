@@ -2,6 +2,8 @@
 //!
 //! record batch -> frame -> run -> segment -> part -> manifest
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 pub mod batch;
 pub mod builder;
 pub mod codec;

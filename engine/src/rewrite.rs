@@ -33,16 +33,6 @@ pub enum Error {
         /// What is wrong with them.
         source: record::Error,
     },
-    /// Offsets in the batch run backwards or leave the range that the header gives.
-    #[error(
-        "the record batch at offset {base_offset} has a record at offset delta {offset_delta}, out of order or out of range"
-    )]
-    OffsetOrder {
-        /// The base offset of the batch in the source.
-        base_offset: i64,
-        /// The offset delta that does not fit.
-        offset_delta: i32,
-    },
     /// One record alone is larger than the target takes.
     #[error(
         "the record at offset {source_offset} takes a batch of {batch_bytes} bytes, and the target takes {max_batch_bytes}: \
@@ -77,7 +67,6 @@ impl Error {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Records { source, .. } => source.kind(),
-            Self::OffsetOrder { .. } => Kind::Corrupt,
             Self::RecordTooLarge { .. } => Kind::Usage,
             Self::Compress { source, .. } => source.kind(),
             Self::Control { .. } => Kind::Bug,
@@ -292,18 +281,17 @@ fn rewrite_records(batch: &Batch<'_>, request: &Request, scratch: &mut Scratch) 
     let mut pending = encoder.presplit();
     pending.reverse();
     while let Some(part) = pending.pop() {
-        match encoder.encode(part.clone())? {
-            Encoded::Fits(producible) => rewritten.batches.push(producible),
-            Encoded::TooLarge { batch_bytes } => {
-                if part.len() == 1 {
-                    return Err(Error::RecordTooLarge {
-                        source_offset: batch.base_offset() + i64::from(encoder.kept[part.start].offset_delta),
-                        batch_bytes,
-                        max_batch_bytes: request.max_batch_bytes,
-                    });
-                }
-                pending.extend(encoder.split(part, batch_bytes / request.max_batch_bytes.max(1) + 1).into_iter().rev());
+        let batch_bytes = match encoder.encode(part.clone(), None)? {
+            Encoded::Fits(producible) => {
+                rewritten.batches.push(producible);
+                continue;
             }
+            Encoded::TooLarge { batch_bytes } => batch_bytes,
+        };
+        if part.len() > 1 {
+            pending.extend(encoder.split(part, batch_bytes / request.max_batch_bytes.max(1) + 1).into_iter().rev());
+        } else {
+            rewritten.batches.push(encoder.encode_hardest(part)?);
         }
     }
     Ok(rewritten)
@@ -324,14 +312,9 @@ fn select(batch: &Batch<'_>, cut: &Cut, plain: &[u8], kept: &mut Vec<Kept>) -> R
     let time = RecordTime::of_batch(batch);
     let mut rewritten = Rewritten::default();
     let mut at = 0;
-    let mut lowest_delta = 0;
-    for record in Records::new(plain, batch.record_count()) {
+    for record in Records::new(plain, batch) {
         let record = record.map_err(|source| Error::Records { base_offset, source })?;
         let offset_delta = record.offset_delta;
-        if offset_delta < lowest_delta || offset_delta > batch.last_offset_delta() {
-            return Err(Error::OffsetOrder { base_offset, offset_delta });
-        }
-        lowest_delta = offset_delta.saturating_add(1);
         let timestamp_ms = time.of(&record);
         if !cut.wants_offset(base_offset + i64::from(offset_delta)) {
             rewritten.records_outside_offsets += 1;
@@ -405,7 +388,21 @@ impl Encoder<'_> {
         split
     }
 
-    fn encode(&mut self, stretch: Range<usize>) -> Result<Encoded, Error> {
+    /// Encodes a stretch of one record at the codec's highest level: its producer may have used that to stay within the
+    /// limit.
+    fn encode_hardest(&mut self, stretch: Range<usize>) -> Result<ProducibleBatch, Error> {
+        let source_offset = self.batch.base_offset() + i64::from(self.kept[stretch.start].offset_delta);
+        let level = codec::level_range(self.batch.compression()).map(|range| *range.end());
+        match self.encode(stretch, level)? {
+            Encoded::Fits(producible) => Ok(producible),
+            Encoded::TooLarge { batch_bytes } => {
+                let max_batch_bytes = self.request.max_batch_bytes;
+                Err(Error::RecordTooLarge { source_offset, batch_bytes, max_batch_bytes })
+            }
+        }
+    }
+
+    fn encode(&mut self, stretch: Range<usize>, level: Option<i32>) -> Result<Encoded, Error> {
         let kept = &self.kept[stretch];
         let base_timestamp_ms = kept.first().map_or(-1, |first| first.timestamp_ms);
         self.encoded.clear();
@@ -418,7 +415,7 @@ impl Encoder<'_> {
             return Ok(Encoded::TooLarge { batch_bytes: HEADER_BYTES + self.encoded.len() });
         }
         self.compressor
-            .compress(compression, None, self.encoded, &mut bytes)
+            .compress(compression, level, self.encoded, &mut bytes)
             .map_err(|source| Error::Compress { base_offset: self.batch.base_offset(), source })?;
         if bytes.len() > self.limit_bytes() {
             return Ok(Encoded::TooLarge { batch_bytes: bytes.len() });

@@ -4,6 +4,8 @@
 //! but the attributes a zigzag varint. The reader is as lenient as Kafka's Java client, which a broker checks produced
 //! batches with: a negative key, value or header value length is null, and a varint may be longer than it needs to be.
 
+use std::ops::RangeInclusive;
+
 use super::batch::{Batch, Compression};
 use super::codec::{self, Decompressor};
 use crate::error::Kind;
@@ -64,6 +66,14 @@ pub enum Error {
         /// Bytes left.
         unread: usize,
     },
+    /// Offsets in the batch run backwards, repeat, or leave the range that the header gives.
+    #[error("record {record} of the batch stands at offset delta {offset_delta}, out of order or out of range")]
+    OffsetOrder {
+        /// Which record.
+        record: i32,
+        /// Its offset delta.
+        offset_delta: i32,
+    },
     /// A batch with the control bit set does not hold a marker that can be read.
     #[error("the control batch at offset {base_offset} holds no readable control record")]
     Control {
@@ -82,6 +92,7 @@ impl Error {
             | Self::Negative { .. }
             | Self::Length { .. }
             | Self::Trailing { .. }
+            | Self::OffsetOrder { .. }
             | Self::Control { .. } => Kind::Corrupt,
         }
     }
@@ -226,18 +237,39 @@ impl<'a> Iterator for Headers<'a> {
 impl ExactSizeIterator for Headers<'_> {}
 
 /// Walks over the decompressed records of a batch. After an error it ends.
+///
+/// The records that come out have rising offset deltas within the batch's range, so that base offset plus delta is safe
+/// to compute.
 #[derive(Debug, Clone)]
 pub struct Records<'a> {
     rest: &'a [u8],
     read: i32,
     count: i32,
+    deltas_left: RangeInclusive<i32>,
     ended: bool,
 }
 
 impl<'a> Records<'a> {
-    /// The `count` records (from the batch header) that `decompressed` must hold, and nothing besides.
-    pub fn new(decompressed: &'a [u8], count: i32) -> Self {
-        Self { rest: decompressed, read: 0, count, ended: false }
+    /// The records that `decompressed` must hold, and nothing besides, according to the header of their batch.
+    pub fn new(decompressed: &'a [u8], batch: &Batch<'_>) -> Self {
+        Self::with_header(decompressed, batch.record_count(), batch.last_offset_delta())
+    }
+
+    const fn with_header(decompressed: &'a [u8], count: i32, last_offset_delta: i32) -> Self {
+        Self { rest: decompressed, read: 0, count, deltas_left: 0..=last_offset_delta, ended: false }
+    }
+
+    fn read(&mut self) -> Result<Record<'a>, Error> {
+        let record = Record::parse(self.rest, self.read)?;
+        let offset_delta = record.offset_delta;
+        if !self.deltas_left.contains(&offset_delta) {
+            return Err(Error::OffsetOrder { record: self.read, offset_delta });
+        }
+        // After the last delta that there can be, the range is empty whatever its start.
+        self.deltas_left = offset_delta.saturating_add(1)..=*self.deltas_left.end();
+        self.rest = &self.rest[record.raw.len()..];
+        self.read += 1;
+        Ok(record)
     }
 }
 
@@ -253,15 +285,9 @@ impl<'a> Iterator for Records<'a> {
             let unread = self.rest.len();
             return (unread > 0).then_some(Err(Error::Trailing { records: self.count, unread }));
         }
-        let parsed = Record::parse(self.rest, self.read);
-        match &parsed {
-            Ok(record) => {
-                self.rest = &self.rest[record.raw.len()..];
-                self.read += 1;
-            }
-            Err(_) => self.ended = true,
-        }
-        Some(parsed)
+        let record = self.read();
+        self.ended = record.is_err();
+        Some(record)
     }
 }
 
@@ -345,7 +371,7 @@ pub fn decode(batch: &Batch<'_>, decompressor: &mut Decompressor) -> Result<Vec<
     }
     let bytes = decompressor.decompress(batch.compression(), batch.records(), RECORDS_BYTES_MAX)?;
     let time = RecordTime::of_batch(batch);
-    Records::new(&bytes, batch.record_count())
+    Records::new(&bytes, batch)
         .map(|record| {
             record.map(|record| (batch.base_offset() + i64::from(record.offset_delta), record.to_owned(time)))
         })
@@ -515,4 +541,209 @@ const fn zigzag_long(value: i64) -> u64 {
 
 fn to_i32(length: usize) -> i32 {
     i32::try_from(length).expect("a record is kept below 2 GiB by RECORDS_BYTES_MAX")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::arbitrary;
+    use crate::format::builder::BatchBuilder;
+
+    fn encoded(record: &OwnedRecord) -> Vec<u8> {
+        let mut out = Vec::new();
+        record.append_to(&mut out, 0, 0);
+        out
+    }
+
+    fn at_offset_deltas(offset_deltas: &[i32]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for offset_delta in offset_deltas {
+            OwnedRecord::default().append_to(&mut bytes, 0, *offset_delta);
+        }
+        bytes
+    }
+
+    fn all(bytes: &[u8], count: i32) -> Result<Vec<Record<'_>>, Error> {
+        Records::with_header(bytes, count, i32::MAX - 1).collect()
+    }
+
+    #[test]
+    fn writes_the_layout_of_kip_98() {
+        let record = OwnedRecord {
+            timestamp_ms: 1003,
+            key: Some(b"k".to_vec()),
+            value: None,
+            headers: vec![(b"h".to_vec(), Some(b"v".to_vec())), (b"n".to_vec(), None)],
+        };
+        let mut out = Vec::new();
+        record.append_to(&mut out, 1000, 2);
+        // length 14, attributes, +3 ms, +2, key of 1, value null, two headers, each with its key's and value's length
+        assert_eq!(out, [28, 0, 6, 4, 2, b'k', 1, 4, 2, b'h', 2, b'v', 2, b'n', 1]);
+    }
+
+    #[test]
+    fn a_null_is_not_an_empty_value() {
+        let record = |value: Option<&[u8]>| OwnedRecord { value: value.map(Vec::from), ..OwnedRecord::default() };
+        let (null, empty) = (encoded(&record(None)), encoded(&record(Some(b""))));
+        assert_eq!(Record::parse(&null, 0).expect("reads").value, None);
+        assert_eq!(Record::parse(&empty, 0).expect("reads").value, Some(&b""[..]));
+    }
+
+    #[test]
+    fn rejects_a_count_that_does_not_fit() {
+        let bytes = at_offset_deltas(&[0, 1]);
+        assert_eq!(all(&bytes, 2).expect("reads").len(), 2);
+        assert_eq!(all(&bytes, 1), Err(Error::Trailing { records: 1, unread: bytes.len() / 2 }));
+        assert_eq!(all(&bytes, 3), Err(Error::Truncated { record: 2, field: "length" }));
+    }
+
+    #[test]
+    fn rejects_fields_that_leave_bytes_over() {
+        let mut bytes = encoded(&OwnedRecord::default());
+        bytes[0] += 2;
+        bytes.push(0);
+        let declared = i32::try_from(bytes.len() - 1).expect("small");
+        assert_eq!(all(&bytes, 1), Err(Error::Length { record: 0, declared, unread: 1 }));
+    }
+
+    #[test]
+    fn rejects_negative_counts_and_endless_varints() {
+        assert_eq!(all(&[1], 1), Err(Error::Negative { record: 0, field: "length", value: -1 }));
+        assert_eq!(all(&[0xff; 8], 1), Err(Error::Varint { record: 0, field: "length" }));
+        // attributes, two deltas, key and value null, then -1 headers
+        let bytes = [12, 0, 0, 0, 1, 1, 1];
+        assert_eq!(all(&bytes, 1), Err(Error::Negative { record: 0, field: "headersCount", value: -1 }));
+    }
+
+    #[test]
+    fn rejects_offsets_out_of_order_or_range() {
+        let walk = |offset_deltas: &[i32]| {
+            let bytes = at_offset_deltas(offset_deltas);
+            Records::with_header(&bytes, 2, 5).map(|record| record.map(drop)).collect::<Result<Vec<_>, _>>()
+        };
+        assert_eq!(walk(&[2, 5]).map(|read| read.len()), Ok(2));
+        for (offset_deltas, record) in [([-1, 0], 0), ([2, 2], 1), ([3, 2], 1), ([2, 6], 1), ([5, i32::MIN], 1)] {
+            let offset_delta = offset_deltas[record];
+            let record = i32::try_from(record).expect("small");
+            assert_eq!(walk(&offset_deltas), Err(Error::OffsetOrder { record, offset_delta }));
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_after_its_first_error() {
+        let mut records = Records::with_header(&[0xff; 40], 30, 29);
+        assert!(records.next().is_some_and(|record| record.is_err()));
+        assert!(records.next().is_none());
+    }
+
+    #[test]
+    fn reads_every_control_type() {
+        for control in [ControlType::Abort, ControlType::Commit, ControlType::Other(4)] {
+            let bytes = BatchBuilder::new(5).control(control, 1000).build().expect("builds");
+            let batch = Batch::parse(&bytes).expect("a batch");
+            assert!(batch.is_control() && batch.is_transactional());
+            assert_eq!(ControlType::of_batch(&batch), Ok(control));
+        }
+        let bytes = BatchBuilder::new(5).record(OwnedRecord::default()).build().expect("builds");
+        let batch = Batch::parse(&bytes).expect("a batch");
+        assert_eq!(ControlType::of_batch(&batch), Err(Error::Control { base_offset: 5 }));
+    }
+
+    #[test]
+    fn a_delete_horizon_leaves_the_times_alone() {
+        let record = OwnedRecord { timestamp_ms: 1000, ..OwnedRecord::default() };
+        let bytes = BatchBuilder::new(0).record(record.clone()).delete_horizon_ms(5_000_000).build().expect("builds");
+        let batch = Batch::parse(&bytes).expect("a batch");
+        assert!(batch.has_delete_horizon());
+        assert_eq!(decode(&batch, &mut Decompressor::new()), Ok(vec![(0, record)]));
+    }
+
+    #[test]
+    fn an_empty_batch_has_no_records_whatever_its_codec() {
+        let bytes = BatchBuilder::new(7).compression(Compression::Zstd).last_offset_delta(3).build().expect("builds");
+        let batch = Batch::parse(&bytes).expect("a batch");
+        assert_eq!(batch.offsets(), 7..11);
+        assert_eq!(decode(&batch, &mut Decompressor::new()), Ok(Vec::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn records_read_back_as_they_were_written(records in vec(arbitrary::record(), 0..8), base_ms in arbitrary::timestamp_ms()) {
+            let mut bytes = Vec::new();
+            for (offset_delta, record) in (0..).zip(&records) {
+                record.append_to(&mut bytes, base_ms, offset_delta);
+            }
+            let count = i32::try_from(records.len()).expect("few");
+            let read = all(&bytes, count).expect("reads");
+            let time = RecordTime::Create { base_timestamp_ms: base_ms };
+            prop_assert_eq!(read.iter().map(|record| record.to_owned(time)).collect::<Vec<_>>(), records);
+            prop_assert_eq!(read.iter().map(|record| record.offset_delta).collect::<Vec<_>>(), (0..count).collect::<Vec<_>>());
+            prop_assert_eq!(read.iter().flat_map(|record| record.raw).copied().collect::<Vec<_>>(), bytes);
+        }
+
+        #[test]
+        fn a_moved_record_differs_only_in_its_deltas(
+            record in arbitrary::record(), delta_ms in any::<i64>(), offset_delta in any::<i32>(),
+        ) {
+            let bytes = encoded(&record);
+            let before = Record::parse(&bytes, 0).expect("reads");
+            let mut moved = Vec::new();
+            before.append_moved(&mut moved, delta_ms, offset_delta, &[(b"extra", b"1")]);
+            let after = Record::parse(&moved, 0).expect("reads");
+            prop_assert_eq!(after.raw.len(), moved.len());
+            prop_assert_eq!((after.timestamp_delta_ms, after.offset_delta), (delta_ms, offset_delta));
+            prop_assert_eq!((after.key, after.value, after.attributes), (before.key, before.value, before.attributes));
+            let with_extra: Vec<_> = before.headers.chain([(&b"extra"[..], Some(&b"1"[..]))]).collect();
+            prop_assert_eq!(after.headers.len(), with_extra.len());
+            prop_assert_eq!(after.headers.collect::<Vec<_>>(), with_extra);
+        }
+
+        #[test]
+        fn lengths_are_told_before_they_are_written(int in any::<i32>(), long in any::<i64>(), shift in 0_u32..64) {
+            let (int, long) = (int >> (shift / 2), long >> shift);
+            let mut out = Vec::new();
+            put_varint(&mut out, int);
+            prop_assert_eq!(out.len(), varint_len(int));
+            put_varlong(&mut out, long);
+            prop_assert_eq!(out.len(), varint_len(int) + varlong_len(long));
+            let mut cursor = Cursor { rest: &out, record: 0 };
+            prop_assert_eq!(cursor.varint("int"), Ok(int));
+            prop_assert_eq!(cursor.varlong("long"), Ok(long));
+            prop_assert!(cursor.rest.is_empty());
+        }
+
+        #[test]
+        fn batches_read_back_as_they_were_built(builder in arbitrary::batch()) {
+            let bytes = builder.build().expect("builds");
+            let batch = Batch::parse(&bytes).expect("a batch");
+            prop_assert_eq!(batch.check_crc(), Ok(()));
+            let read = decode(&batch, &mut Decompressor::new()).expect("reads");
+            prop_assert_eq!(read.len(), usize::try_from(batch.record_count()).expect("not negative"));
+            prop_assert!(read.iter().all(|(offset, _)| batch.offsets().contains(offset)));
+            prop_assert!(read.is_sorted_by(|a, b| a.0 < b.0));
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), count in 0_i32..20) {
+            for record in Records::with_header(&bytes, count, 19) {
+                let Ok(record) = record else { break };
+                prop_assert_eq!(record.headers.len(), record.headers.count());
+            }
+        }
+
+        #[test]
+        fn flipped_bits_never_panic(builder in arbitrary::batch(), flips in vec((any::<prop::sample::Index>(), 0_u8..8), 1..4)) {
+            let mut bytes = builder.build().expect("builds");
+            for (at, bit) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1 << bit;
+            }
+            if let Ok(batch) = Batch::parse(&bytes) {
+                drop(decode(&batch, &mut Decompressor::new()));
+            }
+        }
+    }
 }
