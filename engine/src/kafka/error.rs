@@ -177,6 +177,16 @@ pub enum Error {
         /// The broker's id.
         id: i32,
     },
+    /// A host that belonged to the cluster, or should have, answers for another one.
+    #[error("{address} belongs to cluster {found}, this run works with cluster {expected}: nothing was sent to it")]
+    OtherCluster {
+        /// Host and port.
+        address: String,
+        /// The id of the cluster that the run began with.
+        expected: String,
+        /// The id that came now.
+        found: String,
+    },
     /// A broker's error code.
     #[error("{resource}: {} ({code}) from {api}{}", retry::code_name(*code), message.as_deref().map(|m| format!(": {m}")).unwrap_or_default())]
     Broker {
@@ -236,6 +246,7 @@ impl Error {
             | Self::Mechanism { .. }
             | Self::FrameTooLarge { .. }
             | Self::Version { .. } => Class::Usage,
+            Self::OtherCluster { .. } => Class::Conflict,
             Self::Protocol { .. } | Self::Encode { .. } => Class::Fatal,
             Self::Broker { code, .. } => retry::class(*code),
             Self::Bootstrap { causes } => worst(causes),
@@ -275,14 +286,19 @@ impl Error {
             | Self::Protocol { .. }
             | Self::Encode { .. }
             | Self::Version { .. }
+            | Self::OtherCluster { .. }
             | Self::UnknownBroker { .. } => None,
         }
     }
 
-    /// Whether it is known that no broker acted on the request, or unknown: after these, a request that changes
-    /// something may have been carried out.
-    pub const fn leaves_doubt(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Timeout { .. })
+    /// Whether it stays unknown if a broker acted on the request: one that changes something may have been carried out.
+    pub fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Timeout { .. }) || self.code() == Some(REQUEST_TIMED_OUT)
+    }
+
+    /// Whether no broker could be talked to, as opposed to one that answered with an error.
+    pub(crate) const fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Lost { .. } | Self::Timeout { .. } | Self::Bootstrap { .. })
     }
 }
 
@@ -302,6 +318,10 @@ pub(crate) fn one_line(text: &str) -> String {
 
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
 pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+/// `LEADER_NOT_AVAILABLE`.
+pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
+/// `REQUEST_TIMED_OUT`.
+pub(crate) const REQUEST_TIMED_OUT: i16 = 7;
 /// `UNSUPPORTED_VERSION`.
 pub(crate) const UNSUPPORTED_VERSION: i16 = 35;
 /// `TOPIC_ALREADY_EXISTS`.
