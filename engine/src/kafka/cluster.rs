@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use kafka_protocol::messages::MetadataRequest;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ use crate::kafka::api::Api;
 use crate::kafka::connection::{Connection, Pending};
 use crate::kafka::error::{Error, LEADER_NOT_AVAILABLE, Resource, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::metadata::{Broker, Metadata, TopicMetadata, build_metadata, process_metadata};
-use crate::kafka::retry::{Backoff, Budget, Class};
+use crate::kafka::retry::{Budget, Class};
 use crate::kafka::transport::Transport;
 use crate::kafka::{sasl, transport};
 
@@ -52,6 +52,11 @@ struct Inner {
     preferred: AtomicI32,
     seed: AtomicU64,
 }
+
+/// What one request said about each of the things that it asked for.
+pub(crate) type Answers<K, T> = Vec<(K, Result<T, Error>)>;
+/// A request on its way, boxed: calls that take closures could not be spawned otherwise.
+pub(crate) type Asked<'a, K, T> = BoxFuture<'a, Result<Answers<K, T>, Error>>;
 
 type Slot = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
@@ -315,11 +320,22 @@ impl Cluster {
         lane: usize,
         build: impl FnOnce(i16) -> A,
     ) -> Result<Pending<A>, Error> {
+        self.start_up_to(broker, lane, *A::VERSIONS.end(), build).await
+    }
+
+    /// The same in a version that is not above `newest`.
+    pub(crate) async fn start_up_to<A: Api>(
+        &self,
+        broker: i32,
+        lane: usize,
+        newest: i16,
+        build: impl FnOnce(i16) -> A,
+    ) -> Result<Pending<A>, Error> {
         let connection = match self.connection(broker, lane).await {
             Ok(connection) => connection,
             Err(error) => return self.observe(Err(error)),
         };
-        let version = connection.version::<A>()?;
+        let version = connection.version_up_to::<A>(newest)?;
         connection.start(version, &build(version))
     }
 
@@ -368,15 +384,12 @@ impl Cluster {
 
     /// Sends each partition's question to its leader, and asks again for those whose answer may be retried. Every
     /// partition is in the result. `send` makes one request to one broker about the partitions that it leads.
-    pub(crate) async fn ask_leaders<T, F>(
+    pub(crate) async fn ask_leaders<'a, T>(
         &self,
         api: &'static str,
         partitions: impl IntoIterator<Item = TopicPartition>,
-        send: F,
-    ) -> BTreeMap<TopicPartition, Result<T, Error>>
-    where
-        F: AsyncFn(i32, &[TopicPartition]) -> Result<Vec<(TopicPartition, Result<T, Error>)>, Error>,
-    {
+        send: impl Fn(i32, Arc<[TopicPartition]>) -> Asked<'a, TopicPartition, T>,
+    ) -> BTreeMap<TopicPartition, Result<T, Error>> {
         let mut open: Vec<TopicPartition> = partitions.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         let mut done = BTreeMap::new();
         let topics: BTreeSet<String> = open.iter().map(|(topic, _)| topic.clone()).collect();
@@ -388,11 +401,9 @@ impl Cluster {
             retry.ready().await;
             let (by_leader, leaderless) = self.by_leader(open);
             let asked = by_leader.into_iter().map(|(broker, partitions)| {
-                let send = &send;
-                async move {
-                    let answers = send(broker, &partitions).await;
-                    assign(api, partitions, answers)
-                }
+                let partitions: Arc<[TopicPartition]> = partitions.into();
+                let answers = send(broker, Arc::clone(&partitions));
+                async move { assign(api, &partitions, answers.await) }
             });
             let answers = join_all(asked).await.into_iter().flatten();
             let mut failed = Vec::new();
@@ -507,22 +518,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// the broker left it out.
 fn assign<T>(
     api: &'static str,
-    asked: Vec<TopicPartition>,
-    answers: Result<Vec<(TopicPartition, Result<T, Error>)>, Error>,
+    asked: &[TopicPartition],
+    answers: Result<Answers<TopicPartition, T>, Error>,
 ) -> Vec<(TopicPartition, Result<T, Error>)> {
     let mut answers: HashMap<TopicPartition, Result<T, Error>> = match answers {
         Ok(answers) => answers.into_iter().collect(),
-        Err(error) => return asked.into_iter().map(|partition| (partition, Err(error.clone()))).collect(),
+        Err(error) => return asked.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
     };
-    let complete = asked.into_iter().map(|partition| {
-        let answer = answers.remove(&partition).unwrap_or_else(|| {
+    let complete = asked.iter().map(|partition| {
+        let answer = answers.remove(partition).unwrap_or_else(|| {
             Err(Error::Protocol {
                 address: "a broker".to_owned(),
                 api,
                 why: format!("nothing about topic {:?} partition {}", partition.0, partition.1),
             })
         });
-        (partition, answer)
+        (partition.clone(), answer)
     });
     complete.collect()
 }
@@ -583,25 +594,6 @@ impl Retry<'_> {
     fn exhausted(&self, last: Error) -> Error {
         let after_ms = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
         Error::Exhausted { after_ms, last: Box::new(last) }
-    }
-}
-
-/// Looks at something again and again until it is as wanted, or the time is up.
-pub(crate) async fn poll_until<T>(
-    deadline: Instant,
-    seed: u64,
-    mut look: impl AsyncFnMut() -> Result<Option<T>, Error>,
-) -> Result<Option<T>, Error> {
-    let mut backoff = Backoff::new(seed);
-    loop {
-        if let Some(found) = look().await? {
-            return Ok(Some(found));
-        }
-        let pause = backoff.pause();
-        if Instant::now() + pause >= deadline {
-            return Ok(None);
-        }
-        tokio::time::sleep(pause).await;
     }
 }
 
@@ -682,7 +674,7 @@ mod tests {
     #[test]
     fn a_partition_that_the_broker_leaves_out_is_a_failure_of_that_partition() {
         let asked = vec![("t".to_owned(), 0), ("t".to_owned(), 1)];
-        let answers = assign("ListOffsets", asked, Ok(vec![(("t".to_owned(), 1), Ok(7))]));
+        let answers = assign("ListOffsets", &asked, Ok(vec![(("t".to_owned(), 1), Ok(7))]));
         assert!(matches!(&answers[0], ((_, 0), Err(Error::Protocol { .. }))));
         assert_eq!(answers[1], (("t".to_owned(), 1), Ok(7)));
     }
@@ -700,5 +692,38 @@ mod tests {
         assert!(text.contains(&format!("{closed}: connection refused")), "{text}");
         assert!(text.contains("no-such-host.invalid:9092: ") && !text.contains('\n'), "{text}");
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    /// Runs spawn these calls: each future has to be one that can move between threads.
+    #[expect(dead_code, reason = "that it compiles is the promise")]
+    fn every_call_can_be_spawned(cluster: Cluster) {
+        fn spawnable<T: Send>(_: &T) {}
+        let (names, partitions) = (BTreeSet::new(), BTreeMap::new());
+        let (epochs, offsets, changes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let limits = crate::kafka::fetch::FetchLimits { max_bytes: 1, min_bytes: 1, max_wait_ms: 1 };
+        spawnable(&cluster.list_offsets(vec![], crate::kafka::list_offsets::Position::Earliest));
+        spawnable(&cluster.delete_records(&partitions));
+        spawnable(&cluster.epoch_ends(&epochs));
+        spawnable(&cluster.open_transactions(vec![]));
+        spawnable(&cluster.init_producer_id(None, 1));
+        spawnable(&cluster.fetch(1, 0, &[], limits));
+        spawnable(&cluster.produce(1, 0, None, vec![]));
+        spawnable(&cluster.metadata(None));
+        spawnable(&cluster.refresh());
+        spawnable(&cluster.topic_configs(&names, None));
+        spawnable(&cluster.broker_config(1, None));
+        spawnable(&cluster.create_topics(&[], false));
+        spawnable(&cluster.delete_topics(&names));
+        spawnable(&cluster.alter_topic_configs(&changes));
+        spawnable(&cluster.await_created(&epochs_of(), Duration::ZERO));
+        spawnable(&cluster.await_deleted(&names, Duration::ZERO));
+        spawnable(&cluster.list_groups());
+        spawnable(&cluster.describe_groups(&names));
+        spawnable(&cluster.committed_offsets(&names));
+        spawnable(&cluster.commit_offsets("g", &offsets));
+    }
+
+    fn epochs_of() -> BTreeMap<String, i32> {
+        BTreeMap::new()
     }
 }

@@ -170,12 +170,21 @@ impl Connection {
     /// # Errors
     /// [`Error::Version`] if there is none.
     pub fn version<A: Api>(&self) -> Result<i16, Error> {
+        self.version_up_to::<A>(*A::VERSIONS.end())
+    }
+
+    /// The same, and not above `newest`: for requests that a newer version could not carry.
+    ///
+    /// # Errors
+    /// [`Error::Version`] if there is none.
+    pub fn version_up_to<A: Api>(&self, newest: i16) -> Result<i16, Error> {
         let theirs = self.inner.versions.get().and_then(|versions| versions.get(&A::KEY)).copied();
-        api::choose(&A::VERSIONS, theirs).ok_or_else(|| Error::Version {
+        let ours = *A::VERSIONS.start()..=newest.min(*A::VERSIONS.end());
+        api::choose(&ours, theirs).ok_or_else(|| Error::Version {
             address: self.address().to_owned(),
             api: A::NAME,
             theirs,
-            ours: (*A::VERSIONS.start(), *A::VERSIONS.end()),
+            ours: (*ours.start(), *ours.end()),
         })
     }
 
