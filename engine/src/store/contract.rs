@@ -1,7 +1,6 @@
 //! What every store must keep, as functions that a test calls with a store of any kind.
 //!
 //! Each takes a prefix of its own, which must be empty, and panics where the store breaks its word.
-#![expect(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
 use bytes::Bytes;
 use futures::future::join_all;

@@ -283,14 +283,18 @@ fn innermost(error: &opendal::Error) -> String {
     }
 }
 
+/// Whether the store's certificate was refused.
 fn is_certificate(error: &opendal::Error) -> bool {
-    sources(error).any(|cause| {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = cause
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
-    })
+    sources(error).any(is_certificate_cause)
+}
+
+/// An `io::Error` does not count what it wraps among its sources, and may wrap another of its kind.
+fn is_certificate_cause(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
+    }
+    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    wrapped.is_some_and(|wrapped| is_certificate_cause(wrapped))
 }
 
 fn is_signing(error: &opendal::Error) -> bool {
@@ -354,6 +358,17 @@ mod tests {
     fn an_s3_error_is_one_line_in_the_stores_words() {
         let error = s3(opendal::ErrorKind::PermissionDenied, &ANSWER.replace("{}", "AccessDenied"));
         assert_eq!(error.to_string(), "s3://bucket/p: access to a/b is denied: AccessDenied: It \"failed\"");
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_denied() {
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::other(refused));
+        let error = opendal::Error::new(opendal::ErrorKind::Unexpected, "send http request").set_source(wrapped);
+        let store = store();
+        let error = Place { store: &store, key: "" }.s3("bucket", &error.set_temporary());
+        assert_eq!(error.kind(), Kind::Denied);
+        assert!(error.to_string().contains("UnknownIssuer"), "{error}");
     }
 
     #[test]

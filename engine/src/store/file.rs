@@ -575,6 +575,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_upload_with_an_abandoned_write_cannot_be_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let mut upload = store.upload("a").await.unwrap();
+        let started = futures::future::poll_immediate(upload.write(Bytes::from_static(b"1"))).await;
+        assert_eq!(started, None);
+        assert!(matches!(upload.write(Bytes::from_static(b"2")).await, Err(Error::Broken { .. })));
+        assert!(matches!(upload.finish().await, Err(Error::Broken { .. })));
+        assert_eq!(store.size("a").await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn sweeping_takes_old_unfinished_files_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir).await;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator, Writer};
 use opendal_http_transport_reqwest::ReqwestTransport;
@@ -95,27 +95,31 @@ impl S3Store {
         }
         let ca_file = storage.ca_file.clone().or_else(|| environment(&["AWS_CA_BUNDLE"]).map(Into::into));
         let client = http_client(place, ca_file.as_deref()).await?;
-        let logged = name.clone();
-        let operator = Operator::new(builder)
-            .map_err(|error| place.s3(&storage.bucket, &error))?
-            .with_context(
-                OperationContext::default().with_http_transport(HttpTransporter::new(ReqwestTransport::new(client))),
-            )
-            .layer(TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(PIECE_TIMEOUT))
-            .layer(
-                RetryLayer::new()
-                    .with_max_times(RETRIES)
-                    .with_min_delay(RETRY_FIRST_PAUSE)
-                    .with_factor(2.0)
-                    .with_jitter()
-                    .with_notify(move |event: opendal::layers::RetryEvent<'_>| {
-                        let (operation, attempt) = (event.op, event.attempt);
-                        tracing::warn!(store = %logged, %operation, attempt, "a call failed in passing, repeating it");
-                    }),
-            );
-        let store = Self { name, bucket: Arc::from(storage.bucket.as_str()), operator };
+        let operator = Operator::new(builder).map_err(|error| place.s3(&storage.bucket, &error))?;
+        let store = Self::over(operator, client, name.clone(), &storage.bucket);
         store.probe().await?;
         Ok(store)
+    }
+
+    /// Deadlines inside, repetitions around them: each attempt has a deadline of its own.
+    fn over(operator: Operator, client: reqwest::Client, name: Arc<str>, bucket: &str) -> Self {
+        let transport = HttpTransporter::new(ReqwestTransport::new(client));
+        let deadlines = TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(PIECE_TIMEOUT);
+        let logged = name.clone();
+        let repetitions = RetryLayer::new()
+            .with_max_times(RETRIES)
+            .with_min_delay(RETRY_FIRST_PAUSE)
+            .with_factor(2.0)
+            .with_jitter()
+            .with_notify(move |event: RetryEvent<'_>| {
+                let (operation, attempt) = (event.op, event.attempt);
+                tracing::warn!(store = %logged, %operation, attempt, "a call failed in passing, repeating it");
+            });
+        let operator = operator
+            .with_context(OperationContext::default().with_http_transport(transport))
+            .layer(deadlines)
+            .layer(repetitions);
+        Self { name, bucket: Arc::from(bucket), operator }
     }
 
     /// One listing of at most one key: it finds a missing bucket, a wrong key, a wrong certificate.
@@ -388,5 +392,176 @@ impl Drop for S3Upload {
 async fn abort(mut writer: Writer) {
     if let Err(error) = writer.abort().await {
         tracing::debug!(kind = %error.kind(), "an unfinished upload could not be aborted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::store::{Backend, Store};
+
+    /// A request as the stand-in for S3 sees it.
+    struct Request {
+        method: String,
+        head: String,
+    }
+
+    impl Request {
+        fn written_by(&self) -> Option<String> {
+            let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+            lines
+                .find(|(name, _)| name.eq_ignore_ascii_case("x-amz-meta-written-by"))
+                .map(|(_, value)| value.to_owned())
+        }
+    }
+
+    /// Answers each request with what `answer` makes of it; `None` cuts the connection, as if the answer got lost.
+    async fn serve(answer: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = Arc::new(answer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, answer.clone()));
+            }
+        });
+        let builder = opendal::services::S3::default()
+            .bucket("bucket")
+            .region("us-east-1")
+            .endpoint(&format!("http://{address}"))
+            .skip_signature();
+        let name: Arc<str> = Arc::from("s3://bucket");
+        let client = http_client(Place { store: &name, key: "" }, None).await.unwrap();
+        Store(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
+    }
+
+    async fn converse(mut stream: TcpStream, answer: Arc<impl Fn(&Request) -> Option<String>>) {
+        let mut received = Vec::new();
+        loop {
+            let head_bytes = loop {
+                if let Some(at) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                    break at + 4;
+                }
+                if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
+                    return;
+                }
+            };
+            let head = String::from_utf8(received[..head_bytes].to_vec()).unwrap();
+            let length = head
+                .to_ascii_lowercase()
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap()));
+            while received.len() < head_bytes + length.unwrap_or(0) {
+                stream.read_buf(&mut received).await.unwrap();
+            }
+            received.drain(..head_bytes + length.unwrap_or(0));
+            let method = head.split(' ').next().unwrap().to_owned();
+            let Some(answer) = answer(&Request { method, head }) else { return };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    fn failed(status: u16, code: &str) -> String {
+        let body = format!("<Error><Code>{code}</Code><Message>It failed.</Message></Error>");
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: \"e\"\r\n\r\n";
+    const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+    const HEAD_NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+
+    /// Keeps the first object that is put, and loses the answer to it.
+    async fn store_that_loses_its_first_answer(keep: impl Fn(String) -> String + Send + Sync + 'static) -> Store {
+        let kept = Mutex::new(None::<String>);
+        serve(move |request| {
+            let mut kept = kept.lock().unwrap();
+            match (request.method.as_str(), kept.clone()) {
+                ("PUT", None) => {
+                    *kept = Some(keep(request.written_by().unwrap()));
+                    None
+                }
+                ("PUT", Some(_)) => Some(failed(412, "PreconditionFailed")),
+                ("HEAD", Some(token)) => {
+                    Some(format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-amz-meta-written-by: {token}\r\n\r\n"))
+                }
+                _ => Some(failed(404, "NoSuchKey")),
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_not_a_lost_race() {
+        let store = store_that_loses_its_first_answer(|token| token).await;
+        assert_eq!(store.create("key", Bytes::from_static(b"abc")).await, Ok(Created::New));
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_not_taken_for_a_lost_answer() {
+        let store = store_that_loses_its_first_answer(|_| "somebody else".to_owned()).await;
+        assert_eq!(store.create("key", Bytes::from_static(b"abc")).await, Ok(Created::AlreadyThere));
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_last_answer_is_lost_is_finished() {
+        let store = store_that_loses_its_first_answer(|token| token).await;
+        let mut upload = store.upload("key").await.unwrap();
+        upload.write(Bytes::from_static(b"abc")).await.unwrap();
+        assert_eq!(upload.finish().await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_missing_bucket_is_no_missing_object() {
+        let store = serve(|request| match request.method.as_str() {
+            "HEAD" => Some(HEAD_NOT_FOUND.to_owned()),
+            _ => Some(failed(404, "NoSuchBucket")),
+        })
+        .await;
+        let errors = [
+            store.size("key").await.unwrap_err(),
+            store.read("key").await.unwrap_err(),
+            store.list("").await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("the bucket \"bucket\" does not exist"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_denied_object_is_no_missing_object() {
+        let store = serve(|_| Some("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_owned())).await;
+        assert!(matches!(store.size("key").await, Err(Error::Denied { .. })));
+        assert!(matches!(store.read("key").await, Err(Error::Denied { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_ignores_conditions_is_found_out() {
+        let store = serve(|request| match request.method.as_str() {
+            "DELETE" => Some(NO_CONTENT.to_owned()),
+            _ => Some(OK.to_owned()),
+        })
+        .await;
+        let error = store.check_writable().await.unwrap_err();
+        assert!(error.to_string().contains("If-None-Match"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_may_not_delete_may_write() {
+        let puts = Mutex::new(0);
+        let store = serve(move |request| match request.method.as_str() {
+            "PUT" => {
+                *puts.lock().unwrap() += 1;
+                Some(if *puts.lock().unwrap() == 1 { OK.to_owned() } else { failed(412, "PreconditionFailed") })
+            }
+            "HEAD" => Some("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_owned()),
+            _ => Some(failed(403, "AccessDenied")),
+        })
+        .await;
+        assert_eq!(store.check_writable().await, Ok(()));
     }
 }
