@@ -14,6 +14,9 @@ const TAKE_OFFSETS: u64 = 100_000;
 /// Partitions in one fetch request at most, which bounds the request's size.
 const TAKE_STRETCHES: usize = 500;
 
+/// Stands for the leader of a partition that had none when it was looked for.
+pub const NO_BROKER: i32 = -1;
+
 /// A stretch that waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::committed::Stretch;
-use super::queue::{Queue, Task};
+use super::queue::{NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
+use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
@@ -161,7 +162,7 @@ impl Worker {
                 tokio::time::sleep(BACK_WAIT).await;
                 continue;
             };
-            let back = self.read(broker, tasks).await?;
+            let back = if broker == NO_BROKER { tasks } else { self.read(broker, tasks).await? };
             let led = self.find_leaders(back).await?;
             self.queue().finish(broker, led);
         }
@@ -278,6 +279,7 @@ impl Worker {
 
     /// Finds out who leads the partitions now. A topic that is gone, or is another one of the same name, is lost.
     async fn find_leaders(&mut self, mut back: Vec<Task>) -> Result<Vec<(i32, Task)>, Error> {
+        let began = std::time::Instant::now();
         let mut led = Vec::new();
         while !back.is_empty() && !self.shared.stop.is_set() {
             let now = std::time::Instant::now();
@@ -292,7 +294,9 @@ impl Worker {
                 match self.shared.cluster.leader(&task.topic.name, task.partition) {
                     _ if self.is_replaced(&task) => self.lose(&task, task.stretch.end_offset).await?,
                     Ok(leader) => led.push((leader.broker, task)),
-                    Err(error) if error.is_unknown_topic() && self.budget.spent(now) > UNKNOWN_TOPIC_MEANS_DELETED => {
+                    Err(error)
+                        if error.kind() == Kind::Usage && now.duration_since(began) > UNKNOWN_TOPIC_MEANS_DELETED =>
+                    {
                         self.lose(&task, task.stretch.end_offset).await?;
                     }
                     Err(_) => back.push(task),

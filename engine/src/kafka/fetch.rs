@@ -1,6 +1,6 @@
 //! Fetch: many partitions of one leader in one request, read_committed, without a fetch session.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -203,15 +203,19 @@ fn newest_version(targets: &[FetchTarget]) -> i16 {
 }
 
 fn build_fetch(version: i16, targets: &[FetchTarget], limits: FetchLimits) -> FetchRequest {
-    let mut topics: BTreeMap<(&str, Uuid), Vec<FetchPartition>> = BTreeMap::new();
+    // The order of the targets stays: a broker fills its response in the order of the request.
+    let mut topics: Vec<((&str, Uuid), Vec<FetchPartition>)> = Vec::new();
     for target in targets {
-        topics.entry((&target.topic, target.topic_id)).or_default().push(
-            FetchPartition::default()
-                .with_partition(target.partition)
-                .with_current_leader_epoch(target.leader_epoch)
-                .with_fetch_offset(target.offset)
-                .with_partition_max_bytes(target.max_bytes),
-        );
+        let partition = FetchPartition::default()
+            .with_partition(target.partition)
+            .with_current_leader_epoch(target.leader_epoch)
+            .with_fetch_offset(target.offset)
+            .with_partition_max_bytes(target.max_bytes);
+        let topic = (target.topic.as_str(), target.topic_id);
+        match topics.last_mut() {
+            Some((last, partitions)) if *last == topic => partitions.push(partition),
+            Some(_) | None => topics.push((topic, vec![partition])),
+        }
     }
     let topics = topics.into_iter().map(|((topic, id), partitions)| {
         let named = if version >= TOPIC_ID_VERSION {
