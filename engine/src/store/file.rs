@@ -579,7 +579,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir).await;
         let mut upload = store.upload("a").await.unwrap();
-        let started = futures::future::poll_immediate(upload.write(Bytes::from_static(b"1"))).await;
+        // So large that it cannot be done within one poll.
+        let large = Bytes::from(vec![1; 64 << 20]);
+        let started = futures::future::poll_immediate(upload.write(large)).await;
         assert_eq!(started, None);
         assert!(matches!(upload.write(Bytes::from_static(b"2")).await, Err(Error::Broken { .. })));
         assert!(matches!(upload.finish().await, Err(Error::Broken { .. })));
