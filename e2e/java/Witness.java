@@ -127,7 +127,11 @@ public final class Witness {
     private static String describe(Throwable thrown) {
         Throwable cause = thrown;
         while (cause instanceof ExecutionException && cause.getCause() != null) cause = cause.getCause();
-        return cause.getClass().getSimpleName() + ": " + cause.getMessage();
+        StringBuilder text = new StringBuilder(cause.getClass().getSimpleName() + ": " + cause.getMessage());
+        for (cause = cause.getCause(); cause != null; cause = cause.getCause()) {
+            text.append(": ").append(cause.getClass().getSimpleName()).append(": ").append(cause.getMessage());
+        }
+        return text.toString();
     }
 
     // --- what requests hold ---

@@ -94,6 +94,8 @@ fn behaviour(kafka: &Kafka) -> Lines {
         ("log.cleaner.dedupe.buffer.size", "2097152"),
         ("log.initial.task.delay.ms", "500"),
         ("log.retention.check.interval.ms", "1000"),
+        // Tests write old timestamps; one that wants them swept sets `retention.ms` on its topic.
+        ("log.retention.ms", "-1"),
         ("log.segment.delete.delay.ms", "1000"),
         ("min.insync.replicas", in_sync),
         ("num.io.threads", "2"),
