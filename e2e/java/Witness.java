@@ -505,6 +505,8 @@ public final class Witness {
         Map<String, Object> properties = map(request.get("cluster"));
         properties.put(ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, "false");
         properties.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
+        // A fetch that waits at the end of one partition holds up the one for the next, on the same connection.
+        properties.put(ConsumerConfig.FETCH_MAX_WAIT_MS_CONFIG, "20");
         if (group != null) properties.put(ConsumerConfig.GROUP_ID_CONFIG, group);
         properties.putAll(map(request.get("config")));
         return new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());

@@ -53,8 +53,8 @@ pub fn selected(expected: &Path, actual: &Path, rules: Rules, keep: impl Fn(&Rec
     }
     let mut compared = Compared { partitions: partitions.len(), records: 0 };
     for partition in partitions {
-        let mut expected = Records::open(&dump::file_of(expected, partition))?
-            .filter(|record| record.as_ref().map_or(true, |record| keep(record)));
+        let mut expected =
+            Records::open(&dump::file_of(expected, partition))?.filter(|record| record.as_ref().map_or(true, &keep));
         let mut actual = Records::open(&dump::file_of(actual, partition))?;
         for number in 0_u64.. {
             match (expected.next().transpose()?, actual.next().transpose()?) {

@@ -238,13 +238,8 @@ impl Writer {
 
     fn rskafka(&mut self) -> Result<()> {
         let topic = self.topic(Trait::Rskafka, 5, &[])?;
-        let codecs = [
-            Compression::NoCompression,
-            Compression::Gzip,
-            Compression::Snappy,
-            Compression::Lz4,
-            Compression::Zstd,
-        ];
+        let codecs =
+            [Compression::NoCompression, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
         for (partition, codec) in (0..).zip(codecs) {
             for _ in 0..4 {
                 let records = self.records(partition, 60);
@@ -331,8 +326,11 @@ impl Writer {
         let mut producers = Vec::new();
         for codec in CODECS {
             let id = unique("hostile");
-            let config =
-                properties([("transactional.id", &id), ("compression.type", codec), ("transaction.timeout.ms", "900000")]);
+            let config = properties([
+                ("transactional.id", &id),
+                ("compression.type", codec),
+                ("transaction.timeout.ms", "900000"),
+            ]);
             producers.push((self.witness.producer(&config)?, false));
         }
         for _ in 0..STEPS {
@@ -413,7 +411,11 @@ impl Writer {
                     (0..8).map(|_| record(self.random.below(KEYS), self.random.text(40), 2)).collect();
                 producer.begin()?;
                 producer.send(&topic, &records)?;
-                if is_committed { producer.commit()? } else { producer.abort()? }
+                if is_committed {
+                    producer.commit()?
+                } else {
+                    producer.abort()?
+                }
                 written += records.len() as u64;
             }
             producer.close()?;

@@ -48,7 +48,9 @@ impl Version {
     const fn logging(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::V4_3 => ("log4j2.yaml", "-Dlog4j2.configurationFile=", include_str!("../java/log4j2.yaml")),
-            Self::V3_9 => ("log4j1.properties", "-Dlog4j.configuration=file:", include_str!("../java/log4j1.properties")),
+            Self::V3_9 => {
+                ("log4j1.properties", "-Dlog4j.configuration=file:", include_str!("../java/log4j1.properties"))
+            }
         }
     }
 
@@ -328,7 +330,8 @@ impl Kafka {
     /// # Errors
     /// When it fails; the text holds what it printed.
     pub fn tool(&self, class: &str, arguments: &[&str]) -> Result<String> {
-        let output = self.tool_command(class)?.args(arguments).output().with_context(|| format!("cannot run {class}"))?;
+        let output =
+            self.tool_command(class)?.args(arguments).output().with_context(|| format!("cannot run {class}"))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             bail!("{class} {arguments:?} failed: {text}{}", String::from_utf8_lossy(&output.stderr));
@@ -376,7 +379,8 @@ impl Kafka {
 
     fn format_node(&self, node: &Node) -> Result<()> {
         let path = node.folder.join("server.properties");
-        fs::write(&path, properties::of_node(self, node)).with_context(|| format!("cannot write {}", path.display()))?;
+        fs::write(&path, properties::of_node(self, node))
+            .with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.options.version.java(192, true, "WARN")?;
         command.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster_id, "-c"]).arg(&path);
         if self.options.listeners.iter().any(|listener| listener.is_sasl()) {
@@ -471,7 +475,7 @@ fn random_cluster_id() -> String {
     let mut id = String::new();
     let mut bits = 0;
     while id.len() < 21 {
-        if id.len() % 10 == 0 {
+        if id.len().is_multiple_of(10) {
             bits = RandomState::new().hash_one(id.len());
         }
         id.push(char::from(ALPHABET[(bits & 63) as usize]));

@@ -50,8 +50,11 @@ impl Process {
         shell.arg(folder.unwrap_or(Path::new(""))).arg(command.get_program()).args(command.get_args());
         carry_over(command, &mut shell);
         output.attach(&mut shell)?;
-        let mut child =
-            shell.stdin(Stdio::piped()).process_group(0).spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let mut child = shell
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
         let tether = child.stdin.take();
         Ok(Self { child, tether })
     }

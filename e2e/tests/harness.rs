@@ -1,5 +1,7 @@
 //! The harness itself: what the other tests rest on.
+#![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use e2e::compare::{self, Rules};
 use e2e::dump::{self, Record};
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared, User};
+use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, REGION, SECRET_ACCESS_KEY};
 use e2e::process::started_ticks;
 use e2e::unique;
 use e2e::witness::{At, Commit, Isolation, NewTopic, Position, Properties, Protocol, Witness, properties};
@@ -179,7 +182,8 @@ fn a_cluster_of_three_survives_a_killed_node_and_moves_its_leaders() {
         witness.move_leader(&topic, 0, node).unwrap();
         assert_eq!(witness.describe_topic(&topic).unwrap().partitions[0].leader, i32::from(node));
     }
-    let read: u64 = witness.digest(&topic, Isolation::Committed).unwrap().iter().map(|partition| partition.records).sum();
+    let read: u64 =
+        witness.digest(&topic, Isolation::Committed).unwrap().iter().map(|partition| partition.records).sum();
     assert_eq!(read, 3);
 }
 
@@ -188,7 +192,8 @@ fn the_older_line_works_and_its_tools_run() {
     let kafka = Kafka::shared(Shared::Older);
     round_trip(kafka, Listener::Plain, None);
     let bootstrap = kafka.bootstrap(Listener::Plain);
-    let listed = kafka.tool("org.apache.kafka.tools.TopicCommand", &["--bootstrap-server", &bootstrap, "--list"]).unwrap();
+    let listed =
+        kafka.tool("org.apache.kafka.tools.TopicCommand", &["--bootstrap-server", &bootstrap, "--list"]).unwrap();
     assert!(listed.lines().any(|topic| topic.starts_with("orders-")), "{listed}");
 }
 
@@ -225,4 +230,40 @@ fn holds_a_broker_until_it_is_killed() {
     let told = format!("{}\n{id}\n{}\n", kafka.bootstrap(Listener::Plain), kafka.folder().display());
     std::fs::write(std::env::var_os("E2E_TELL").unwrap(), told).unwrap();
     thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn a_bucket_takes_signed_requests_and_outlives_a_restart_of_its_server() {
+    let minio = Minio::start(MinioOptions::default()).unwrap();
+    let bucket = minio.make_bucket("backups").unwrap();
+    let store = store(&minio, &bucket);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(store.write("a/b", "bytes")).unwrap();
+    minio.stop().unwrap();
+    minio.start_again().unwrap();
+    assert_eq!(runtime.block_on(store.read("a/b")).unwrap().to_vec(), b"bytes");
+    let missing = self::store(&minio, "no-such-bucket");
+    assert!(runtime.block_on(missing.write("a", "bytes")).is_err());
+}
+
+#[test]
+fn minio_serves_https() {
+    let minio = Minio::start(MinioOptions { is_tls: true, ..MinioOptions::default() }).unwrap();
+    let port = minio.endpoint().rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.write_all(b"GET /minio/health/ready HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("Client sent an HTTP request to an HTTPS server"), "{answer}");
+}
+
+fn store(minio: &Minio, bucket: &str) -> opendal::Operator {
+    opendal::install_default();
+    let service = opendal::services::S3::default()
+        .endpoint(&minio.endpoint())
+        .region(REGION)
+        .bucket(bucket)
+        .access_key_id(ACCESS_KEY_ID)
+        .secret_access_key(SECRET_ACCESS_KEY);
+    opendal::Operator::new(service).unwrap()
 }

@@ -45,7 +45,9 @@ fn the_hostile_log_is_hostile_and_read_alike_by_other_clients() {
 
     let times = dump_of(Trait::Times);
     assert!(times.windows(2).any(|pair| pair[0].timestamp_ms - pair[1].timestamp_ms > 100 * 86_400_000));
-    assert!(times.iter().any(|record| record.timestamp_ms == -1) && times.iter().any(|record| record.timestamp_ms == 0));
+    assert!(
+        times.iter().any(|record| record.timestamp_ms == -1) && times.iter().any(|record| record.timestamp_ms == 0)
+    );
     assert!(dump_of(Trait::AppendTime).iter().all(|record| record.is_append_time));
 
     let transactions = &log.topic(Trait::Transactions).name;
