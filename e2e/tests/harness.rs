@@ -258,7 +258,7 @@ fn minio_serves_https() {
 }
 
 fn store(minio: &Minio, bucket: &str) -> opendal::Operator {
-    opendal::install_default();
+    opendal_http_transport_reqwest::install_default();
     let service = opendal::services::S3::default()
         .endpoint(&minio.endpoint())
         .region(REGION)

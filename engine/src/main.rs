@@ -1,2 +1,2 @@
 //! The command line tool.
-fn main(){}
+fn main() {}

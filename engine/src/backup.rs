@@ -1,0 +1,526 @@
+//! From topics to a manifest.
+//!
+//! A run takes the archive's lease, fixes what the backup is to hold (the cut), lets workers copy the record batches into
+//! segments, writes down after each segment what is stored (a checkpoint), and creates the manifest last. Whatever
+//! instruction it is killed at, there either is a manifest, and then a whole backup, or there is none, and the next run goes
+//! on from the last checkpoint with the same cut.
+
+mod archive;
+pub mod committed;
+mod cut;
+pub mod queue;
+pub mod select;
+mod sink;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::archive::{Archive, Begun};
+use self::queue::{Queue, Task};
+use self::sink::SegmentPlan;
+use self::worker::Shared;
+use crate::breaker::Breaker;
+use crate::clock::now_ms;
+use crate::config::backup::Checked;
+use crate::error::Kind;
+use crate::format::document;
+use crate::format::hole::HoleCounts;
+use crate::format::invariants::{self, Broken};
+use crate::format::layout::{ArchiveName, BackupId, NameError};
+use crate::format::manifest::{
+    Cut, Manifest, OpenTransaction, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary,
+};
+use crate::format::run::Content;
+use crate::format::{codec, segment::StoredSegment};
+use crate::kafka::Cluster;
+use crate::progress::Progress;
+use crate::rate_limit::RateLimiter;
+use crate::stop::Stop;
+use crate::store::lease::{self, Holder, Lease, WaitPolicy};
+use crate::store::{self, Store};
+
+/// A writer that fell silent for this long has lost the archive.
+pub const LEASE_TTL_MS: i64 = 60_000;
+/// Long enough for the lease of a run that was killed on another machine to expire.
+const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// Segments that wait for a checkpoint; workers wait when there are more.
+const STORED_WAITING: usize = 16;
+
+/// Why a backup could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The lease on the archive.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// A name that was derived.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The archive's codec.
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
+    /// Topics that were named are not there.
+    #[error("{}", no_such_topic(topics, *internal))]
+    NoSuchTopic {
+        /// Their names.
+        topics: Vec<String>,
+        /// Whether one of them is internal to Kafka.
+        internal: bool,
+    },
+    /// No topic is left to back up.
+    #[error("no topic fits {patterns:?}: nothing was backed up")]
+    NothingSelected {
+        /// What was asked for.
+        patterns: Vec<String>,
+    },
+    /// What the broker returned is not what a log holds.
+    #[error("topic {topic:?} partition {partition}: {error}")]
+    Log {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What is wrong.
+        error: committed::Error,
+    },
+    /// The log ends before an offset that it had.
+    #[error(
+        "topic {topic:?} partition {partition}: the log no longer reaches offset {offset}, which it had at the beginning \
+         (an unclean leader election?): start a new backup"
+    )]
+    Truncated {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that was to be read.
+        offset: i64,
+    },
+    /// The broker returns nothing where something must be.
+    #[error(
+        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset} for {seconds} s, although the \
+         log reaches {end_offset}"
+    )]
+    Stalled {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that is asked for.
+        offset: i64,
+        /// The end that was seen.
+        end_offset: i64,
+        /// For how long.
+        seconds: u64,
+    },
+    /// A partition without a leader.
+    #[error("topic {topic:?} partition {partition} has no leader{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Leaderless {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What the cluster says.
+        why: Option<Box<crate::kafka::Error>>,
+    },
+    /// A stored document is not what it should be.
+    #[error("{key}: {error}")]
+    Document {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        error: document::Error,
+    },
+    /// The archive belongs to somebody else.
+    #[error("archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt)")]
+    OtherOwner {
+        /// The archive.
+        archive: ArchiveName,
+        /// Whose it is.
+        owner: String,
+        /// Who wants it.
+        wanted: String,
+    },
+    /// The id belongs to an unfinished backup of something else.
+    #[error("backup {backup_id} was begun with {began_with}, and is asked for with {asked_for}: choose another id")]
+    OtherSelection {
+        /// The backup.
+        backup_id: BackupId,
+        /// What it was begun with.
+        began_with: String,
+        /// What is asked for now.
+        asked_for: String,
+    },
+    /// An object that only we write is there, with other content.
+    #[error("{key} was written by somebody else: two runs work on one archive")]
+    Taken {
+        /// The object.
+        key: String,
+    },
+    /// The store holds another number of bytes than it was given.
+    #[error("a segment of {written} bytes was stored with {stored} bytes")]
+    Stored {
+        /// Bytes that were written.
+        written: u64,
+        /// Bytes that the store says it has.
+        stored: u64,
+    },
+    /// What was read does not make a whole.
+    #[error("the backup does not hold what it was to hold: {0}")]
+    Broken(#[from] Broken),
+    /// A worker ended without a word.
+    #[error("a worker of the backup ended before its work was done")]
+    WorkerEnded,
+    /// The run was asked to stop.
+    #[error("stopped as asked; what was read is stored, and the same command goes on from there (backup {backup_id})")]
+    Interrupted {
+        /// The backup that is not finished.
+        backup_id: BackupId,
+    },
+}
+
+fn no_such_topic(topics: &[String], internal: bool) -> String {
+    let list = topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
+    let why = if internal { "internal to Kafka, and not backed up" } else { "not there" };
+    format!("topic {list}: {why}")
+}
+
+impl Error {
+    fn log(task: &Task, error: committed::Error) -> Self {
+        Self::Log { topic: task.topic.name.clone(), partition: task.partition, error }
+    }
+
+    /// What it asks of whoever reads it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Kafka(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Lease(error) => error.kind(),
+            Self::Codec(error) => error.kind(),
+            Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
+            Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
+            Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
+            Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
+            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
+            Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
+            Self::Interrupted { .. } => Kind::Interrupted,
+        }
+    }
+}
+
+/// How a backup ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Everything that was asked for is in the backup.
+    Completed,
+    /// There is a backup, and its problems name what is missing.
+    Partial,
+}
+
+/// What a backup run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The archive it is in.
+    pub archive: ArchiveName,
+    /// The cluster that was read.
+    pub source_cluster_id: String,
+    /// When the cut was made, in milliseconds since the epoch.
+    pub cut_at_ms: i64,
+    /// Whether an unfinished backup was gone on with.
+    pub resumed: bool,
+    /// Whether the backup was there already, so that nothing was done.
+    pub already_there: bool,
+    /// Milliseconds that this run took.
+    pub duration_ms: i64,
+    /// Topics in the backup.
+    pub topics: usize,
+    /// Partitions in the backup, empty ones among them.
+    pub partitions: usize,
+    /// Records in the backup, as the batch headers count them.
+    pub records: u64,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    /// Bytes of the segments that hold them.
+    pub stored_bytes: u64,
+    /// Offsets without a record, by reason.
+    pub holes: HoleCounts,
+    /// Consumer groups in the backup.
+    pub groups: usize,
+    /// Transactions that hold back the end of a partition.
+    pub open_transactions: Vec<OpenTransaction>,
+    /// What is missing, each in one line.
+    pub problems: Vec<String>,
+    /// What else should be known, each in one line.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a backup.
+///
+/// # Errors
+/// When there is no backup at the end of it. A backup of which something is missing is no error, but
+/// [`Outcome::Partial`].
+pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
+    let started_ms = now_ms();
+    let store = Store::open_or_create(&config.config.storage).await?;
+    store.check_writable().await?;
+    let breaker = Breaker::new(config.config.cluster.circuit_breaker);
+    let cluster = Cluster::connect(&config.config.cluster, breaker).await?;
+    let archive = Archive::new(store.clone(), config.config.archive.clone());
+    let holder = Holder::current(&config.config.backup_id.as_ref().map_or_else(String::new, ToString::to_string));
+    let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
+    let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
+    let run = Run { config, cluster, archive, progress, stop };
+    let made = run.make(&lease).await;
+    let released = lease.release().await;
+    let made = made?;
+    if let Err(error) = released {
+        tracing::warn!("the lease could not be given back and has to expire: {error}");
+    }
+    Ok(report(&made, now_ms() - started_ms))
+}
+
+struct Run<'a> {
+    config: &'a Checked,
+    cluster: Cluster,
+    archive: Archive,
+    progress: &'a Progress,
+    stop: &'a Stop,
+}
+
+/// A backup that is in the archive.
+struct Made {
+    manifest: Manifest,
+    resumed: bool,
+    already_there: bool,
+}
+
+impl Run<'_> {
+    async fn make(&self, lease: &Lease) -> Result<Made, Error> {
+        let source_cluster_id = self.cluster.cluster_id().unwrap_or_default();
+        self.archive.claim(self.config, &source_cluster_id).await?;
+        let (cut, stored) = match self.archive.begin(self.config, now_ms()).await? {
+            Begun::Done(manifest) => {
+                return Ok(Made { manifest: *manifest, resumed: false, already_there: true });
+            }
+            Begun::Reading { cut, stored } => (*cut, stored),
+            Begun::New(backup_id) => {
+                let cut = cut::take(&self.cluster, self.config, backup_id, now_ms()).await?;
+                (self.archive.store_cut(cut).await?, Vec::new())
+            }
+        };
+        let resumed = !stored.is_empty();
+        let runs = self.read(lease, &cut, stored).await?;
+        let manifest = self.commit(lease, &cut, &runs).await?;
+        Ok(Made { manifest, resumed, already_there: false })
+    }
+
+    /// Copies what is not stored yet; gives back the runs of everything that is.
+    async fn read(&self, lease: &Lease, cut: &Cut, mut stored: Vec<Part>) -> Result<Part, Error> {
+        let queue = self.queue(cut, &stored).await?;
+        let (sender, mut receiver) = mpsc::channel(STORED_WAITING);
+        let run_stop = Stop::default();
+        let shared = Arc::new(Shared {
+            cluster: self.cluster.clone(),
+            queue: Mutex::new(queue),
+            plan: Arc::new(self.segment_plan(lease, cut)),
+            retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
+            limiter: RateLimiter::new(self.config.config.rate_limit),
+            progress: self.progress.clone(),
+            stop: run_stop.clone(),
+        });
+        let mut workers = JoinSet::new();
+        for number in 0..self.config.config.parallelism {
+            workers.spawn(worker::run(Arc::clone(&shared), number, sender.clone()));
+        }
+        drop(sender);
+        let mut failure = None;
+        let mut number = 0;
+        loop {
+            tokio::select! {
+                biased;
+                segment = receiver.recv() => {
+                    let Some(segment) = segment else { break };
+                    let part = checkpoint_of(segment, &mut receiver);
+                    lease.check().await?;
+                    self.archive.store_checkpoint(&cut.backup_id, lease.epoch(), number, &part).await?;
+                    number += 1;
+                    stored.push(part);
+                }
+                Some(ended) = workers.join_next() => {
+                    if let Err(error) = ended.unwrap_or(Err(Error::WorkerEnded)) {
+                        // The others store what they have, which spares the next run the reading.
+                        run_stop.set();
+                        failure.get_or_insert(error);
+                    }
+                }
+                () = self.stop.wait(), if !run_stop.is_set() => run_stop.set(),
+            }
+        }
+        while let Some(ended) = workers.join_next().await {
+            if let Err(error) = ended.unwrap_or(Err(Error::WorkerEnded)) {
+                failure.get_or_insert(error);
+            }
+        }
+        match failure {
+            Some(error) => Err(error),
+            None if self.stop.is_set() => Err(Error::Interrupted { backup_id: cut.backup_id.clone() }),
+            None => Ok(Part::merge(stored)),
+        }
+    }
+
+    /// What is still to be read, by leader.
+    async fn queue(&self, cut: &Cut, stored: &[Part]) -> Result<Queue, Error> {
+        let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
+        self.cluster.follow(&names).await?;
+        let covered = invariants::by_partition(stored.iter().flat_map(Part::runs).map(|(topic, _, run)| (topic, run)));
+        let mut queue = Queue::default();
+        let (mut total, mut left) = (0, 0);
+        for topic in &cut.topics {
+            let key = Arc::new(topic.topic.clone());
+            for partition in &topic.partitions {
+                let (start, end) = (partition.start_offset, partition.end_offset);
+                total += end.abs_diff(start);
+                let runs = covered.get(&(&topic.topic, partition.partition)).map_or(&[][..], Vec::as_slice);
+                for range in invariants::uncovered(start, end, runs) {
+                    left += range.end.abs_diff(range.start);
+                    for stretch in queue::stretches(range, start, topic.compacted) {
+                        let leader = self.cluster.leader(&key.name, partition.partition);
+                        let broker = leader.map_or(queue::NO_BROKER, |leader| leader.broker);
+                        let (partition, compacted) = (partition.partition, topic.compacted);
+                        queue.push(broker, Task { topic: Arc::clone(&key), partition, stretch, compacted });
+                    }
+                }
+            }
+        }
+        self.progress.expect_offsets(total);
+        self.progress.add(total - left, 0, 0);
+        Ok(queue)
+    }
+
+    fn segment_plan(&self, lease: &Lease, cut: &Cut) -> SegmentPlan {
+        SegmentPlan {
+            store: self.archive.store.clone(),
+            keys: self.archive.keys.clone(),
+            backup_id: cut.backup_id.clone(),
+            epoch: lease.epoch(),
+            compression: self.config.compression,
+            segment_bytes_max: self.config.config.segment_bytes_max,
+            segment_age_max: Duration::from_secs(self.config.config.checkpoint_interval_secs),
+        }
+    }
+
+    /// Makes a backup of what is stored, if it is all that it was to be.
+    async fn commit(&self, lease: &Lease, cut: &Cut, runs: &Part) -> Result<Manifest, Error> {
+        let by_partition = invariants::by_partition(runs.runs().map(|(topic, _, run)| (topic, run)));
+        invariants::cut_is_covered(cut, &by_partition)?;
+        let parts = self.archive.store_parts(&cut.backup_id, lease.epoch(), runs).await?;
+        let topics = summaries(cut, &by_partition)?;
+        let mut content = Content::default();
+        topics.iter().for_each(|topic| content.add(&topic.content()));
+        let mut problems = cut.problems.clone();
+        problems.extend(topics.iter().flat_map(losses));
+        let manifest = Manifest {
+            backup_id: cut.backup_id.clone(),
+            archive: self.archive.name.clone(),
+            engine_version: env!("CARGO_PKG_VERSION").to_owned(),
+            source_cluster_id: cut.source_cluster_id.clone(),
+            cut_at_ms: cut.at_ms,
+            completed_at_ms: now_ms(),
+            topics,
+            groups: cut.groups.clone(),
+            parts,
+            open_transactions: cut.open_transactions.clone(),
+            problems,
+            warnings: cut.warnings.clone(),
+            content,
+            segment_bytes: runs.segments.iter().map(|segment| segment.bytes).sum(),
+        };
+        lease.check().await?;
+        let manifest = self.archive.store_manifest(manifest).await?;
+        self.archive.forget_progress(&cut.backup_id).await;
+        Ok(manifest)
+    }
+}
+
+/// One checkpoint for all segments that wait.
+fn checkpoint_of(first: StoredSegment, waiting: &mut mpsc::Receiver<StoredSegment>) -> Part {
+    let mut parts = vec![Part::of(&first)];
+    while let Ok(segment) = waiting.try_recv() {
+        parts.push(Part::of(&segment));
+    }
+    Part::merge(parts)
+}
+
+fn summaries(cut: &Cut, runs: &invariants::RunsByPartition<'_>) -> Result<Vec<TopicSummary>, Broken> {
+    let partition_of = |topic: &TopicCut, partition: &PartitionCut| {
+        let (start_offset, end_offset) = (partition.start_offset, partition.end_offset);
+        let of_partition = runs.get(&(&topic.topic, partition.partition)).map_or(&[][..], Vec::as_slice);
+        let content = invariants::runs_tile(&topic.topic, partition.partition, start_offset, end_offset, of_partition)?;
+        Ok(PartitionSummary { partition: partition.partition, start_offset, end_offset, content })
+    };
+    cut.topics
+        .iter()
+        .map(|topic| {
+            Ok(TopicSummary {
+                topic: topic.topic.clone(),
+                replication_factor: topic.replication_factor,
+                configs: topic.configs.clone(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|partition| partition_of(topic, partition))
+                    .collect::<Result<_, Broken>>()?,
+            })
+        })
+        .collect()
+}
+
+fn losses(topic: &TopicSummary) -> impl Iterator<Item = String> {
+    topic.partitions.iter().filter(|partition| partition.content.holes.deleted > 0).map(|partition| {
+        format!(
+            "{}-{}: {} offsets were deleted between the cut and their reading (retention, DeleteRecords, or the topic itself)",
+            topic.topic.name, partition.partition, partition.content.holes.deleted
+        )
+    })
+}
+
+fn report(made: &Made, duration_ms: i64) -> BackupReport {
+    let Made { manifest, resumed, already_there } = made;
+    BackupReport {
+        outcome: if manifest.is_partial() { Outcome::Partial } else { Outcome::Completed },
+        backup_id: manifest.backup_id.clone(),
+        archive: manifest.archive.clone(),
+        source_cluster_id: manifest.source_cluster_id.clone(),
+        cut_at_ms: manifest.cut_at_ms,
+        resumed: *resumed,
+        already_there: *already_there,
+        duration_ms,
+        topics: manifest.topics.len(),
+        partitions: manifest.topics.iter().map(|topic| topic.partitions.len()).sum(),
+        records: manifest.content.records,
+        bytes: manifest.content.raw_bytes,
+        stored_bytes: manifest.segment_bytes,
+        holes: manifest.content.holes,
+        groups: manifest.groups.len(),
+        open_transactions: manifest.open_transactions.clone(),
+        problems: manifest.problems.clone(),
+        warnings: manifest.warnings.clone(),
+    }
+}

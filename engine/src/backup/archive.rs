@@ -1,0 +1,323 @@
+//! Whose archive it is, what stands in it unfinished, and how a backup enters it.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::Error;
+use crate::config::backup::Checked;
+use crate::format::document::{self, DocumentKind, Encoding};
+use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId, PartId};
+use crate::format::manifest::{ArchiveOwner, Cut, Manifest, Part, PartRef, Repository, VERSION};
+use crate::store::{Created, CreatedOrSame, Store};
+
+/// Runs that one part of a manifest lists at most, so that a reader of one topic need not read all of a large archive.
+const PART_RUNS_MAX: usize = 20_000;
+/// An unfinished backup older than this is left to prune: its cut says little about the cluster of today.
+const RESUME_AGE_MAX_MS: i64 = 24 * 3600 * 1000;
+
+/// An archive in a repository, for a run that writes.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// The repository.
+    pub store: Store,
+    /// The archive's name.
+    pub name: ArchiveName,
+    /// Its keys.
+    pub keys: ArchiveKeys,
+}
+
+/// How a run begins.
+#[derive(Debug)]
+pub enum Begun {
+    /// The backup is there already.
+    Done(Box<Manifest>),
+    /// There is something to read.
+    Reading {
+        /// What the backup is to hold.
+        cut: Box<Cut>,
+        /// What is stored already.
+        stored: Vec<Part>,
+    },
+    /// Nothing is there yet: a cut is to be taken for this id.
+    New(BackupId),
+}
+
+impl Archive {
+    /// The archive of this name; nothing is read or written yet.
+    pub fn new(store: Store, name: ArchiveName) -> Self {
+        let keys = ArchiveKeys::new(&name);
+        Self { store, name, keys }
+    }
+
+    /// Makes the repository and the archive, or sees that they are ours. Call it with the archive's lease held.
+    ///
+    /// # Errors
+    /// [`Error::OtherOwner`] when it belongs to another resource or cluster, and the configuration does not say to adopt it.
+    pub async fn claim(&self, config: &Checked, source_cluster_id: &str) -> Result<(), Error> {
+        let repository = Repository { id: Uuid::new_v4() };
+        let sealed = document::seal(DocumentKind::Repository, VERSION, Encoding::Json, &repository);
+        if self.store.create(layout::REPOSITORY, sealed.into()).await? == Created::AlreadyThere {
+            self.open::<Repository>(DocumentKind::Repository, layout::REPOSITORY).await?;
+        }
+        let wanted = owner(config, source_cluster_id);
+        let sealed = Bytes::from(document::seal(DocumentKind::Archive, VERSION, Encoding::Json, &wanted));
+        let key = self.keys.archive();
+        if self.store.create(&key, sealed.clone()).await? == Created::New {
+            return Ok(());
+        }
+        let found: ArchiveOwner = self.open(DocumentKind::Archive, &key).await?;
+        match judge_owner(&found, &wanted, config.config.adopt) {
+            Claim::Ours => Ok(()),
+            Claim::Adopt => {
+                tracing::warn!("archive {} is adopted: it belonged to {}", self.name, describe(&found));
+                Ok(self.store.put(&key, sealed).await?)
+            }
+            Claim::Refuse => Err(Error::OtherOwner {
+                archive: self.name.clone(),
+                owner: describe(&found),
+                wanted: describe(&wanted),
+            }),
+        }
+    }
+
+    /// Finds out what there is to do for the backup of this id, or for an unfinished one of the same selection.
+    ///
+    /// # Errors
+    /// What the store fails with, and [`Error::OtherSelection`] when the id belongs to a backup of something else.
+    pub async fn begin(&self, config: &Checked, now_ms: i64) -> Result<Begun, Error> {
+        if let Some(id) = &config.config.backup_id {
+            if self.store.exists(&self.keys.manifest(id)).await? {
+                return Ok(Begun::Done(Box::new(self.manifest(id).await?)));
+            }
+            return match self.cut(id).await? {
+                Some(cut) if cut.selection == config.selection() => self.resume(cut).await,
+                Some(cut) => Err(Error::OtherSelection {
+                    backup_id: id.clone(),
+                    began_with: cut.selection,
+                    asked_for: config.selection(),
+                }),
+                None => Ok(Begun::New(id.clone())),
+            };
+        }
+        let folders = self.store.list_dirs(&self.keys.backups()).await?;
+        let mut unfinished = None;
+        for folder in folders.iter().rev() {
+            let Ok(id) = folder.parse::<BackupId>() else { continue };
+            if self.store.exists(&self.keys.manifest(&id)).await? {
+                continue;
+            }
+            let Some(cut) = self.cut(&id).await? else { continue };
+            let is_ours = cut.selection == config.selection() && now_ms - cut.at_ms < RESUME_AGE_MAX_MS;
+            let is_newest = unfinished.as_ref().is_none_or(|other: &Cut| other.at_ms < cut.at_ms);
+            if is_ours && is_newest {
+                unfinished = Some(cut);
+            }
+        }
+        if let Some(cut) = unfinished {
+            return self.resume(cut).await;
+        }
+        let mut at_ms = now_ms;
+        loop {
+            let id = BackupId::at(&self.name, at_ms)?;
+            if !folders.iter().any(|folder| folder == id.as_str()) {
+                return Ok(Begun::New(id));
+            }
+            // Two backups within a second.
+            at_ms += 1000;
+        }
+    }
+
+    async fn resume(&self, cut: Cut) -> Result<Begun, Error> {
+        let folder = self.keys.progress_folder(&cut.backup_id);
+        let cut_key = self.keys.cut(&cut.backup_id);
+        let mut stored = Vec::new();
+        for object in self.store.list(&folder).await? {
+            if object.key != cut_key {
+                let bytes = self.store.read(&object.key).await?;
+                stored.push(
+                    Part::open(DocumentKind::Checkpoint, &bytes)
+                        .map_err(|error| Error::Document { key: object.key, error })?,
+                );
+            }
+        }
+        Ok(Begun::Reading { cut: Box::new(cut), stored })
+    }
+
+    async fn cut(&self, id: &BackupId) -> Result<Option<Cut>, Error> {
+        match self.open(DocumentKind::Cut, &self.keys.cut(id)).await {
+            Ok(cut) => Ok(Some(cut)),
+            Err(Error::Store(error)) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores the cut; when another run of the same backup was faster, its cut is the one that counts.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn store_cut(&self, cut: Cut) -> Result<Cut, Error> {
+        let key = self.keys.cut(&cut.backup_id);
+        match self.store.create(&key, seal(DocumentKind::Cut, Encoding::JsonZstd, &cut)).await? {
+            Created::New => Ok(cut),
+            Created::AlreadyThere => self.open(DocumentKind::Cut, &key).await,
+        }
+    }
+
+    /// Stores a checkpoint: the runs of segments that are stored.
+    ///
+    /// # Errors
+    /// What the store fails with, and [`Error::Taken`] when somebody else wrote this very checkpoint.
+    pub async fn store_checkpoint(&self, id: &BackupId, epoch: u64, number: u64, part: &Part) -> Result<(), Error> {
+        let key = self.keys.checkpoint(id, epoch, number);
+        self.create_our_own(key, part.seal(DocumentKind::Checkpoint).into()).await
+    }
+
+    /// Stores the parts of a manifest, and says how it names them.
+    ///
+    /// # Errors
+    /// As [`Archive::store_checkpoint`].
+    pub async fn store_parts(&self, id: &BackupId, epoch: u64, runs: &Part) -> Result<Vec<PartRef>, Error> {
+        let mut refs = Vec::new();
+        for (number, part) in runs.split(PART_RUNS_MAX).iter().enumerate() {
+            let id = PartId::new(id, epoch, number);
+            let sealed = part.seal(DocumentKind::Part);
+            refs.push(PartRef { id: id.clone(), bytes: sealed.len() as u64, sha256: document::sha256_hex(&sealed) });
+            self.create_our_own(self.keys.part(&id), sealed.into()).await?;
+        }
+        Ok(refs)
+    }
+
+    /// Stores the manifest: from here on there is a backup. When one is there already, that one is it.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn store_manifest(&self, manifest: Manifest) -> Result<Manifest, Error> {
+        let key = self.keys.manifest(&manifest.backup_id);
+        match self.store.create_or_same(&key, manifest.seal().into()).await? {
+            CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(manifest),
+            CreatedOrSame::AlreadyThere { same: false } => self.manifest(&manifest.backup_id).await,
+        }
+    }
+
+    /// Removes the progress of a backup that is committed. What stays behind when this fails is prune's to remove.
+    pub async fn forget_progress(&self, id: &BackupId) {
+        let folder = self.keys.progress_folder(id);
+        let removed = async {
+            for object in self.store.list(&folder).await? {
+                self.store.delete(&object.key).await?;
+            }
+            Ok::<(), crate::store::Error>(())
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!("the progress of the finished backup {id} stays behind: {error}");
+        }
+    }
+
+    async fn manifest(&self, id: &BackupId) -> Result<Manifest, Error> {
+        let key = self.keys.manifest(id);
+        let bytes = self.store.read(&key).await?;
+        Manifest::open(&bytes).map_err(|error| Error::Document { key, error })
+    }
+
+    async fn create_our_own(&self, key: String, bytes: Bytes) -> Result<(), Error> {
+        match self.store.create_or_same(&key, bytes).await? {
+            CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(()),
+            CreatedOrSame::AlreadyThere { same: false } => Err(Error::Taken { key }),
+        }
+    }
+
+    async fn open<T: DeserializeOwned>(&self, kind: DocumentKind, key: &str) -> Result<T, Error> {
+        let bytes = self.store.read(key).await?;
+        document::open(kind, VERSION, &bytes).map_err(|error| Error::Document { key: key.to_owned(), error })
+    }
+}
+
+fn seal<T: Serialize>(kind: DocumentKind, encoding: Encoding, value: &T) -> Bytes {
+    document::seal(kind, VERSION, encoding, value).into()
+}
+
+fn owner(config: &Checked, source_cluster_id: &str) -> ArchiveOwner {
+    let source_cluster_id = source_cluster_id.to_owned();
+    match &config.config.owner {
+        Some(owner) => ArchiveOwner {
+            group: Some(owner.group.clone()),
+            kind: Some(owner.kind.clone()),
+            namespace: Some(owner.namespace.clone()),
+            name: owner.name.clone(),
+            uid: Some(owner.uid.clone()),
+            source_cluster_id,
+        },
+        None => ArchiveOwner {
+            group: None,
+            kind: None,
+            namespace: None,
+            name: config.config.archive.to_string(),
+            uid: None,
+            source_cluster_id,
+        },
+    }
+}
+
+fn describe(owner: &ArchiveOwner) -> String {
+    let ArchiveOwner { group, kind, namespace, name, uid, source_cluster_id } = owner;
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    match kind {
+        Some(kind) => format!(
+            "{kind}.{} {}/{name} (uid {}) of cluster {source_cluster_id}",
+            text(group),
+            text(namespace),
+            text(uid)
+        ),
+        None => format!("the command line's {name} of cluster {source_cluster_id}"),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    Ours,
+    Adopt,
+    Refuse,
+}
+
+/// A resource that was deleted and made again has another uid and is the same to us, if it reads the same cluster.
+fn judge_owner(found: &ArchiveOwner, wanted: &ArchiveOwner, adopt: bool) -> Claim {
+    if found == wanted {
+        return Claim::Ours;
+    }
+    let same_but_uid = ArchiveOwner { uid: wanted.uid.clone(), ..found.clone() } == *wanted;
+    if same_but_uid || adopt { Claim::Adopt } else { Claim::Refuse }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, uid: Option<&str>, cluster: &str) -> ArchiveOwner {
+        ArchiveOwner {
+            group: uid.map(|_| "backup.strimzi.io".to_owned()),
+            kind: uid.map(|_| "KafkaBackup".to_owned()),
+            namespace: uid.map(|_| "kafka".to_owned()),
+            name: name.to_owned(),
+            uid: uid.map(str::to_owned),
+            source_cluster_id: cluster.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_resource_that_was_made_again_finds_its_archive() {
+        let found = of("orders", Some("1"), "A");
+        assert_eq!(judge_owner(&found, &found, false), Claim::Ours);
+        assert_eq!(judge_owner(&found, &of("orders", Some("2"), "A"), false), Claim::Adopt);
+    }
+
+    #[test]
+    fn another_cluster_or_name_is_refused_until_the_user_says_so() {
+        let found = of("orders", Some("1"), "A");
+        for other in [of("orders", Some("1"), "B"), of("orders-eu", Some("1"), "A"), of("orders", None, "A")] {
+            assert_eq!(judge_owner(&found, &other, false), Claim::Refuse);
+            assert_eq!(judge_owner(&found, &other, true), Claim::Adopt);
+        }
+    }
+}

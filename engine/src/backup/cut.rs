@@ -1,0 +1,249 @@
+//! The cut: what a backup is to hold, fixed before the first record is read.
+//!
+//! The order of the questions matters. Log start offsets come first, committed offsets next, ends last: so no committed
+//! offset lies beyond the end of its partition, and nothing that was there at the beginning is missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Error;
+use super::select::{Pattern, Selection, select};
+use crate::config::backup::Checked;
+use crate::format::layout::BackupId;
+use crate::format::manifest::{CommittedOffset, Cut, Group, OpenTransaction, PartitionCut, TopicCut};
+use crate::format::segment::TopicKey;
+use crate::kafka::groups::{CommittedOffsets, GroupKind};
+use crate::kafka::list_offsets::{ListedOffset, Position};
+use crate::kafka::topics::{ConfigEntry, overrides};
+use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
+
+type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
+type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
+
+/// Asks the cluster all that a cut is made of.
+///
+/// # Errors
+/// When a topic that was named is not there, when nothing is selected, or when the cluster cannot be asked. What is
+/// missing of the rest makes a partial backup, and stands in [`Cut::problems`].
+pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_ms: i64) -> Result<Cut, Error> {
+    let metadata = cluster.metadata(None).await?;
+    let mut notes = Notes::default();
+    let topics = selected_topics(&metadata.topics, config, &mut notes)?;
+    let names: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+    cluster.follow(&names).await?;
+    let configs = cluster.topic_configs(&names, None).await;
+    let partitions: Vec<TopicPartition> = topics.iter().flat_map(|topic| partitions_of(topic)).collect();
+
+    let starts = cluster.list_offsets(partitions.iter().cloned(), Position::Earliest).await;
+    let groups = groups(cluster, config, &names, &mut notes).await;
+    let high_watermarks = cluster.list_offsets(partitions.iter().cloned(), Position::HighWatermark).await;
+    let ends = cluster.list_offsets(partitions.iter().cloned(), Position::LastStable).await;
+
+    let topics = topics
+        .into_iter()
+        .map(|topic| topic_cut(topic, &configs, [&starts, &high_watermarks, &ends], &mut notes))
+        .collect::<Vec<_>>();
+    let open_transactions = open_transactions(cluster, &topics, &mut notes).await;
+    Ok(Cut {
+        backup_id,
+        at_ms: now_ms,
+        source_cluster_id: cluster.cluster_id().unwrap_or_default(),
+        selection: config.selection(),
+        topics,
+        groups,
+        open_transactions,
+        problems: notes.problems,
+        warnings: notes.warnings,
+    })
+}
+
+/// What is to be told about the cut, each in one line.
+#[derive(Debug, Default)]
+struct Notes {
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Notes {
+    fn problem(&mut self, problem: String) {
+        tracing::error!("{problem}");
+        self.problems.push(problem);
+    }
+
+    fn warning(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        self.warnings.push(warning);
+    }
+}
+
+fn selected_topics<'a>(
+    known: &'a BTreeMap<String, TopicMetadata>,
+    config: &Checked,
+    notes: &mut Notes,
+) -> Result<Vec<&'a TopicMetadata>, Error> {
+    let candidates = known.values().filter(|topic| !topic.internal).map(|topic| topic.name.as_str());
+    let Selection { names, missing, idle } = select(candidates, &config.topics, &config.exclude_topics);
+    if !missing.is_empty() {
+        let internal = missing.iter().any(|name| known.get(name).is_some_and(|topic| topic.internal));
+        return Err(Error::NoSuchTopic { topics: missing, internal });
+    }
+    if names.is_empty() {
+        return Err(Error::NothingSelected { patterns: config.config.topics.clone() });
+    }
+    for pattern in idle {
+        notes.problem(format!("the topic pattern {pattern:?} fits no topic"));
+    }
+    let (whole, broken): (Vec<_>, Vec<_>) =
+        names.iter().filter_map(|name| known.get(name)).partition(|topic| topic.error.is_none());
+    for topic in broken {
+        let error = topic.error.as_ref().map(ToString::to_string).unwrap_or_default();
+        notes.problem(format!("topic {:?} is not in the backup: {error}", topic.name));
+    }
+    Ok(whole)
+}
+
+fn partitions_of(topic: &TopicMetadata) -> impl Iterator<Item = TopicPartition> {
+    topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition))
+}
+
+fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], notes: &mut Notes) -> TopicCut {
+    let (configs, compacted) = match configs.get(&topic.name) {
+        Some(Ok(entries)) => {
+            let policy = entries.iter().find(|entry| entry.name == "cleanup.policy");
+            let compacted =
+                policy.and_then(|entry| entry.value.as_deref()).is_some_and(|value| value.contains("compact"));
+            (overrides(entries), compacted)
+        }
+        // Reading it as compacted is slower, and right either way.
+        failed => {
+            let error = failed.and_then(|failed| failed.as_ref().err()).map(ToString::to_string).unwrap_or_default();
+            notes.problem(format!("the configuration of topic {:?} is not in the backup: {error}", topic.name));
+            (BTreeMap::new(), true)
+        }
+    };
+    let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(1);
+    let partitions = topic.partitions.iter().map(|partition| {
+        let key = (topic.name.clone(), partition.partition);
+        partition_cut(&key, listed, notes)
+    });
+    TopicCut {
+        topic: TopicKey { name: topic.name.clone(), id: topic.id },
+        replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+        configs,
+        compacted,
+        partitions: partitions.collect(),
+    }
+}
+
+fn partition_cut(
+    key: &TopicPartition,
+    [starts, high_watermarks, ends]: [&Listed; 3],
+    notes: &mut Notes,
+) -> PartitionCut {
+    let offset = |listed: &Listed| match listed.get(key) {
+        Some(Ok(listed)) => Ok(listed.offset),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("the cluster said nothing about it".to_owned()),
+    };
+    let found = offset(starts).and_then(|start| Ok((start, offset(high_watermarks)?, offset(ends)?)));
+    let (start_offset, high_watermark, end_offset) = found.unwrap_or_else(|error| {
+        notes.problem(format!("partition {}-{} is not in the backup: {error}", key.0, key.1));
+        (0, 0, 0)
+    });
+    PartitionCut {
+        partition: key.1,
+        start_offset,
+        // DeleteRecords or retention between the two questions may have moved the start over the end that was.
+        end_offset: end_offset.max(start_offset),
+        high_watermark: high_watermark.max(end_offset),
+    }
+}
+
+/// The committed offsets of the groups that are wanted, on the topics that are in the backup.
+async fn groups(cluster: &Cluster, config: &Checked, topics: &BTreeSet<String>, notes: &mut Notes) -> Vec<Group> {
+    let wanted: &[Pattern] = match &config.consumer_groups {
+        Some(patterns) if patterns.is_empty() => return Vec::new(),
+        Some(patterns) => patterns,
+        None => &[],
+    };
+    let listed = match cluster.list_groups().await {
+        Ok(listed) => listed,
+        Err(error) => {
+            notes.problem(format!("no consumer group is in the backup, since they cannot be listed: {error}"));
+            return Vec::new();
+        }
+    };
+    let kinds: BTreeMap<&str, GroupKind> = listed.iter().map(|group| (group.group.as_str(), group.kind)).collect();
+    let Selection { names, missing, idle } = select(kinds.keys().copied(), wanted, &[]);
+    for pattern in missing.iter().chain(&idle) {
+        notes.problem(format!("the consumer group {pattern:?} is not there"));
+    }
+    let mut groups = Vec::new();
+    for (id, offsets) in cluster.committed_offsets(&names.into_iter().collect()).await {
+        match offsets {
+            Ok(offsets) => {
+                let kind = kinds.get(id.as_str()).copied().unwrap_or(GroupKind::Classic);
+                groups.push(group(id, kind, offsets, topics));
+            }
+            Err(error) => notes.problem(format!("the offsets of group {id:?} are not in the backup: {error}")),
+        }
+    }
+    groups
+}
+
+fn group(id: String, kind: GroupKind, offsets: CommittedOffsets, topics: &BTreeSet<String>) -> Group {
+    let protocol = match kind {
+        GroupKind::Classic => "classic",
+        GroupKind::Consumer => "consumer",
+    };
+    let offsets = offsets.into_iter().filter(|((topic, _), _)| topics.contains(topic));
+    let offsets = offsets.map(|((topic, partition), committed)| CommittedOffset {
+        topic,
+        partition,
+        offset: committed.offset,
+        leader_epoch: committed.leader_epoch,
+        metadata: committed.metadata,
+    });
+    Group { id, protocol: protocol.to_owned(), offsets: offsets.collect() }
+}
+
+/// Names what holds back the end of partitions: transactions that are neither committed nor aborted.
+async fn open_transactions(cluster: &Cluster, topics: &[TopicCut], notes: &mut Notes) -> Vec<OpenTransaction> {
+    let held: BTreeMap<TopicPartition, &PartitionCut> = topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic.name.clone(), partition)))
+        .filter(|(_, partition)| partition.high_watermark > partition.end_offset)
+        .map(|(topic, partition)| ((topic, partition.partition), partition))
+        .collect();
+    if held.is_empty() {
+        return Vec::new();
+    }
+    let mut answers = cluster.open_transactions(held.keys().cloned()).await;
+    let mut open = Vec::new();
+    for ((topic, partition), cut) in held {
+        let answer = answers.remove(&(topic.clone(), partition)).and_then(Result::ok).flatten().unwrap_or_default();
+        let first = answer.iter().min_by_key(|transaction| transaction.start_offset);
+        let transaction = OpenTransaction {
+            topic,
+            partition,
+            producer_id: first.map(|transaction| transaction.producer_id),
+            start_offset: cut.end_offset,
+            last_timestamp_ms: first.map(|transaction| transaction.last_timestamp_ms),
+            held_back: cut.high_watermark - cut.end_offset,
+        };
+        notes.warning(describe(&transaction));
+        open.push(transaction);
+    }
+    open
+}
+
+fn describe(open: &OpenTransaction) -> String {
+    let OpenTransaction { topic, partition, producer_id, start_offset, last_timestamp_ms, held_back } = open;
+    let producer = producer_id.map_or_else(|| "an unknown producer".to_owned(), |id| format!("producer {id}"));
+    let since = last_timestamp_ms
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(String::new, |at| format!(", last written to at {at}"));
+    format!(
+        "{topic}-{partition}: a transaction of {producer} is open since offset {start_offset}{since}: \
+         {held_back} offsets after it are not in this backup"
+    )
+}

@@ -1,0 +1,164 @@
+//! Which worker reads what: stretches of partitions, by the broker that leads them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::committed::Stretch;
+use crate::format::segment::TopicKey;
+
+/// A stretch longer than this is cut, so that several workers can read a large partition at once.
+pub const STRETCH_OFFSETS_MAX: u64 = 500_000;
+/// A worker takes stretches of about so many offsets at once: many small partitions, or a few large ones.
+const TAKE_OFFSETS: u64 = 100_000;
+/// Partitions in one fetch request at most, which bounds the request's size.
+const TAKE_STRETCHES: usize = 500;
+
+/// Stands for the leader of a partition that had none when it was looked for.
+pub const NO_BROKER: i32 = -1;
+
+/// A stretch that waits for a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The topic.
+    pub topic: Arc<TopicKey>,
+    /// The partition's number.
+    pub partition: i32,
+    /// What of it is to be read.
+    pub stretch: Stretch,
+    /// Whether the log cleaner may have taken the last batches before the end.
+    pub compacted: bool,
+}
+
+/// Cuts what is left of a partition into stretches.
+///
+/// A compacted log is read in one: the log cleaner could remove the very batch by which two neighbours find out where
+/// one ends and the other begins.
+pub fn stretches(left: Range<i64>, log_start_offset: i64, compacted: bool) -> Vec<Stretch> {
+    let offsets = left.end.abs_diff(left.start);
+    let pieces = if compacted { 1 } else { offsets.div_ceil(STRETCH_OFFSETS_MAX).max(1) };
+    let step = i64::try_from(offsets.div_ceil(pieces)).unwrap_or(i64::MAX);
+    let mut stretches = Vec::new();
+    let mut start = left.start;
+    while start < left.end {
+        let end = start.saturating_add(step).min(left.end);
+        stretches.push(Stretch::new(start..end, start == log_start_offset));
+        start = end;
+    }
+    stretches
+}
+
+/// Tasks by the broker that leads their partitions.
+#[derive(Debug, Default)]
+pub struct Queue {
+    by_broker: BTreeMap<i32, VecDeque<Task>>,
+    readers: BTreeMap<i32, usize>,
+    /// Tasks that workers hold and may give back.
+    taken: usize,
+}
+
+impl Queue {
+    /// Adds a task for the leader `broker`.
+    pub fn push(&mut self, broker: i32, task: Task) {
+        self.by_broker.entry(broker).or_default().push_back(task);
+    }
+
+    /// Gives a worker something to read from one broker: the one that the fewest workers read from, so that all brokers
+    /// share the load.
+    pub fn take(&mut self) -> Option<(i32, Vec<Task>)> {
+        let readers = |broker: &i32| self.readers.get(broker).copied().unwrap_or(0);
+        let broker = self
+            .by_broker
+            .iter()
+            .filter(|(_, tasks)| !tasks.is_empty())
+            .min_by_key(|(broker, tasks)| (readers(broker), std::cmp::Reverse(tasks.len())))
+            .map(|(broker, _)| *broker)?;
+        let tasks = self.by_broker.get_mut(&broker)?;
+        let mut taken = Vec::new();
+        let mut offsets = 0;
+        while taken.len() < TAKE_STRETCHES && (taken.is_empty() || offsets < TAKE_OFFSETS) {
+            let Some(task) = tasks.pop_front() else { break };
+            offsets += task.stretch.remaining();
+            taken.push(task);
+        }
+        *self.readers.entry(broker).or_default() += 1;
+        self.taken += 1;
+        Some((broker, taken))
+    }
+
+    /// Says that a worker is done with what it took; what it could not read comes back.
+    pub fn finish(&mut self, broker: i32, back: Vec<(i32, Task)>) {
+        if let Some(readers) = self.readers.get_mut(&broker) {
+            *readers = readers.saturating_sub(1);
+        }
+        self.taken = self.taken.saturating_sub(1);
+        back.into_iter().for_each(|(broker, task)| self.push(broker, task));
+    }
+
+    /// Whether nothing waits, and nobody holds anything that could come back.
+    pub fn is_over(&self) -> bool {
+        self.taken == 0 && self.by_broker.values().all(VecDeque::is_empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(partition: i32, offsets: Range<i64>) -> Task {
+        let topic = Arc::new(TopicKey { name: "orders".to_owned(), id: uuid::Uuid::nil() });
+        Task { topic, partition, stretch: Stretch::new(offsets, true), compacted: false }
+    }
+
+    #[test]
+    fn stretches_tile_what_is_left() {
+        for (left, log_start) in [(0..1, 0), (7..7, 7), (5..1_234_567, 5), (900_000..2_000_001, 0)] {
+            let stretches = stretches(left.clone(), log_start, false);
+            let mut at = left.start;
+            for stretch in &stretches {
+                assert_eq!(stretch.next_offset, at);
+                assert!(stretch.remaining() <= STRETCH_OFFSETS_MAX);
+                assert_eq!(stretch.starts_log, at == log_start);
+                at = stretch.end_offset;
+            }
+            assert_eq!(at, left.end);
+        }
+    }
+
+    #[test]
+    fn a_compacted_log_is_read_in_one() {
+        assert_eq!(stretches(0..5_000_000, 0, true).len(), 1);
+    }
+
+    #[test]
+    fn many_small_partitions_are_taken_together_and_large_ones_alone() {
+        let mut queue = Queue::default();
+        (0..1000).for_each(|partition| queue.push(1, task(partition, 0..10)));
+        assert_eq!(queue.take().unwrap().1.len(), TAKE_STRETCHES);
+        let mut queue = Queue::default();
+        (0..4).for_each(|partition| queue.push(1, task(partition, 0..1_000_000)));
+        assert_eq!(queue.take().unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn workers_spread_over_the_brokers() {
+        let mut queue = Queue::default();
+        (0..30).for_each(|partition| queue.push(partition % 3, task(partition, 0..1_000_000)));
+        let brokers: Vec<_> = (0..3).map(|_| queue.take().unwrap().0).collect();
+        assert_eq!(brokers, [0, 1, 2]);
+    }
+
+    #[test]
+    fn it_is_over_only_when_nobody_can_give_anything_back() {
+        let mut queue = Queue::default();
+        queue.push(1, task(0, 0..10));
+        let (broker, tasks) = queue.take().unwrap();
+        assert!(!queue.is_over());
+        queue.finish(broker, tasks.into_iter().map(|task| (2, task)).collect());
+        assert!(!queue.is_over());
+        let (broker, _) = queue.take().unwrap();
+        assert_eq!(broker, 2);
+        queue.finish(broker, Vec::new());
+        assert!(queue.is_over());
+    }
+}

@@ -1,0 +1,163 @@
+//! Where a worker puts what it read: a segment that is uploaded while it is written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Error;
+use super::committed::Step;
+use super::queue::Task;
+use crate::format::frame::ArchiveCompression;
+use crate::format::hole::Hole;
+use crate::format::layout::{ArchiveKeys, BackupId, SegmentId};
+use crate::format::run::Content;
+use crate::format::segment::{OpenSegment, StoredSegment};
+use crate::store::{Store, Upload};
+
+/// What waits in memory before it is handed to the upload.
+const FLUSH_BYTES: usize = 1 << 20;
+
+/// Where segments of a run go, and how they are made.
+#[derive(Debug)]
+pub struct SegmentPlan {
+    /// The repository.
+    pub store: Store,
+    /// The keys of the archive.
+    pub keys: ArchiveKeys,
+    /// The backup that the segments are made for.
+    pub backup_id: BackupId,
+    /// The lease under which they are written.
+    pub epoch: u64,
+    /// How batches that the producer left uncompressed are stored.
+    pub compression: ArchiveCompression,
+    /// Bytes at which a segment is closed.
+    pub segment_bytes_max: u64,
+    /// The age at which a segment is closed, so that a checkpoint can name it.
+    pub segment_age_max: Duration,
+}
+
+/// The segments of one worker, one after the other.
+pub struct Sink {
+    plan: Arc<SegmentPlan>,
+    worker: usize,
+    number: u64,
+    open: Option<Open>,
+}
+
+struct Open {
+    segment: OpenSegment,
+    upload: Upload,
+    out: Vec<u8>,
+    opened_at: Instant,
+}
+
+impl Sink {
+    /// The sink of worker number `worker`.
+    pub fn new(plan: Arc<SegmentPlan>, worker: usize) -> Self {
+        Self { plan, worker, number: 0, open: None }
+    }
+
+    /// Appends steps of the task's partition, of which the first begins at the task's next offset; says what they held.
+    ///
+    /// # Errors
+    /// What the log or the store fails with.
+    pub async fn append(
+        &mut self,
+        task: &Task,
+        steps: impl Iterator<Item = Result<Step<'_>, super::committed::Error>> + Send,
+    ) -> Result<Content, Error> {
+        let mut content = Content::default();
+        let mut start_offset = task.stretch.next_offset;
+        let mut begun = false;
+        for step in steps {
+            let step = step.map_err(|error| Error::log(task, error))?;
+            if let Step::NotOurs { start_offset: moved } = step {
+                start_offset = moved;
+                continue;
+            }
+            let open = self.open().await?;
+            if !begun {
+                begun = true;
+                open.segment.begin_run(&task.topic, task.partition, start_offset, &mut open.out)?;
+            }
+            match step {
+                Step::Batch(batch) => {
+                    content.add_batch(&batch);
+                    open.segment.push_batch(&batch, &mut open.out)?;
+                }
+                Step::Hole(hole) => {
+                    content.holes.add_hole(&hole);
+                    open.segment.push_hole(hole, &mut open.out)?;
+                }
+                Step::NotOurs { .. } => {}
+            }
+            if open.out.len() >= FLUSH_BYTES {
+                open.flush().await?;
+            }
+        }
+        Ok(content)
+    }
+
+    /// Records that the rest of the task up to the hole's end holds no record.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn append_hole(&mut self, task: &Task, hole: Hole) -> Result<Content, Error> {
+        self.append(task, std::iter::once(Ok(Step::Hole(hole)))).await
+    }
+
+    async fn open(&mut self) -> Result<&mut Open, Error> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let SegmentPlan { store, keys, backup_id, epoch, compression, .. } = &*self.plan;
+                let id = SegmentId::new(backup_id, *epoch, self.worker, self.number);
+                self.number += 1;
+                let upload = store.upload(&keys.segment(&id)).await?;
+                let mut out = Vec::with_capacity(FLUSH_BYTES);
+                let segment = OpenSegment::new(id, *compression, &mut out);
+                Open { segment, upload, out, opened_at: Instant::now() }
+            }
+        };
+        Ok(self.open.insert(open))
+    }
+
+    /// Closes the segment when it is large or old enough; gives it back once it is stored.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn rotate(&mut self) -> Result<Option<StoredSegment>, Error> {
+        let is_due = self.open.as_ref().is_some_and(|open| {
+            open.segment.bytes() >= self.plan.segment_bytes_max || open.opened_at.elapsed() >= self.plan.segment_age_max
+        });
+        if is_due { self.close().await } else { Ok(None) }
+    }
+
+    /// Closes the segment, if one is open; gives it back once it is stored.
+    ///
+    /// # Errors
+    /// What the store fails with, and [`Error::Stored`] when it says that it holds another number of bytes than it was given.
+    pub async fn close(&mut self) -> Result<Option<StoredSegment>, Error> {
+        let Some(mut open) = self.open.take() else { return Ok(None) };
+        if open.segment.is_empty() {
+            open.upload.abort().await;
+            return Ok(None);
+        }
+        let sealed = open.segment.seal(&mut open.out)?;
+        open.upload.write(Bytes::from(open.out)).await?;
+        let stored_bytes = open.upload.finish().await?;
+        if stored_bytes != sealed.bytes() {
+            return Err(Error::Stored { written: sealed.bytes(), stored: stored_bytes });
+        }
+        Ok(Some(sealed.stored()))
+    }
+}
+
+impl Open {
+    async fn flush(&mut self) -> Result<(), Error> {
+        let out = std::mem::replace(&mut self.out, Vec::with_capacity(FLUSH_BYTES + (FLUSH_BYTES >> 2)));
+        Ok(self.upload.write(Bytes::from(out)).await?)
+    }
+}

@@ -1,0 +1,251 @@
+//! What a backup run is told.
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster::{self, ClusterConfig};
+use super::storage::StorageConfig;
+use crate::backup::select::{Pattern, PatternError};
+use crate::error::Kind;
+use crate::format::batch::Compression;
+use crate::format::codec;
+use crate::format::frame::ArchiveCompression;
+use crate::format::layout::{ArchiveName, BackupId};
+use crate::rate_limit::RateLimit;
+
+/// Workers that read and store at once. Four keep a broker and a store busy, and need less than 128 MiB.
+pub const PARALLELISM: usize = 4;
+/// More workers than this only wait for each other.
+pub const PARALLELISM_MAX: usize = 64;
+/// How much a killed run may have to read again, in seconds.
+pub const CHECKPOINT_INTERVAL_SECS: u64 = 30;
+/// A segment is closed at this size: large enough to be few, small enough that pruning gives space back.
+pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
+/// A codec of the archive, in Kafka's spelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CompressionName {
+    /// Batches stay as they are.
+    None,
+    /// gzip, levels 0 to 9.
+    Gzip,
+    /// Snappy, without levels.
+    Snappy,
+    /// LZ4, without levels.
+    Lz4,
+    /// Zstandard, levels 1 to 22.
+    #[default]
+    Zstd,
+}
+
+impl From<CompressionName> for Compression {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::None => Self::None,
+            CompressionName::Gzip => Self::Gzip,
+            CompressionName::Snappy => Self::Snappy,
+            CompressionName::Lz4 => Self::Lz4,
+            CompressionName::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl std::str::FromStr for CompressionName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd]
+            .into_iter()
+            .find(|name| codec::name((*name).into()) == text)
+            .ok_or_else(|| format!("{text:?} is none of none, gzip, snappy, lz4, zstd"))
+    }
+}
+
+/// What an archive belongs to, as whoever starts the run names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OwnerConfig {
+    /// API group of the resource.
+    pub group: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// A backup, as it is written in a file or put together from flags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BackupConfig {
+    /// The cluster to read.
+    pub cluster: ClusterConfig,
+    /// The repository to write to.
+    pub storage: StorageConfig,
+    /// The archive in it.
+    pub archive: ArchiveName,
+    /// The id of the backup. Absent: an unfinished backup of the same selection is gone on with, else the time gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<BackupId>,
+    /// The resource that the archive belongs to; absent when it belongs to its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerConfig>,
+    /// Take an archive over that belongs to another owner or cluster.
+    #[serde(default)]
+    pub adopt: bool,
+    /// Topics, as names or regular expressions on the whole name; all but internal ones when empty.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// Topics to leave out, likewise.
+    #[serde(default)]
+    pub exclude_topics: Vec<String>,
+    /// Consumer groups whose committed offsets are kept, likewise; absent means all, empty means none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_groups: Option<Vec<String>>,
+    /// How batches that the producer left uncompressed are stored.
+    #[serde(default)]
+    pub compression: CompressionName,
+    /// Level of that codec; its own default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression_level: Option<i32>,
+    /// Workers, 1 to 64.
+    #[serde(default = "parallelism")]
+    pub parallelism: usize,
+    /// Seconds between checkpoints, at least 1.
+    #[serde(default = "checkpoint_interval_secs")]
+    pub checkpoint_interval_secs: u64,
+    /// Bytes at which a segment is closed, at least 1 MiB.
+    #[serde(default = "segment_bytes_max")]
+    pub segment_bytes_max: u64,
+    /// What may be read in a second.
+    #[serde(default)]
+    pub rate_limit: RateLimit,
+}
+
+const fn parallelism() -> usize {
+    PARALLELISM
+}
+
+const fn checkpoint_interval_secs() -> u64 {
+    CHECKPOINT_INTERVAL_SECS
+}
+
+const fn segment_bytes_max() -> u64 {
+    SEGMENT_BYTES_MAX
+}
+
+/// Why a backup's configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The cluster's part.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// A pattern.
+    #[error("{setting}: {error}")]
+    Pattern {
+        /// The setting that holds it.
+        setting: &'static str,
+        /// What is wrong.
+        error: PatternError,
+    },
+    /// A level that the codec does not have.
+    #[error("compressionLevel {level} is not one of {codec}: {range}")]
+    Level {
+        /// The codec.
+        codec: &'static str,
+        /// The level that was given.
+        level: i32,
+        /// The levels that there are.
+        range: String,
+    },
+    /// A number out of its range.
+    #[error("{setting} is {value}, which is not in {range}")]
+    Range {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it may be.
+        range: &'static str,
+    },
+}
+
+impl Error {
+    /// Always [`Kind::Usage`]: the configuration has to be mended.
+    pub const fn kind(&self) -> Kind {
+        Kind::Usage
+    }
+}
+
+/// A backup's configuration that holds together.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// As it was written.
+    pub config: BackupConfig,
+    /// The cluster to read.
+    pub cluster: cluster::Checked,
+    /// Topics to take.
+    pub topics: Vec<Pattern>,
+    /// Topics to leave out.
+    pub exclude_topics: Vec<Pattern>,
+    /// Consumer groups to take; `None` for all.
+    pub consumer_groups: Option<Vec<Pattern>>,
+    /// How batches that the producer left uncompressed are stored.
+    pub compression: ArchiveCompression,
+}
+
+impl Checked {
+    /// What is selected, as one text: only a run that asks for the same may go on with an unfinished backup.
+    pub fn selection(&self) -> String {
+        let BackupConfig { topics, exclude_topics, consumer_groups, .. } = &self.config;
+        format!("topics {topics:?} without {exclude_topics:?}, groups {consumer_groups:?}")
+    }
+}
+
+/// Reads patterns, and says which setting a bad one stands in.
+///
+/// # Errors
+/// [`Error::Pattern`].
+pub fn patterns(setting: &'static str, texts: &[String]) -> Result<Vec<Pattern>, Error> {
+    texts.iter().map(|text| Pattern::new(text).map_err(|error| Error::Pattern { setting, error })).collect()
+}
+
+impl BackupConfig {
+    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn check(self) -> Result<Checked, Error> {
+        let codec = Compression::from(self.compression);
+        if let Some(level) = self.compression_level {
+            let range = codec::level_range(codec);
+            if !range.as_ref().is_some_and(|range| range.contains(&level)) {
+                let range = range.map_or_else(
+                    || "it has no levels, leave compressionLevel out".to_owned(),
+                    |range| format!("choose {} to {}", range.start(), range.end()),
+                );
+                return Err(Error::Level { codec: codec::name(codec), level, range });
+            }
+        }
+        let in_range = |setting, value: u64, range: std::ops::RangeInclusive<u64>, text| {
+            if range.contains(&value) { Ok(()) } else { Err(Error::Range { setting, value, range: text }) }
+        };
+        in_range("parallelism", self.parallelism as u64, 1..=PARALLELISM_MAX as u64, "1 to 64")?;
+        in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 1..=86_400, "1 to 86400")?;
+        in_range("segmentBytesMax", self.segment_bytes_max, 1 << 20..=1 << 40, "1 MiB to 1 TiB, in bytes")?;
+        Ok(Checked {
+            cluster: self.cluster.check()?,
+            topics: patterns("topics", &self.topics)?,
+            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
+            consumer_groups: match &self.consumer_groups {
+                Some(groups) => Some(patterns("consumerGroups", groups)?),
+                None => None,
+            },
+            compression: ArchiveCompression { codec, level: self.compression_level },
+            config: self,
+        })
+    }
+}

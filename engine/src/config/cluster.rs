@@ -1,0 +1,665 @@
+//! How a Kafka cluster is reached.
+//!
+//! [`ClusterConfig`] is what a user writes; [`ClusterConfig::check`] refuses contradictions by name, reads the
+//! files it points at, and gives [`Checked`], which the client takes.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Kind;
+
+/// A broker answers within this time or is given up: what the Java clients wait too (`request.timeout.ms`).
+pub const REQUEST_TIMEOUT_MS: u64 = 30_000;
+/// Long enough for a TCP handshake over a bad line, short enough to move on to the next bootstrap server.
+pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// Covers the restart of a broker and the election of new leaders, as `delivery.timeout.ms` does in the Java producer.
+pub const RETRY_TIMEOUT_MS: u64 = 120_000;
+/// Failures in a row that open the circuit breaker.
+pub const BREAKER_FAILURE_THRESHOLD: u32 = 5;
+/// How long an open circuit breaker keeps everybody waiting.
+pub const BREAKER_RESET_TIMEOUT_SECS: u64 = 60;
+
+/// Why a cluster configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No bootstrap server is given.
+    #[error("bootstrapServers is empty: give at least one host:port")]
+    NoBootstrapServers,
+    /// A bootstrap server is not `host:port`.
+    #[error("bootstrap server {server:?} is not host:port: {why}")]
+    Address {
+        /// What was written.
+        server: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// `sasl` is given, and the protocol has no SASL.
+    #[error(
+        "sasl is given, but securityProtocol {protocol} has no SASL: use SASL_SSL or SASL_PLAINTEXT, or leave sasl out"
+    )]
+    SaslWithoutProtocol {
+        /// The protocol that was chosen.
+        protocol: SecurityProtocol,
+    },
+    /// The protocol has SASL, and `sasl` is missing.
+    #[error("securityProtocol {protocol} needs sasl with mechanism, username and passwordFile")]
+    ProtocolWithoutSasl {
+        /// The protocol that was chosen.
+        protocol: SecurityProtocol,
+    },
+    /// `tls` is given, and the protocol has no TLS.
+    #[error("tls is given, but securityProtocol {protocol} has no TLS: use SSL or SASL_SSL, or leave tls out")]
+    TlsWithoutProtocol {
+        /// The protocol that was chosen.
+        protocol: SecurityProtocol,
+    },
+    /// A client certificate without its key, or the other way round.
+    #[error("tls.{given} is given without tls.{missing}: a client certificate needs both")]
+    HalfIdentity {
+        /// The setting that is there.
+        given: &'static str,
+        /// The setting that is not.
+        missing: &'static str,
+    },
+    /// A user name with nothing in it.
+    #[error("sasl.username is empty")]
+    NoUsername,
+    /// A password file with nothing in it.
+    #[error("the password file {path} (sasl.passwordFile) is empty")]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path} ({setting}): {why}")]
+    File {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// A number that makes no sense.
+    #[error("{setting} must be at least 1")]
+    Zero {
+        /// The setting.
+        setting: &'static str,
+    },
+}
+
+impl Error {
+    /// Always [`Kind::Usage`]: the configuration has to be mended.
+    pub const fn kind(&self) -> Kind {
+        Kind::Usage
+    }
+}
+
+/// Kafka's own names for what protects a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SecurityProtocol {
+    /// Neither encrypted nor authenticated.
+    #[default]
+    #[serde(rename = "PLAINTEXT")]
+    Plaintext,
+    /// TLS; the client may have a certificate of its own.
+    #[serde(rename = "SSL")]
+    Ssl,
+    /// SASL on a connection that is not encrypted.
+    #[serde(rename = "SASL_PLAINTEXT")]
+    SaslPlaintext,
+    /// SASL inside TLS.
+    #[serde(rename = "SASL_SSL")]
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// Kafka's spelling.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    /// Whether connections are TLS.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    /// Whether connections begin with SASL.
+    pub const fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl fmt::Display for SecurityProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SecurityProtocol {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl]
+            .into_iter()
+            .find(|protocol| protocol.name() == name)
+            .ok_or_else(|| format!("{name:?} is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"))
+    }
+}
+
+/// Kafka's own names for how a user proves who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SaslMechanism {
+    /// User name and password as they are (RFC 4616): only sensible inside TLS.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// Salted challenge response (RFC 7677).
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// The same with SHA-512; what Strimzi's users have.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+}
+
+impl SaslMechanism {
+    /// The registered spelling.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+impl fmt::Display for SaslMechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SaslMechanism {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Plain, Self::ScramSha256, Self::ScramSha512]
+            .into_iter()
+            .find(|mechanism| mechanism.name() == name)
+            .ok_or_else(|| format!("{name:?} is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"))
+    }
+}
+
+/// Who we are towards the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SaslConfig {
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// The user's name.
+    pub username: String,
+    /// A file that holds the password and nothing else; line ends after it do not count.
+    pub password_file: PathBuf,
+}
+
+/// Certificates, all in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// Certificates of the authorities that are trusted, one or more; the system's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate, followed by its chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// The client's key (PKCS#8, PKCS#1 or SEC1, not encrypted).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+}
+
+/// When a sick cluster or store is left alone for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CircuitBreakerConfig {
+    /// Whether there is a circuit breaker at all.
+    pub enabled: bool,
+    /// How many failures in a row open it; at least 1.
+    pub failure_threshold: u32,
+    /// Seconds until the next try; at least 1.
+    pub reset_timeout_secs: u64,
+}
+
+impl Default for CircuitBreakerConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            failure_threshold: BREAKER_FAILURE_THRESHOLD,
+            reset_timeout_secs: BREAKER_RESET_TIMEOUT_SECS,
+        }
+    }
+}
+
+/// A Kafka cluster, as a user writes it down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Where to begin: `host:port` each, an IPv6 address in brackets. The other brokers are found from there.
+    pub bootstrap_servers: Vec<String>,
+    /// What protects the connections.
+    #[serde(default)]
+    pub security_protocol: SecurityProtocol,
+    /// Needed by, and only allowed with, the `SASL_` protocols.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sasl: Option<SaslConfig>,
+    /// Only allowed with `SSL` and `SASL_SSL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Milliseconds that a request may take.
+    #[serde(default = "request_timeout_ms")]
+    pub request_timeout_ms: u64,
+    /// Milliseconds that a TCP and TLS handshake may take.
+    #[serde(default = "connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// Milliseconds without any success after which a call that may be retried is given up.
+    #[serde(default = "retry_timeout_ms")]
+    pub retry_timeout_ms: u64,
+    /// When the cluster is left alone for a while.
+    #[serde(default)]
+    pub circuit_breaker: CircuitBreakerConfig,
+}
+
+const fn request_timeout_ms() -> u64 {
+    REQUEST_TIMEOUT_MS
+}
+
+const fn connect_timeout_ms() -> u64 {
+    CONNECT_TIMEOUT_MS
+}
+
+const fn retry_timeout_ms() -> u64 {
+    RETRY_TIMEOUT_MS
+}
+
+impl ClusterConfig {
+    /// A cluster reached in plain text, everything else as by default.
+    pub fn plaintext(bootstrap_servers: Vec<String>) -> Self {
+        Self {
+            bootstrap_servers,
+            security_protocol: SecurityProtocol::Plaintext,
+            sasl: None,
+            tls: None,
+            request_timeout_ms: REQUEST_TIMEOUT_MS,
+            connect_timeout_ms: CONNECT_TIMEOUT_MS,
+            retry_timeout_ms: RETRY_TIMEOUT_MS,
+            circuit_breaker: CircuitBreakerConfig::default(),
+        }
+    }
+
+    /// The checked form, with every file read.
+    ///
+    /// # Errors
+    /// The first contradiction, malformed address or unreadable file.
+    pub fn check(&self) -> Result<Checked, Error> {
+        let protocol = self.security_protocol;
+        if self.bootstrap_servers.is_empty() {
+            return Err(Error::NoBootstrapServers);
+        }
+        let bootstrap_servers =
+            self.bootstrap_servers.iter().map(|server| server.parse()).collect::<Result<Vec<Address>, Error>>()?;
+        for (setting, value) in [
+            ("requestTimeoutMs", self.request_timeout_ms),
+            ("connectTimeoutMs", self.connect_timeout_ms),
+            ("retryTimeoutMs", self.retry_timeout_ms),
+            ("circuitBreaker.failureThreshold", u64::from(self.circuit_breaker.failure_threshold)),
+            ("circuitBreaker.resetTimeoutSecs", self.circuit_breaker.reset_timeout_secs),
+        ] {
+            if value == 0 {
+                return Err(Error::Zero { setting });
+            }
+        }
+        let sasl = match (&self.sasl, protocol.has_sasl()) {
+            (Some(_), false) => return Err(Error::SaslWithoutProtocol { protocol }),
+            (None, true) => return Err(Error::ProtocolWithoutSasl { protocol }),
+            (None, false) => None,
+            (Some(sasl), true) => Some(check_sasl(sasl)?),
+        };
+        let tls = match (&self.tls, protocol.has_tls()) {
+            (Some(_), false) => return Err(Error::TlsWithoutProtocol { protocol }),
+            (None, false) => None,
+            (tls, true) => Some(check_tls(&tls.clone().unwrap_or_default())?),
+        };
+        Ok(Checked {
+            bootstrap_servers,
+            tls,
+            sasl,
+            request_timeout_ms: self.request_timeout_ms,
+            connect_timeout_ms: self.connect_timeout_ms,
+            retry_timeout_ms: self.retry_timeout_ms,
+        })
+    }
+}
+
+fn check_sasl(sasl: &SaslConfig) -> Result<Credentials, Error> {
+    let SaslConfig { mechanism, username, password_file } = sasl;
+    if username.is_empty() {
+        return Err(Error::NoUsername);
+    }
+    let bytes = read("sasl.passwordFile", password_file)?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::File {
+        setting: "sasl.passwordFile",
+        path: password_file.clone(),
+        why: "it is not UTF-8 text".to_owned(),
+    })?;
+    // Editors and `echo` end a file with a line end, which nobody means to be part of the password.
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Error::NoPassword { path: password_file.clone() });
+    }
+    Ok(Credentials { mechanism: *mechanism, username: username.clone(), password: Password(password.to_owned()) })
+}
+
+fn check_tls(tls: &TlsConfig) -> Result<Tls, Error> {
+    let TlsConfig { ca_file, cert_file, key_file } = tls;
+    let ca = ca_file.as_deref().map(|path| PemFile::read("tls.caFile", path)).transpose()?;
+    let identity = match (cert_file, key_file) {
+        (None, None) => None,
+        (Some(_), None) => return Err(Error::HalfIdentity { given: "certFile", missing: "keyFile" }),
+        (None, Some(_)) => return Err(Error::HalfIdentity { given: "keyFile", missing: "certFile" }),
+        (Some(cert), Some(key)) => Some(Identity {
+            certificate: PemFile::read("tls.certFile", cert)?,
+            key: PemFile::read("tls.keyFile", key)?,
+        }),
+    };
+    Ok(Tls { ca, identity })
+}
+
+fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::File { setting, path: path.to_owned(), why: error.to_string() })
+}
+
+/// A cluster configuration without contradictions; the files it names have been read.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Where to begin; at least one.
+    pub bootstrap_servers: Vec<Address>,
+    /// Given if connections are TLS.
+    pub tls: Option<Tls>,
+    /// Given if connections begin with SASL.
+    pub sasl: Option<Credentials>,
+    /// Milliseconds that a request may take.
+    pub request_timeout_ms: u64,
+    /// Milliseconds that a TCP and TLS handshake may take.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds without success after which a retried call is given up.
+    pub retry_timeout_ms: u64,
+}
+
+/// A host and a port; prints as `host:port`, an IPv6 address in brackets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
+    /// A name or an IP address, never in brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = Error;
+
+    fn from_str(server: &str) -> Result<Self, Error> {
+        let refuse = |why| Error::Address { server: server.to_owned(), why };
+        if server.contains("://") {
+            return Err(refuse("leave out the scheme, and say how to connect with securityProtocol"));
+        }
+        let (host, port) = match server.strip_prefix('[') {
+            Some(rest) => {
+                let (host, rest) = rest.split_once(']').ok_or_else(|| refuse("the bracket is not closed"))?;
+                host.parse::<std::net::Ipv6Addr>().map_err(|_| refuse("brackets are for an IPv6 address"))?;
+                (host, rest.strip_prefix(':').ok_or_else(|| refuse("the port is missing"))?)
+            }
+            None => server.rsplit_once(':').ok_or_else(|| refuse("the port is missing"))?,
+        };
+        if host.is_empty() {
+            return Err(refuse("the host is missing"));
+        }
+        if !server.starts_with('[') && host.contains(':') {
+            return Err(refuse("an IPv6 address needs brackets, as in [::1]:9092"));
+        }
+        if host.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | ',' | '@')) {
+            return Err(refuse("the host has characters that no host has"));
+        }
+        match port.parse::<u16>() {
+            Ok(number) if number > 0 && !port.starts_with('+') => Ok(Self { host: host.to_owned(), port: number }),
+            Ok(_) | Err(_) => Err(refuse("the port is not a number from 1 to 65535")),
+        }
+    }
+}
+
+/// A secret that never shows itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// The secret itself; for the authentication exchange and nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Password {
+    fn from(secret: String) -> Self {
+        Self(secret)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A user and what proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// How the password is proven.
+    pub mechanism: SaslMechanism,
+    /// The user's name.
+    pub username: String,
+    /// The user's password.
+    pub password: Password,
+}
+
+/// What TLS trusts, and who we are in it.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Trusted authorities; the system's when there are none.
+    pub ca: Option<PemFile>,
+    /// Our own certificate and key.
+    pub identity: Option<Identity>,
+}
+
+/// A client certificate with its key.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The certificate and its chain.
+    pub certificate: PemFile,
+    /// The private key.
+    pub key: PemFile,
+}
+
+/// A PEM file that has been read; its contents stay out of `Debug`, for it may be a key.
+#[derive(Clone)]
+pub struct PemFile {
+    /// Where it was read from, for error texts.
+    pub path: PathBuf,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+impl PemFile {
+    fn read(setting: &'static str, path: &Path) -> Result<Self, Error> {
+        Ok(Self { path: path.to_owned(), bytes: read(setting, path)? })
+    }
+}
+
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemFile").field("path", &self.path).field("bytes", &"***").finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: serde_json::Value) -> ClusterConfig {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn refusal(json: serde_json::Value) -> String {
+        config(json).check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = config(serde_json::json!({"bootstrapServers": ["localhost:9092"]}));
+        assert_eq!(config, ClusterConfig::plaintext(vec!["localhost:9092".to_owned()]));
+        assert_eq!(
+            (config.request_timeout_ms, config.connect_timeout_ms, config.retry_timeout_ms),
+            (30_000, 10_000, 120_000)
+        );
+        assert_eq!(
+            config.circuit_breaker,
+            CircuitBreakerConfig { enabled: true, failure_threshold: 5, reset_timeout_secs: 60 }
+        );
+    }
+
+    #[test]
+    fn what_is_written_reads_back_equal() {
+        let mut config = ClusterConfig::plaintext(vec!["a:1".to_owned()]);
+        config.security_protocol = SecurityProtocol::SaslSsl;
+        config.sasl = Some(SaslConfig {
+            mechanism: SaslMechanism::ScramSha512,
+            username: "u".to_owned(),
+            password_file: "p".into(),
+        });
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.contains(r#""SASL_SSL""#) && text.contains(r#""SCRAM-SHA-512""#), "{text}");
+        assert_eq!(serde_json::from_str::<ClusterConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn rejects_unknown_keys_and_other_spellings() {
+        for json in [
+            r#"{"bootstrapServers":["a:1"],"bootstrap":1}"#,
+            r#"{"bootstrapServers":["a:1"],"securityProtocol":"ssl"}"#,
+            r#"{"bootstrapServers":["a:1"],"sasl":{"mechanism":"SCRAM_SHA_512","username":"u","passwordFile":"p"}}"#,
+            r#"{"bootstrapServers":["a:1"],"circuitBreaker":{"threshold":1}}"#,
+        ] {
+            assert!(serde_json::from_str::<ClusterConfig>(json).is_err(), "{json}");
+        }
+        assert!("sasl_ssl".parse::<SecurityProtocol>().is_err());
+        assert_eq!("SASL_SSL".parse(), Ok(SecurityProtocol::SaslSsl));
+        assert_eq!("SCRAM-SHA-256".parse(), Ok(SaslMechanism::ScramSha256));
+    }
+
+    #[test]
+    fn rejects_contradictions_by_name() {
+        let sasl = serde_json::json!({"mechanism": "PLAIN", "username": "u", "passwordFile": "/does/not/exist"});
+        let servers = serde_json::json!(["a:1"]);
+        let refused = refusal(serde_json::json!({"bootstrapServers": servers, "sasl": sasl}));
+        assert!(refused.contains("PLAINTEXT has no SASL"), "{refused}");
+        let refused = refusal(serde_json::json!({"bootstrapServers": servers, "securityProtocol": "SASL_SSL"}));
+        assert!(refused.contains("SASL_SSL needs sasl"), "{refused}");
+        let refused = refusal(serde_json::json!({"bootstrapServers": servers, "tls": {"caFile": "x"}}));
+        assert!(refused.contains("PLAINTEXT has no TLS"), "{refused}");
+        let refused = refusal(serde_json::json!(
+            {"bootstrapServers": servers, "securityProtocol": "SSL", "tls": {"certFile": "x"}}
+        ));
+        assert!(refused.contains("tls.certFile is given without tls.keyFile"), "{refused}");
+        let refused = refusal(serde_json::json!(
+            {"bootstrapServers": servers, "securityProtocol": "SASL_PLAINTEXT", "sasl": sasl}
+        ));
+        assert!(refused.contains("/does/not/exist (sasl.passwordFile)"), "{refused}");
+        let refused = refusal(serde_json::json!({"bootstrapServers": []}));
+        assert!(refused.contains("bootstrapServers is empty"), "{refused}");
+        let refused = refusal(serde_json::json!({"bootstrapServers": servers, "requestTimeoutMs": 0}));
+        assert!(refused.contains("requestTimeoutMs"), "{refused}");
+    }
+
+    #[test]
+    fn addresses_are_host_and_port_with_ipv6_in_brackets() {
+        let address = |text: &str| text.parse::<Address>();
+        assert_eq!(address("kafka.example:9092").unwrap(), Address { host: "kafka.example".to_owned(), port: 9092 });
+        let v6 = address("[::1]:9093").unwrap();
+        assert_eq!((v6.host.as_str(), v6.port, v6.to_string().as_str()), ("::1", 9093, "[::1]:9093"));
+        for bad in [
+            "",
+            "host",
+            "host:",
+            ":9092",
+            "host:0",
+            "host:65536",
+            "host:-1",
+            "host:+1",
+            "::1:9092",
+            "[::1]",
+            "[::1]9092",
+            "[host]:1",
+            "SSL://host:1",
+            "a b:1",
+            "a,b:1",
+            "host:1 ",
+        ] {
+            assert!(address(bad).is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn a_password_loses_its_line_end_and_never_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, " secret-word \r\n").unwrap();
+        let json = serde_json::json!({
+            "bootstrapServers": ["a:1"], "securityProtocol": "SASL_PLAINTEXT",
+            "sasl": {"mechanism": "PLAIN", "username": "u", "passwordFile": path}
+        });
+        let checked = config(json.clone()).check().unwrap();
+        assert_eq!(checked.sasl.as_ref().unwrap().password.expose(), " secret-word ");
+        let shown = format!("{checked:?}");
+        assert!(shown.contains("***") && !shown.contains("secret-word"), "{shown}");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(refusal(json).contains("is empty"));
+    }
+
+    #[test]
+    fn a_key_never_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "key-material").unwrap();
+        let checked = config(serde_json::json!({
+            "bootstrapServers": ["a:1"], "securityProtocol": "SSL", "tls": {"certFile": path, "keyFile": path}
+        }))
+        .check()
+        .unwrap();
+        let shown = format!("{checked:?}");
+        assert!(!shown.contains("key-material") && !shown.contains("107, 101, 121"), "{shown}");
+    }
+}

@@ -1,0 +1,130 @@
+//! What must hold of everything that is written, checked before each write and after each read.
+
+use std::collections::BTreeMap;
+
+use super::manifest::Cut;
+use super::run::{Content, Run};
+use super::segment::TopicKey;
+
+/// A promise that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Runs leave offsets out.
+    #[error("{topic}-{partition}: no run answers for the offsets {start_offset}..{end_offset}")]
+    Missing {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The first offset that is left out.
+        start_offset: i64,
+        /// The offset after the last one that is left out.
+        end_offset: i64,
+    },
+    /// Runs hold offsets twice, or offsets that nobody asked for.
+    #[error("{topic}-{partition}: more than one run answers for offset {offset}, or one reaches over the range")]
+    Twice {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The first offset concerned.
+        offset: i64,
+    },
+    /// Runs of a partition that was not selected.
+    #[error("{topic}-{partition}: there are runs of a partition that is not in the backup")]
+    Stranger {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+    },
+}
+
+/// Runs by topic and partition, each list in the order of offsets.
+pub type RunsByPartition<'a> = BTreeMap<(&'a TopicKey, i32), Vec<&'a Run>>;
+
+/// Groups runs by topic and partition, in the order of offsets.
+pub fn by_partition<'a>(runs: impl Iterator<Item = (&'a TopicKey, &'a Run)>) -> RunsByPartition<'a> {
+    let mut grouped = RunsByPartition::new();
+    for (topic, run) in runs {
+        grouped.entry((topic, run.partition)).or_default().push(run);
+    }
+    for runs in grouped.values_mut() {
+        runs.sort_by_key(|run| run.start_offset);
+    }
+    grouped
+}
+
+/// The runs of a partition answer for every offset of its range, and for each only once.
+///
+/// # Errors
+/// The first offset of which that is not true.
+pub fn runs_tile(
+    topic: &TopicKey,
+    partition: i32,
+    start_offset: i64,
+    end_offset: i64,
+    runs: &[&Run],
+) -> Result<Content, Broken> {
+    let topic = || topic.name.clone();
+    let mut content = Content::default();
+    let mut at = start_offset;
+    for run in runs {
+        if run.start_offset > at {
+            return Err(Broken::Missing { topic: topic(), partition, start_offset: at, end_offset: run.start_offset });
+        }
+        if run.start_offset < at || run.end_offset > end_offset || run.end_offset <= run.start_offset {
+            return Err(Broken::Twice { topic: topic(), partition, offset: run.start_offset });
+        }
+        at = run.end_offset;
+        content.add(&run.content);
+    }
+    if at == end_offset {
+        return Ok(content);
+    }
+    Err(Broken::Missing { topic: topic(), partition, start_offset: at, end_offset })
+}
+
+/// Every partition of the cut is tiled by its runs, and there are no others.
+///
+/// # Errors
+/// The first partition of which that is not true.
+pub fn cut_is_covered(cut: &Cut, runs: &RunsByPartition<'_>) -> Result<(), Broken> {
+    let mut known = 0;
+    for topic in &cut.topics {
+        for partition in &topic.partitions {
+            let of_partition = runs.get(&(&topic.topic, partition.partition));
+            known += usize::from(of_partition.is_some());
+            let of_partition = of_partition.map_or(&[][..], Vec::as_slice);
+            runs_tile(&topic.topic, partition.partition, partition.start_offset, partition.end_offset, of_partition)?;
+        }
+    }
+    if known == runs.len() {
+        return Ok(());
+    }
+    let selected = |topic: &TopicKey, partition: i32| {
+        cut.topics
+            .iter()
+            .any(|cut| cut.topic == *topic && cut.partitions.iter().any(|known| known.partition == partition))
+    };
+    let stranger = runs.keys().find(|(topic, partition)| !selected(topic, *partition));
+    stranger
+        .map_or(Ok(()), |(topic, partition)| Err(Broken::Stranger { topic: topic.name.clone(), partition: *partition }))
+}
+
+/// The stretches of `start_offset..end_offset` that no run answers for, in order.
+pub fn uncovered(start_offset: i64, end_offset: i64, runs: &[&Run]) -> Vec<std::ops::Range<i64>> {
+    let mut stretches = Vec::new();
+    let mut at = start_offset;
+    for run in runs {
+        if run.start_offset > at {
+            stretches.push(at..run.start_offset);
+        }
+        at = at.max(run.end_offset);
+    }
+    if at < end_offset {
+        stretches.push(at..end_offset);
+    }
+    stretches
+}

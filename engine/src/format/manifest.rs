@@ -1,0 +1,359 @@
+//! A manifest: what makes segments a backup.
+//!
+//! It says what was selected and cut, and names the *parts* that list the runs of every partition. Parts are objects of
+//! their own, so that a later backup can share those of an earlier one and write only what is new. The checksum of
+//! each part stands in the manifest, that of each segment's index in the part, that of each frame in the frame: whoever
+//! holds a manifest can tell whether anything below it was changed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::document::{self, DocumentKind, Encoding};
+use super::layout::{ArchiveName, BackupId, PartId, SegmentId};
+use super::run::{Content, Run};
+use super::segment::{SegmentRef, StoredSegment, TopicKey};
+
+/// The newest version of manifests, cuts, checkpoints and parts.
+pub const VERSION: u32 = 1;
+
+/// Which topic of which cluster a committed offset belongs to, and how far its group came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CommittedOffset {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset of the next record that the group would read.
+    pub offset: i64,
+    /// Leader epoch of the last record that it read; -1 when unknown.
+    pub leader_epoch: i32,
+    /// What the group's members wrote beside it.
+    pub metadata: String,
+}
+
+/// A consumer group, as it stood at the cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Group {
+    /// The group's id.
+    pub id: String,
+    /// Its protocol as Kafka names it: `classic` or `consumer` (KIP-848).
+    pub protocol: String,
+    /// The committed offsets of the selected topics.
+    pub offsets: Vec<CommittedOffset>,
+}
+
+/// What a partition was to be copied of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartitionCut {
+    /// The partition's number.
+    pub partition: i32,
+    /// The log start offset at the cut.
+    pub start_offset: i64,
+    /// The last stable offset at the cut: what a `read_committed` consumer would have read up to.
+    pub end_offset: i64,
+    /// The high watermark at the cut; larger than `end_offset` when a transaction was open.
+    pub high_watermark: i64,
+}
+
+/// A topic, as it stood at the cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicCut {
+    /// Name and id.
+    pub topic: TopicKey,
+    /// Replicas of each partition.
+    pub replication_factor: i16,
+    /// The configuration that was set on the topic itself.
+    pub configs: BTreeMap<String, String>,
+    /// Whether the log cleaner works on it: then runs are not split, since batches may vanish between two reads.
+    pub compacted: bool,
+    /// Every partition, by number, from 0.
+    pub partitions: Vec<PartitionCut>,
+}
+
+/// A transaction that was open at the cut, so that nothing after its beginning is in the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenTransaction {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The producer that holds it open; absent when the broker did not tell.
+    pub producer_id: Option<i64>,
+    /// Where it begins in the partition.
+    pub start_offset: i64,
+    /// When the producer last wrote, in milliseconds since the epoch; absent when the broker did not tell.
+    pub last_timestamp_ms: Option<i64>,
+    /// Offsets that are held back: high watermark minus last stable offset.
+    pub held_back: i64,
+}
+
+/// What a backup run fixes before it reads the first record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cut {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// When the cut was made, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// The cluster that was read.
+    pub source_cluster_id: String,
+    /// What was asked for, as one text: a run goes on with a cut only if it was asked for the same.
+    pub selection: String,
+    /// The selected topics, by name.
+    pub topics: Vec<TopicCut>,
+    /// The consumer groups, by id.
+    pub groups: Vec<Group>,
+    /// Transactions that were open.
+    pub open_transactions: Vec<OpenTransaction>,
+    /// What could not be had, each in one line; the backup is partial when there is any.
+    pub problems: Vec<String>,
+    /// What the user should know, each in one line.
+    pub warnings: Vec<String>,
+}
+
+/// Runs of a topic's partitions, with the number of their segment in the list beside them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicRuns {
+    /// Name and id of the topic.
+    pub topic: TopicKey,
+    /// Segment's position in [`Part::segments`], and the run.
+    pub runs: Vec<(usize, Run)>,
+}
+
+/// A list of runs: what a manifest, and a checkpoint of one that is still to come, are made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Part {
+    /// The segments that the runs stand in.
+    pub segments: Vec<SegmentRef>,
+    /// The runs, by topic.
+    pub topics: Vec<TopicRuns>,
+}
+
+impl Part {
+    /// Lists the runs of a stored segment.
+    pub fn of(stored: &StoredSegment) -> Self {
+        let StoredSegment { segment, index } = stored;
+        let runs_of = |number| index.runs.iter().filter(move |indexed| indexed.topic == number);
+        let topics = index.topics.iter().enumerate().map(|(number, topic)| TopicRuns {
+            topic: topic.clone(),
+            runs: runs_of(number).map(|indexed| (0, indexed.run.clone())).collect(),
+        });
+        Self { segments: vec![segment.clone()], topics: topics.collect() }
+    }
+
+    /// Lists the runs of several parts in one, by topic, partition and offset.
+    pub fn merge(parts: impl IntoIterator<Item = Self>) -> Self {
+        let mut segments = Vec::new();
+        let mut by_topic: BTreeMap<TopicKey, Vec<(usize, Run)>> = BTreeMap::new();
+        for part in parts {
+            let first = segments.len();
+            segments.extend(part.segments);
+            for TopicRuns { topic, runs } in part.topics {
+                let runs = runs.into_iter().map(|(segment, run)| (first + segment, run));
+                by_topic.entry(topic).or_default().extend(runs);
+            }
+        }
+        let in_order = |(topic, mut runs): (TopicKey, Vec<(usize, Run)>)| {
+            runs.sort_by_key(|(_, run)| (run.partition, run.start_offset));
+            TopicRuns { topic, runs }
+        };
+        Self { segments, topics: by_topic.into_iter().map(in_order).collect() }
+    }
+
+    /// Cuts the list into parts of at most `runs_max` runs, each with the segments that it names, in the same order.
+    pub fn split(&self, runs_max: usize) -> Vec<Self> {
+        let runs: Vec<_> = self.runs().collect();
+        runs.chunks(runs_max.max(1))
+            .map(|chunk| {
+                Self::merge(chunk.iter().map(|(topic, segment, run)| Self {
+                    segments: vec![(*segment).clone()],
+                    topics: vec![TopicRuns { topic: (*topic).clone(), runs: vec![(0, (*run).clone())] }],
+                }))
+                .with_segments_once()
+            })
+            .collect()
+    }
+
+    /// Names every segment once, in the order of their ids.
+    fn with_segments_once(mut self) -> Self {
+        let once: BTreeMap<&SegmentId, &SegmentRef> =
+            self.segments.iter().map(|segment| (&segment.id, segment)).collect();
+        let number: BTreeMap<&SegmentId, usize> = once.keys().enumerate().map(|(number, id)| (*id, number)).collect();
+        for topic in &mut self.topics {
+            for (segment, _) in &mut topic.runs {
+                *segment = number[&self.segments[*segment].id];
+            }
+        }
+        self.segments = once.into_values().cloned().collect();
+        self
+    }
+
+    /// Every run, with its topic and segment.
+    pub fn runs(&self) -> impl Iterator<Item = (&TopicKey, &SegmentRef, &Run)> {
+        self.topics.iter().flat_map(|topic| {
+            topic.runs.iter().filter_map(|(segment, run)| Some((&topic.topic, self.segments.get(*segment)?, run)))
+        })
+    }
+
+    /// How many runs are listed.
+    pub fn run_count(&self) -> usize {
+        self.topics.iter().map(|topic| topic.runs.len()).sum()
+    }
+
+    /// Writes the part as a document of this kind: a checkpoint, or a part of a manifest.
+    pub fn seal(&self, kind: DocumentKind) -> Vec<u8> {
+        document::seal(kind, VERSION, Encoding::JsonZstd, self)
+    }
+
+    /// Reads what [`Part::seal`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are anything else, or name a segment that is not listed.
+    pub fn open(kind: DocumentKind, bytes: &[u8]) -> Result<Self, document::Error> {
+        let part: Self = document::open(kind, VERSION, bytes)?;
+        let dangling =
+            part.topics.iter().flat_map(|topic| &topic.runs).any(|(segment, _)| *segment >= part.segments.len());
+        if dangling {
+            return Err(document::Error::Content("a run names a segment that is not listed".to_owned()));
+        }
+        Ok(part)
+    }
+}
+
+/// How a manifest names a part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartRef {
+    /// Its id, the last part of its key.
+    pub id: PartId,
+    /// The size of the object.
+    pub bytes: u64,
+    /// SHA-256 of the object, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What a manifest says of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartitionSummary {
+    /// The partition's number.
+    pub partition: i32,
+    /// The first offset that the backup answers for.
+    pub start_offset: i64,
+    /// The offset after the last one that the backup answers for.
+    pub end_offset: i64,
+    /// What stands between them.
+    pub content: Content,
+}
+
+/// A topic in a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicSummary {
+    /// Name and id.
+    pub topic: TopicKey,
+    /// Replicas of each partition.
+    pub replication_factor: i16,
+    /// The configuration that was set on the topic itself.
+    pub configs: BTreeMap<String, String>,
+    /// Every partition, by number, from 0; also those that are empty.
+    pub partitions: Vec<PartitionSummary>,
+}
+
+impl TopicSummary {
+    /// What the partitions hold together.
+    pub fn content(&self) -> Content {
+        let mut content = Content::default();
+        self.partitions.iter().for_each(|partition| content.add(&partition.content));
+        content
+    }
+}
+
+/// A backup, from which it can be restored without any other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The archive that it belongs to.
+    pub archive: ArchiveName,
+    /// Version of the program that wrote it.
+    pub engine_version: String,
+    /// The cluster that was read.
+    pub source_cluster_id: String,
+    /// When the cut was made, in milliseconds since the epoch.
+    pub cut_at_ms: i64,
+    /// When the manifest was made, in milliseconds since the epoch.
+    pub completed_at_ms: i64,
+    /// The topics, by name.
+    pub topics: Vec<TopicSummary>,
+    /// The consumer groups at the cut, by id.
+    pub groups: Vec<Group>,
+    /// The lists of runs.
+    pub parts: Vec<PartRef>,
+    /// Transactions that were open at the cut.
+    pub open_transactions: Vec<OpenTransaction>,
+    /// What could not be had, each in one line; the backup is partial when there is any.
+    pub problems: Vec<String>,
+    /// What the user should know, each in one line.
+    pub warnings: Vec<String>,
+    /// Everything together.
+    pub content: Content,
+    /// Bytes of all segments that the runs stand in.
+    pub segment_bytes: u64,
+}
+
+impl Manifest {
+    /// Writes the manifest as a document, readable as it stands.
+    pub fn seal(&self) -> Vec<u8> {
+        document::seal(DocumentKind::Manifest, VERSION, Encoding::Json, self)
+    }
+
+    /// Reads what [`Manifest::seal`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are anything else.
+    pub fn open(bytes: &[u8]) -> Result<Self, document::Error> {
+        document::open(DocumentKind::Manifest, VERSION, bytes)
+    }
+
+    /// Whether something that was asked for is missing.
+    pub fn is_partial(&self) -> bool {
+        !self.problems.is_empty()
+    }
+}
+
+/// Format version and id of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Repository {
+    /// Tells one repository from another.
+    pub id: Uuid,
+}
+
+/// What an archive belongs to; compared exactly, never by a part of the name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ArchiveOwner {
+    /// API group of the resource; absent for an archive that the command line made.
+    pub group: Option<String>,
+    /// Kind of the resource.
+    pub kind: Option<String>,
+    /// Namespace of the resource.
+    pub namespace: Option<String>,
+    /// Name of the resource, or of the archive.
+    pub name: String,
+    /// Uid of the resource.
+    pub uid: Option<String>,
+    /// The cluster that the archive's backups are taken from.
+    pub source_cluster_id: String,
+}

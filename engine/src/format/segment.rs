@@ -1,0 +1,392 @@
+//! A segment: an immutable object with runs of one or more partitions, and an index of them at its end.
+//!
+//! ```text
+//! header   "KBSEG\r\n\0"  version u16  codec u8  encryption u8  id length u16  id  (key id length u16, key id)
+//! frames   of the first run, of the second, ..
+//! index    a document (see `document`): topics, runs, the size of every frame
+//! footer   index position u64  index bytes u64  version u32  CRC-32C of these u32  "KBSEGEND"
+//! ```
+//!
+//! A segment is written in one pass and never held in memory: [`OpenSegment`] gives the bytes to append, [`OpenSegment::seal`]
+//! the last of them. Only a [`SealedSegment`] whose upload has ended becomes a [`StoredSegment`], and only stored
+//! segments can enter a checkpoint or a manifest. The index holds all that a manifest says of the segment's runs, so that a
+//! manifest can be made again from segments alone.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::batch::{Batch, Compression};
+use super::codec::{self, Compressor, Decompressor};
+use super::document::{self, DocumentKind, Encoding};
+use super::frame::{self, ArchiveCompression};
+use super::hole::{self, Hole};
+use super::layout::SegmentId;
+use super::run::{Content, Run};
+
+/// The newest version of segments and their index.
+pub const VERSION: u32 = 1;
+/// Bytes of the footer.
+pub const FOOTER_BYTES: usize = 32;
+/// What to read from the end of a segment to have footer and, mostly, the index in one request.
+pub const TAIL_BYTES: u64 = 64 << 10;
+
+/// Holes in one frame at most, so that a log of nothing but aborted transactions does not fill the memory.
+const HOLES_MAX: usize = 1 << 16;
+
+const MAGIC: [u8; 8] = *b"KBSEG\r\n\0";
+const END_MAGIC: [u8; 8] = *b"KBSEGEND";
+
+/// Why bytes are not a segment.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The end of the object is no footer: it was cut short, or is something else.
+    #[error("its end is not the end of a segment: cut short or damaged")]
+    Footer,
+    /// The index is damaged.
+    #[error("its index is damaged: {0}")]
+    Index(#[from] document::Error),
+    /// The index is not the one that the manifest was made from.
+    #[error("its index is not the one that was stored")]
+    OtherIndex,
+}
+
+/// A topic by id and name; ids keep an old and a new topic of one name apart (KIP-516).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicKey {
+    /// The topic's name.
+    pub name: String,
+    /// The topic's id; nil on brokers before Kafka 2.8.
+    pub id: Uuid,
+}
+
+/// A run in the index: what a manifest lists, and the frames.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IndexedRun {
+    /// Position of the topic in [`Index::topics`].
+    pub topic: usize,
+    /// The run.
+    pub run: Run,
+    /// Every frame: its bytes, the offset it begins with, and its largest timestamp in milliseconds.
+    pub frames: Vec<(u64, i64, i64)>,
+}
+
+impl IndexedRun {
+    /// The bytes of the segment that hold the frames which may have a record at or after `offset`.
+    pub fn bytes_from_offset(&self, offset: i64) -> Range<u64> {
+        let before = self.frames.iter().skip(1).take_while(|(_, start_offset, _)| *start_offset <= offset);
+        let skipped: u64 = self.frames.iter().zip(before).map(|((bytes, ..), _)| bytes).sum();
+        self.run.position + skipped..self.run.byte_range().end
+    }
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Index {
+    /// The topics of the runs.
+    pub topics: Vec<TopicKey>,
+    /// The runs, in the order of their bytes.
+    pub runs: Vec<IndexedRun>,
+}
+
+/// A segment that takes batches.
+pub struct OpenSegment {
+    id: SegmentId,
+    index: Index,
+    position: u64,
+    pending: Pending,
+    compressor: Compressor,
+    compression: ArchiveCompression,
+}
+
+/// The frame that is being filled.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<u8>,
+    holes: Vec<Hole>,
+    content: Content,
+    start_offset: i64,
+    end_offset: i64,
+    leader_epoch: i32,
+    as_is: bool,
+}
+
+impl OpenSegment {
+    /// Opens a segment; `out` gets the first bytes of the object.
+    pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Vec<u8>) -> Self {
+        let name = id.as_str().as_bytes();
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&(VERSION as u16).to_be_bytes());
+        out.push(compression.codec.id() as u8);
+        out.push(0);
+        out.extend_from_slice(&u16::try_from(name.len()).expect("names have at most 200 bytes").to_be_bytes());
+        out.extend_from_slice(name);
+        out.extend_from_slice(&0_u16.to_be_bytes());
+        let position = (MAGIC.len() + 2 + 1 + 1 + 2 + name.len() + 2) as u64;
+        let compressor = Compressor::new();
+        Self { id, index: Index::default(), position, pending: Pending::default(), compressor, compression }
+    }
+
+    /// Whether nothing stands in the segment yet.
+    pub fn is_empty(&self) -> bool {
+        self.index.runs.is_empty()
+    }
+
+    /// Bytes of the object so far, with what waits in the open frame.
+    pub fn bytes(&self) -> u64 {
+        self.position + self.pending.batches.len() as u64
+    }
+
+    /// Begins a run of a partition at `start_offset`, or goes on with the last one when it is that partition's and ends there.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn begin_run(
+        &mut self,
+        topic: &TopicKey,
+        partition: i32,
+        start_offset: i64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), codec::Error> {
+        let goes_on = self.index.runs.last().is_some_and(|last| {
+            last.run.partition == partition
+                && self.index.topics[last.topic] == *topic
+                && self.pending.end_offset == start_offset
+        });
+        if goes_on {
+            return Ok(());
+        }
+        self.close_frame(out)?;
+        let topic = match self.index.topics.iter().rposition(|known| known == topic) {
+            Some(topic) => topic,
+            None => {
+                self.index.topics.push(topic.clone());
+                self.index.topics.len() - 1
+            }
+        };
+        let run = Run {
+            partition,
+            start_offset,
+            end_offset: start_offset,
+            position: self.position,
+            leader_epoch: -1,
+            crc32c: 0,
+            content: Content::default(),
+        };
+        self.index.runs.push(IndexedRun { topic, run, frames: Vec::new() });
+        self.pending = Pending { start_offset, end_offset: start_offset, leader_epoch: -1, ..Pending::default() };
+        Ok(())
+    }
+
+    /// Appends a batch to the run that was begun; offsets between the run's end and the batch become a hole of
+    /// compaction, since the log itself has nothing there. The first batch of a run may begin before it.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    ///
+    /// # Panics
+    /// When no run was begun, or the batch begins before the run's end: the caller has mixed up partitions.
+    pub fn push_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<(), codec::Error> {
+        let is_first = self.index.runs.last().is_some_and(|last| last.run.start_offset == self.pending.end_offset);
+        self.push_gap(if is_first { batch.base_offset().max(self.pending.end_offset) } else { batch.base_offset() });
+        let as_is = self.compression.codec == Compression::None || batch.compression() != Compression::None;
+        let fits = self.pending.batches.len() + batch.bytes().len() <= frame::RAW_BYTES_TARGET;
+        if !self.pending.batches.is_empty() && (self.pending.as_is != as_is || !fits) {
+            self.close_frame(out)?;
+        }
+        let pending = &mut self.pending;
+        pending.as_is = as_is;
+        pending.batches.extend_from_slice(batch.bytes());
+        pending.content.add_batch(batch);
+        pending.end_offset = batch.next_offset();
+        pending.leader_epoch = pending.leader_epoch.max(batch.leader_epoch());
+        Ok(())
+    }
+
+    /// Appends a hole to the run that was begun; offsets between the run's end and the hole become one of compaction.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    ///
+    /// # Panics
+    /// When no run was begun, or the hole begins before the run's end.
+    pub fn push_hole(&mut self, hole: Hole, out: &mut Vec<u8>) -> Result<(), codec::Error> {
+        self.push_gap(hole.start_offset);
+        hole::push(&mut self.pending.holes, hole);
+        self.pending.content.holes.add_hole(&hole);
+        self.pending.end_offset = hole.end_offset;
+        if self.pending.holes.len() >= HOLES_MAX { self.close_frame(out) } else { Ok(()) }
+    }
+
+    fn push_gap(&mut self, next_offset: i64) {
+        assert!(!self.index.runs.is_empty(), "a run is begun before anything is appended");
+        let end_offset = self.pending.end_offset;
+        assert!(end_offset <= next_offset, "offset {next_offset} comes after {end_offset} in a run");
+        if end_offset < next_offset {
+            let gap = Hole { start_offset: end_offset, end_offset: next_offset, reason: hole::HoleReason::Compaction };
+            hole::push(&mut self.pending.holes, gap);
+            self.pending.content.holes.add_hole(&gap);
+            self.pending.end_offset = next_offset;
+        }
+    }
+
+    fn close_frame(&mut self, out: &mut Vec<u8>) -> Result<(), codec::Error> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending.start_offset = pending.end_offset;
+        self.pending.end_offset = pending.end_offset;
+        self.pending.leader_epoch = pending.leader_epoch;
+        if pending.start_offset == pending.end_offset {
+            return Ok(());
+        }
+        let offsets = pending.start_offset..pending.end_offset;
+        let begin = out.len();
+        let compression = if pending.as_is { ArchiveCompression::NONE } else { self.compression };
+        frame::encode(&mut self.compressor, compression, &pending.batches, &pending.holes, offsets, out)?;
+        let bytes = (out.len() - begin) as u64;
+        self.position += bytes;
+        let IndexedRun { run, frames, .. } =
+            self.index.runs.last_mut().expect("a frame is filled only after a run was begun");
+        run.crc32c = crc32c::crc32c_append(run.crc32c, &out[begin..]);
+        run.end_offset = pending.end_offset;
+        run.leader_epoch = pending.leader_epoch;
+        run.content.add(&Content { stored_bytes: bytes, ..pending.content });
+        frames.push((bytes, pending.start_offset, pending.content.max_timestamp_ms.0));
+        Ok(())
+    }
+
+    /// Closes the segment; `out` gets the last bytes of the object.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn seal(mut self, out: &mut Vec<u8>) -> Result<SealedSegment, codec::Error> {
+        self.close_frame(out)?;
+        self.index.runs.retain(|indexed| !indexed.frames.is_empty());
+        let index = document::seal(DocumentKind::SegmentIndex, VERSION, Encoding::JsonZstd, &self.index);
+        out.extend_from_slice(&index);
+        let mut footer = Vec::with_capacity(FOOTER_BYTES);
+        footer.extend_from_slice(&self.position.to_be_bytes());
+        footer.extend_from_slice(&(index.len() as u64).to_be_bytes());
+        footer.extend_from_slice(&VERSION.to_be_bytes());
+        footer.extend_from_slice(&crc32c::crc32c(&footer).to_be_bytes());
+        footer.extend_from_slice(&END_MAGIC);
+        out.extend_from_slice(&footer);
+        let segment = SegmentRef {
+            id: self.id,
+            bytes: self.position + (index.len() + FOOTER_BYTES) as u64,
+            index_sha256: document::sha256_hex(&index),
+        };
+        Ok(SealedSegment { segment, index: self.index })
+    }
+}
+
+/// How a segment is named where it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SegmentRef {
+    /// Its id, the last part of its key.
+    pub id: SegmentId,
+    /// The size of the whole object.
+    pub bytes: u64,
+    /// SHA-256 of its index, in lower-case hexadecimal.
+    pub index_sha256: String,
+}
+
+/// A segment that takes no more batches, and whose upload may still be under way.
+pub struct SealedSegment {
+    segment: SegmentRef,
+    index: Index,
+}
+
+impl SealedSegment {
+    /// How large the object must be when it is stored.
+    pub fn bytes(&self) -> u64 {
+        self.segment.bytes
+    }
+
+    /// Declares that the whole object is stored durably. Call it when the upload has been acknowledged, not before.
+    pub fn stored(self) -> StoredSegment {
+        StoredSegment { segment: self.segment, index: self.index }
+    }
+}
+
+/// A segment that is in the store: what checkpoints and manifests are made from.
+#[derive(Debug, Clone)]
+pub struct StoredSegment {
+    /// How it is named.
+    pub segment: SegmentRef,
+    /// What it holds.
+    pub index: Index,
+}
+
+/// Where the index of a segment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footer {
+    /// Position of the index in the object, in bytes.
+    pub index_position: u64,
+    /// Size of the index, in bytes.
+    pub index_bytes: u64,
+}
+
+impl Footer {
+    /// Reads the footer from the last bytes of an object of `object_bytes`.
+    ///
+    /// # Errors
+    /// When they are no footer of an object of this size.
+    pub fn parse(tail: &[u8], object_bytes: u64) -> Result<Self, Error> {
+        let start = tail.len().checked_sub(FOOTER_BYTES).ok_or(Error::Footer)?;
+        let footer = &tail[start..];
+        let u64_at = |at: usize| u64::from_be_bytes(footer[at..at + 8].try_into().expect("eight bytes"));
+        let u32_at = |at: usize| u32::from_be_bytes(footer[at..at + 4].try_into().expect("four bytes"));
+        if footer[24..] != END_MAGIC || u32_at(20) != crc32c::crc32c(&footer[..20]) {
+            return Err(Error::Footer);
+        }
+        if u32_at(16) != VERSION {
+            return Err(Error::Index(document::Error::Version { found: u32_at(16), supported: VERSION }));
+        }
+        let parsed = Self { index_position: u64_at(0), index_bytes: u64_at(8) };
+        let end =
+            parsed.index_position.checked_add(parsed.index_bytes).and_then(|end| end.checked_add(FOOTER_BYTES as u64));
+        if end == Some(object_bytes) { Ok(parsed) } else { Err(Error::Footer) }
+    }
+}
+
+/// Reads an index, and checks it against the checksum that a manifest has of it when there is one.
+///
+/// # Errors
+/// When it is damaged, or another one.
+pub fn open_index(bytes: &[u8], index_sha256: Option<&str>) -> Result<Index, Error> {
+    let index: Index = document::open(DocumentKind::SegmentIndex, VERSION, bytes)?;
+    if index_sha256.is_some_and(|wanted| wanted != document::sha256_hex(bytes)) {
+        return Err(Error::OtherIndex);
+    }
+    if index.runs.iter().any(|indexed| indexed.topic >= index.topics.len()) {
+        return Err(Error::Index(document::Error::Content("a run names a topic that is not listed".to_owned())));
+    }
+    Ok(index)
+}
+
+/// The frames of one run, from its bytes.
+pub fn frames(run_bytes: Bytes) -> impl Iterator<Item = Result<frame::Frame, frame::Error>> {
+    let mut rest = run_bytes;
+    let mut decompressor = Decompressor::new();
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        match frame::Frame::decode(&rest, &mut decompressor) {
+            Ok((frame, bytes)) => {
+                bytes::Buf::advance(&mut rest, bytes);
+                Some(Ok(frame))
+            }
+            Err(error) => {
+                rest.clear();
+                Some(Err(error))
+            }
+        }
+    })
+}

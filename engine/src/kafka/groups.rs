@@ -1,0 +1,770 @@
+//! Consumer groups: which there are, who is in them, and what they have committed.
+//!
+//! A group's coordinator is looked up again for every try, so that a move is followed. Groups of the classic and of
+//! the consumer protocol (KIP-848) are treated alike; share and streams groups keep no offsets of this kind.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::join_all;
+use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use kafka_protocol::messages::{
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribeGroupsRequest, DescribeGroupsResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsRequest, ListGroupsResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+};
+
+use crate::kafka::TopicPartition;
+use crate::kafka::api::Api;
+use crate::kafka::cluster::{Answers, Asked, CONTROL_LANE, Cluster};
+use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSUPPORTED_VERSION};
+use crate::kafka::metadata::{string, topic_name};
+
+/// Groups in one request to a coordinator: their offsets for all topics come back in one response.
+const GROUPS_PER_REQUEST: usize = 100;
+/// From this version on, a request looks up many coordinators (KIP-699).
+const MANY_COORDINATORS_VERSION: i16 = 4;
+/// From this version on, a request asks for many groups (KIP-709).
+const MANY_GROUPS_VERSION: i16 = 8;
+/// From this version on, groups have types (KIP-848).
+const GROUP_TYPES_VERSION: i16 = 5;
+
+/// What a coordinator is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoordinatorOf {
+    /// A consumer group.
+    Group,
+    /// A transactional id.
+    Transaction,
+}
+
+impl CoordinatorOf {
+    const fn key_type(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::Transaction => 1,
+        }
+    }
+
+    fn resource(self, key: &str) -> Resource {
+        match self {
+            Self::Group => Resource::Group(key.to_owned()),
+            Self::Transaction => Resource::TransactionalId(key.to_owned()),
+        }
+    }
+}
+
+/// Which protocol a group's members speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// The protocol of old, which Connect and many others use as well.
+    Classic,
+    /// The consumer protocol of KIP-848.
+    Consumer,
+}
+
+/// A group as its coordinator lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedGroup {
+    /// The group's id.
+    pub group: String,
+    /// Which protocol it speaks.
+    pub kind: GroupKind,
+    /// What its members do: `consumer`, `connect`; empty for offsets that were committed without members.
+    pub protocol_type: String,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The id the coordinator gave it.
+    pub member_id: String,
+    /// What the client calls itself.
+    pub client_id: String,
+    /// Where it connects from.
+    pub host: String,
+}
+
+/// A group and its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Which protocol it speaks.
+    pub kind: GroupKind,
+    /// Kafka's name for its state: `Stable`, `Empty`, ..; `Dead` for a group that is not there.
+    pub state: String,
+    /// Its members right now; offsets can only be committed from outside while there are none.
+    pub members: Vec<GroupMember>,
+}
+
+/// Where a group goes on in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset of the next record it reads.
+    pub offset: i64,
+    /// The leader epoch of the record before; -1 if not known.
+    pub leader_epoch: i32,
+    /// What the group wrote beside it.
+    pub metadata: String,
+}
+
+/// What a group has committed, by partition.
+pub type CommittedOffsets = BTreeMap<TopicPartition, CommittedOffset>;
+
+impl Cluster {
+    /// All groups of the cluster that can have committed offsets, in the order of their names. Every broker is
+    /// asked, and if one of them cannot answer, all are asked again: its groups may have moved to one that has
+    /// answered already.
+    ///
+    /// # Errors
+    /// What the retry table does not retry, and [`Error::Exhausted`].
+    pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, Error> {
+        let mut retry = self.retry();
+        loop {
+            retry.ready().await;
+            let brokers = self.brokers();
+            let asked = brokers.into_iter().map(|broker| async move {
+                let response = self.call_once(broker.id, CONTROL_LANE, Duration::ZERO, build_list_groups).await?;
+                process_list_groups(broker.id, response)
+            });
+            let answers: Result<Vec<_>, Error> = join_all(asked).await.into_iter().collect();
+            match answers {
+                Ok(groups) => {
+                    let groups: BTreeMap<String, ListedGroup> =
+                        groups.into_iter().flatten().map(|group| (group.group.clone(), group)).collect();
+                    return Ok(groups.into_values().collect());
+                }
+                Err(error) => retry.again(error).await?,
+            }
+        }
+    }
+
+    /// State and members of groups. Every group is in the result; one that is not there is `Dead`.
+    pub async fn describe_groups(
+        &self,
+        groups: &BTreeSet<String>,
+    ) -> BTreeMap<String, Result<GroupDescription, Error>> {
+        let mut described = self
+            .ask_coordinators(ConsumerGroupDescribeRequest::NAME, groups, |broker, groups| {
+                async move {
+                    let build = |_| build_describe_consumer_groups(&groups);
+                    self.call_once(broker, CONTROL_LANE, Duration::ZERO, build)
+                        .await
+                        .map(process_describe_consumer_groups)
+                }
+                .boxed()
+            })
+            .await;
+        let classic: BTreeSet<String> =
+            described.iter().filter(|(_, answer)| is_classic(answer)).map(|(group, _)| group.clone()).collect();
+        let classic = self
+            .ask_coordinators(DescribeGroupsRequest::NAME, &classic, |broker, groups| {
+                async move {
+                    let build = |_| build_describe_groups(&groups);
+                    self.call_once(broker, CONTROL_LANE, Duration::ZERO, build).await.map(process_describe_groups)
+                }
+                .boxed()
+            })
+            .await;
+        described.extend(classic);
+        described
+    }
+
+    /// What groups have committed, for all topics. Every group is in the result; a group with a failure in one
+    /// partition is a failure. Offsets that a transaction is about to change are waited for (KIP-447).
+    pub async fn committed_offsets(
+        &self,
+        groups: &BTreeSet<String>,
+    ) -> BTreeMap<String, Result<CommittedOffsets, Error>> {
+        self.ask_coordinators(OffsetFetchRequest::NAME, groups, |broker, groups| {
+            async move { self.fetch_offsets_once(broker, &groups).await }.boxed()
+        })
+        .await
+    }
+
+    async fn fetch_offsets_once(
+        &self,
+        broker: i32,
+        groups: &[String],
+    ) -> Result<Answers<String, CommittedOffsets>, Error> {
+        let version = self.connection(broker, CONTROL_LANE).await?.version::<OffsetFetchRequest>()?;
+        let at_once = if version >= MANY_GROUPS_VERSION { GROUPS_PER_REQUEST } else { 1 };
+        let mut answers = Vec::with_capacity(groups.len());
+        for part in groups.chunks(at_once) {
+            let pending = self.start(broker, CONTROL_LANE, |version| build_offset_fetch(version, part)).await?;
+            let version = pending.version();
+            let response = self.observe(pending.response().await)?;
+            answers.extend(process_offset_fetch(version, part, response));
+        }
+        Ok(answers)
+    }
+
+    /// Commits offsets for a group that has no members, through its coordinator. Every partition is in the result;
+    /// a group with members refuses with `UNKNOWN_MEMBER_ID` or `REBALANCE_IN_PROGRESS`.
+    pub async fn commit_offsets(
+        &self,
+        group: &str,
+        offsets: &CommittedOffsets,
+    ) -> BTreeMap<TopicPartition, Result<(), Error>> {
+        let mut done = BTreeMap::new();
+        let mut open: Vec<TopicPartition> = offsets.keys().cloned().collect();
+        let mut retry = self.retry();
+        while !open.is_empty() {
+            retry.ready().await;
+            let mut answers = match self.commit_once(group, &open, offsets).await {
+                Ok(answers) => answers,
+                Err(error) => open.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
+            };
+            let mut failed = Vec::new();
+            for partition in open {
+                match answers.remove(&partition).unwrap_or_else(|| Err(left_out(OffsetCommitRequest::NAME, group))) {
+                    Err(error) if error.is_retriable() => failed.push((partition, error)),
+                    answer => {
+                        retry.progress_if(answer.is_ok());
+                        done.insert(partition, answer);
+                    }
+                }
+            }
+            open = match retry.again_all(failed).await {
+                Ok(open) => open,
+                Err(given_up) => {
+                    done.extend(given_up.into_iter().map(|(partition, error)| (partition, Err(error))));
+                    Vec::new()
+                }
+            };
+        }
+        done
+    }
+
+    async fn commit_once(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+        offsets: &CommittedOffsets,
+    ) -> Result<HashMap<TopicPartition, Result<(), Error>>, Error> {
+        let coordinator = self.coordinator(CoordinatorOf::Group, group).await?;
+        let build = |version| build_offset_commit(version, group, partitions, offsets);
+        let response = self.call_once(coordinator, CONTROL_LANE, Duration::ZERO, build).await?;
+        Ok(process_offset_commit(group, response))
+    }
+
+    /// The broker that coordinates a group or a transactional id right now; one try.
+    pub(crate) async fn coordinator(&self, of: CoordinatorOf, key: &str) -> Result<i32, Error> {
+        let mut found = self.coordinators(of, &[key.to_owned()]).await?;
+        found.remove(key).unwrap_or_else(|| Err(left_out(FindCoordinatorRequest::NAME, key)))
+    }
+
+    async fn coordinators(
+        &self,
+        of: CoordinatorOf,
+        keys: &[String],
+    ) -> Result<HashMap<String, Result<i32, Error>>, Error> {
+        let mut found = HashMap::new();
+        let mut rest = keys;
+        while let Some(first) = rest.first() {
+            let many = &rest[..rest.len().min(GROUPS_PER_REQUEST)];
+            let response = self.call_any_once(|version| build_find_coordinator(version, of, many)).await?;
+            // Versions before 4 answer for one key, and only the newer ones fill this list.
+            let answers = match response.coordinators.is_empty() {
+                false => process_coordinators(of, response),
+                true => vec![(first.clone(), process_coordinator(of, first, &response))],
+            };
+            rest = &rest[answers.len().clamp(1, many.len())..];
+            found.extend(answers);
+        }
+        Ok(found)
+    }
+
+    /// Sends each group's question to its coordinator, and asks again for those whose answer may be retried. Every
+    /// group is in the result.
+    async fn ask_coordinators<'a, T>(
+        &self,
+        api: &'static str,
+        groups: &BTreeSet<String>,
+        send: impl Fn(i32, Arc<[String]>) -> Asked<'a, String, T>,
+    ) -> BTreeMap<String, Result<T, Error>> {
+        let mut done = BTreeMap::new();
+        let mut open: Vec<String> = groups.iter().cloned().collect();
+        let mut retry = self.retry();
+        while !open.is_empty() {
+            retry.ready().await;
+            let mut answers: HashMap<String, Result<T, Error>> = HashMap::new();
+            let mut by_coordinator: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+            match self.coordinators(CoordinatorOf::Group, &open).await {
+                Ok(found) => found.into_iter().for_each(|(group, coordinator)| match coordinator {
+                    Ok(broker) => by_coordinator.entry(broker).or_default().push(group),
+                    Err(error) => drop(answers.insert(group, Err(error))),
+                }),
+                Err(error) => answers.extend(open.iter().map(|group| (group.clone(), Err(error.clone())))),
+            }
+            let asked = by_coordinator.into_iter().map(|(broker, groups)| {
+                let groups: Arc<[String]> = groups.into();
+                let answers = send(broker, Arc::clone(&groups));
+                async move { (groups, answers.await) }
+            });
+            for (groups, answer) in join_all(asked).await {
+                match answer {
+                    Ok(own) => answers.extend(own),
+                    Err(error) => answers.extend(groups.iter().map(|group| (group.clone(), Err(error.clone())))),
+                }
+            }
+            let mut failed = Vec::new();
+            for group in open {
+                match answers.remove(&group).unwrap_or_else(|| Err(left_out(api, &group))) {
+                    Err(error) if error.is_retriable() => failed.push((group, error)),
+                    answer => {
+                        retry.progress_if(answer.is_ok());
+                        done.insert(group, answer);
+                    }
+                }
+            }
+            open = match retry.again_all(failed).await {
+                Ok(open) => open,
+                Err(given_up) => {
+                    done.extend(given_up.into_iter().map(|(group, error)| (group, Err(error))));
+                    Vec::new()
+                }
+            };
+        }
+        done
+    }
+}
+
+fn left_out(api: &'static str, what: &str) -> Error {
+    Error::Protocol { address: "a broker".to_owned(), api, why: format!("nothing about {what:?}") }
+}
+
+fn build_list_groups(version: i16) -> ListGroupsRequest {
+    let request = ListGroupsRequest::default();
+    if version >= GROUP_TYPES_VERSION {
+        request.with_types_filter(vec![string("classic"), string("consumer")])
+    } else {
+        request
+    }
+}
+
+fn process_list_groups(broker: i32, response: ListGroupsResponse) -> Result<Vec<ListedGroup>, Error> {
+    let resource = || Resource::Broker(broker);
+    if let Some(error) = Error::from_code(ListGroupsRequest::NAME, response.error_code, resource, None) {
+        return Err(error);
+    }
+    let groups = response.groups.into_iter().filter_map(|group| {
+        let kind = match group.group_type.to_ascii_lowercase().as_str() {
+            // Brokers without types only have classic groups.
+            "" | "classic" => GroupKind::Classic,
+            "consumer" => GroupKind::Consumer,
+            _ => return None,
+        };
+        Some(ListedGroup { group: group.group_id.to_string(), kind, protocol_type: group.protocol_type.to_string() })
+    });
+    Ok(groups.collect())
+}
+
+fn build_find_coordinator(version: i16, of: CoordinatorOf, keys: &[String]) -> FindCoordinatorRequest {
+    let request = FindCoordinatorRequest::default().with_key_type(of.key_type());
+    if version >= MANY_COORDINATORS_VERSION {
+        request.with_coordinator_keys(keys.iter().map(|key| string(key)).collect())
+    } else {
+        request.with_key(keys.first().map(|key| string(key)).unwrap_or_default())
+    }
+}
+
+fn process_coordinators(of: CoordinatorOf, response: FindCoordinatorResponse) -> Vec<(String, Result<i32, Error>)> {
+    let answers = response.coordinators.into_iter().map(|answer| {
+        let key = answer.key.to_string();
+        let message = answer.error_message.as_deref().map(|message| message.as_ref());
+        let error = Error::from_code(FindCoordinatorRequest::NAME, answer.error_code, || of.resource(&key), message);
+        (key, error.map_or(Ok(*answer.node_id), Err))
+    });
+    answers.collect()
+}
+
+fn process_coordinator(of: CoordinatorOf, key: &str, response: &FindCoordinatorResponse) -> Result<i32, Error> {
+    let message = response.error_message.as_deref().map(|message| message.as_ref());
+    let error = Error::from_code(FindCoordinatorRequest::NAME, response.error_code, || of.resource(key), message);
+    error.map_or(Ok(*response.node_id), Err)
+}
+
+fn group_ids(groups: &[String]) -> Vec<GroupId> {
+    groups.iter().map(|group| GroupId(string(group))).collect()
+}
+
+fn build_describe_consumer_groups(groups: &[String]) -> ConsumerGroupDescribeRequest {
+    ConsumerGroupDescribeRequest::default().with_group_ids(group_ids(groups))
+}
+
+fn process_describe_consumer_groups(
+    response: ConsumerGroupDescribeResponse,
+) -> Vec<(String, Result<GroupDescription, Error>)> {
+    let answers = response.groups.into_iter().map(|group| {
+        let id = group.group_id.to_string();
+        let message = group.error_message.as_deref().map(|message| message.as_ref());
+        let resource = || Resource::Group(id.clone());
+        let error = Error::from_code(ConsumerGroupDescribeRequest::NAME, group.error_code, resource, message);
+        let members = group.members.iter().map(|member| GroupMember {
+            member_id: member.member_id.to_string(),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+        });
+        let description = GroupDescription {
+            kind: GroupKind::Consumer,
+            state: group.group_state.to_string(),
+            members: members.collect(),
+        };
+        (id, error.map_or(Ok(description), Err))
+    });
+    answers.collect()
+}
+
+/// Whether an answer says that the group has to be asked about in the classic way: the broker does not know the new
+/// one, has it switched off, or has no group of the new kind under this name.
+fn is_classic(answer: &Result<GroupDescription, Error>) -> bool {
+    match answer {
+        Err(Error::Version { .. }) => true,
+        Err(error) => matches!(error.code(), Some(GROUP_ID_NOT_FOUND | UNSUPPORTED_VERSION)),
+        Ok(_) => false,
+    }
+}
+
+fn build_describe_groups(groups: &[String]) -> DescribeGroupsRequest {
+    DescribeGroupsRequest::default().with_groups(group_ids(groups))
+}
+
+fn process_describe_groups(response: DescribeGroupsResponse) -> Vec<(String, Result<GroupDescription, Error>)> {
+    let answers = response.groups.into_iter().map(|group| {
+        let id = group.group_id.to_string();
+        // Version 6 says so in a code, earlier ones in the state.
+        if group.error_code == GROUP_ID_NOT_FOUND {
+            let dead = GroupDescription { kind: GroupKind::Classic, state: "Dead".to_owned(), members: vec![] };
+            return (id, Ok(dead));
+        }
+        let message = group.error_message.as_deref().map(|message| message.as_ref());
+        let resource = || Resource::Group(id.clone());
+        let error = Error::from_code(DescribeGroupsRequest::NAME, group.error_code, resource, message);
+        let members = group.members.iter().map(|member| GroupMember {
+            member_id: member.member_id.to_string(),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+        });
+        let description = GroupDescription {
+            kind: GroupKind::Classic,
+            state: group.group_state.to_string(),
+            members: members.collect(),
+        };
+        (id, error.map_or(Ok(description), Err))
+    });
+    answers.collect()
+}
+
+/// All topics of the groups; before version 8, of the first one.
+fn build_offset_fetch(version: i16, groups: &[String]) -> OffsetFetchRequest {
+    let request = OffsetFetchRequest::default();
+    // A pending offset of an open transaction would otherwise be passed over in silence.
+    let request = if version >= 7 { request.with_require_stable(true) } else { request };
+    if version >= MANY_GROUPS_VERSION {
+        let group =
+            |id: &String| OffsetFetchRequestGroup::default().with_group_id(GroupId(string(id))).with_topics(None);
+        request.with_groups(groups.iter().map(group).collect())
+    } else {
+        let id = groups.first().map(|id| string(id)).unwrap_or_default();
+        request.with_group_id(GroupId(id)).with_topics(None)
+    }
+}
+
+/// One partition of an answer, whatever version it came in.
+struct FetchedOffset {
+    topic: String,
+    partition: i32,
+    error_code: i16,
+    committed: CommittedOffset,
+}
+
+fn process_offset_fetch(
+    version: i16,
+    groups: &[String],
+    response: OffsetFetchResponse,
+) -> Vec<(String, Result<CommittedOffsets, Error>)> {
+    if version >= MANY_GROUPS_VERSION {
+        let answers = response.groups.into_iter().map(|group| {
+            let id = group.group_id.to_string();
+            let partitions = group.topics.into_iter().flat_map(|topic| {
+                topic.partitions.into_iter().map(move |partition| FetchedOffset {
+                    topic: topic.name.to_string(),
+                    partition: partition.partition_index,
+                    error_code: partition.error_code,
+                    committed: CommittedOffset {
+                        offset: partition.committed_offset,
+                        leader_epoch: partition.committed_leader_epoch,
+                        metadata: partition.metadata.unwrap_or_default().to_string(),
+                    },
+                })
+            });
+            let committed = collect_offsets(&id, group.error_code, partitions);
+            (id, committed)
+        });
+        return answers.collect();
+    }
+    let Some(id) = groups.first() else { return Vec::new() };
+    let partitions = response.topics.into_iter().flat_map(|topic| {
+        topic.partitions.into_iter().map(move |partition| FetchedOffset {
+            topic: topic.name.to_string(),
+            partition: partition.partition_index,
+            error_code: partition.error_code,
+            committed: CommittedOffset {
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.metadata.unwrap_or_default().to_string(),
+            },
+        })
+    });
+    vec![(id.clone(), collect_offsets(id, response.error_code, partitions))]
+}
+
+fn collect_offsets(
+    group: &str,
+    error_code: i16,
+    partitions: impl Iterator<Item = FetchedOffset>,
+) -> Result<CommittedOffsets, Error> {
+    let resource = || Resource::Group(group.to_owned());
+    if let Some(error) = Error::from_code(OffsetFetchRequest::NAME, error_code, resource, None) {
+        return Err(error);
+    }
+    let mut offsets = CommittedOffsets::new();
+    let mut retriable = None;
+    for FetchedOffset { topic, partition, error_code, committed } in partitions {
+        let resource = || Resource::GroupPartition(group.to_owned(), topic.clone(), partition);
+        match Error::from_code(OffsetFetchRequest::NAME, error_code, resource, None) {
+            // A final failure goes before one that may pass: trying again would not mend it.
+            Some(error) if error.is_retriable() => retriable = retriable.or(Some(error)),
+            Some(error) => return Err(error),
+            // -1 stands for "nothing committed".
+            None if committed.offset >= 0 => drop(offsets.insert((topic, partition), committed)),
+            None => {}
+        }
+    }
+    retriable.map_or(Ok(offsets), Err)
+}
+
+fn build_offset_commit(
+    version: i16,
+    group: &str,
+    partitions: &[TopicPartition],
+    offsets: &CommittedOffsets,
+) -> OffsetCommitRequest {
+    let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    for key in partitions {
+        let Some(committed) = offsets.get(key) else { continue };
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(key.1)
+            .with_committed_offset(committed.offset)
+            .with_committed_metadata(Some(string(&committed.metadata)));
+        let partition =
+            if version >= 6 { partition.with_committed_leader_epoch(committed.leader_epoch) } else { partition };
+        topics.entry(&key.0).or_default().push(partition);
+    }
+    let topics = topics.into_iter().map(|(topic, partitions)| {
+        OffsetCommitRequestTopic::default().with_name(topic_name(topic)).with_partitions(partitions)
+    });
+    OffsetCommitRequest::default()
+        .with_group_id(GroupId(string(group)))
+        // From outside of the group: no generation and no member.
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(topics.collect())
+}
+
+fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> HashMap<TopicPartition, Result<(), Error>> {
+    let answers = response.topics.into_iter().flat_map(|topic| {
+        topic.partitions.into_iter().map(move |answer| {
+            let key = (topic.name.to_string(), answer.partition_index);
+            let resource = || Resource::GroupPartition(group.to_owned(), key.0.clone(), key.1);
+            let error = Error::from_code(OffsetCommitRequest::NAME, answer.error_code, resource, None);
+            (key, error.map_or(Ok(()), Err))
+        })
+    });
+    answers.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::BrokerId;
+    use kafka_protocol::messages::consumer_group_describe_response::{DescribedGroup as NewGroup, Member};
+    use kafka_protocol::messages::describe_groups_response::DescribedGroup;
+    use kafka_protocol::messages::find_coordinator_response::Coordinator;
+    use kafka_protocol::messages::list_groups_response::ListedGroup as WireGroup;
+    use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+    use kafka_protocol::messages::offset_fetch_response::{
+        OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+        OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    };
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn encodes<A: Api>(build: impl Fn(i16) -> A) {
+        for version in A::VERSIONS {
+            build(version).encode(&mut bytes::BytesMut::new(), version).unwrap();
+        }
+    }
+
+    fn committed(offset: i64) -> CommittedOffset {
+        CommittedOffset { offset, leader_epoch: 4, metadata: "m".to_owned() }
+    }
+
+    #[test]
+    fn every_version_can_carry_every_request() {
+        let groups = names(&["g", "h"]);
+        let offsets: CommittedOffsets = [(("t".to_owned(), 0), committed(5))].into();
+        let partitions: Vec<_> = offsets.keys().cloned().collect();
+        encodes(build_list_groups);
+        encodes(|version| build_find_coordinator(version, CoordinatorOf::Group, &groups));
+        encodes(|version| build_offset_fetch(version, &groups));
+        encodes(|version| build_offset_commit(version, "g", &partitions, &offsets));
+        encodes(|_| build_describe_groups(&groups));
+        encodes(|_| build_describe_consumer_groups(&groups));
+    }
+
+    #[test]
+    fn classic_and_consumer_groups_are_listed_and_others_are_not() {
+        let group = |id: &str, kind: &str| {
+            WireGroup::default().with_group_id(GroupId(string(id))).with_group_type(string(kind))
+        };
+        let response = ListGroupsResponse::default().with_groups(vec![
+            group("a", "classic"),
+            group("b", "Consumer"),
+            group("c", "share"),
+            group("d", ""),
+        ]);
+        let listed: Vec<_> = process_list_groups(1, response).unwrap().into_iter().map(|g| (g.group, g.kind)).collect();
+        use GroupKind::*;
+        assert_eq!(listed, [("a".to_owned(), Classic), ("b".to_owned(), Consumer), ("d".to_owned(), Classic)]);
+        let loading = ListGroupsResponse::default().with_error_code(14);
+        assert!(process_list_groups(1, loading).unwrap_err().is_retriable());
+    }
+
+    #[test]
+    fn coordinators_come_one_by_one_or_together() {
+        let response = FindCoordinatorResponse::default().with_coordinators(vec![
+            Coordinator::default().with_key(string("g")).with_node_id(BrokerId(2)),
+            Coordinator::default().with_key(string("h")).with_error_code(15),
+        ]);
+        let found = process_coordinators(CoordinatorOf::Group, response);
+        assert_eq!(found[0], ("g".to_owned(), Ok(2)));
+        assert!(found[1].1.as_ref().unwrap_err().is_retriable());
+        let single = FindCoordinatorResponse::default().with_node_id(BrokerId(3));
+        assert_eq!(process_coordinator(CoordinatorOf::Group, "g", &single), Ok(3));
+        let denied = FindCoordinatorResponse::default().with_error_code(30);
+        let error = process_coordinator(CoordinatorOf::Group, "g", &denied).unwrap_err();
+        assert!(error.kind() == Kind::Denied && error.to_string().contains(r#"group "g""#), "{error}");
+        assert_eq!(build_find_coordinator(3, CoordinatorOf::Group, &names(&["g", "h"])).key.as_str(), "g");
+    }
+
+    #[test]
+    fn committed_offsets_are_read_from_both_shapes_of_answer() {
+        let groups = names(&["g"]);
+        let old = OffsetFetchResponse::default().with_topics(vec![
+            OffsetFetchResponseTopic::default().with_name(topic_name("t")).with_partitions(vec![
+                OffsetFetchResponsePartition::default()
+                    .with_committed_offset(5)
+                    .with_committed_leader_epoch(4)
+                    .with_metadata(Some(string("m"))),
+                OffsetFetchResponsePartition::default().with_partition_index(1).with_committed_offset(-1),
+            ]),
+        ]);
+        let new = OffsetFetchResponse::default().with_groups(vec![
+            OffsetFetchResponseGroup::default().with_group_id(GroupId(string("g"))).with_topics(vec![
+                OffsetFetchResponseTopics::default().with_name(topic_name("t")).with_partitions(vec![
+                    OffsetFetchResponsePartitions::default()
+                        .with_committed_offset(5)
+                        .with_committed_leader_epoch(4)
+                        .with_metadata(Some(string("m"))),
+                ]),
+            ]),
+        ]);
+        let expected: CommittedOffsets = [(("t".to_owned(), 0), committed(5))].into();
+        assert_eq!(process_offset_fetch(7, &groups, old), [("g".to_owned(), Ok(expected.clone()))]);
+        assert_eq!(process_offset_fetch(9, &groups, new), [("g".to_owned(), Ok(expected))]);
+        // An answer without the group is no answer, not an empty one.
+        assert_eq!(process_offset_fetch(9, &groups, OffsetFetchResponse::default()), []);
+    }
+
+    #[test]
+    fn a_failed_partition_fails_its_group_and_a_final_failure_goes_first() {
+        let offset = |partition, error_code| FetchedOffset {
+            topic: "t".to_owned(),
+            partition,
+            error_code,
+            committed: committed(5),
+        };
+        let unstable = collect_offsets("g", 0, [offset(0, 0), offset(1, 88)].into_iter()).unwrap_err();
+        assert!(unstable.is_retriable() && unstable.to_string().contains("partition 1"), "{unstable}");
+        let denied = collect_offsets("g", 0, [offset(0, 88), offset(1, 29)].into_iter()).unwrap_err();
+        assert_eq!(denied.kind(), Kind::Denied);
+        assert_eq!(collect_offsets("g", 30, std::iter::empty()).unwrap_err().kind(), Kind::Denied);
+    }
+
+    #[test]
+    fn every_error_code_of_a_commit_is_kept() {
+        let partition =
+            |index, code| OffsetCommitResponsePartition::default().with_partition_index(index).with_error_code(code);
+        let response = OffsetCommitResponse::default().with_topics(vec![
+            OffsetCommitResponseTopic::default().with_name(topic_name("t")).with_partitions(vec![
+                partition(0, 0),
+                partition(1, 25),
+                partition(2, 16),
+            ]),
+        ]);
+        let answers = process_offset_commit("g", response);
+        assert_eq!(answers[&("t".to_owned(), 0)], Ok(()));
+        assert_eq!(answers[&("t".to_owned(), 1)].as_ref().unwrap_err().kind(), Kind::Conflict);
+        assert!(answers[&("t".to_owned(), 2)].as_ref().unwrap_err().is_retriable());
+    }
+
+    #[test]
+    fn a_commit_comes_from_outside_of_the_group() {
+        let offsets: CommittedOffsets = [(("t".to_owned(), 0), committed(5))].into();
+        let request = build_offset_commit(9, "g", &[("t".to_owned(), 0)], &offsets);
+        assert_eq!((request.generation_id_or_member_epoch, request.member_id.as_str()), (-1, ""));
+        let partition = &request.topics[0].partitions[0];
+        assert_eq!((partition.committed_offset, partition.committed_leader_epoch), (5, 4));
+    }
+
+    #[test]
+    fn members_are_named_and_a_group_of_the_other_kind_is_asked_about_again() {
+        let member = Member::default()
+            .with_member_id(string("m-1"))
+            .with_client_id(string("app"))
+            .with_client_host(string("/10.0.0.1"));
+        let response = ConsumerGroupDescribeResponse::default().with_groups(vec![
+            NewGroup::default()
+                .with_group_id(GroupId(string("g")))
+                .with_group_state(string("Stable"))
+                .with_members(vec![member]),
+            NewGroup::default().with_group_id(GroupId(string("h"))).with_error_code(69),
+            NewGroup::default().with_group_id(GroupId(string("i"))).with_error_code(30),
+        ]);
+        let answers = process_describe_consumer_groups(response);
+        let stable = answers[0].1.as_ref().unwrap();
+        assert_eq!((stable.state.as_str(), stable.members[0].host.as_str()), ("Stable", "/10.0.0.1"));
+        let again: Vec<bool> = answers.iter().map(|(_, answer)| is_classic(answer)).collect();
+        assert_eq!(again, [false, true, false]);
+    }
+
+    #[test]
+    fn a_classic_group_that_is_not_there_is_dead() {
+        let response = DescribeGroupsResponse::default().with_groups(vec![
+            DescribedGroup::default().with_group_id(GroupId(string("g"))).with_error_code(69),
+            DescribedGroup::default().with_group_id(GroupId(string("h"))).with_group_state(string("Empty")),
+            DescribedGroup::default().with_group_id(GroupId(string("i"))).with_error_code(16),
+        ]);
+        let answers = process_describe_groups(response);
+        assert_eq!(answers[0].1.as_ref().unwrap().state, "Dead");
+        assert_eq!(answers[1].1.as_ref().unwrap().state, "Empty");
+        assert!(answers[2].1.as_ref().unwrap_err().is_retriable());
+    }
+}

@@ -1,0 +1,177 @@
+//! SASL: SaslHandshake (version 1), then SaslAuthenticate until the mechanism is done (KIP-152).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+use rsasl::prelude::{Mechname, MessageSent, SASLClient, SASLConfig, Session, State};
+
+use crate::config::cluster::Credentials;
+use crate::kafka::connection::Connection;
+use crate::kafka::error::{Error, one_line};
+use crate::kafka::retry::code_name;
+
+/// A connection is replaced after this part of its session, so that no request meets the end of it.
+const SESSION_USED: f64 = 0.85;
+
+/// Proves who we are on a fresh connection, and notes when the session ends (KIP-368).
+///
+/// # Errors
+/// [`Error::Mechanism`], [`Error::Authentication`], or whatever happens to the connection.
+pub(crate) async fn authenticate(connection: &Connection, credentials: &Credentials) -> Result<(), Error> {
+    let handshake =
+        SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(credentials.mechanism.name()));
+    let version = connection.version::<SaslHandshakeRequest>()?;
+    process_handshake(connection.address(), credentials, connection.call(version, &handshake).await?)?;
+
+    let refuse = |why: String| refused(connection.address(), credentials, &why);
+    let mut session = begin(credentials).map_err(refuse)?;
+    let mut challenge: Option<Bytes> = None;
+    loop {
+        let mut answer = Vec::new();
+        let state = session.step(challenge.as_deref(), &mut answer).map_err(|error| refuse(error.to_string()))?;
+        // SCRAM ends with the broker's own proof, which is checked in the step above and needs no answer.
+        if matches!(state, State::Finished(MessageSent::No)) {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let version = connection.version::<SaslAuthenticateRequest>()?;
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(answer.into());
+        let response = connection.call(version, &request).await?;
+        let accepted = process_authenticate(connection.address(), credentials, response)?;
+        if let Some(lifetime) = accepted.session_lifetime {
+            connection.set_expiry(began + lifetime.mul_f64(SESSION_USED));
+        }
+        if !state.is_running() {
+            return Ok(());
+        }
+        challenge = Some(accepted.challenge);
+    }
+}
+
+fn begin(credentials: &Credentials) -> Result<Session, String> {
+    let config =
+        SASLConfig::with_credentials(None, credentials.username.clone(), credentials.password.expose().to_owned())
+            .map_err(|error| error.to_string())?;
+    let mechanism = Mechname::parse(credentials.mechanism.name().as_bytes()).map_err(|error| error.to_string())?;
+    SASLClient::new(config).start_suggested(&[mechanism]).map_err(|error| error.to_string())
+}
+
+fn refused(address: &str, credentials: &Credentials, why: &str) -> Error {
+    Error::Authentication {
+        address: address.to_owned(),
+        mechanism: credentials.mechanism,
+        username: credentials.username.clone(),
+        why: one_line(why),
+    }
+}
+
+fn process_handshake(address: &str, credentials: &Credentials, response: SaslHandshakeResponse) -> Result<(), Error> {
+    match response.error_code {
+        0 => Ok(()),
+        UNSUPPORTED_SASL_MECHANISM => Err(Error::Mechanism {
+            address: address.to_owned(),
+            mechanism: credentials.mechanism,
+            offered: response.mechanisms.iter().map(|name| name.to_string()).collect(),
+        }),
+        ILLEGAL_SASL_STATE => Err(Error::NotKafka {
+            address: address.to_owned(),
+            protocol: "SASL_PLAINTEXT or SASL_SSL",
+            why: "this listener has no SASL".to_owned(),
+        }),
+        code => Err(refused(address, credentials, &code_name(code))),
+    }
+}
+
+const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
+const ILLEGAL_SASL_STATE: i16 = 34;
+
+#[derive(Debug, PartialEq)]
+struct Accepted {
+    challenge: Bytes,
+    session_lifetime: Option<Duration>,
+}
+
+fn process_authenticate(
+    address: &str,
+    credentials: &Credentials,
+    response: SaslAuthenticateResponse,
+) -> Result<Accepted, Error> {
+    if response.error_code != 0 {
+        let name = code_name(response.error_code);
+        let why = match response.error_message.as_deref().filter(|message| !message.is_empty()) {
+            Some(message) => format!("{name}: {message}"),
+            None => name,
+        };
+        return Err(refused(address, credentials, &why));
+    }
+    let session_lifetime =
+        u64::try_from(response.session_lifetime_ms).ok().filter(|ms| *ms > 0).map(Duration::from_millis);
+    Ok(Accepted { challenge: response.auth_bytes, session_lifetime })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::cluster::SaslMechanism;
+    use crate::error::Kind;
+
+    fn alice(mechanism: SaslMechanism) -> Credentials {
+        Credentials { mechanism, username: "alice".to_owned(), password: "tell-nobody".to_owned().into() }
+    }
+
+    #[test]
+    fn a_wrong_password_is_denied_on_one_line_without_the_password() {
+        let response = SaslAuthenticateResponse::default()
+            .with_error_code(58)
+            .with_error_message(Some(StrBytes::from_static_str("Authentication failed\nduring exchange")));
+        let error = process_authenticate("h:9093", &alice(SaslMechanism::ScramSha512), response).unwrap_err();
+        assert_eq!(error.kind(), Kind::Denied);
+        let text = error.to_string();
+        for part in ["h:9093", "alice", "SCRAM-SHA-512", "SASL_AUTHENTICATION_FAILED"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(!text.contains('\n') && !text.contains("tell-nobody"), "{text}");
+    }
+
+    #[test]
+    fn an_unsupported_mechanism_names_those_that_the_broker_offers() {
+        let response = SaslHandshakeResponse::default()
+            .with_error_code(33)
+            .with_mechanisms(vec![StrBytes::from_static_str("PLAIN"), StrBytes::from_static_str("OAUTHBEARER")]);
+        let error = process_handshake("h:1", &alice(SaslMechanism::ScramSha256), response).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert!(error.to_string().ends_with("SCRAM-SHA-256, but PLAIN, OAUTHBEARER"), "{error}");
+    }
+
+    #[test]
+    fn a_session_that_ends_is_noticed() {
+        let accepted = |ms| {
+            let response = SaslAuthenticateResponse::default().with_session_lifetime_ms(ms);
+            process_authenticate("h:1", &alice(SaslMechanism::Plain), response).unwrap().session_lifetime
+        };
+        assert_eq!((accepted(0), accepted(1500)), (None, Some(Duration::from_millis(1500))));
+    }
+
+    #[test]
+    fn plain_sends_user_and_password_between_zero_bytes() {
+        let mut sent = Vec::new();
+        begin(&alice(SaslMechanism::Plain)).unwrap().step(None, &mut sent).unwrap();
+        assert_eq!(sent, b"\0alice\0tell-nobody");
+    }
+
+    #[test]
+    fn scram_begins_without_channel_binding_and_refuses_a_forged_nonce() {
+        for mechanism in [SaslMechanism::ScramSha256, SaslMechanism::ScramSha512] {
+            let mut session = begin(&alice(mechanism)).unwrap();
+            let mut sent = Vec::new();
+            assert!(session.step(None, &mut sent).unwrap().is_running());
+            assert!(sent.starts_with(b"n,,n=alice,r="), "{}", String::from_utf8_lossy(&sent));
+            let forged = b"r=notours,s=c2FsdA==,i=4096";
+            assert!(session.step(Some(forged), &mut Vec::new()).is_err());
+        }
+    }
+}

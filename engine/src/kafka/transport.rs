@@ -1,0 +1,329 @@
+//! TCP and TLS: from an address to a stream of bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::cluster::{Address, Checked, PemFile, Tls};
+use crate::kafka::error::Error;
+
+/// A connection's bytes, encrypted or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// How connections of one cluster are opened.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    tls: Option<TlsConnector>,
+    has_identity: bool,
+    protocol: &'static str,
+    timeout: Duration,
+}
+
+impl Transport {
+    /// # Errors
+    /// A PEM file that holds no certificate or key, or a key that does not fit its certificate.
+    pub(crate) fn new(config: &Checked) -> Result<Self, Error> {
+        let tls = config.tls.as_ref().map(client_config).transpose()?;
+        let protocol = match (config.tls.is_some(), config.sasl.is_some()) {
+            (false, false) => "PLAINTEXT",
+            (true, false) => "SSL",
+            (false, true) => "SASL_PLAINTEXT",
+            (true, true) => "SASL_SSL",
+        };
+        Ok(Self {
+            tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
+            has_identity: config.tls.as_ref().is_some_and(|tls| tls.identity.is_some()),
+            protocol,
+            timeout: Duration::from_millis(config.connect_timeout_ms),
+        })
+    }
+
+    /// A connection to `address`, through its handshakes.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] also when it takes longer than the connect timeout; [`Error::Certificate`] and
+    /// [`Error::NotKafka`] from TLS.
+    pub(crate) async fn open(&self, address: &Address) -> Result<Box<dyn Duplex>, Error> {
+        tokio::time::timeout(self.timeout, self.handshakes(address)).await.unwrap_or_else(|_| {
+            Err(unreachable(address, format!("no connection within {} ms", self.timeout.as_millis())))
+        })
+    }
+
+    async fn handshakes(&self, address: &Address) -> Result<Box<dyn Duplex>, Error> {
+        let candidates: Vec<_> = tokio::net::lookup_host((address.host.as_str(), address.port))
+            .await
+            .map_err(|error| unreachable(address, format!("unknown host ({error})")))?
+            .collect();
+        let tcp = TcpStream::connect(&candidates[..]).await.map_err(|error| unreachable(address, cause(&error)))?;
+        // A request is written whole, so waiting for more bytes only costs time.
+        tcp.set_nodelay(true).map_err(|error| unreachable(address, cause(&error)))?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
+        let stream = tls
+            .connect(server_name(address)?, tcp)
+            .await
+            .map_err(|error| self.explain(&address.to_string(), &error, Phase::Handshake))?;
+        Ok(Box::new(stream))
+    }
+
+    /// What a failed read or write on an open connection means. `answered`: whether the broker ever answered on it.
+    /// Until then TLS 1.3 may still refuse our certificate, for its client is done before the server has looked.
+    pub(crate) fn explain_io(&self, address: &str, error: &io::Error, answered: bool) -> Error {
+        let phase = if answered { Phase::Open } else { Phase::FirstAnswer };
+        self.explain(address, error, phase)
+    }
+
+    fn explain(&self, address: &str, error: &io::Error, phase: Phase) -> Error {
+        let address = address.to_owned();
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match (tls, phase) {
+            (Some(tls), _) => self.explain_tls(address, tls),
+            (None, Phase::Handshake) => Error::Unreachable {
+                address,
+                why: format!("the TLS handshake was cut off, {} (does this port speak TLS?)", cause(error)),
+            },
+            (None, Phase::FirstAnswer) if self.tls.is_some() && !self.has_identity => Error::Lost {
+                address,
+                why: format!("{} (does this listener ask for a client certificate?)", cause(error)),
+            },
+            (None, Phase::FirstAnswer | Phase::Open) => Error::Lost { address, why: cause(error) },
+        }
+    }
+
+    fn explain_tls(&self, address: String, error: &rustls::Error) -> Error {
+        let certificate = |address, why: &str| Error::Certificate { address, why: why.to_owned() };
+        match error {
+            rustls::Error::InvalidCertificate(why) => Error::Certificate { address, why: certificate_cause(why) },
+            rustls::Error::NoCertificatesPresented => certificate(address, "the broker has no certificate"),
+            rustls::Error::AlertReceived(alert) if refuses_certificate(*alert) => certificate(
+                address,
+                &match self.has_identity {
+                    true => format!("the broker does not accept our client certificate ({alert:?})"),
+                    false => format!("the broker asks for a client certificate, and none is given ({alert:?})"),
+                },
+            ),
+            rustls::Error::InvalidMessage(_) => {
+                Error::NotKafka { address, protocol: self.protocol, why: "what it sends is not TLS".to_owned() }
+            }
+            other => {
+                Error::Lost { address, why: format!("TLS: {}", crate::kafka::error::one_line(&other.to_string())) }
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Handshake,
+    FirstAnswer,
+    Open,
+}
+
+fn unreachable(address: &Address, why: String) -> Error {
+    Error::Unreachable { address: address.to_string(), why }
+}
+
+/// A short cause for the frequent failures, the system's words for the rest.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset by the broker".to_owned(),
+        io::ErrorKind::UnexpectedEof => "closed by the broker".to_owned(),
+        io::ErrorKind::TimedOut => "no answer".to_owned(),
+        _ => crate::kafka::error::one_line(&error.to_string()),
+    }
+}
+
+fn certificate_cause(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "its certificate is not from an authority that is trusted here (give the right CA file)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet (is the clock right?)".to_owned()
+        }
+        CertificateError::NotValidForName => "its certificate is for another host name".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => format!(
+            "its certificate is not for {} but for {}",
+            expected.to_str(),
+            if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") }
+        ),
+        CertificateError::Revoked => "its certificate is revoked".to_owned(),
+        other => format!("its certificate is not valid: {}", crate::kafka::error::one_line(&other.to_string())),
+    }
+}
+
+/// What a broker answers to a client certificate that is missing or that it does not trust.
+fn refuses_certificate(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::HandshakeFailure
+    )
+}
+
+/// The name that the certificate must be for: an IP address matches IP entries, a name is also sent as SNI.
+fn server_name(address: &Address) -> Result<ServerName<'static>, Error> {
+    // A trailing dot makes a name absolute for DNS; certificates never have it.
+    let host = address.host.strip_suffix('.').unwrap_or(&address.host).to_owned();
+    ServerName::try_from(host).map_err(|_| unreachable(address, "this host name cannot be in a certificate".to_owned()))
+}
+
+fn client_config(tls: &Tls) -> Result<ClientConfig, Error> {
+    let roots = match &tls.ca {
+        Some(file) => trust(file)?,
+        None => system_roots()?,
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the cipher suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots);
+    let Some(identity) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates(&identity.certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(&identity.key.bytes)
+        .map_err(|_| refuse(&identity.key, "no private key in PEM that is not encrypted (PKCS#8, PKCS#1 or SEC1)"))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
+        refuse(&identity.key, &format!("the key and {} do not fit: {error}", identity.certificate.path.display()))
+    })
+}
+
+fn trust(file: &PemFile) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|error| refuse(file, &format!("a certificate cannot be used: {error}")))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates = CertificateDer::pem_slice_iter(&file.bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refuse(file, &format!("a PEM section is damaged: {error}")))?;
+    if certificates.is_empty() {
+        return Err(refuse(file, "no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn system_roots() -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    // System stores hold odd old certificates; one that cannot be used must not keep the others out.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        return Err(Error::TlsFile {
+            path: "system certificates".to_owned(),
+            why: "there are none to trust: give the CA file of the cluster (tls.caFile)".to_owned(),
+        });
+    }
+    Ok(roots)
+}
+
+fn refuse(file: &PemFile, why: &str) -> Error {
+    Error::TlsFile { path: file.path.display().to_string(), why: crate::kafka::error::one_line(why) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn transport(tls: bool, has_identity: bool) -> Transport {
+        let tls = tls.then(|| {
+            let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            TlsConnector::from(Arc::new(config))
+        });
+        Transport { tls, has_identity, protocol: "SSL", timeout: Duration::from_secs(1) }
+    }
+
+    fn tls_error(error: rustls::Error) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    fn pem(text: &str) -> PemFile {
+        PemFile { path: "/x.pem".into(), bytes: text.as_bytes().to_vec() }
+    }
+
+    #[test]
+    fn ip_addresses_are_verified_as_addresses_and_names_as_names() {
+        let name = |address: &str| server_name(&address.parse().unwrap()).unwrap();
+        assert!(matches!(name("127.0.0.1:1"), ServerName::IpAddress(_)));
+        assert!(matches!(name("[::1]:1"), ServerName::IpAddress(_)));
+        assert_eq!(name("kafka.example.:1").to_str(), "kafka.example");
+        assert!(server_name(&"under_score-.-:1".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn certificate_failures_are_denied_with_one_clear_line() {
+        let transport = transport(true, false);
+        for (error, says) in [
+            (rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer), "not from an authority"),
+            (rustls::Error::InvalidCertificate(CertificateError::Expired), "has expired"),
+            (rustls::Error::InvalidCertificate(CertificateError::NotValidForName), "another host name"),
+            (rustls::Error::AlertReceived(AlertDescription::CertificateRequired), "asks for a client certificate"),
+        ] {
+            let error = transport.explain("h:1", &tls_error(error), Phase::Handshake);
+            assert_eq!(error.kind(), Kind::Denied);
+            assert!(error.to_string().contains(says) && error.to_string().contains("h:1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_client_certificate_is_denied_after_the_handshake_too() {
+        let alert = || tls_error(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
+        let error = transport(true, true).explain_io("h:1", &alert(), false);
+        assert_eq!(error.kind(), Kind::Denied);
+        assert!(error.to_string().contains("does not accept our client certificate"), "{error}");
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_unavailable() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        for (tls, answered) in [(true, true), (true, false), (false, false)] {
+            assert_eq!(transport(tls, false).explain_io("h:1", &reset, answered).kind(), Kind::Unavailable);
+        }
+    }
+
+    #[test]
+    fn files_without_certificate_or_key_are_named() {
+        let error = certificates(&pem("nothing")).unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.kind()), ("/x.pem: no certificate in PEM", Kind::Usage));
+        assert!(certificates(&pem("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n")).is_err());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_host_and_a_closed_port_are_told_apart() {
+        let transport = transport(false, false);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let refused = transport.open(&format!("127.0.0.1:{port}").parse().unwrap()).await.err().unwrap();
+        assert!(refused.to_string().contains("connection refused"), "{refused}");
+        let unknown = transport.open(&"no-such-host.invalid:1".parse().unwrap()).await.err().unwrap();
+        assert!(
+            unknown.to_string().contains("unknown host") || unknown.to_string().contains("no connection"),
+            "{unknown}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! A limit on bytes and records a second, for a whole run and not for each of its workers.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// What a run may move in a second; absent means without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    /// Bytes of record batches a second; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<std::num::NonZeroU64>,
+    /// Records a second; at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_per_second: Option<std::num::NonZeroU64>,
+}
+
+/// Shared by all workers of a run.
+#[derive(Debug, Clone)]
+pub struct RateLimiter {
+    limit: RateLimit,
+    started: Instant,
+    /// Until when what was taken so far fills the limit, since `started`.
+    busy_until: Arc<Mutex<Duration>>,
+}
+
+impl RateLimiter {
+    /// A limiter that begins with nothing taken.
+    pub fn new(limit: RateLimit) -> Self {
+        Self { limit, started: Instant::now(), busy_until: Arc::default() }
+    }
+
+    /// Takes what was just moved, and waits until it fits the limit.
+    pub async fn take(&self, bytes: u64, records: u64) {
+        let cost = cost(self.limit, bytes, records);
+        if cost.is_zero() {
+            return;
+        }
+        let wait_until = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *busy_until = advance(*busy_until, self.started.elapsed(), cost);
+            *busy_until
+        };
+        tokio::time::sleep_until(self.started + wait_until).await;
+    }
+}
+
+/// How long it takes to move this much at the limit.
+fn cost(limit: RateLimit, bytes: u64, records: u64) -> Duration {
+    let at = |amount: u64, per_second: Option<std::num::NonZeroU64>| {
+        per_second.map_or(Duration::ZERO, |limit| Duration::from_secs_f64(amount as f64 / limit.get() as f64))
+    };
+    at(bytes, limit.bytes_per_second).max(at(records, limit.records_per_second))
+}
+
+/// Time that passed unused is not saved up: a pause is no reason for a burst.
+fn advance(busy_until: Duration, now: Duration, cost: Duration) -> Duration {
+    busy_until.max(now) + cost
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+
+    #[test]
+    fn the_tighter_limit_counts() {
+        let limit = RateLimit { bytes_per_second: NonZeroU64::new(1000), records_per_second: NonZeroU64::new(10) };
+        assert_eq!(cost(limit, 500, 1), Duration::from_millis(500));
+        assert_eq!(cost(limit, 500, 20), Duration::from_secs(2));
+        assert_eq!(cost(RateLimit::default(), u64::MAX, u64::MAX), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn workers_share_one_limit() {
+        let limit = RateLimit { bytes_per_second: NonZeroU64::new(1000), records_per_second: None };
+        let limiter = RateLimiter::new(limit);
+        let begin = Instant::now();
+        futures::future::join_all((0..4).map(|_| limiter.take(500, 0))).await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_time_is_not_saved_up() {
+        let limit = RateLimit { bytes_per_second: NonZeroU64::new(1000), records_per_second: None };
+        let limiter = RateLimiter::new(limit);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let begin = Instant::now();
+        limiter.take(3000, 0).await;
+        assert_eq!(begin.elapsed(), Duration::from_secs(3));
+    }
+}

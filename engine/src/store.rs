@@ -1,0 +1,358 @@
+//! Where an archive's objects are kept: a folder, or a bucket.
+//!
+//! The store knows nothing of Kafka or of an archive's layout: a key is a path with `/`, an object is bytes. What
+//! it promises is what the commit order of an archive rests on, and `contract` tests it on every kind of store:
+//!
+//! - An object is there whole or not at all. Nothing that was begun and not finished can be seen.
+//! - Of any number of writers that create one key at a time, one makes it; the others learn that it is there.
+//! - Only the store's own answer "there is no such object" is [`Error::NotFound`]. A missing bucket, a folder whose
+//!   volume is not mounted, a refused permission, a lost connection: each is another error.
+//! - What was written can be read and is listed from then on, and on a file system it is on the disk.
+//!
+//! Calls to S3 that fail in passing are repeated a few times with growing pauses; every call has an end in time.
+
+#[cfg(any(test, feature = "store-contract"))]
+pub mod contract;
+mod error;
+mod file;
+mod key;
+pub mod lease;
+mod s3;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use self::error::Error;
+use self::file::{FileStore, FileUpload};
+pub use self::s3::UPLOAD_MEMORY_BYTES;
+use self::s3::{S3Store, S3Upload};
+use crate::config::storage::{FileStorage, StorageConfig};
+
+/// How long an unfinished file is left alone, in milliseconds: longer than any upload takes.
+pub const TEMPORARY_AGE_MS: i64 = 24 * 3600 * 1000;
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// The key, from the root of the store.
+    pub key: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// When it was last written, by the clock of the store, in milliseconds since the Unix epoch.
+    pub modified_ms: i64,
+}
+
+/// What became of a call that creates an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    /// This very call made it.
+    New,
+    /// The key was taken, and its object is as it was.
+    AlreadyThere,
+}
+
+/// What became of a call that creates an object or finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreatedOrSame {
+    /// This very call made it.
+    New,
+    /// The key was taken, and its object is as it was.
+    AlreadyThere {
+        /// Whether it has exactly the bytes that were to be written.
+        same: bool,
+    },
+}
+
+/// A folder or a bucket. Cheap to clone: clones share their connections.
+#[derive(Clone)]
+pub struct Store(Backend);
+
+#[derive(Clone)]
+enum Backend {
+    File(FileStore),
+    S3(S3Store),
+}
+
+impl Store {
+    /// Opens a store that is there, and asks it something: a wrong name, key or certificate shows here.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when the folder or the bucket does not exist, [`Error::Denied`],
+    /// [`Error::Unavailable`].
+    pub async fn open(storage: &StorageConfig) -> Result<Self, Error> {
+        Self::open_with(storage, false).await
+    }
+
+    /// Like [`Store::open`], for a run that writes: a folder is made when its parent exists. A bucket is not.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_or_create(storage: &StorageConfig) -> Result<Self, Error> {
+        Self::open_with(storage, true).await
+    }
+
+    async fn open_with(storage: &StorageConfig, create: bool) -> Result<Self, Error> {
+        let backend = match storage {
+            StorageConfig::File(FileStorage { dir }) => {
+                Backend::File(FileStore::open(Arc::from(storage.to_string()), dir, create).await?)
+            }
+            StorageConfig::S3(storage) => Backend::S3(S3Store::open(storage).await?),
+        };
+        Ok(Self(backend))
+    }
+
+    /// What the store is called in errors and logs: its place, never a credential.
+    pub fn name(&self) -> &str {
+        match &self.0 {
+            Backend::File(store) => &store.name,
+            Backend::S3(store) => &store.name,
+        }
+    }
+
+    /// Writes, creates again and removes an object of its own, so that a run learns at its start what it would else
+    /// learn at its commit: that it may not write, or that the store takes the second writer of a key for the first.
+    ///
+    /// # Errors
+    /// [`Error::Misconfigured`] when the store does not honour conditional writes; as the calls it makes.
+    pub async fn check_writable(&self) -> Result<(), Error> {
+        let key = format!("write-check-{}", uuid::Uuid::new_v4());
+        let first = self.create(&key, Bytes::from_static(b"first")).await?;
+        let second = self.create(&key, Bytes::from_static(b"second")).await;
+        // A writer without the right to delete is a sane protection of an archive; prune needs the right, backup not.
+        match self.delete(&key).await {
+            Ok(()) | Err(Error::Denied { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if (first, second?) == (Created::New, Created::AlreadyThere) {
+            return Ok(());
+        }
+        let reason = "it does not honour \"create only if absent\" (If-None-Match), without which two runs could overwrite each other: use a store that does";
+        Err(Error::Misconfigured { store: Arc::from(self.name()), reason: reason.to_owned() })
+    }
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and whatever the store fails with.
+    pub async fn read(&self, key: &str) -> Result<Bytes, Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.read(key).await,
+            Backend::S3(store) => store.read(key).await,
+        }
+    }
+
+    /// The bytes at `range`, all of them.
+    ///
+    /// # Errors
+    /// [`Error::Short`] when the object ends before the range does.
+    pub async fn read_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        key::check(key)?;
+        if range.start >= range.end {
+            return Ok(Bytes::new());
+        }
+        match &self.0 {
+            Backend::File(store) => store.read_range(key, range).await,
+            Backend::S3(store) => store.read_range(key, range).await,
+        }
+    }
+
+    /// The last `bytes_max` bytes, or all if there are fewer, and the size of the object.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and whatever the store fails with.
+    pub async fn read_tail(&self, key: &str, bytes_max: u64) -> Result<(Bytes, u64), Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.read_tail(key, bytes_max).await,
+            Backend::S3(store) => store.read_tail(key, bytes_max).await,
+        }
+    }
+
+    /// Size of the object in bytes; `None` when the store says that there is none.
+    ///
+    /// # Errors
+    /// Whatever the store fails with, except [`Error::NotFound`].
+    pub async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.size(key).await,
+            Backend::S3(store) => store.size(key).await,
+        }
+    }
+
+    /// Whether there is such an object.
+    ///
+    /// # Errors
+    /// As [`Store::size`].
+    pub async fn exists(&self, key: &str) -> Result<bool, Error> {
+        Ok(self.size(key).await?.is_some())
+    }
+
+    /// Creates the object if its key is free: whole or not at all, with one winner among any number of writers.
+    ///
+    /// A repeated call whose first answer was lost still learns that it won. After [`Error::Unavailable`] the
+    /// object may be there or not; [`Store::create_or_same`] settles it.
+    ///
+    /// # Errors
+    /// Whatever the store fails with. That the key is taken is not an error.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.create(key, bytes).await,
+            Backend::S3(store) => store.create(key, bytes).await,
+        }
+    }
+
+    /// Creates the object if its key is free, else compares. Safe to call again after any failure.
+    ///
+    /// # Errors
+    /// As [`Store::create`] and [`Store::read`].
+    pub async fn create_or_same(&self, key: &str, bytes: Bytes) -> Result<CreatedOrSame, Error> {
+        match self.create(key, bytes.clone()).await? {
+            Created::New => Ok(CreatedOrSame::New),
+            Created::AlreadyThere => Ok(CreatedOrSame::AlreadyThere { same: self.read(key).await? == bytes }),
+        }
+    }
+
+    /// Writes the object whether it is there or not. A reader sees the old bytes or the new ones, never a mix.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.put(key, bytes).await,
+            Backend::S3(store) => store.put(key, bytes).await,
+        }
+    }
+
+    /// Begins an object that is written piece by piece and appears when it is finished.
+    ///
+    /// Memory is bounded whatever the size: a folder needs none, S3 at most [`UPLOAD_MEMORY_BYTES`] an upload.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn upload(&self, key: &str) -> Result<Upload, Error> {
+        key::check(key)?;
+        let upload = match &self.0 {
+            Backend::File(store) => UploadTo::File(FileUpload::begin(store, key).await?),
+            Backend::S3(store) => UploadTo::S3(S3Upload::begin(store, key).await?),
+        };
+        Ok(Upload(upload))
+    }
+
+    /// Removes the object. One that is not there is removed already.
+    ///
+    /// # Errors
+    /// Whatever the store fails with, except [`Error::NotFound`].
+    pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        key::check(key)?;
+        match &self.0 {
+            Backend::File(store) => store.delete(key).await,
+            Backend::S3(store) => store.delete(key).await,
+        }
+    }
+
+    /// Every object below the folder `prefix`, at any depth, sorted by the bytes of the key. `""` is the whole store.
+    ///
+    /// A folder is not a beginning of names: `orders` has nothing to do with `orders-eu`. A missing one is empty.
+    ///
+    /// # Errors
+    /// Whatever the store fails with, except [`Error::NotFound`].
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
+        let prefix = key::check_prefix(prefix)?;
+        let mut objects = match &self.0 {
+            Backend::File(store) => store.list(prefix).await?,
+            Backend::S3(store) => store.list(prefix).await?,
+        };
+        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(objects)
+    }
+
+    /// The names of the folders right below the folder `prefix` that have an object in them, sorted, without slashes.
+    ///
+    /// # Errors
+    /// As [`Store::list`].
+    pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let prefix = key::check_prefix(prefix)?;
+        let mut names = match &self.0 {
+            Backend::File(store) => store.list_dirs(prefix).await?,
+            Backend::S3(store) => store.list_dirs(prefix).await?,
+        };
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes what crashed writers left behind, once it is older than [`TEMPORARY_AGE_MS`]; returns how many.
+    ///
+    /// On S3 there is nothing to see or remove in this way: a lifecycle rule of the bucket
+    /// (`AbortIncompleteMultipartUpload`) ends uploads that nobody finished.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn sweep_temporary(&self, now_ms: i64) -> Result<u64, Error> {
+        match &self.0 {
+            Backend::File(store) => store.sweep(now_ms.saturating_sub(TEMPORARY_AGE_MS)).await,
+            Backend::S3(_) => Ok(0),
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Store").field(&self.name()).finish()
+    }
+}
+
+/// An object that is being written. Dropping it leaves nothing that can be seen.
+///
+/// A write that fails, or whose future is dropped before it ends, breaks the upload: bytes may be missing, so nothing
+/// but [`Upload::abort`] works after that.
+pub struct Upload(UploadTo);
+
+enum UploadTo {
+    File(FileUpload),
+    S3(S3Upload),
+}
+
+impl Upload {
+    /// Appends.
+    ///
+    /// # Errors
+    /// Whatever the store fails with; [`Error::Broken`] after a failed write.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        match &mut self.0 {
+            UploadTo::File(upload) => upload.write(bytes).await,
+            UploadTo::S3(upload) => upload.write(bytes).await,
+        }
+    }
+
+    /// Makes the object visible, and durable; returns its size in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the key is taken; [`Error::Broken`] after a failed write.
+    pub async fn finish(self) -> Result<u64, Error> {
+        match self.0 {
+            UploadTo::File(upload) => upload.finish().await,
+            UploadTo::S3(upload) => upload.finish().await,
+        }
+    }
+
+    /// Gives up and frees what the store kept for it. Not an error if that fails: nothing can be seen of it.
+    pub async fn abort(self) {
+        match self.0 {
+            // The unfinished file goes with its owner.
+            UploadTo::File(upload) => drop(upload),
+            UploadTo::S3(upload) => upload.abort().await,
+        }
+    }
+}
+
+impl std::fmt::Debug for Upload {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Upload")
+    }
+}

@@ -1,0 +1,616 @@
+//! A store in a folder of a file system.
+//!
+//! An object becomes visible by one step, the link or rename of a file that is whole and on the disk already; then
+//! the folder itself is synced, so that the name survives a power cut too. A crash at any instruction leaves either
+//! no object or the whole one, and at most an unfinished file whose name begins with `.tmp-`, which no listing shows
+//! and [`FileStore::sweep`] removes.
+//!
+//! Folders are made on demand and never removed: removing an empty one could race with a writer that is about to
+//! use it. A folder without an object in it is not listed, as in an object store.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::{Error, Place};
+use super::key::TEMPORARY;
+use super::{Created, Object};
+
+#[derive(Clone)]
+pub(super) struct FileStore {
+    pub(super) name: Arc<str>,
+    root: Arc<Path>,
+    /// Folders whose names this process knows to be on the disk.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
+}
+
+impl FileStore {
+    /// The store in `root`, which must be there unless `create` says to make it; its parent must be there.
+    pub(super) async fn open(name: Arc<str>, root: &Path, create: bool) -> Result<Self, Error> {
+        let store = Self { name, root: Arc::from(root), durable: Arc::default() };
+        let opened = store.clone();
+        store.blocking("", move |store| store.open_root(create)).await?;
+        Ok(opened)
+    }
+
+    fn open_root(&self, create: bool) -> Result<(), Error> {
+        let place = self.place("");
+        match fs::metadata(&self.root) {
+            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(_) => return Err(place.misconfigured("it is a file, not a folder")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
+            Err(error) => return Err(self.root_error(&error)),
+        }
+        let parent = self.root.parent().unwrap_or(Path::new("/"));
+        match fs::create_dir(&self.root) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // A missing parent is a typing error or a volume that is not mounted; making it would hide both.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(place.misconfigured(format!("the folder {} does not exist", parent.display())));
+            }
+            Err(error) => return Err(place.io(&error)),
+        }
+        sync_folder(parent).map_err(|error| place.io(&error))
+    }
+
+    fn root_error(&self, error: &io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                self.place("").misconfigured("the folder does not exist; is the volume mounted?")
+            }
+            io::ErrorKind::NotADirectory => self.place("").misconfigured("a part of its path is a file, not a folder"),
+            _ => self.place("").io(error),
+        }
+    }
+
+    fn place<'a>(&'a self, key: &'a str) -> Place<'a> {
+        Place { store: &self.name, key }
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.root.join(key)
+    }
+
+    /// Reads a failure of a call for `key`. While the store's folder itself is gone, nothing is "not found".
+    fn error(&self, key: &str, error: &io::Error) -> Error {
+        let error = self.place(key).io(error);
+        match error {
+            Error::NotFound { .. } => match fs::metadata(&self.root) {
+                Ok(_) => error,
+                Err(root) => self.root_error(&root),
+            },
+            _ => error,
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        key: &str,
+        work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(result) => result,
+            Err(join) => match join.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(self.place(key).unavailable("the program is shutting down")),
+            },
+        }
+    }
+
+    /// Size in bytes; `None` when there is no such object.
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| match store.open_object(&owned) {
+            Ok((_, size)) => Ok(Some(size)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    fn open_object(&self, key: &str) -> Result<(File, u64), Error> {
+        let opened = File::open(self.path(key)).and_then(|file| {
+            let metadata = file.metadata()?;
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            Ok((file, metadata.len()))
+        });
+        opened.map_err(|error| self.error(key, &error))
+    }
+
+    pub(super) async fn read(&self, key: &str) -> Result<Bytes, Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let (file, size) = store.open_object(&owned)?;
+            store.read_at(&owned, &file, &(0..size))
+        })
+        .await
+    }
+
+    pub(super) async fn read_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let (file, size) = store.open_object(&owned)?;
+            // Checked before the buffer is made: the range may come from a damaged index.
+            if range.end > size {
+                return Err(store.place(&owned).short(&range, size.saturating_sub(range.start)));
+            }
+            store.read_at(&owned, &file, &range)
+        })
+        .await
+    }
+
+    pub(super) async fn read_tail(&self, key: &str, bytes_max: u64) -> Result<(Bytes, u64), Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let (file, size) = store.open_object(&owned)?;
+            let tail = store.read_at(&owned, &file, &(size.saturating_sub(bytes_max)..size))?;
+            Ok((tail, size))
+        })
+        .await
+    }
+
+    fn read_at(&self, key: &str, file: &File, range: &Range<u64>) -> Result<Bytes, Error> {
+        let length = usize::try_from(range.end - range.start)
+            .map_err(|_| self.place(key).refused("more bytes than this machine can address"))?;
+        let mut bytes = BytesMut::zeroed(length);
+        let mut have = 0;
+        while have < length {
+            match file.read_at(&mut bytes[have..], range.start + have as u64) {
+                Ok(0) => break,
+                Ok(read) => have += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error(key, &error)),
+            }
+        }
+        bytes.truncate(have);
+        self.place(key).whole(range, bytes.freeze())
+    }
+
+    pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let mut unfinished = store.begin(&owned)?;
+            unfinished.file.write_all(&bytes).map_err(|error| store.error(&owned, &error))?;
+            store.publish(&owned, unfinished)
+        })
+        .await
+    }
+
+    pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let mut unfinished = store.begin(&owned)?;
+            let path = store.path(&owned);
+            let written = unfinished
+                .file
+                .write_all(&bytes)
+                .and_then(|()| unfinished.file.sync_all())
+                .and_then(|()| fs::rename(&unfinished.name.path, &path))
+                .and_then(|()| sync_folder(folder_of(&path)));
+            written.map_err(|error| store.error(&owned, &error))
+        })
+        .await
+    }
+
+    /// An empty unfinished file in the folder of `key`, which is made, and on the disk, when it is not there yet.
+    fn begin(&self, key: &str) -> Result<Unfinished, Error> {
+        let path = self.path(key);
+        let folder = folder_of(&path);
+        let name = TemporaryName { path: folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4())) };
+        let begun =
+            self.make_folder(folder).and_then(|()| File::options().write(true).create_new(true).open(&name.path));
+        match begun {
+            Ok(file) => Ok(Unfinished { file, name }),
+            // A part of the key is an object already. S3 could hold both; a file system cannot.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                Err(self.place(key).refused("a part of it is an object already"))
+            }
+            Err(error) => Err(self.error(key, &error)),
+        }
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        let durable = || self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        if durable().contains(folder) {
+            return Ok(());
+        }
+        let below = folder.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        let mut at = self.root.to_path_buf();
+        for part in below {
+            let parent = at.clone();
+            at.push(part);
+            match fs::create_dir(&at) {
+                Ok(()) => {}
+                // Made by another process, maybe just now: its name is synced here all the same.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            sync_folder(&parent)?;
+        }
+        durable().insert(folder.to_owned());
+        Ok(())
+    }
+
+    /// Gives a written file its name, unless the name is taken.
+    ///
+    /// `link` is the one call that fails when the target exists, on local file systems and NFS alike; `rename` would
+    /// replace it.
+    fn publish(&self, key: &str, unfinished: Unfinished) -> Result<Created, Error> {
+        let path = self.path(key);
+        unfinished.file.sync_all().map_err(|error| self.error(key, &error))?;
+        let created = match fs::hard_link(&unfinished.name.path, &path) {
+            Ok(()) => Created::New,
+            // NFS answers so when it repeats a call whose first answer got lost: then the file there is ours.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let there = fs::metadata(&path).map_err(|error| self.error(key, &error))?;
+                let ours = unfinished.file.metadata().map_err(|error| self.error(key, &error))?;
+                if there.is_dir() {
+                    return Err(self.place(key).refused("it is a folder that has objects in it"));
+                }
+                if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
+                    Created::New
+                } else {
+                    Created::AlreadyThere
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(EPERM) => {
+                return Err(self.place(key).misconfigured(
+                    "this file system has no hard links, so an object cannot be created whole: use another one",
+                ));
+            }
+            Err(error) => return Err(self.error(key, &error)),
+        };
+        // Also when the object was there: its writer may not have got as far as this.
+        sync_folder(folder_of(&path)).map_err(|error| self.error(key, &error))?;
+        Ok(created)
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let path = store.path(&owned);
+            let removed = fs::remove_file(&path).and_then(|()| sync_folder(folder_of(&path)));
+            match removed.map_err(|error| store.error(&owned, &error)) {
+                Err(Error::NotFound { .. }) => Ok(()),
+                result => result,
+            }
+        })
+        .await
+    }
+
+    /// Every object under the folder, in no order.
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
+        let owned = prefix.to_owned();
+        self.blocking(prefix, move |store| {
+            let mut objects = Vec::new();
+            store.walk(&owned, &mut |entry| {
+                if let Entry::Object(object) = entry {
+                    objects.push(object);
+                }
+                Walk::On
+            })?;
+            Ok(objects)
+        })
+        .await
+    }
+
+    /// The names of the folders right under the folder that hold an object somewhere, in no order.
+    pub(super) async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let owned = prefix.to_owned();
+        self.blocking(prefix, move |store| {
+            let mut names = Vec::new();
+            for (name, is_folder) in store.children(&owned)? {
+                let mut has_object = false;
+                if is_folder {
+                    store.walk(&join(&owned, &name), &mut |entry| match entry {
+                        Entry::Object(_) => {
+                            has_object = true;
+                            Walk::Stop
+                        }
+                        Entry::Temporary { .. } => Walk::On,
+                    })?;
+                }
+                if has_object {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Removes unfinished files that were last written before `before_ms`; returns how many.
+    pub(super) async fn sweep(&self, before_ms: i64) -> Result<u64, Error> {
+        self.blocking("", move |store| {
+            let mut old = Vec::new();
+            store.walk("", &mut |entry| {
+                if let Entry::Temporary { path, modified_ms } = entry
+                    && modified_ms < before_ms
+                {
+                    old.push(path);
+                }
+                Walk::On
+            })?;
+            let mut removed = 0;
+            for path in old {
+                match fs::remove_file(&path) {
+                    Ok(()) => removed += 1,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(store.error(&path.to_string_lossy(), &error)),
+                }
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
+    /// Names in a folder and whether they are folders themselves. A folder that is not there has none; one that
+    /// vanishes while we look is as good as not there.
+    fn children(&self, prefix: &str) -> Result<Vec<(String, bool)>, Error> {
+        let read = || -> io::Result<Vec<(String, bool)>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(self.path(prefix))? {
+                let entry = entry?;
+                // A name that is not UTF-8 is not one of ours.
+                if let Ok(name) = entry.file_name().into_string() {
+                    names.push((name, entry.file_type()?.is_dir()));
+                }
+            }
+            Ok(names)
+        };
+        match read().map_err(|error| self.error(prefix, &error)) {
+            Err(Error::NotFound { .. }) => Ok(Vec::new()),
+            result => result,
+        }
+    }
+
+    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(Entry) -> Walk) -> Result<(), Error> {
+        let mut folders = vec![prefix.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for (name, is_folder) in self.children(&folder)? {
+                let key = join(&folder, &name);
+                if is_folder {
+                    folders.push(key);
+                    continue;
+                }
+                let path = self.path(&key);
+                let metadata = match fs::metadata(&path) {
+                    Ok(metadata) if metadata.is_file() => metadata,
+                    Ok(_) => continue,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(self.error(&key, &error)),
+                };
+                let modified_ms =
+                    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
+                let entry = if name.starts_with(TEMPORARY) {
+                    Entry::Temporary { path, modified_ms }
+                } else {
+                    Entry::Object(Object { key, size: metadata.len(), modified_ms })
+                };
+                if matches!(visit(entry), Walk::Stop) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `EPERM`: what `link(2)` fails with on a file system that has no hard links.
+const EPERM: i32 = 1;
+
+enum Entry {
+    Object(Object),
+    Temporary { path: PathBuf, modified_ms: i64 },
+}
+
+enum Walk {
+    On,
+    Stop,
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().expect("a key has at least one part below the root")
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems cannot sync a folder, and say so in this way; their rename is synchronous.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+/// A file that has no name of its own yet.
+struct Unfinished {
+    file: File,
+    name: TemporaryName,
+}
+
+/// Removes the name when it goes, whatever became of the file.
+struct TemporaryName {
+    path: PathBuf,
+}
+
+impl Drop for TemporaryName {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove. If this fails, the sweep comes back for it.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A file that is being written and is not visible yet.
+pub(super) struct FileUpload {
+    store: FileStore,
+    key: String,
+    /// `None` while a write is under way: one that is abandoned or fails leaves the upload broken for good.
+    unfinished: Option<Unfinished>,
+    size: u64,
+}
+
+impl FileUpload {
+    pub(super) async fn begin(store: &FileStore, key: &str) -> Result<Self, Error> {
+        let owned = key.to_owned();
+        let unfinished = store.blocking(key, move |store| store.begin(&owned)).await?;
+        Ok(Self { store: store.clone(), key: key.to_owned(), unfinished: Some(unfinished), size: 0 })
+    }
+
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let mut unfinished = self.unfinished.take().ok_or_else(|| self.store.place(&self.key).broken())?;
+        let length = bytes.len() as u64;
+        let key = self.key.clone();
+        let unfinished = self
+            .store
+            .blocking(&self.key, move |store| {
+                unfinished.file.write_all(&bytes).map_err(|error| store.error(&key, &error))?;
+                Ok(unfinished)
+            })
+            .await?;
+        self.unfinished = Some(unfinished);
+        self.size += length;
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<u64, Error> {
+        let unfinished = self.unfinished.take().ok_or_else(|| self.store.place(&self.key).broken())?;
+        let key = self.key.clone();
+        let created = self.store.blocking(&self.key, move |store| store.publish(&key, unfinished)).await?;
+        match created {
+            Created::New => Ok(self.size),
+            Created::AlreadyThere => Err(self.store.place(&self.key).conflict()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::storage::{FileStorage, StorageConfig};
+    use crate::store::{Store, contract};
+
+    fn config(dir: &Path) -> StorageConfig {
+        StorageConfig::File(FileStorage { dir: dir.to_owned() })
+    }
+
+    async fn store(dir: &tempfile::TempDir) -> Store {
+        Store::open(&config(dir.path())).await.unwrap()
+    }
+
+    fn temporaries(dir: &Path) -> usize {
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(TEMPORARY)).count()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_the_contract() {
+        let dir = tempfile::tempdir().unwrap();
+        contract::keeps_all(&store(&dir).await, "suite").await;
+    }
+
+    #[tokio::test]
+    async fn opening_to_write_makes_the_last_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = dir.path().join("backups");
+        assert!(matches!(Store::open(&config(&inside)).await, Err(Error::Misconfigured { .. })));
+        Store::open_or_create(&config(&inside)).await.unwrap();
+        assert!(inside.is_dir());
+        let deep = dir.path().join("typo/backups");
+        let error = Store::open_or_create(&config(&deep)).await.unwrap_err();
+        assert!(error.to_string().contains("typo does not exist"), "{error}");
+        assert!(!dir.path().join("typo").exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_in_place_of_the_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        for config in [config(&file), config(&file.join("below"))] {
+            assert!(matches!(Store::open_or_create(&config).await, Err(Error::Misconfigured { .. })));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_vanished_is_not_an_empty_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let store = Store::open_or_create(&config(&root)).await.unwrap();
+        store.put("a/b", Bytes::from_static(b"1")).await.unwrap();
+        fs::rename(&root, dir.path().join("elsewhere")).unwrap();
+        assert!(matches!(store.size("a/b").await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.read("a/b").await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.list("").await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.list_dirs("").await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.delete("a/b").await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.create("a/c", Bytes::new()).await, Err(Error::Misconfigured { .. })));
+        assert!(matches!(store.create("d/c", Bytes::new()).await, Err(Error::Misconfigured { .. })));
+    }
+
+    #[tokio::test]
+    async fn no_unfinished_file_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        store.create("a", Bytes::from_static(b"1")).await.unwrap();
+        assert_eq!(store.create("a", Bytes::from_static(b"2")).await.unwrap(), Created::AlreadyThere);
+        store.put("a", Bytes::from_static(b"3")).await.unwrap();
+        let mut upload = store.upload("b").await.unwrap();
+        upload.write(Bytes::from_static(b"1")).await.unwrap();
+        assert_eq!(temporaries(dir.path()), 1);
+        drop(upload);
+        assert_eq!(temporaries(dir.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn an_upload_with_an_abandoned_write_cannot_be_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let mut upload = store.upload("a").await.unwrap();
+        // So large that it cannot be done within one poll.
+        let large = Bytes::from(vec![1; 64 << 20]);
+        let started = futures::future::poll_immediate(upload.write(large)).await;
+        assert_eq!(started, None);
+        assert!(matches!(upload.write(Bytes::from_static(b"2")).await, Err(Error::Broken { .. })));
+        assert!(matches!(upload.finish().await, Err(Error::Broken { .. })));
+        assert_eq!(store.size("a").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn sweeping_takes_old_unfinished_files_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        store.create("a/b", Bytes::from_static(b"1")).await.unwrap();
+        let left = dir.path().join("a").join(format!("{TEMPORARY}left-by-a-crash"));
+        fs::write(&left, "half").unwrap();
+        let now_ms = crate::clock::now_ms();
+        assert_eq!(store.sweep_temporary(now_ms).await.unwrap(), 0);
+        assert!(left.exists());
+        assert_eq!(store.sweep_temporary(now_ms + 25 * 3600 * 1000).await.unwrap(), 1);
+        assert!(!left.exists());
+        assert_eq!(store.read("a/b").await.unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn an_object_and_a_folder_of_one_name_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        store.create("a/b", Bytes::new()).await.unwrap();
+        assert!(matches!(store.create("a/b/c", Bytes::new()).await, Err(Error::Refused { .. })));
+        assert!(matches!(store.create("a", Bytes::new()).await, Err(Error::Refused { .. })));
+        assert_eq!(store.size("a").await.unwrap(), None);
+        assert_eq!(store.size("a/b/c").await.unwrap(), None);
+    }
+}

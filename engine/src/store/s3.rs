@@ -1,0 +1,567 @@
+//! A store in a bucket of S3, or of any store that speaks S3.
+//!
+//! Credentials come from the first of these that has them: the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`
+//! and `AWS_SESSION_TOKEN`; the profile `AWS_PROFILE` (or `default`) of the shared files, `~/.aws/credentials` and
+//! `~/.aws/config` or where `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` point; a cached SSO login; a web
+//! identity token (`AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`: IAM roles for service accounts); the container
+//! endpoint (`AWS_CONTAINER_CREDENTIALS_FULL_URI`: EKS Pod Identity, ECS); the metadata service of an EC2 instance,
+//! unless `AWS_EC2_METADATA_DISABLED=true`. They are renewed before they expire. A profile's `credential_process` is
+//! not run.
+//!
+//! The permissions that are used: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, `s3:AbortMultipartUpload`,
+//! `s3:DeleteObject`. Without `s3:ListBucket` S3 answers "denied" where an object is missing, and so do we.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator, Writer};
+use opendal_http_transport_reqwest::ReqwestTransport;
+
+use super::error::{Error, Place};
+use super::key::TEMPORARY;
+use super::{Created, Object};
+use crate::config::storage::S3Storage;
+
+/// Size of the parts that an upload is cut into, in bytes. S3 takes 10,000 parts, so an object may have 80 GiB.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Parts of one upload that are under way at a time.
+const PARTS_IN_FLIGHT: usize = 2;
+/// Most memory that one upload to S3 holds, in bytes: the parts under way, one that waits, one that is being filled.
+pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 2);
+
+/// Longest time for a connection. The metadata service of EC2 is asked in vain where there is none.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for a call without much data.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a part to go out or the next piece to come in: 8 MiB in a minute is 140 kB a second.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Repetitions of a call that failed in passing, after 0.2, 0.4, 0.8 and 1.6 seconds, with jitter. Longer outages
+/// are for the circuit breaker of the run, which pauses it and says so.
+const RETRIES: usize = 4;
+const RETRY_FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where an object says which call made it. S3 answers a repeated "create if absent" with "it exists", also when it
+/// was the first attempt, whose answer got lost, that created it; this tells the two apart.
+const WRITTEN_BY: &str = "written-by";
+
+#[derive(Clone)]
+pub(super) struct S3Store {
+    pub(super) name: Arc<str>,
+    bucket: Arc<str>,
+    operator: Operator,
+}
+
+impl S3Store {
+    pub(super) async fn open(storage: &S3Storage) -> Result<Self, Error> {
+        let environment =
+            |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+        let endpoint =
+            storage.endpoint.clone().or_else(|| environment(&["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"]));
+        let mut name = format!("s3://{}", storage.bucket);
+        for (separator, part) in [("/", storage.prefix.as_str()), (" at ", endpoint.as_deref().unwrap_or_default())] {
+            if !part.is_empty() {
+                name.push_str(separator);
+                name.push_str(part);
+            }
+        }
+        let name: Arc<str> = Arc::from(name);
+        let place = Place { store: &name, key: "" };
+
+        let region = storage.region.clone().or_else(|| environment(&["AWS_REGION", "AWS_DEFAULT_REGION"]));
+        let region = match (region, &endpoint) {
+            (Some(region), _) => region,
+            // Stores of one's own take any region, and this is what they call theirs.
+            (None, Some(_)) => "us-east-1".to_owned(),
+            (None, None) => {
+                return Err(place.misconfigured("its region is not known: add ?region=.. to the URL or set AWS_REGION"));
+            }
+        };
+        let mut builder = opendal::services::S3::default()
+            .bucket(&storage.bucket)
+            .root(&format!("/{}", storage.prefix))
+            .region(&region);
+        if let Some(endpoint) = &endpoint {
+            builder = builder.endpoint(endpoint);
+        }
+        if !storage.uses_path_style(endpoint.is_some()) {
+            builder = builder.enable_virtual_host_style();
+        }
+        let ca_file = storage.ca_file.clone().or_else(|| environment(&["AWS_CA_BUNDLE"]).map(Into::into));
+        let client = http_client(place, ca_file.as_deref()).await?;
+        let operator = Operator::new(builder).map_err(|error| place.s3(&storage.bucket, &error))?;
+        let store = Self::over(operator, client, name.clone(), &storage.bucket);
+        store.probe().await?;
+        Ok(store)
+    }
+
+    /// Deadlines inside, repetitions around them: each attempt has a deadline of its own.
+    fn over(operator: Operator, client: reqwest::Client, name: Arc<str>, bucket: &str) -> Self {
+        let transport = HttpTransporter::new(ReqwestTransport::new(client));
+        let deadlines = TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(PIECE_TIMEOUT);
+        let logged = name.clone();
+        let repetitions = RetryLayer::new()
+            .with_max_times(RETRIES)
+            .with_min_delay(RETRY_FIRST_PAUSE)
+            .with_factor(2.0)
+            .with_jitter()
+            .with_notify(move |event: RetryEvent<'_>| {
+                let (operation, attempt) = (event.op, event.attempt);
+                tracing::warn!(store = %logged, %operation, attempt, "a call failed in passing, repeating it");
+            });
+        let operator = operator
+            .with_context(OperationContext::default().with_http_transport(transport))
+            .layer(deadlines)
+            .layer(repetitions);
+        Self { name, bucket: Arc::from(bucket), operator }
+    }
+
+    /// One listing of at most one key: it finds a missing bucket, a wrong key, a wrong certificate.
+    async fn probe(&self) -> Result<(), Error> {
+        let options = ListOptions { limit: Some(1), ..Default::default() };
+        let probe = async {
+            let mut entries = self.operator.lister_options("/", options).await?;
+            entries.try_next().await
+        };
+        probe.await.map(drop).map_err(|error| self.error("", &error))
+    }
+
+    fn place<'a>(&'a self, key: &'a str) -> Place<'a> {
+        Place { store: &self.name, key }
+    }
+
+    fn error(&self, key: &str, error: &opendal::Error) -> Error {
+        self.place(key).s3(&self.bucket, error)
+    }
+
+    pub(super) async fn read(&self, key: &str) -> Result<Bytes, Error> {
+        let read = self.operator.read(key).await;
+        read.map(|buffer| buffer.to_bytes()).map_err(|error| self.error(key, &error))
+    }
+
+    pub(super) async fn read_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        let error = match self.get_range(key, range.clone()).await {
+            Ok(bytes) => return self.place(key).whole(&range, bytes),
+            Err(error) => error,
+        };
+        // A range that begins after the end is refused, one that ends after it is cut, and neither answer comes
+        // through with the size: ask for it.
+        if matches!(error.kind(), ErrorKind::RangeNotSatisfied | ErrorKind::Unexpected)
+            && let Ok(metadata) = self.operator.stat(key).await
+            && metadata.content_length() < range.end
+        {
+            let have = metadata.content_length().saturating_sub(range.start);
+            return Err(self.place(key).short(&range, have));
+        }
+        Err(self.error(key, &error))
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> opendal::Result<Bytes> {
+        let options = ReadOptions { range: range.into(), ..Default::default() };
+        Ok(self.operator.read_options(key, options).await?.to_bytes())
+    }
+
+    pub(super) async fn read_tail(&self, key: &str, bytes_max: u64) -> Result<(Bytes, u64), Error> {
+        let Some(size) = self.size(key).await? else {
+            return Err(self.place(key).not_found());
+        };
+        let range = size.saturating_sub(bytes_max)..size;
+        let tail = if range.is_empty() { Bytes::new() } else { self.read_range(key, range).await? };
+        Ok((tail, size))
+    }
+
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        match self.operator.stat(key).await {
+            Ok(metadata) => return Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(self.error(key, &error)),
+        }
+        // The answer to HEAD has no body, so that a missing bucket looks like a missing key. GET tells which it is.
+        match self.get_range(key, 0..1).await {
+            Ok(_) => self.restat(key).await.map(Some),
+            Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => self.restat(key).await.map(Some),
+            Err(error) => match self.error(key, &error) {
+                Error::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The size of an object that came into being between two calls.
+    async fn restat(&self, key: &str) -> Result<u64, Error> {
+        let metadata = self.operator.stat(key).await.map_err(|error| self.error(key, &error))?;
+        Ok(metadata.content_length())
+    }
+
+    /// Whether the object at `key` was made by the call that drew `token`; `None` when there is no object.
+    async fn is_written_by(&self, key: &str, token: &str) -> opendal::Result<Option<bool>> {
+        match self.operator.stat(key).await {
+            Ok(metadata) => {
+                let written_by = metadata.user_metadata().and_then(|metadata| metadata.get(WRITTEN_BY));
+                Ok(Some(written_by == Some(token)))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        let token = uuid::Uuid::new_v4().to_string();
+        let written = self.operator.write_options(key, bytes, create_options(&token)).await.map(drop);
+        self.settle(key, &token, written).await
+    }
+
+    /// What became of a conditional write, by what stands at its key when the answer leaves it open.
+    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Created, Error> {
+        let Err(error) = written else {
+            return Ok(Created::New);
+        };
+        let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
+        // A completed upload that is completed again is "not found"; a lost answer is any error that passes.
+        let is_open = is_taken || error.kind() == ErrorKind::NotFound || error.is_persistent();
+        let written_by_us = if is_open { self.is_written_by(key, token).await } else { Ok(None) };
+        match written_by_us {
+            Ok(Some(true)) => Ok(Created::New),
+            Ok(Some(false)) => Ok(Created::AlreadyThere),
+            Ok(None) | Err(_) if is_taken => {
+                Err(self.place(key).unavailable("the key was taken, and its object cannot be read back"))
+            }
+            // A missing upload is a failure of the call: to say "not found" of what was to be written is no answer.
+            Ok(None) | Err(_) => match self.error(key, &error) {
+                Error::NotFound { .. } => Err(self.place(key).unavailable("the store has lost the upload")),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        let options = WriteOptions { chunk: Some(PART_BYTES), concurrent: PARTS_IN_FLIGHT, ..Default::default() };
+        self.operator.write_options(key, bytes, options).await.map(drop).map_err(|error| self.error(key, &error))
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        match self.operator.delete(key).await.map_err(|error| self.error(key, &error)) {
+            Err(Error::NotFound { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
+        let options = ListOptions { recursive: true, ..Default::default() };
+        let list = async {
+            let mut entries = self.operator.lister_options(&folder(prefix), options).await?;
+            let mut objects = Vec::new();
+            while let Some(entry) = entries.try_next().await? {
+                let (path, metadata) = (entry.path(), entry.metadata());
+                let is_object =
+                    metadata.mode() == EntryMode::FILE && !path.split('/').any(|part| part.starts_with(TEMPORARY));
+                if is_object {
+                    objects.push(Object {
+                        key: path.to_owned(),
+                        size: metadata.content_length(),
+                        modified_ms: metadata.last_modified().map_or(0, |time| time.into_inner().as_millisecond()),
+                    });
+                }
+            }
+            Ok(objects)
+        };
+        list.await.map_err(|error| self.error(prefix, &error))
+    }
+
+    pub(super) async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let folder = folder(prefix);
+        let list = async {
+            let mut entries = self.operator.lister_options(&folder, ListOptions::default()).await?;
+            let mut names = Vec::new();
+            while let Some(entry) = entries.try_next().await? {
+                let name = entry.path().strip_prefix(folder.trim_start_matches('/')).unwrap_or_default();
+                if let Some(name) = name.strip_suffix('/')
+                    && !name.is_empty()
+                {
+                    names.push(name.to_owned());
+                }
+            }
+            Ok(names)
+        };
+        list.await.map_err(|error| self.error(prefix, &error))
+    }
+}
+
+fn folder(prefix: &str) -> String {
+    format!("{prefix}/")
+}
+
+fn create_options(token: &str) -> WriteOptions {
+    WriteOptions {
+        if_not_exists: true,
+        chunk: Some(PART_BYTES),
+        concurrent: PARTS_IN_FLIGHT,
+        user_metadata: Some(HashMap::from([(WRITTEN_BY.to_owned(), token.to_owned())])),
+        ..Default::default()
+    }
+}
+
+async fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(PIECE_TIMEOUT);
+    if let Some(path) = ca_file {
+        let unusable = |why: String| place.misconfigured(format!("the CA file {} {why}", path.display()));
+        let pem = tokio::fs::read(path).await.map_err(|error| unusable(format!("cannot be read: {error}")))?;
+        let roots = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|roots| !roots.is_empty());
+        builder = builder.tls_certs_only(roots.ok_or_else(|| unusable("holds no PEM certificate".to_owned()))?);
+    }
+    builder.build().map_err(|error| place.misconfigured(format!("TLS cannot be set up: {error}")))
+}
+
+/// An object that goes out in parts. It appears when the last call says so, or not at all.
+pub(super) struct S3Upload {
+    store: S3Store,
+    key: String,
+    token: String,
+    /// `None` while a write is under way: one that is abandoned or fails leaves the upload broken for good, for the
+    /// writer's buffer may have lost bytes.
+    writer: Option<Writer>,
+    size: u64,
+}
+
+impl S3Upload {
+    pub(super) async fn begin(store: &S3Store, key: &str) -> Result<Self, Error> {
+        let token = uuid::Uuid::new_v4().to_string();
+        let writer = store.operator.writer_options(key, create_options(&token)).await;
+        let writer = writer.map_err(|error| store.error(key, &error))?;
+        Ok(Self { store: store.clone(), key: key.to_owned(), token, writer: Some(writer), size: 0 })
+    }
+
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+        let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
+        let length = bytes.len() as u64;
+        if let Err(error) = writer.write(bytes).await {
+            let error = self.store.error(&self.key, &error);
+            abort(writer).await;
+            // The store cannot lack what is only being written.
+            return Err(if error.is_not_found() {
+                self.store.place(&self.key).unavailable("the store has lost the upload")
+            } else {
+                error
+            });
+        }
+        self.writer = Some(writer);
+        self.size += length;
+        Ok(())
+    }
+
+    pub(super) async fn finish(mut self) -> Result<u64, Error> {
+        let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
+        let closed = writer.close().await.map(drop);
+        let failed = closed.is_err();
+        let created = self.store.settle(&self.key, &self.token, closed).await;
+        match created {
+            Ok(Created::New) => Ok(self.size),
+            result => {
+                debug_assert!(failed, "only a failure is settled otherwise");
+                abort(writer).await;
+                match result {
+                    Ok(_) => Err(self.store.place(&self.key).conflict()),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
+    pub(super) async fn abort(mut self) {
+        if let Some(writer) = self.writer.take() {
+            abort(writer).await;
+        }
+    }
+}
+
+impl Drop for S3Upload {
+    fn drop(&mut self) {
+        // Nothing can be seen of the parts, but they are paid for until a lifecycle rule or this removes them.
+        if let (Some(writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(abort(writer));
+        }
+    }
+}
+
+async fn abort(mut writer: Writer) {
+    if let Err(error) = writer.abort().await {
+        tracing::debug!(kind = %error.kind(), "an unfinished upload could not be aborted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::store::{Backend, Store};
+
+    /// A request as the stand-in for S3 sees it.
+    struct Request {
+        method: String,
+        head: String,
+    }
+
+    impl Request {
+        fn written_by(&self) -> Option<String> {
+            let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+            lines
+                .find(|(name, _)| name.eq_ignore_ascii_case("x-amz-meta-written-by"))
+                .map(|(_, value)| value.to_owned())
+        }
+    }
+
+    /// Answers each request with what `answer` makes of it; `None` cuts the connection, as if the answer got lost.
+    async fn serve(answer: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Store {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = Arc::new(answer);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, answer.clone()));
+            }
+        });
+        let builder = opendal::services::S3::default()
+            .bucket("bucket")
+            .region("us-east-1")
+            .endpoint(&format!("http://{address}"))
+            .skip_signature();
+        let name: Arc<str> = Arc::from("s3://bucket");
+        let client = http_client(Place { store: &name, key: "" }, None).await.unwrap();
+        Store(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
+    }
+
+    async fn converse(mut stream: TcpStream, answer: Arc<impl Fn(&Request) -> Option<String>>) {
+        let mut received = Vec::new();
+        loop {
+            let head_bytes = loop {
+                if let Some(at) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                    break at + 4;
+                }
+                if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
+                    return;
+                }
+            };
+            let head = String::from_utf8(received[..head_bytes].to_vec()).unwrap();
+            let length = head
+                .to_ascii_lowercase()
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap()));
+            while received.len() < head_bytes + length.unwrap_or(0) {
+                stream.read_buf(&mut received).await.unwrap();
+            }
+            received.drain(..head_bytes + length.unwrap_or(0));
+            let method = head.split(' ').next().unwrap().to_owned();
+            let Some(answer) = answer(&Request { method, head }) else { return };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    fn failed(status: u16, code: &str) -> String {
+        let body = format!("<Error><Code>{code}</Code><Message>It failed.</Message></Error>");
+        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: \"e\"\r\n\r\n";
+    const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+    const HEAD_NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+
+    /// Keeps the first object that is put, and loses the answer to it.
+    async fn store_that_loses_its_first_answer(keep: impl Fn(String) -> String + Send + Sync + 'static) -> Store {
+        let kept = Mutex::new(None::<String>);
+        serve(move |request| {
+            let mut kept = kept.lock().unwrap();
+            match (request.method.as_str(), kept.clone()) {
+                ("PUT", None) => {
+                    *kept = Some(keep(request.written_by().unwrap()));
+                    None
+                }
+                ("PUT", Some(_)) => Some(failed(412, "PreconditionFailed")),
+                ("HEAD", Some(token)) => {
+                    Some(format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-amz-meta-written-by: {token}\r\n\r\n"))
+                }
+                _ => Some(failed(404, "NoSuchKey")),
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_is_not_a_lost_race() {
+        let store = store_that_loses_its_first_answer(|token| token).await;
+        assert_eq!(store.create("key", Bytes::from_static(b"abc")).await, Ok(Created::New));
+    }
+
+    #[tokio::test]
+    async fn a_lost_race_is_not_taken_for_a_lost_answer() {
+        let store = store_that_loses_its_first_answer(|_| "somebody else".to_owned()).await;
+        assert_eq!(store.create("key", Bytes::from_static(b"abc")).await, Ok(Created::AlreadyThere));
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_last_answer_is_lost_is_finished() {
+        let store = store_that_loses_its_first_answer(|token| token).await;
+        let mut upload = store.upload("key").await.unwrap();
+        upload.write(Bytes::from_static(b"abc")).await.unwrap();
+        assert_eq!(upload.finish().await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn a_missing_bucket_is_no_missing_object() {
+        let store = serve(|request| match request.method.as_str() {
+            "HEAD" => Some(HEAD_NOT_FOUND.to_owned()),
+            _ => Some(failed(404, "NoSuchBucket")),
+        })
+        .await;
+        let errors = [
+            store.size("key").await.unwrap_err(),
+            store.read("key").await.unwrap_err(),
+            store.list("").await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(error.to_string().contains("the bucket \"bucket\" does not exist"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_denied_object_is_no_missing_object() {
+        let store = serve(|_| Some("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".to_owned())).await;
+        assert!(matches!(store.size("key").await, Err(Error::Denied { .. })));
+        assert!(matches!(store.read("key").await, Err(Error::Denied { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_ignores_conditions_is_found_out() {
+        let store = serve(|request| match request.method.as_str() {
+            "DELETE" => Some(NO_CONTENT.to_owned()),
+            _ => Some(OK.to_owned()),
+        })
+        .await;
+        let error = store.check_writable().await.unwrap_err();
+        assert!(error.to_string().contains("If-None-Match"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_may_not_delete_may_write() {
+        let puts = Mutex::new(0);
+        let store = serve(move |request| match request.method.as_str() {
+            "PUT" => {
+                *puts.lock().unwrap() += 1;
+                Some(if *puts.lock().unwrap() == 1 { OK.to_owned() } else { failed(412, "PreconditionFailed") })
+            }
+            "HEAD" => Some("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_owned()),
+            _ => Some(failed(403, "AccessDenied")),
+        })
+        .await;
+        assert_eq!(store.check_writable().await, Ok(()));
+    }
+}
