@@ -275,3 +275,9 @@ fn store(minio: &Minio, bucket: &str) -> opendal::Operator {
         .secret_access_key(SECRET_ACCESS_KEY);
     opendal::Operator::new(service).unwrap()
 }
+
+#[test]
+fn the_binary_under_test_is_built_and_runs() {
+    let ended = e2e::cli::run(["--help"]).unwrap().succeeded();
+    assert_eq!(ended.stderr, "");
+}
