@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -636,8 +637,9 @@ impl Jvm {
         // The class path came last.
         let class_path = format!("{}/*:{}", Version::V4_3.libs()?.display(), classes.display());
         command.arg("-cp").arg(class_path).arg("Witness").arg(&folder);
-        let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start the witness")?;
+        // In a group of its own no Ctrl-C reaches it: it ends by the end of its input, and cleans up.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().context("cannot start the witness")?;
         let requests = child.stdin.take().context("a piped standard input")?;
         let replies = child.stdout.take().context("a piped standard output")?;
         let waiting = Waiting::default();
