@@ -2,4 +2,5 @@
 
 pub mod backup;
 pub mod cluster;
+pub mod restore;
 pub mod storage;
