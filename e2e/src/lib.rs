@@ -18,6 +18,7 @@ pub mod minio;
 pub mod port;
 pub mod process;
 pub mod rskafka;
+pub mod runs;
 pub mod witness;
 
 use std::hash::{BuildHasher, RandomState};
