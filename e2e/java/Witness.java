@@ -192,13 +192,17 @@ public final class Witness {
         }
         Admin admin = admin(request);
         admin.createTopics(topics).all().get();
-        // A broker answers before it has heard of what it made: the next request must find a leader everywhere.
+        // A broker is told of what it made later than its clients are. A producer that is quicker has its first batch
+        // refused and its second taken, after which its sequence never fits again: so wait until each leader answers for
+        // its partitions.
         List<String> names = topics.stream().map(NewTopic::name).toList();
-        await("a leader for every partition", () -> {
+        await("an answer of every partition's leader", () -> {
             try {
-                return admin.describeTopics(names).allTopicNames().get().values().stream()
-                    .flatMap(topic -> topic.partitions().stream())
-                    .allMatch(partition -> partition.leader() != null && !partition.leader().isEmpty());
+                Map<TopicPartition, OffsetSpec> ends = new HashMap<>();
+                admin.describeTopics(names).allTopicNames().get().forEach((name, topic) -> topic.partitions()
+                    .forEach(partition -> ends.put(new TopicPartition(name, partition.partition()), OffsetSpec.latest())));
+                admin.listOffsets(ends).all().get();
+                return true;
             } catch (ExecutionException notYet) {
                 return false;
             }
