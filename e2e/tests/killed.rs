@@ -122,7 +122,13 @@ fn a_backup_that_is_killed_again_and_again_completes() {
     let target = format!("{topic}-back");
     let mapping = format!("{topic}={target}");
     report = repository.report(&[
-        "restore", "--bootstrap-servers", &bootstrap, "--archive", "killed", "--topic-mapping", &mapping,
+        "restore",
+        "--bootstrap-servers",
+        &bootstrap,
+        "--archive",
+        "killed",
+        "--topic-mapping",
+        &mapping,
     ]);
     assert_eq!(report["outcome"], "completed", "{report}");
     same(&witness, &topic, &target);

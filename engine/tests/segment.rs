@@ -1,4 +1,5 @@
 //! Whatever is put into a segment comes out of it, byte for byte, and whatever changes on the way is noticed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::Range;
 
