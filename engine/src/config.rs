@@ -1,5 +1,69 @@
 //! What a run is told: raw forms as they are written, and the checked forms that everything else uses.
+//!
+//! A run is described by a [`RunConfig`]. It comes from a file, from flags, or from both: then a flag replaces the file's
+//! setting, one by one. Whoever starts runs without a user (an operator, say) serialises the same type into a file.
 
+pub mod age;
 pub mod backup;
+pub mod cat;
 pub mod cluster;
+pub mod describe;
+mod layers;
+pub mod list;
+pub mod prune;
 pub mod storage;
+pub mod verify;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::layers::{Error, Flags, load};
+
+/// A run, as it is written in a file: its kind under `run`, and its settings beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "run", rename_all = "camelCase")]
+pub enum RunConfig {
+    /// Copy topics of a cluster into an archive.
+    Backup(Box<backup::BackupConfig>),
+    /// List archives or backups.
+    List(list::ListConfig),
+    /// Describe a backup.
+    Describe(describe::DescribeConfig),
+}
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunKind {
+    /// Copy topics of a cluster into an archive.
+    Backup,
+    /// List archives or backups.
+    List,
+    /// Describe a backup.
+    Describe,
+}
+
+/// A setting without which a run cannot begin: its place in a file, and its flag.
+type Needed = (&'static str, &'static str);
+
+const SERVERS: Needed = ("cluster.bootstrapServers", "--bootstrap-servers");
+const STORAGE: Needed = ("storage", "--storage");
+const ARCHIVE: Needed = ("archive", "--archive");
+const BACKUP: Needed = ("backup", "--backup");
+
+impl RunKind {
+    /// The name, as a file's `run` and the command line have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::List => "list",
+            Self::Describe => "describe",
+        }
+    }
+
+    const fn needed(self) -> &'static [Needed] {
+        match self {
+            Self::Backup => &[SERVERS, STORAGE, ARCHIVE],
+            Self::List => &[STORAGE],
+            Self::Describe => &[STORAGE, BACKUP],
+        }
+    }
+}

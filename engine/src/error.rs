@@ -54,3 +54,32 @@ impl From<Kind> for ExitCode {
         Self::from(kind.code())
     }
 }
+
+/// Any failure of a run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// File and flags do not make a configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
+    /// A backup's configuration does not hold together.
+    #[error(transparent)]
+    BackupConfig(#[from] crate::config::backup::Error),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] crate::backup::Error),
+    /// The repository cannot be read.
+    #[error(transparent)]
+    Repository(#[from] crate::repository::Error),
+}
+
+impl Error {
+    /// What it asks of whoever reads it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Config(error) => error.kind(),
+            Self::BackupConfig(error) => error.kind(),
+            Self::Backup(error) => error.kind(),
+            Self::Repository(error) => error.kind(),
+        }
+    }
+}

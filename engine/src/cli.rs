@@ -1,0 +1,87 @@
+//! Parse, run, report, exit: each command is a short function between its flags and the library.
+
+mod args;
+mod bar;
+mod logs;
+mod output;
+mod signals;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use kafka_backup::config::{self, Flags, RunConfig, RunKind};
+use kafka_backup::error::{Error, Kind};
+use kafka_backup::progress::Progress;
+use kafka_backup::report::RunReport;
+use kafka_backup::stop::Stop;
+use kafka_backup::{backup, describe, list};
+
+use self::args::{Arguments, Command};
+use self::bar::Bar;
+use self::output::Output;
+
+/// Runs the tool with these arguments, the program's name among them.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return output::refused_arguments(&error),
+    };
+    let bar = Bar::new();
+    if let Err(error) = logs::start(&arguments.logs, &bar) {
+        return Output::Text.fail(Kind::Usage, &error);
+    }
+    let command = match arguments.command {
+        Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
+        Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, flags.settings()),
+        Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
+        Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return command.output.fail(Kind::Bug, &format!("the runtime cannot be started: {error}")),
+    };
+    let code = runtime.block_on(command.to_end(&bar));
+    // A thread that still waits for a file system does not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// One run of the tool.
+struct Run {
+    kind: RunKind,
+    file: Option<PathBuf>,
+    output: Output,
+    flags: Flags,
+}
+
+impl Run {
+    const fn new(kind: RunKind, file: Option<PathBuf>, output: Output, flags: Flags) -> Self {
+        Self { kind, file, output, flags }
+    }
+
+    async fn to_end(self, bar: &Bar) -> ExitCode {
+        let stop = Stop::default();
+        let progress = Progress::default();
+        signals::listen(stop.clone());
+        let watching = bar.watch(progress.clone());
+        let done = match config::load(self.kind, self.file.as_deref(), &self.flags) {
+            Ok(config) => run(config, &progress, &stop).await,
+            Err(error) => Err(error.into()),
+        };
+        watching.end();
+        match done {
+            Ok(report) => self.output.succeed(&report),
+            Err(error) => self.output.fail(error.kind(), &error.to_string()),
+        }
+    }
+}
+
+async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunReport, Error> {
+    Ok(match config {
+        RunConfig::Backup(config) => RunReport::Backup(backup::run(&config.check()?, progress, stop).await?),
+        RunConfig::List(config) => RunReport::List(list::run(&config).await?),
+        RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
+    })
+}

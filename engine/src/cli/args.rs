@@ -1,0 +1,277 @@
+//! The flags, and the setting of a configuration file that each stands for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kafka_backup::config::Flags;
+
+use super::logs::LogFlags;
+use super::output::Output;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  a bug in kafka-backup
+  2  usage: a flag, a file, or a name that they give has to be mended
+  3  unavailable: a broker or a store does not answer, or has no room left; try again later
+  4  denied: credentials were refused, a permission is missing, or a certificate is not trusted
+  5  corrupt: stored bytes are not what was written
+  6  conflict: somebody else holds, or already made, what was to be made
+  7  partial: there is a result, with less than was asked for; the report names what is missing
+  8  interrupted by a signal; the same command goes on where it stopped";
+
+/// Byte-exact backup and restore of Apache Kafka
+#[derive(Debug, Parser)]
+#[command(name = "kafka-backup", version, after_help = EXIT_CODES, max_term_width = 120)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Logs.
+    #[command(flatten)]
+    pub logs: LogFlags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Copy topics of a cluster into an archive
+    Backup(Box<BackupFlags>),
+    /// List the archives of a repository, or the backups of one archive
+    List(ListFlags),
+    /// Tell what is in a backup
+    Describe(DescribeFlags),
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The cluster to connect to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub struct ClusterFlags {
+    /// Where to begin; the other brokers are found from there. An IPv6 address stands in brackets
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    bootstrap_servers: Vec<String>,
+    /// PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL [default: PLAINTEXT]
+    #[arg(long, value_name = "PROTOCOL")]
+    security_protocol: Option<String>,
+    /// PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+    #[arg(long, value_name = "MECHANISM")]
+    sasl_mechanism: Option<String>,
+    /// The user of SASL
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// A file that holds the user's password and nothing else
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Certificates of trusted authorities, PEM [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// The client's certificate with its chain, PEM
+    #[arg(long, value_name = "FILE")]
+    cert_file: Option<PathBuf>,
+    /// The client's key, PEM, not encrypted
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Milliseconds that a request may take [default: 30000]
+    #[arg(long, value_name = "MS")]
+    request_timeout_ms: Option<u64>,
+    /// Milliseconds that a TCP and TLS handshake may take [default: 10000]
+    #[arg(long, value_name = "MS")]
+    connect_timeout_ms: Option<u64>,
+    /// Milliseconds without any success after which a call is given up [default: 120000]
+    #[arg(long, value_name = "MS")]
+    retry_timeout_ms: Option<u64>,
+    /// Failures in a row after which the run pauses instead of trying on [default: 5]
+    #[arg(long, value_name = "N")]
+    failure_threshold: Option<u32>,
+    /// Seconds of such a pause [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    reset_timeout_secs: Option<u64>,
+}
+
+impl ClusterFlags {
+    fn settings(&self, flags: &mut Flags) {
+        flags
+            .set_list("cluster.bootstrapServers", "--bootstrap-servers", &self.bootstrap_servers)
+            .set("cluster.securityProtocol", "--security-protocol", &self.security_protocol)
+            .set("cluster.sasl.mechanism", "--sasl-mechanism", &self.sasl_mechanism)
+            .set("cluster.sasl.username", "--username", &self.username)
+            .set("cluster.sasl.passwordFile", "--password-file", &self.password_file)
+            .set("cluster.tls.caFile", "--ca-file", &self.ca_file)
+            .set("cluster.tls.certFile", "--cert-file", &self.cert_file)
+            .set("cluster.tls.keyFile", "--key-file", &self.key_file)
+            .set("cluster.requestTimeoutMs", "--request-timeout-ms", &self.request_timeout_ms)
+            .set("cluster.connectTimeoutMs", "--connect-timeout-ms", &self.connect_timeout_ms)
+            .set("cluster.retryTimeoutMs", "--retry-timeout-ms", &self.retry_timeout_ms)
+            .set("cluster.circuitBreaker.failureThreshold", "--failure-threshold", &self.failure_threshold)
+            .set("cluster.circuitBreaker.resetTimeoutSecs", "--reset-timeout-secs", &self.reset_timeout_secs);
+    }
+}
+
+/// The repository.
+#[derive(Debug, Args)]
+pub struct StorageFlags {
+    /// The repository: file:///dir or s3://bucket/prefix?endpoint=..&region=..&force_path_style=true&ca_file=..
+    #[arg(long, value_name = "URL")]
+    storage: Option<String>,
+}
+
+impl StorageFlags {
+    fn settings(&self, flags: &mut Flags) {
+        flags.set("storage", "--storage", &self.storage);
+    }
+}
+
+/// What a run may move in a second.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitFlags {
+    /// Workers at once, 1 to 64 [default: 4]
+    #[arg(long, value_name = "N")]
+    parallelism: Option<usize>,
+    /// Bytes of record batches a second, for the whole run [default: no limit]
+    #[arg(long, value_name = "BYTES")]
+    rate_limit_bytes: Option<u64>,
+    /// Records a second, for the whole run [default: no limit]
+    #[arg(long, value_name = "N")]
+    rate_limit_records: Option<u64>,
+}
+
+impl LimitFlags {
+    fn settings(&self, flags: &mut Flags) {
+        flags
+            .set("parallelism", "--parallelism", &self.parallelism)
+            .set("rateLimit.bytesPerSecond", "--rate-limit-bytes", &self.rate_limit_bytes)
+            .set("rateLimit.recordsPerSecond", "--rate-limit-records", &self.rate_limit_records);
+    }
+}
+
+/// Flags of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The archive: all backups of one source, kept together
+    #[arg(long, value_name = "NAME")]
+    archive: Option<String>,
+    /// The id of the backup [default: that of an unfinished backup of the same selection, else ARCHIVE-YYYYMMDD-HHMMSS]
+    #[arg(long, value_name = "ID")]
+    backup_id: Option<String>,
+    /// Take an archive over that belongs to another owner or cluster
+    #[arg(long)]
+    adopt: bool,
+    /// Topics to back up, a name or a regular expression on the whole name; may be repeated [default: all]
+    #[arg(long, value_name = "REGEX")]
+    topics: Vec<String>,
+    /// Topics to leave out, likewise
+    #[arg(long, value_name = "REGEX")]
+    exclude_topics: Vec<String>,
+    /// Consumer groups whose committed offsets are kept, likewise [default: all]
+    #[arg(long, value_name = "REGEX")]
+    consumer_groups: Vec<String>,
+    /// Keep no committed offsets
+    #[arg(long, conflicts_with = "consumer_groups")]
+    no_consumer_groups: bool,
+    /// How batches that the producer left uncompressed are stored: none, gzip, snappy, lz4 or zstd [default: zstd]
+    #[arg(long, value_name = "CODEC")]
+    compression: Option<String>,
+    /// Level of that codec: 0 to 9 for gzip, 1 to 22 for zstd [default: the codec's own]
+    #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
+    compression_level: Option<i32>,
+    /// Seconds between checkpoints: how much a killed run may have to read again [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    checkpoint_interval_secs: Option<u64>,
+    /// Bytes at which a segment is closed, at least 1048576 [default: 134217728]
+    #[arg(long, value_name = "BYTES")]
+    segment_bytes_max: Option<u64>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+impl BackupFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.cluster.settings(&mut flags);
+        self.storage.settings(&mut flags);
+        self.limits.settings(&mut flags);
+        let no_groups: Option<[String; 0]> = self.no_consumer_groups.then_some([]);
+        flags
+            .set("archive", "--archive", &self.archive)
+            .set("backupId", "--backup-id", &self.backup_id)
+            .set_true("adopt", "--adopt", self.adopt)
+            .set_list("topics", "--topics", &self.topics)
+            .set_list("excludeTopics", "--exclude-topics", &self.exclude_topics)
+            .set_list("consumerGroups", "--consumer-groups", &self.consumer_groups)
+            .set("consumerGroups", "--no-consumer-groups", &no_groups)
+            .set("compression", "--compression", &self.compression)
+            .set("compressionLevel", "--compression-level", &self.compression_level)
+            .set("checkpointIntervalSecs", "--checkpoint-interval-secs", &self.checkpoint_interval_secs)
+            .set("segmentBytesMax", "--segment-bytes-max", &self.segment_bytes_max);
+        flags
+    }
+}
+
+/// Flags of `list`.
+#[derive(Debug, Args)]
+pub struct ListFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The archive whose backups are listed [default: list the archives]
+    #[arg(long, value_name = "NAME")]
+    archive: Option<String>,
+}
+
+impl ListFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.storage.settings(&mut flags);
+        flags.set("archive", "--archive", &self.archive);
+        flags
+    }
+}
+
+/// Flags of `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The backup
+    #[arg(long, value_name = "ID")]
+    backup: Option<String>,
+}
+
+impl DescribeFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.storage.settings(&mut flags);
+        flags.set("backup", "--backup", &self.backup);
+        flags
+    }
+}

@@ -1,0 +1,67 @@
+//! Logs go to stderr, above the progress bar when there is one.
+
+use std::io::{self, Write};
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::bar::Bar;
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Args)]
+pub struct LogFlags {
+    /// How log lines on stderr are written
+    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Logs")]
+    pub log_format: Format,
+    /// error, warn, info, debug or trace; or a level for each module, as in info,kafka_backup::kafka=debug
+    #[arg(long, global = true, default_value = "info", help_heading = "Logs")]
+    pub log_level: String,
+}
+
+/// Starts logging.
+///
+/// # Errors
+/// One line when the level is none.
+pub fn start(flags: &LogFlags, bar: &Bar) -> Result<(), String> {
+    let filter = EnvFilter::builder()
+        .parse(&flags.log_level)
+        .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr(bar.clone()));
+    let started = match flags.log_format {
+        Format::Text => builder.with_ansi(bar.is_terminal()).with_target(false).try_init(),
+        Format::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| format!("logging cannot be started: {error}"))
+}
+
+/// Moves the bar out of the way of each line.
+#[derive(Clone)]
+struct Stderr(Bar);
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.aside(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,205 @@
+//! One configuration from a file and flags, and every complaint with the place it belongs to.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{RunConfig, RunKind};
+use crate::error::Kind;
+
+/// The key of a file that says what the run does.
+const RUN: &str = "run";
+
+/// Why no configuration comes out of file and flags.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("--config {}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// The file is neither YAML nor JSON.
+    #[error("{}: {why}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in one line.
+        why: String,
+    },
+    /// The file describes another kind of run.
+    #[error("{}: run is {found:?}, but the command is {wanted}: use the command that the file is for, or mend its run", path.display())]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// The command.
+        wanted: &'static str,
+    },
+    /// A setting that has to be there is not.
+    #[error("{flag} is missing: give the flag, or {setting} in the file of --config")]
+    Missing {
+        /// The flag.
+        flag: &'static str,
+        /// The setting's place in a file.
+        setting: &'static str,
+    },
+    /// A setting cannot be used.
+    #[error("{origin}: {why}")]
+    Setting {
+        /// The flag, or file and place.
+        origin: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Always [`Kind::Usage`]: flag or file has to be mended.
+    pub const fn kind(&self) -> Kind {
+        Kind::Usage
+    }
+}
+
+/// The settings that were given as flags.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Flags(Vec<Flag>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Flag {
+    name: &'static str,
+    setting: &'static str,
+    value: Value,
+}
+
+impl Flags {
+    /// Notes that the flag `name` (with its dashes) gives `setting` (with dots between its parts) this value, if it has one.
+    pub fn set(&mut self, setting: &'static str, name: &'static str, value: &Option<impl Serialize>) -> &mut Self {
+        if let Some(value) = value {
+            let value = serde_json::to_value(value).expect("flags are texts, numbers and lists of them");
+            self.0.push(Flag { name, setting, value });
+        }
+        self
+    }
+
+    /// As [`Flags::set`], for a flag that may be given often and counts when it was given at all.
+    pub fn set_list(&mut self, setting: &'static str, name: &'static str, values: &[impl Serialize]) -> &mut Self {
+        self.set(setting, name, &(!values.is_empty()).then_some(values))
+    }
+
+    /// As [`Flags::set`], for a flag without a value.
+    pub fn set_true(&mut self, setting: &'static str, name: &'static str, given: bool) -> &mut Self {
+        self.set(setting, name, &given.then_some(true))
+    }
+
+    /// Where a complaint about the setting at `path` belongs.
+    fn origin(&self, path: &str, file: Option<&Path>) -> String {
+        let below = |setting: &str| {
+            path.strip_prefix(setting).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        match (self.0.iter().find(|flag| below(flag.setting)), file) {
+            (Some(flag), _) => flag.name.to_owned(),
+            (None, Some(file)) if path == "." => file.display().to_string(),
+            (None, Some(file)) => format!("{}: {path}", file.display()),
+            (None, None) => path.to_owned(),
+        }
+    }
+}
+
+/// Puts the configuration of a run together: what the file says, and the flags over it.
+///
+/// # Errors
+/// One line that names the flag, or the file and the place in it.
+pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfig, Error> {
+    let mut settings = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|why| Error::File { path: path.to_owned(), why })?;
+            parse(path, &text)?
+        }
+        None => Map::new(),
+    };
+    match (settings.remove(RUN), file) {
+        (Some(found), Some(path)) if found != run.name() => {
+            let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+            return Err(Error::OtherRun { path: path.to_owned(), found, wanted: run.name() });
+        }
+        (Some(_) | None, _) => {}
+    }
+    for flag in &flags.0 {
+        put(&mut settings, flag.setting, flag.value.clone()).map_err(|place| misplaced(flags, file, place))?;
+    }
+    for (setting, flag) in run.needed() {
+        if !is_given(&settings, setting) {
+            return Err(Error::Missing { flag, setting });
+        }
+    }
+    let settings = Value::Object(settings);
+    Ok(match run {
+        RunKind::Backup => RunConfig::Backup(typed(settings, flags, file)?),
+        RunKind::List => RunConfig::List(typed(settings, flags, file)?),
+        RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
+    })
+}
+
+/// JSON is read as JSON, for its error texts; everything else as YAML.
+fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
+    let syntax = |why: &dyn fmt::Display| Error::Syntax { path: path.to_owned(), why: one_line(&why.to_string()) };
+    let is_json = path.extension().is_some_and(|extension| extension == "json") || text.trim_start().starts_with('{');
+    let value = if is_json {
+        serde_json::from_str(text).map_err(|error| syntax(&error))?
+    } else {
+        serde_saphyr::from_str(text).map_err(|error| syntax(&error))?
+    };
+    match value {
+        Value::Object(settings) => Ok(settings),
+        Value::Null => Ok(Map::new()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(syntax(&"it is no map of settings, one `name: value` a line"))
+        }
+    }
+}
+
+/// Parsers draw the place in the text below their message; an error of ours is one line.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read").to_owned()
+}
+
+/// Puts a value where a dotted path points, making what lies on the way; gives the place back that is no map.
+fn put<'p>(settings: &mut Map<String, Value>, path: &'p str, value: Value) -> Result<(), &'p str> {
+    let mut at = settings;
+    let (folders, name) = path.rsplit_once('.').map_or(("", path), |(folders, name)| (folders, name));
+    let mut seen = 0;
+    for folder in folders.split('.').filter(|folder| !folder.is_empty()) {
+        seen += folder.len() + 1;
+        let inner = at.entry(folder).or_insert(Value::Null);
+        if inner.is_null() {
+            *inner = Value::Object(Map::new());
+        }
+        at = inner.as_object_mut().ok_or(&path[..seen - 1])?;
+    }
+    at.insert(name.to_owned(), value);
+    Ok(())
+}
+
+fn misplaced(flags: &Flags, file: Option<&Path>, place: &str) -> Error {
+    Error::Setting { origin: flags.origin(place, file), why: "it has to be a map of settings".to_owned() }
+}
+
+fn is_given(settings: &Map<String, Value>, path: &str) -> bool {
+    let mut names = path.split('.');
+    let first = names.next().and_then(|name| settings.get(name));
+    names.fold(first, |value, name| value?.get(name)).is_some_and(|value| !value.is_null())
+}
+
+fn typed<T: DeserializeOwned>(settings: Value, flags: &Flags, file: Option<&Path>) -> Result<T, Error> {
+    serde_path_to_error::deserialize(settings).map_err(|error| {
+        let why = one_line(&error.inner().to_string());
+        Error::Setting { origin: flags.origin(&error.path().to_string(), file), why }
+    })
+}

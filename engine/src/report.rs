@@ -1,0 +1,52 @@
+//! What a run tells at its end: one JSON object for programs, a few lines for people.
+
+mod text;
+
+pub use self::text::bytes;
+
+use serde::Serialize;
+
+use crate::backup::{self, BackupReport};
+use crate::describe::DescribeReport;
+use crate::error::Kind;
+use crate::list::ListReport;
+
+/// The report of any run; `run` says of which.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "run", rename_all = "camelCase")]
+pub enum RunReport {
+    /// Of a backup.
+    Backup(BackupReport),
+    /// Of a listing.
+    List(ListReport),
+    /// Of a description.
+    Describe(DescribeReport),
+}
+
+impl RunReport {
+    /// What keeps the run from being a full success; `None` when nothing does.
+    pub fn shortfall(&self) -> Option<Kind> {
+        match self {
+            Self::Backup(report) => match report.outcome {
+                backup::Outcome::Completed => None,
+                backup::Outcome::Partial => Some(Kind::Partial),
+            },
+            Self::List(_) | Self::Describe(_) => None,
+        }
+    }
+
+    /// One JSON object, on one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("reports have string keys and finite numbers only")
+    }
+
+    /// The report in words, with a line end after the last line.
+    pub fn to_text(&self) -> String {
+        text::render(self)
+    }
+}
+
+/// What stands on stdout when a run failed and JSON was asked for.
+pub fn failure_json(kind: Kind, message: &str) -> String {
+    serde_json::json!({ "outcome": "failed", "error": { "kind": kind, "message": message } }).to_string()
+}

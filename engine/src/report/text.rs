@@ -1,0 +1,272 @@
+//! Reports in words.
+
+use std::fmt::Write as _;
+
+use super::RunReport;
+use crate::backup::{BackupReport, Outcome};
+use crate::describe::DescribeReport;
+use crate::format::hole::HoleCounts;
+use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
+use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
+
+/// The report of any run.
+pub fn render(report: &RunReport) -> String {
+    match report {
+        RunReport::Backup(report) => backup(report),
+        RunReport::List(report) => list(report),
+        RunReport::Describe(report) => describe(report),
+    }
+}
+
+fn backup(report: &BackupReport) -> String {
+    let mut out = Lines::default();
+    let done = match (report.already_there, report.outcome) {
+        (true, _) => "was there already, nothing was done",
+        (false, Outcome::Completed) => "completed",
+        (false, Outcome::Partial) => "is there, but PARTIAL: see the problems below",
+    };
+    out.line(format_args!("backup {} {done}", report.backup_id));
+    out.field("archive", &report.archive);
+    out.field("source cluster", &report.source_cluster_id);
+    out.field("cut", time(report.cut_at_ms));
+    out.field(
+        "took",
+        format_args!("{}{}", duration(report.duration_ms), if report.resumed { ", gone on with" } else { "" }),
+    );
+    out.field("topics", format_args!("{} with {} partitions", report.topics, report.partitions));
+    out.field("records", report.records);
+    out.field("bytes", format_args!("{}, stored in {}", bytes(report.bytes), bytes(report.stored_bytes)));
+    out.field("without record", holes(&report.holes));
+    out.field("groups", report.groups);
+    out.transactions(&report.open_transactions);
+    out.notes("problem", &report.problems);
+    out.notes("warning", &report.warnings);
+    out.0
+}
+
+fn list(report: &ListReport) -> String {
+    match (&report.archive, report.archives.as_slice()) {
+        (Some(_), [archive]) => backups(archive),
+        (_, []) => "the repository has no archive\n".to_owned(),
+        (_, archives) => {
+            let row = |archive: &ArchiveEntry| {
+                let newest = archive.newest();
+                [
+                    archive.archive.to_string(),
+                    archive.backups.iter().filter(|backup| backup.state == State::Completed).count().to_string(),
+                    archive.backups.iter().filter(|backup| backup.state != State::Completed).count().to_string(),
+                    newest.map_or_else(|| "-".to_owned(), |backup| backup.backup_id.to_string()),
+                    newest.and_then(|backup| backup.cut_at_ms).map_or_else(|| "-".to_owned(), time),
+                ]
+            };
+            table(["ARCHIVE", "COMPLETED", "OTHER", "NEWEST BACKUP", "CUT"], archives.iter().map(row))
+        }
+    }
+}
+
+fn backups(archive: &ArchiveEntry) -> String {
+    let row = |backup: &BackupEntry| {
+        let state = match backup.state {
+            State::Completed => "completed",
+            State::Partial => "partial",
+            State::Unfinished => "unfinished",
+            State::Damaged => "DAMAGED",
+        };
+        [
+            backup.backup_id.to_string(),
+            state.to_owned(),
+            backup.cut_at_ms.map_or_else(|| "-".to_owned(), time),
+            backup.topics.to_string(),
+            backup.partitions.to_string(),
+            backup.records.to_string(),
+            bytes(backup.bytes),
+            bytes(backup.stored_bytes),
+        ]
+    };
+    let mut out = Lines::default();
+    if archive.backups.is_empty() {
+        out.line(format_args!("archive {} has no backup", archive.archive));
+    } else {
+        let head = ["BACKUP", "STATE", "CUT", "TOPICS", "PARTITIONS", "RECORDS", "SIZE", "STORED"];
+        out.0.push_str(&table(head, archive.backups.iter().map(row)));
+    }
+    for backup in &archive.backups {
+        for problem in &backup.problems {
+            out.line(format_args!("problem: {}: {problem}", backup.backup_id));
+        }
+    }
+    out.0
+}
+
+fn describe(report: &DescribeReport) -> String {
+    let manifest = &report.manifest;
+    let Manifest {
+        backup_id,
+        archive,
+        engine_version,
+        source_cluster_id,
+        cut_at_ms,
+        completed_at_ms,
+        topics,
+        groups,
+        parts,
+        open_transactions,
+        problems,
+        warnings,
+        content,
+        segment_bytes,
+    } = manifest;
+    let mut out = Lines::default();
+    out.line(format_args!("backup {backup_id}{}", if manifest.is_partial() { " (partial)" } else { "" }));
+    out.field("archive", archive);
+    out.field("source cluster", source_cluster_id);
+    out.field("cut", time(*cut_at_ms));
+    out.field("completed", time(*completed_at_ms));
+    out.field("written by", format_args!("kafka-backup {engine_version}"));
+    out.field("records", format_args!("{} in {} batches", content.records, content.batches));
+    out.field("bytes", format_args!("{}, stored in {}", bytes(content.raw_bytes), bytes(*segment_bytes)));
+    out.field("without record", holes(&content.holes));
+    out.field(
+        "newest record",
+        if content.max_timestamp_ms.0 < 0 { "-".to_owned() } else { time(content.max_timestamp_ms.0) },
+    );
+    out.field("lists of runs", parts.len());
+    for topic in topics {
+        describe_topic(topic, &mut out);
+    }
+    for group in groups {
+        describe_group(group, &mut out);
+    }
+    out.transactions(open_transactions);
+    out.notes("problem", problems);
+    out.notes("warning", warnings);
+    out.0
+}
+
+fn describe_topic(topic: &TopicSummary, out: &mut Lines) {
+    let TopicSummary { topic: key, replication_factor, configs, partitions } = topic;
+    out.line(format_args!(
+        "\ntopic {} (id {}), {} partitions, replication factor {replication_factor}",
+        key.name,
+        key.id,
+        partitions.len()
+    ));
+    for (name, value) in configs {
+        out.line(format_args!("  {name}={value}"));
+    }
+    let row = |partition: &crate::format::manifest::PartitionSummary| {
+        [
+            format!("  {}", partition.partition),
+            format!("{}..{}", partition.start_offset, partition.end_offset),
+            partition.content.records.to_string(),
+            bytes(partition.content.raw_bytes),
+            holes(&partition.content.holes),
+        ]
+    };
+    out.0.push_str(&table(["  PARTITION", "OFFSETS", "RECORDS", "SIZE", "WITHOUT RECORD"], partitions.iter().map(row)));
+}
+
+fn describe_group(group: &Group, out: &mut Lines) {
+    out.line(format_args!("\ngroup {} ({})", group.id, group.protocol));
+    let row = |offset: &crate::format::manifest::CommittedOffset| {
+        [format!("  {}-{}", offset.topic, offset.partition), offset.offset.to_string()]
+    };
+    out.0.push_str(&table(["  PARTITION", "NEXT OFFSET"], group.offsets.iter().map(row)));
+}
+
+/// Lines of a report.
+#[derive(Default)]
+pub(super) struct Lines(pub(super) String);
+
+impl Lines {
+    /// A line as it is.
+    pub(super) fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.0, "{text}");
+    }
+
+    /// A named value, values below each other.
+    pub(super) fn field(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.line(format_args!("  {name:<15} {value}"));
+    }
+
+    fn transactions(&mut self, transactions: &[OpenTransaction]) {
+        for transaction in transactions {
+            let OpenTransaction { topic, partition, producer_id, start_offset, last_timestamp_ms, held_back } =
+                transaction;
+            let producer = producer_id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
+            let since = last_timestamp_ms.map_or_else(|| "unknown".to_owned(), time);
+            self.line(format_args!(
+                "open transaction: {topic}-{partition} from offset {start_offset}, producer {producer}, last write {since}: \
+                 {held_back} offsets are held back"
+            ));
+        }
+    }
+
+    /// One line for each, after what they are.
+    pub(super) fn notes(&mut self, what: &str, notes: &[String]) {
+        for note in notes {
+            self.line(format_args!("{what}: {note}"));
+        }
+    }
+}
+
+/// Columns as wide as their widest cell; the first is left-aligned as are all texts.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut cells = vec![head.map(str::to_owned)];
+    cells.extend(rows);
+    let width: [usize; N] =
+        std::array::from_fn(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut out = String::new();
+    for row in cells {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(width) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A time, in UTC.
+pub(super) fn time(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |at| format!("{at:.3}"))
+}
+
+/// A stretch of time, in the largest unit that leaves a number above 1.
+pub(super) fn duration(ms: i64) -> String {
+    match ms {
+        ..1000 => format!("{ms} ms"),
+        1000..120_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        120_000.. => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+    }
+}
+
+/// A size, in binary units.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut tenths = bytes.saturating_mul(10) / 1024;
+    while tenths >= 10_240 && unit + 1 < units.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
+}
+
+fn holes(holes: &HoleCounts) -> String {
+    let HoleCounts { compaction, control, aborted, deleted } = holes;
+    let reasons = [
+        (*compaction, "compacted"),
+        (*control, "transaction markers"),
+        (*aborted, "aborted"),
+        (*deleted, "DELETED BEFORE THEY WERE READ"),
+    ];
+    let named: Vec<_> =
+        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}")).collect();
+    if named.is_empty() { "-".to_owned() } else { named.join(", ") }
+}
