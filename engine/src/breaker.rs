@@ -95,8 +95,10 @@ impl Change {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// `counted_at_ms` is the time of the last failure that counted.
     Closed {
         failures: u32,
+        counted_at_ms: u64,
     },
     Open {
         until_ms: u64,
@@ -105,6 +107,10 @@ enum Phase {
     HalfOpen {
         until_ms: u64,
     },
+}
+
+impl Phase {
+    const CLOSED: Self = Self::Closed { failures: 0, counted_at_ms: 0 };
 }
 
 /// The decisions, as a function of time alone. Times are milliseconds of any clock that never goes back.
@@ -116,12 +122,16 @@ struct State {
     times_opened: u64,
 }
 
+/// Failures within this time of one that was counted are the same failure: many workers hit the same broker at once,
+/// and the election of a new leader, which takes a second or two, is nothing to pause a run for.
+const ONE_FAILURE_MS: u64 = 1_000;
+
 /// How often a caller looks again while somebody else's probe is on its way.
 const PROBE_POLL_MS: u64 = 50;
 
 impl State {
     const fn new(threshold: u32, reset_ms: u64) -> Self {
-        Self { threshold, reset_ms, phase: Phase::Closed { failures: 0 }, times_opened: 0 }
+        Self { threshold, reset_ms, phase: Phase::CLOSED, times_opened: 0 }
     }
 
     /// `None` to go on, or how long to wait before asking again. Going on while open makes the caller the probe.
@@ -138,14 +148,17 @@ impl State {
     }
 
     fn success(&mut self) -> Option<Change> {
-        let was = std::mem::replace(&mut self.phase, Phase::Closed { failures: 0 });
+        let was = std::mem::replace(&mut self.phase, Phase::CLOSED);
         // An answer to a call that was already on its way when the breaker opened counts as well: the system lives.
         (!matches!(was, Phase::Closed { .. })).then_some(Change::Closed)
     }
 
     fn failure(&mut self, now_ms: u64) -> Option<Change> {
         let failures = match self.phase {
-            Phase::Closed { failures } => failures.saturating_add(1),
+            Phase::Closed { failures: 1.., counted_at_ms } if now_ms < counted_at_ms.saturating_add(ONE_FAILURE_MS) => {
+                return None;
+            }
+            Phase::Closed { failures, .. } => failures.saturating_add(1),
             Phase::HalfOpen { .. } => {
                 // Told once when it opened; a probe that failed is no news.
                 self.open(now_ms);
@@ -155,7 +168,7 @@ impl State {
             Phase::Open { .. } => return None,
         };
         if failures < self.threshold {
-            self.phase = Phase::Closed { failures };
+            self.phase = Phase::Closed { failures, counted_at_ms: now_ms };
             return None;
         }
         self.open(now_ms);
@@ -174,8 +187,9 @@ mod tests {
 
     fn opened_at(now_ms: u64) -> State {
         let mut state = State::new(3, 1000);
-        assert_eq!(state.failure(now_ms), None);
-        assert_eq!(state.failure(now_ms), None);
+        let begin_ms = now_ms - 2 * ONE_FAILURE_MS;
+        assert_eq!(state.failure(begin_ms), None);
+        assert_eq!(state.failure(begin_ms + ONE_FAILURE_MS), None);
         assert_eq!(state.failure(now_ms), Some(Change::Opened { failures: 3, reset_ms: 1000 }));
         state
     }
@@ -183,51 +197,60 @@ mod tests {
     #[test]
     fn opens_at_the_threshold_of_failures_in_a_row() {
         let mut state = State::new(3, 1000);
-        for _ in 0..10 {
-            assert_eq!((state.failure(0), state.failure(0)), (None, None));
+        for second in (0..20).step_by(2) {
+            assert_eq!((state.failure(second * 1000), state.failure((second + 1) * 1000)), (None, None));
             assert_eq!(state.success(), None);
         }
         assert_eq!((state.ready(0), state.times_opened), (None, 0));
-        assert_eq!(opened_at(0).times_opened, 1);
+        assert_eq!(opened_at(2000).times_opened, 1);
+    }
+
+    #[test]
+    fn failures_at_the_same_moment_are_one_failure() {
+        let mut state = State::new(2, 1000);
+        for at_ms in [0, 0, 1, 500, 999] {
+            assert_eq!(state.failure(at_ms), None);
+        }
+        assert!(state.failure(1000).is_some());
     }
 
     #[test]
     fn everybody_waits_while_it_is_open() {
-        let mut state = opened_at(500);
-        assert_eq!(state.ready(500), Some(1000));
-        assert_eq!(state.ready(1499), Some(1));
+        let mut state = opened_at(2500);
+        assert_eq!(state.ready(2500), Some(1000));
+        assert_eq!(state.ready(3499), Some(1));
     }
 
     #[test]
     fn late_failures_do_not_push_the_probe_away() {
-        let mut state = opened_at(0);
-        assert_eq!(state.failure(999), None);
-        assert_eq!(state.ready(1000), None);
+        let mut state = opened_at(2000);
+        assert_eq!(state.failure(2999), None);
+        assert_eq!(state.ready(3000), None);
     }
 
     #[test]
     fn one_probe_goes_through_and_its_success_closes() {
-        let mut state = opened_at(0);
-        assert_eq!(state.ready(1000), None);
-        assert_eq!(state.ready(1000), Some(PROBE_POLL_MS));
+        let mut state = opened_at(2000);
+        assert_eq!(state.ready(3000), None);
+        assert_eq!(state.ready(3000), Some(PROBE_POLL_MS));
         assert_eq!(state.success(), Some(Change::Closed));
-        assert_eq!((state.ready(1200), state.ready(1200)), (None, None));
+        assert_eq!((state.ready(3200), state.ready(3200)), (None, None));
     }
 
     #[test]
     fn a_failed_probe_opens_again_and_counts() {
-        let mut state = opened_at(0);
-        assert_eq!(state.ready(1000), None);
-        assert_eq!(state.failure(1100), None);
-        assert_eq!((state.ready(1100), state.times_opened), (Some(1000), 2));
+        let mut state = opened_at(2000);
+        assert_eq!(state.ready(3000), None);
+        assert_eq!(state.failure(3100), None);
+        assert_eq!((state.ready(3100), state.times_opened), (Some(1000), 2));
     }
 
     #[test]
     fn a_probe_that_never_reports_is_replaced() {
-        let mut state = opened_at(0);
-        assert_eq!(state.ready(1000), None);
-        assert_eq!(state.ready(1990), Some(10));
-        assert_eq!(state.ready(2000), None);
+        let mut state = opened_at(2000);
+        assert_eq!(state.ready(3000), None);
+        assert_eq!(state.ready(3990), Some(10));
+        assert_eq!(state.ready(4000), None);
     }
 
     #[tokio::test]

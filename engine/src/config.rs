@@ -11,6 +11,7 @@ pub mod describe;
 mod layers;
 pub mod list;
 pub mod prune;
+pub mod restore;
 pub mod storage;
 pub mod verify;
 

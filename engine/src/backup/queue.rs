@@ -1,6 +1,6 @@
 //! Which worker reads what: stretches of partitions, by the broker that leads them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -74,13 +74,22 @@ impl Queue {
             .min_by_key(|(broker, tasks)| (readers(broker), std::cmp::Reverse(tasks.len())))
             .map(|(broker, _)| *broker)?;
         let tasks = self.by_broker.get_mut(&broker)?;
-        let mut taken = Vec::new();
+        let mut taken: Vec<Task> = Vec::new();
+        let mut left = VecDeque::new();
+        let mut partitions = HashSet::new();
         let mut offsets = 0;
         while taken.len() < TAKE_STRETCHES && (taken.is_empty() || offsets < TAKE_OFFSETS) {
             let Some(task) = tasks.pop_front() else { break };
-            offsets += task.stretch.remaining();
-            taken.push(task);
+            // A fetch request names a partition once: two stretches of it are two requests.
+            if partitions.insert((Arc::clone(&task.topic), task.partition)) {
+                offsets += task.stretch.remaining();
+                taken.push(task);
+            } else {
+                left.push_back(task);
+            }
         }
+        left.append(tasks);
+        *tasks = left;
         *self.readers.entry(broker).or_default() += 1;
         self.taken += 1;
         Some((broker, taken))
@@ -138,6 +147,18 @@ mod tests {
         let mut queue = Queue::default();
         (0..4).for_each(|partition| queue.push(1, task(partition, 0..1_000_000)));
         assert_eq!(queue.take().unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_partition_is_never_taken_twice_at_once() {
+        let mut queue = Queue::default();
+        [0..10, 10..20].into_iter().for_each(|offsets| queue.push(1, task(0, offsets)));
+        queue.push(1, task(1, 0..10));
+        let starts = |tasks: &[Task]| -> Vec<_> {
+            tasks.iter().map(|task| (task.partition, task.stretch.next_offset)).collect()
+        };
+        assert_eq!(starts(&queue.take().unwrap().1), [(0, 0), (1, 0)]);
+        assert_eq!(starts(&queue.take().unwrap().1), [(0, 10)]);
     }
 
     #[test]

@@ -167,7 +167,8 @@ fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
 
 /// Parsers draw the place in the text below their message; an error of ours is one line.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read").to_owned()
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
+    first.trim_start_matches("error: ").to_owned()
 }
 
 /// Puts a value where a dotted path points, making what lies on the way; gives the place back that is no map.
@@ -202,4 +203,143 @@ fn typed<T: DeserializeOwned>(settings: Value, flags: &Flags, file: Option<&Path
         let why = one_line(&error.inner().to_string());
         Error::Setting { origin: flags.origin(&error.path().to_string(), file), why }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::config::backup::{BackupConfig, CompressionName};
+
+    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        (dir, path)
+    }
+
+    const WHOLE: &str = "\
+run: backup
+storage: file:///backups
+archive: orders
+topics: [orders, payments]
+compression: lz4
+cluster:
+  bootstrapServers: ['a:1', 'b:2']
+  tls: { caFile: /ca.pem }
+  securityProtocol: SSL
+";
+
+    fn backup(path: &Path, flags: &Flags) -> Result<BackupConfig, String> {
+        match load(RunKind::Backup, Some(path), flags) {
+            Ok(RunConfig::Backup(config)) => Ok(*config),
+            Ok(other) => panic!("{other:?} is no backup"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_flag_replaces_its_setting_and_no_other() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let mut flags = Flags::default();
+        flags
+            .set_list("topics", "--topics", &["refunds"])
+            .set("cluster.tls.certFile", "--cert-file", &Some("/cert.pem"))
+            .set("compression", "--compression", &None::<String>);
+        let config = backup(&path, &flags).unwrap();
+        assert_eq!(config.topics, ["refunds"]);
+        assert_eq!(config.compression, CompressionName::Lz4);
+        assert_eq!(config.cluster.bootstrap_servers, ["a:1", "b:2"]);
+        let tls = config.cluster.tls.unwrap();
+        assert_eq!(tls.ca_file, Some(PathBuf::from("/ca.pem")));
+        assert_eq!(tls.cert_file, Some(PathBuf::from("/cert.pem")));
+    }
+
+    #[test]
+    fn what_is_serialised_is_read_back_from_json_and_yaml() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let config = RunConfig::Backup(Box::new(backup(&path, &Flags::default()).unwrap()));
+        let json = serde_json::to_string(&config).unwrap();
+        assert!(json.starts_with(r#"{"run":"backup""#), "{json}");
+        assert_eq!(serde_json::from_str::<RunConfig>(&json).unwrap(), config);
+        for name in ["c.json", "c.yaml", "c"] {
+            let (_dir, path) = file(name, &json);
+            assert_eq!(load(RunKind::Backup, Some(&path), &Flags::default()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_place() {
+        for (line, place) in [
+            ("storge: file:///x", "storge"),
+            ("cluster: { bootstrapServers: ['a:1'], tls: { caFil: x } }", "cluster.tls.caFil"),
+            ("rateLimit: { bytes: 1 }", "rateLimit.bytes"),
+        ] {
+            let kept: Vec<_> = WHOLE
+                .lines()
+                .filter(|kept| !line.starts_with("cluster") || !(kept.starts_with("cluster") || kept.starts_with(' ')))
+                .collect();
+            let (_dir, path) = file("c.yaml", &format!("{}\n{line}\n", kept.join("\n")));
+            let error = backup(&path, &Flags::default()).unwrap_err();
+            assert!(error.starts_with(&format!("{}: {place}: unknown field", path.display())), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_names_the_flag_or_the_place_in_the_file() {
+        let (_dir, path) = file("c.yaml", &WHOLE.replace("lz4", "lzma"));
+        let error = backup(&path, &Flags::default()).unwrap_err();
+        assert!(error.starts_with(&format!("{}: compression: unknown variant `lzma`", path.display())), "{error}");
+        let mut flags = Flags::default();
+        flags.set("compression", "--compression", &Some("rar"));
+        let error = backup(&path, &flags).unwrap_err();
+        assert!(error.starts_with("--compression: unknown variant `rar`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_as_flag_and_as_setting() {
+        let (_dir, path) = file("c.yaml", "run: backup\ncluster: { bootstrapServers: ['a:1'] }\nstorage: null\n");
+        let error = backup(&path, &Flags::default()).unwrap_err();
+        assert_eq!(error, "--storage is missing: give the flag, or storage in the file of --config");
+        assert!(matches!(load(RunKind::Backup, None, &Flags::default()), Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn the_file_of_another_command_is_refused() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let error = load(RunKind::List, Some(&path), &Flags::default()).unwrap_err();
+        assert!(matches!(&error, Error::OtherRun { found, wanted: "list", .. } if found == "backup"), "{error}");
+    }
+
+    #[test]
+    fn every_broken_file_is_refused_in_one_line_with_its_name() {
+        let texts = [
+            "a: [",
+            "- a\n- b",
+            "just text",
+            "{\"a\": }",
+            "a: 1\na: 2",
+            "\tx: 1",
+            "cluster: 7",
+            "cluster: { bootstrapServers: 7 }",
+        ];
+        for text in texts {
+            let (_dir, path) = file("c.yaml", text);
+            let mut flags = Flags::default();
+            flags.set("storage", "--storage", &Some("file:///x")).set("archive", "--archive", &Some("a")).set(
+                "cluster.requestTimeoutMs",
+                "--request-timeout-ms",
+                &Some(7),
+            );
+            let error = backup(&path, &flags).unwrap_err();
+            assert!(
+                !error.contains('\n') && (error.contains("c.yaml") || error.contains("--bootstrap-servers")),
+                "{text:?}: {error}"
+            );
+        }
+        let error = load(RunKind::List, Some(Path::new("/no/such/file")), &Flags::default()).unwrap_err();
+        assert!(error.to_string().starts_with("--config /no/such/file: "), "{error}");
+    }
 }

@@ -145,16 +145,19 @@ impl Cluster {
     ) -> Result<Vec<FetchedPartition>, Error> {
         let wait = Duration::from_millis(u64::try_from(limits.max_wait_ms).unwrap_or(0));
         let mut retry = self.retry();
+        let mut last: Option<Error> = None;
         loop {
+            // Asked after the metadata has been refreshed, which is what a lost connection calls for.
             retry.ready().await;
+            if let Some(moved) = last.and_then(|error| self.moved(broker, targets, &error)) {
+                return Ok(moved);
+            }
             let error = match self.fetch_once(broker, lane, wait, targets, limits).await {
                 Ok(answers) => return Ok(answers),
                 Err(error) => error,
             };
             retry.again(error.clone()).await?;
-            if let Some(moved) = self.moved(broker, targets, &error) {
-                return Ok(moved);
-            }
+            last = Some(error);
         }
     }
 

@@ -374,7 +374,7 @@ fn build_find_coordinator(version: i16, of: CoordinatorOf, keys: &[String]) -> F
 fn process_coordinators(of: CoordinatorOf, response: FindCoordinatorResponse) -> Vec<(String, Result<i32, Error>)> {
     let answers = response.coordinators.into_iter().map(|answer| {
         let key = answer.key.to_string();
-        let message = answer.error_message.as_deref().map(|message| message.as_ref());
+        let message = answer.error_message.as_deref();
         let error = Error::from_code(FindCoordinatorRequest::NAME, answer.error_code, || of.resource(&key), message);
         (key, error.map_or(Ok(*answer.node_id), Err))
     });
@@ -382,7 +382,7 @@ fn process_coordinators(of: CoordinatorOf, response: FindCoordinatorResponse) ->
 }
 
 fn process_coordinator(of: CoordinatorOf, key: &str, response: &FindCoordinatorResponse) -> Result<i32, Error> {
-    let message = response.error_message.as_deref().map(|message| message.as_ref());
+    let message = response.error_message.as_deref();
     let error = Error::from_code(FindCoordinatorRequest::NAME, response.error_code, || of.resource(key), message);
     error.map_or(Ok(*response.node_id), Err)
 }
@@ -400,7 +400,7 @@ fn process_describe_consumer_groups(
 ) -> Vec<(String, Result<GroupDescription, Error>)> {
     let answers = response.groups.into_iter().map(|group| {
         let id = group.group_id.to_string();
-        let message = group.error_message.as_deref().map(|message| message.as_ref());
+        let message = group.error_message.as_deref();
         let resource = || Resource::Group(id.clone());
         let error = Error::from_code(ConsumerGroupDescribeRequest::NAME, group.error_code, resource, message);
         let members = group.members.iter().map(|member| GroupMember {
@@ -440,7 +440,7 @@ fn process_describe_groups(response: DescribeGroupsResponse) -> Vec<(String, Res
             let dead = GroupDescription { kind: GroupKind::Classic, state: "Dead".to_owned(), members: vec![] };
             return (id, Ok(dead));
         }
-        let message = group.error_message.as_deref().map(|message| message.as_ref());
+        let message = group.error_message.as_deref();
         let resource = || Resource::Group(id.clone());
         let error = Error::from_code(DescribeGroupsRequest::NAME, group.error_code, resource, message);
         let members = group.members.iter().map(|member| GroupMember {

@@ -175,7 +175,7 @@ fn process_partition(partition: &TopicPartition, answer: &PartitionProduceRespon
     // The broker explains a refused batch as a whole, or record by record; the first record is enough for one line.
     let record = answer.record_errors.first().and_then(|record| record.batch_index_error_message.as_deref());
     let message = record.or(answer.error_message.as_deref());
-    match Error::from_code(ProduceRequest::NAME, answer.error_code, resource, message.map(|text| text.as_ref())) {
+    match Error::from_code(ProduceRequest::NAME, answer.error_code, resource, message) {
         Some(error) => Err(error),
         None => Ok(Produced {
             base_offset: answer.base_offset,

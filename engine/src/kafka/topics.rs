@@ -113,7 +113,7 @@ impl Cluster {
         let mut done = BTreeMap::new();
         for part in topics.chunks(TOPICS_PER_REQUEST) {
             let answers = self
-                .ask_about_topics(DescribeConfigsRequest::NAME, part, |topics| {
+                .ask_about_topics(DescribeConfigsRequest::NAME, part, Error::is_retriable, |topics| {
                     async move {
                         let resources: Vec<_> = topics.iter().map(|topic| (TOPIC_RESOURCE, topic.clone())).collect();
                         let response = self.call_any_once(|_| build_describe_configs(&resources, names)).await?;
@@ -151,8 +151,8 @@ impl Cluster {
         }
     }
 
-    /// Creates topics, or only asks whether it would work. The topics' ids come back (nil before Kafka 2.8, and when
-    /// only asking). Every topic is in the result. After a lost connection, a topic that is there with the number of
+    /// Creates topics, or only asks whether it would work. The topics' ids come back (nil before Kafka 2.8, and
+    /// without meaning when only asking). Every topic is in the result. After a lost connection, a topic that is there with the number of
     /// partitions that was asked for counts as created by us.
     pub async fn create_topics(
         &self,
@@ -171,7 +171,7 @@ impl Cluster {
         let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
         let doubt = &AtomicBool::new(false);
         let mut answers = self
-            .ask_about_topics(CreateTopicsRequest::NAME, &names, |names| {
+            .ask_about_topics(CreateTopicsRequest::NAME, &names, passes_at_controller, |names| {
                 async move {
                     let topics: Vec<&NewTopic> = topics.iter().filter(|topic| names.contains(&topic.name)).collect();
                     let build = |_| build_create_topics(&topics, validate_only, timeout_ms(timeout));
@@ -218,7 +218,7 @@ impl Cluster {
         let timeout = self.request_timeout();
         let topics: Vec<String> = topics.iter().cloned().collect();
         let doubt = &AtomicBool::new(false);
-        self.ask_about_topics(DeleteTopicsRequest::NAME, &topics, |topics| {
+        self.ask_about_topics(DeleteTopicsRequest::NAME, &topics, passes_at_controller, |topics| {
             async move {
                 let build = |version| build_delete_topics(version, &topics, timeout_ms(timeout));
                 let outcome = self.call_controller_once(timeout / 2, build).await.map(process_delete_topics);
@@ -226,13 +226,7 @@ impl Cluster {
                     doubt.store(true, Ordering::Relaxed);
                 }
                 let gone = |(topic, answer): (String, Result<(), Error>)| match answer {
-                    Err(error) if error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION) && doubt.load(Ordering::Relaxed) => {
-                        (topic, Ok(()))
-                    }
-                    // The controller knows all topics: unlike a leader's, its word is final.
-                    Err(error) if error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION) => {
-                        (topic, Err(Error::Exhausted { after_ms: 0, last: Box::new(error) }))
-                    }
+                    Err(error) if is_unknown(&error) && doubt.load(Ordering::Relaxed) => (topic, Ok(())),
                     answer => (topic, answer),
                 };
                 outcome.map(|answers| answers.into_iter().map(gone).collect())
@@ -249,7 +243,7 @@ impl Cluster {
         changes: &BTreeMap<String, BTreeMap<String, ConfigChange>>,
     ) -> BTreeMap<String, Result<(), Error>> {
         let topics: Vec<String> = changes.keys().cloned().collect();
-        self.ask_about_topics(IncrementalAlterConfigsRequest::NAME, &topics, |topics| {
+        self.ask_about_topics(IncrementalAlterConfigsRequest::NAME, &topics, passes_at_controller, |topics| {
             async move {
                 let build = |_| build_alter_configs(&topics, changes);
                 self.call_controller_once(Duration::ZERO, build).await.map(process_alter_configs)
@@ -300,6 +294,7 @@ impl Cluster {
         &self,
         api: &'static str,
         topics: &[String],
+        may_pass: fn(&Error) -> bool,
         send: impl Fn(Arc<[String]>) -> Asked<'a, String, T>,
     ) -> BTreeMap<String, Result<T, Error>> {
         let mut done = BTreeMap::new();
@@ -314,7 +309,7 @@ impl Cluster {
             let mut failed = Vec::new();
             for topic in open {
                 match answers.remove(&topic).unwrap_or_else(|| Err(left_out(api, &topic))) {
-                    Err(error) if error.is_retriable() => failed.push((topic, error)),
+                    Err(error) if may_pass(&error) => failed.push((topic, error)),
                     answer => {
                         retry.progress_if(answer.is_ok());
                         done.insert(topic, answer);
@@ -331,6 +326,15 @@ impl Cluster {
         }
         done
     }
+}
+
+fn is_unknown(error: &Error) -> bool {
+    error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// The controller knows all topics. What is unknown to any other broker may be new; what is unknown to it, is not there.
+fn passes_at_controller(error: &Error) -> bool {
+    error.is_retriable() && !is_unknown(error)
 }
 
 fn exhausted(timeout: Duration, last: Error) -> Error {
@@ -410,12 +414,7 @@ fn process_describe_configs(
     let answers = response.results.into_iter().map(|result| {
         let name = result.resource_name.to_string();
         let message = result.error_message.as_deref();
-        let error = Error::from_code(
-            DescribeConfigsRequest::NAME,
-            result.error_code,
-            || resource(&name),
-            message.map(|m| m.as_ref()),
-        );
+        let error = Error::from_code(DescribeConfigsRequest::NAME, result.error_code, || resource(&name), message);
         let entries = error.map_or_else(|| Ok(result.configs.into_iter().map(config_entry).collect()), Err);
         (name, entries)
     });
@@ -453,8 +452,7 @@ fn process_create_topics(response: CreateTopicsResponse) -> Vec<(String, Result<
         let name = topic.name.to_string();
         let resource = || Resource::Topic(name.clone());
         let message = topic.error_message.as_deref();
-        let error =
-            Error::from_code(CreateTopicsRequest::NAME, topic.error_code, resource, message.map(|m| m.as_ref()));
+        let error = Error::from_code(CreateTopicsRequest::NAME, topic.error_code, resource, message);
         (name, error.map_or(Ok(topic.topic_id), Err))
     });
     answers.collect()
@@ -476,8 +474,7 @@ fn process_delete_topics(response: DeleteTopicsResponse) -> Vec<(String, Result<
         let name = topic.name?.to_string();
         let resource = || Resource::Topic(name.clone());
         let message = topic.error_message.as_deref();
-        let error =
-            Error::from_code(DeleteTopicsRequest::NAME, topic.error_code, resource, message.map(|m| m.as_ref()));
+        let error = Error::from_code(DeleteTopicsRequest::NAME, topic.error_code, resource, message);
         Some((name, error.map_or(Ok(()), Err)))
     });
     answers.collect()
@@ -509,7 +506,7 @@ fn process_alter_configs(response: IncrementalAlterConfigsResponse) -> Vec<(Stri
         let resource = || Resource::Topic(name.clone());
         let message = answer.error_message.as_deref();
         let api = IncrementalAlterConfigsRequest::NAME;
-        let error = Error::from_code(api, answer.error_code, resource, message.map(|m| m.as_ref()));
+        let error = Error::from_code(api, answer.error_code, resource, message);
         (name, error.map_or(Ok(()), Err))
     });
     answers.collect()
@@ -572,7 +569,7 @@ mod tests {
         let request = build_create_topics(&[&topic], true, 5);
         let built = &request.topics[0];
         assert_eq!((built.num_partitions, built.replication_factor, request.validate_only), (3, 1, true));
-        assert_eq!(built.configs[0].value.as_deref().map(|value| value.as_ref()), Some("-1"));
+        assert_eq!(built.configs[0].value.as_deref(), Some("-1"));
         let answers = process_create_topics(CreateTopicsResponse::default().with_topics(vec![
             CreatableTopicResult::default().with_name(topic_name("t")).with_topic_id(Uuid::from_u128(4)),
             CreatableTopicResult::default().with_name(topic_name("u")).with_error_code(36),
@@ -599,6 +596,13 @@ mod tests {
             DeletableTopicResult::default().with_name(Some(topic_name("t"))).with_error_code(29),
         ]));
         assert_eq!(answers[0].1.as_ref().unwrap_err().kind(), Kind::Denied);
+    }
+
+    #[test]
+    fn a_topic_that_the_controller_does_not_know_is_not_waited_for() {
+        let error = |code| Error::from_code("DeleteTopics", code, || Resource::Topic("t".to_owned()), None).unwrap();
+        assert!(!passes_at_controller(&error(UNKNOWN_TOPIC_OR_PARTITION)));
+        assert!(passes_at_controller(&error(41)) && !passes_at_controller(&error(29)));
     }
 
     #[test]

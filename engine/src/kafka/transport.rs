@@ -154,11 +154,20 @@ fn certificate_cause(error: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "its certificate is not for {} but for {}",
             expected.to_str(),
-            if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") }
+            if presented.is_empty() { "no name at all".to_owned() } else { names(presented) }
         ),
         CertificateError::Revoked => "its certificate is revoked".to_owned(),
         other => format!("its certificate is not valid: {}", crate::kafka::error::one_line(&other.to_string())),
     }
+}
+
+/// The names in a certificate come as `DnsName("kafka")` and `IpAddress(10.0.0.1)`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| match name.split_once('(') {
+        Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
+        None => name.clone(),
+    };
+    presented.iter().map(bare).collect::<Vec<_>>().join(", ")
 }
 
 /// What a broker answers to a client certificate that is missing or that it does not trust.
@@ -287,6 +296,12 @@ mod tests {
             assert_eq!(error.kind(), Kind::Denied);
             assert!(error.to_string().contains(says) && error.to_string().contains("h:1"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_names_of_a_wrong_certificate_are_shown_bare() {
+        let presented = [r#"DnsName("*.kafka")"#, "IpAddress(10.0.0.1)", "odd"].map(str::to_owned);
+        assert_eq!(names(&presented), "*.kafka, 10.0.0.1, odd");
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! Brokers that come and go, brokers of an older line, and every way of getting in.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use e2e::compare::{self, Rules};
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::process::Output;
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{Generate, NewTopic, Shape, Witness, properties};
+
+fn topic_with_data(witness: &Witness, stem: &str, partitions: i32, records: u64) -> String {
+    let topic = unique(stem);
+    witness.create_topics(&[NewTopic::new(&topic, partitions)]).unwrap();
+    let stream = Generate {
+        topic: topic.clone(),
+        partitions,
+        records,
+        seed: 7,
+        shape: Shape::Json,
+        value_bytes: 200,
+        keys: 100,
+        timestamp_ms: 1_700_000_000_000,
+        config: properties([("compression.type", "lz4")]),
+    };
+    witness.generate(&stream).unwrap();
+    topic
+}
+
+fn same(witness: &Witness, source: &str, target: &str, records: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (folder.path().join("before"), folder.path().join("after"));
+    witness.dump(source, &before).unwrap();
+    witness.dump(target, &after).unwrap();
+    assert_eq!(compare::dumps(&before, &after, Rules::RESTORED).unwrap().records, records);
+}
+
+/// Restarts one broker after the other, and moves leaders about, while the command runs.
+fn run_while_brokers_restart(kafka: &Kafka, repository: &Repository<'_>, arguments: &[&str], topic: &str) {
+    let witness = kafka.witness();
+    let mut process = repository.cli(arguments).unwrap().spawn(Output::Discard).unwrap();
+    sleep(Duration::from_millis(700));
+    assert!(process.ended().unwrap().is_none(), "the run must last long enough to see a restart");
+    kafka.kill_node(2).unwrap();
+    sleep(Duration::from_secs(2));
+    kafka.start_node(2).unwrap();
+    // Only as far as there is such a topic: a restore creates it in the meantime.
+    for (partition, node) in [(0, 3), (1, 1), (2, 2)] {
+        witness.move_leader(topic, partition, node).unwrap();
+    }
+    kafka.stop_node(1).unwrap();
+    sleep(Duration::from_secs(1));
+    kafka.start_node(1).unwrap();
+    let status = process.wait().unwrap();
+    assert!(status.success(), "{arguments:?}: {status}");
+}
+
+#[test]
+fn brokers_that_restart_and_leaders_that_move_lose_nothing() {
+    let kafka = Kafka::shared(Shared::Three);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = topic_with_data(&witness, "restarts", 6, 200_000);
+    let repository = Repository::folder().unwrap();
+    let slow = ["--rate-limit-bytes", "2000000"];
+    let backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic];
+    run_while_brokers_restart(kafka, &repository, &[&backup[..], &slow[..]].concat(), &topic);
+    repository.report(&["verify", "--archive", "a", "--level", "records"]);
+
+    let target = format!("{topic}-back");
+    let mapping = format!("{topic}={target}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
+    run_while_brokers_restart(kafka, &repository, &[&restore[..], &slow[..]].concat(), &target);
+    same(&witness, &topic, &target, 200_000);
+}
+
+#[test]
+fn the_older_line_is_served_as_well() {
+    let kafka = Kafka::shared(Shared::Older);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = topic_with_data(&witness, "older", 3, 5_000);
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+    let target = format!("{topic}-back");
+    let mapping = format!("{topic}={target}");
+    repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping]);
+    same(&witness, &topic, &target, 5_000);
+}

@@ -1,0 +1,157 @@
+//! Killed at random moments, again and again: the next run completes, nothing is lost, nothing is there twice.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use e2e::compare::{self, Rules};
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::process::Output;
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{Generate, NewTopic, Shape, Witness, properties};
+
+const KILLS: u32 = 50;
+const PARTITIONS: i32 = 6;
+const RECORDS: u64 = 120_000;
+
+/// The moments of the kills follow from a seed: `KILL_SEED`, or else the clock. It is printed.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Self {
+        let given = std::env::var("KILL_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| kafka_backup::clock::now_ms().unsigned_abs());
+        eprintln!("KILL_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A part of `of`, evenly spread (SplitMix64).
+    fn next(&mut self, of: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        of.mul_f64(((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64)
+    }
+}
+
+fn topic_with_data(witness: &Witness, stem: &str) -> String {
+    let topic = unique(stem);
+    witness.create_topics(&[NewTopic::new(&topic, PARTITIONS)]).unwrap();
+    let stream = Generate {
+        topic: topic.clone(),
+        partitions: PARTITIONS,
+        records: RECORDS,
+        seed: 1,
+        shape: Shape::Random,
+        value_bytes: 300,
+        keys: 1000,
+        timestamp_ms: 1_700_000_000_000,
+        config: properties([("batch.size", "4096"), ("linger.ms", "1")]),
+    };
+    witness.generate(&stream).unwrap();
+    topic
+}
+
+/// Kills the command [`KILLS`] times, at moments spread over the time that it takes alone, and lets it end after that.
+fn run_with_kills(repository: &Repository<'_>, arguments: &[&str], alone: Duration) -> serde_json::Value {
+    let mut moments = Moments::new();
+    let mut kills = 0;
+    let mut last = None;
+    while kills < KILLS {
+        let mut process = repository.cli(arguments).unwrap().spawn(Output::Discard).unwrap();
+        let moment = Instant::now() + moments.next(alone);
+        while Instant::now() < moment && process.ended().unwrap().is_none() {
+            sleep(Duration::from_millis(1));
+        }
+        match process.ended().unwrap() {
+            // It was faster than its killer: what it says must be right as well.
+            Some(status) => {
+                assert!(status.success(), "after {kills} kills: {status}");
+                last = Some(kills);
+            }
+            None => {
+                process.kill().unwrap();
+                kills += 1;
+            }
+        }
+    }
+    eprintln!("killed {kills} times; ended by itself last after {last:?} kills");
+    repository.report(arguments)
+}
+
+fn how_long<T>(run: impl FnOnce() -> T) -> (Duration, T) {
+    let begin = Instant::now();
+    let done = run();
+    (begin.elapsed(), done)
+}
+
+fn same(witness: &Witness, source: &str, target: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let (before, after) = (folder.path().join("before"), folder.path().join("after"));
+    witness.dump(source, &before).unwrap();
+    witness.dump(target, &after).unwrap();
+    let compared = compare::dumps(&before, &after, Rules::RESTORED).unwrap();
+    assert_eq!(compared.records, RECORDS);
+}
+
+#[test]
+fn a_backup_that_is_killed_again_and_again_completes() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = topic_with_data(&witness, "killed-backup");
+    // Slow enough, and with segments small enough, that there is much to be killed in.
+    let slow = ["--rate-limit-bytes", "20000000", "--segment-bytes-max", "1048576"];
+    let arguments = |archive: &'static str| {
+        let backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", archive, "--topics", &topic];
+        [&backup[..], &slow[..]].concat()
+    };
+    let repository = Repository::folder().unwrap();
+    let (alone, _) = how_long(|| repository.report(&arguments("alone")));
+    let mut report = run_with_kills(&repository, &arguments("killed"), alone);
+    if report["resumed"] == false && report["alreadyThere"] == false {
+        eprintln!("the last run had nothing to go on with");
+    }
+    assert_eq!(report["outcome"], "completed", "{report}");
+    assert_eq!(report["records"], RECORDS, "{report}");
+    repository.report(&["verify", "--archive", "killed", "--level", "records"]);
+
+    // Every backup of the archive restores on its own: the newest is taken here.
+    let target = format!("{topic}-back");
+    let mapping = format!("{topic}={target}");
+    report = repository.report(&[
+        "restore",
+        "--bootstrap-servers",
+        &bootstrap,
+        "--archive",
+        "killed",
+        "--topic-mapping",
+        &mapping,
+    ]);
+    assert_eq!(report["outcome"], "completed", "{report}");
+    same(&witness, &topic, &target);
+}
+
+#[test]
+fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = topic_with_data(&witness, "killed-restore");
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+
+    let restore = |mapping: &str| {
+        let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", mapping];
+        restore.map(str::to_owned)
+    };
+    let run = |arguments: &[String; 7]| repository.report(&arguments.each_ref().map(String::as_str));
+    let (alone, _) = how_long(|| run(&restore(&format!("{topic}={topic}-alone"))));
+    let target = format!("{topic}-killed");
+    let arguments = restore(&format!("{topic}={target}"));
+    let report = run_with_kills(&repository, &arguments.each_ref().map(String::as_str), alone);
+    assert_eq!(report["outcome"], "completed", "{report}");
+    same(&witness, &topic, &target);
+}

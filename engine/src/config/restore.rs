@@ -1,0 +1,328 @@
+//! What a restore run is told.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::backup::{self, PARALLELISM, PARALLELISM_MAX, patterns};
+use super::cluster::{self, ClusterConfig};
+use super::storage::StorageConfig;
+use crate::backup::select::Pattern;
+use crate::error::Kind;
+use crate::format::layout::{ArchiveName, BackupId, RestoreId};
+use crate::rate_limit::RateLimit;
+
+/// What to do with a target topic that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExistingTopics {
+    /// Refuse it unless it is empty.
+    #[default]
+    Fail,
+    /// Write behind what it holds.
+    Append,
+    /// Delete it and create it again.
+    Overwrite,
+}
+
+impl std::str::FromStr for ExistingTopics {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "append" => Ok(Self::Append),
+            "overwrite" => Ok(Self::Overwrite),
+            _ => Err(format!("{text:?} is none of fail, append, overwrite")),
+        }
+    }
+}
+
+/// A restore, as it is written in a file or put together from flags.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreConfig {
+    /// The cluster to write to.
+    pub cluster: ClusterConfig,
+    /// The repository to read.
+    pub storage: StorageConfig,
+    /// The backup to restore. Either this or `archive`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupId>,
+    /// The archive whose newest backup is to be restored. Either this or `backup`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveName>,
+    /// Names the restore, so that the same command goes on with it; by default derived from backup, target and mapping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_id: Option<RestoreId>,
+    /// Only records with a timestamp at or before this one: RFC 3339, to the millisecond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<String>,
+    /// Only records with a timestamp at or after this one, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// Topics of the backup, as names or regular expressions on the whole name; all when empty.
+    #[serde(default)]
+    pub topics: Vec<String>,
+    /// Topics to leave out, likewise.
+    #[serde(default)]
+    pub exclude_topics: Vec<String>,
+    /// Other names for topics: from the name in the backup to the name in the target.
+    #[serde(default)]
+    pub topic_mapping: BTreeMap<String, String>,
+    /// Consumer groups whose offsets are restored, likewise; absent means none, empty means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_groups: Option<Vec<String>>,
+    /// Other names for consumer groups.
+    #[serde(default)]
+    pub group_mapping: BTreeMap<String, String>,
+    /// What to do with a target topic that is there already.
+    #[serde(default)]
+    pub existing_topics: ExistingTopics,
+    /// Replicas of created topics, at least 1; as in the backup when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication_factor: Option<i16>,
+    /// Add a header of this key with the record's offset in the source (decimal) to every record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_offset_header: Option<String>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Workers, 1 to 64.
+    #[serde(default = "parallelism")]
+    pub parallelism: usize,
+    /// What may be written in a second.
+    #[serde(default)]
+    pub rate_limit: RateLimit,
+}
+
+const fn parallelism() -> usize {
+    PARALLELISM
+}
+
+/// Why a restore's configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The cluster's part.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// A pattern.
+    #[error(transparent)]
+    Pattern(#[from] backup::Error),
+    /// Neither or both of backup and archive.
+    #[error("give either a backup id (backup) or an archive whose newest backup is meant (archive), not {0}")]
+    WhichBackup(&'static str),
+    /// Not a point in time.
+    #[error("{setting}: {text:?} is no time such as 2026-02-12T14:30:00.000Z (RFC 3339)")]
+    Time {
+        /// The setting.
+        setting: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// Nothing lies between the two times.
+    #[error("startTime {start} is after pointInTime {end}: nothing lies between them")]
+    EmptyTimes {
+        /// The earlier bound.
+        start: String,
+        /// The later bound.
+        end: String,
+    },
+    /// A name that Kafka does not allow.
+    #[error(
+        "topicMapping: {0:?} is no topic name: 1 to 249 letters, digits, '.', '_' and '-', and neither '.' nor '..'"
+    )]
+    TopicName(String),
+    /// Two sources for one target.
+    #[error("{setting}: {first:?} and {second:?} are both to become {target:?}")]
+    Collision {
+        /// The setting.
+        setting: &'static str,
+        /// One source.
+        first: String,
+        /// The other.
+        second: String,
+        /// The target.
+        target: String,
+    },
+    /// Groups are renamed and none is restored.
+    #[error("groupMapping is given, but no consumer group is restored: give consumerGroups too")]
+    MappingWithoutGroups,
+    /// An empty name where one is needed.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// A number out of its range.
+    #[error("{setting} is {value}, which is not in {range}")]
+    Range {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: i64,
+        /// What it may be.
+        range: &'static str,
+    },
+}
+
+impl Error {
+    /// Always [`Kind::Usage`]: the configuration has to be mended.
+    pub const fn kind(&self) -> Kind {
+        Kind::Usage
+    }
+}
+
+/// Which backup is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhichBackup {
+    /// This one.
+    Id(BackupId),
+    /// The newest of this archive that is complete.
+    NewestOf(ArchiveName),
+}
+
+/// A restore's configuration that holds together.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// As it was written.
+    pub config: RestoreConfig,
+    /// The cluster to write to.
+    pub cluster: cluster::Checked,
+    /// The backup to read.
+    pub which: WhichBackup,
+    /// The latest timestamp that is wanted, in milliseconds since the epoch, inclusive.
+    pub point_in_time_ms: Option<i64>,
+    /// The earliest timestamp that is wanted, in milliseconds since the epoch, inclusive.
+    pub start_ms: Option<i64>,
+    /// Topics to restore.
+    pub topics: Vec<Pattern>,
+    /// Topics to leave out.
+    pub exclude_topics: Vec<Pattern>,
+    /// Consumer groups to restore; `None` for none, empty for all.
+    pub consumer_groups: Option<Vec<Pattern>>,
+}
+
+/// Whether Kafka takes this name for a topic.
+pub fn is_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+fn time(setting: &'static str, text: Option<&String>) -> Result<Option<i64>, Error> {
+    text.map(|text| {
+        let error = || Error::Time { setting, text: text.clone() };
+        text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).map_err(|_| error())
+    })
+    .transpose()
+}
+
+fn no_collision(setting: &'static str, mapping: &BTreeMap<String, String>) -> Result<(), Error> {
+    let mut sources: BTreeMap<&str, &str> = BTreeMap::new();
+    for (source, target) in mapping {
+        if source.is_empty() || target.is_empty() {
+            return Err(Error::Empty(setting));
+        }
+        if let Some(first) = sources.insert(target, source) {
+            let (first, second, target) = (first.to_owned(), source.clone(), target.clone());
+            return Err(Error::Collision { setting, first, second, target });
+        }
+    }
+    Ok(())
+}
+
+impl RestoreConfig {
+    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn check(self) -> Result<Checked, Error> {
+        let which = match (&self.backup, &self.archive) {
+            (Some(id), None) => WhichBackup::Id(id.clone()),
+            (None, Some(archive)) => WhichBackup::NewestOf(archive.clone()),
+            (None, None) => return Err(Error::WhichBackup("neither")),
+            (Some(_), Some(_)) => return Err(Error::WhichBackup("both")),
+        };
+        let point_in_time_ms = time("pointInTime", self.point_in_time.as_ref())?;
+        let start_ms = time("startTime", self.start_time.as_ref())?;
+        if let (Some(start), Some(end)) = (&self.start_time, &self.point_in_time)
+            && start_ms > point_in_time_ms
+        {
+            return Err(Error::EmptyTimes { start: start.clone(), end: end.clone() });
+        }
+        no_collision("topicMapping", &self.topic_mapping)?;
+        no_collision("groupMapping", &self.group_mapping)?;
+        if let Some(name) = self.topic_mapping.values().find(|name| !is_topic_name(name)) {
+            return Err(Error::TopicName(name.clone()));
+        }
+        if !self.group_mapping.is_empty() && self.consumer_groups.is_none() {
+            return Err(Error::MappingWithoutGroups);
+        }
+        if self.original_offset_header.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::Empty("originalOffsetHeader"));
+        }
+        if !(1..=PARALLELISM_MAX).contains(&self.parallelism) {
+            let value = i64::try_from(self.parallelism).unwrap_or(i64::MAX);
+            return Err(Error::Range { setting: "parallelism", value, range: "1 to 64" });
+        }
+        if let Some(value) = self.replication_factor.filter(|factor| *factor < 1) {
+            let value = i64::from(value);
+            return Err(Error::Range { setting: "replicationFactor", value, range: "1 to the number of brokers" });
+        }
+        Ok(Checked {
+            cluster: self.cluster.check()?,
+            which,
+            point_in_time_ms,
+            start_ms,
+            topics: patterns("topics", &self.topics)?,
+            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
+            consumer_groups: match &self.consumer_groups {
+                Some(groups) => Some(patterns("consumerGroups", groups)?),
+                None => None,
+            },
+            config: self,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> RestoreConfig {
+        let text =
+            r#"{"cluster": {"bootstrapServers": ["localhost:9092"]}, "storage": "file:///backups", "backup": "b"}"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_time_is_read_to_the_millisecond() {
+        let with = |text: &str| RestoreConfig { point_in_time: Some(text.to_owned()), ..config() }.check();
+        assert_eq!(with("2026-02-12T14:30:00.123Z").unwrap().point_in_time_ms, Some(1_770_906_600_123));
+        assert_eq!(with("2026-02-12T15:30:00.123+01:00").unwrap().point_in_time_ms, Some(1_770_906_600_123));
+        for text in ["", "yesterday", "2026-02-12", "2026-02-12T14:30:00", "1770906600123", "2026-13-12T14:30:00Z"] {
+            let error = with(text).unwrap_err().to_string();
+            assert!(error.contains("pointInTime") && error.contains("RFC 3339"), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_topics_cannot_become_one() {
+        let topic_mapping = [("a", "x"), ("b", "x")].map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+        let error = RestoreConfig { topic_mapping, ..config() }.check().unwrap_err();
+        assert_eq!(error.to_string(), r#"topicMapping: "a" and "b" are both to become "x""#);
+    }
+
+    #[test]
+    fn a_backup_is_named_in_exactly_one_way() {
+        assert!(RestoreConfig { backup: None, ..config() }.check().is_err());
+        assert!(RestoreConfig { archive: Some("a".parse().unwrap()), ..config() }.check().is_err());
+        assert!(config().check().is_ok());
+    }
+
+    #[test]
+    fn names_that_kafka_refuses_are_refused() {
+        for name in ["", ".", "..", "a b", "a/b", &"x".repeat(250)] {
+            assert!(!is_topic_name(name), "{name:?}");
+        }
+        assert!(is_topic_name("orders.v1_x-2"));
+    }
+}
