@@ -7,11 +7,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{RunConfig, RunKind};
+use super::{Needed, RunConfig, RunKind};
 use crate::error::Kind;
 
 /// The key of a file that says what the run does.
 const RUN: &str = "run";
+/// What has to be there when a part of it is.
+const SASL: [Needed; 3] = [
+    ("cluster.sasl.mechanism", "--sasl-mechanism"),
+    ("cluster.sasl.username", "--username"),
+    ("cluster.sasl.passwordFile", "--password-file"),
+];
 
 /// Why no configuration comes out of file and flags.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +99,25 @@ impl Flags {
         self.set(setting, name, &(!values.is_empty()).then_some(values))
     }
 
+    /// As [`Flags::set`], for a flag that gives one entry of a map each time.
+    ///
+    /// # Errors
+    /// When two of them are for one key.
+    pub fn set_map(
+        &mut self,
+        setting: &'static str,
+        name: &'static str,
+        entries: &[(String, String)],
+    ) -> Result<&mut Self, Error> {
+        let mut map = Map::new();
+        for (from, to) in entries {
+            if map.insert(from.clone(), Value::from(to.as_str())).is_some() {
+                return Err(Error::Setting { origin: name.to_owned(), why: format!("{from:?} is given twice") });
+            }
+        }
+        Ok(self.set(setting, name, &(!map.is_empty()).then_some(map)))
+    }
+
     /// As [`Flags::set`], for a flag without a value.
     pub fn set_true(&mut self, setting: &'static str, name: &'static str, given: bool) -> &mut Self {
         self.set(setting, name, &given.then_some(true))
@@ -134,7 +159,8 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     for flag in &flags.0 {
         put(&mut settings, flag.setting, flag.value.clone()).map_err(|place| misplaced(flags, file, place))?;
     }
-    for (setting, flag) in run.needed() {
+    let sasl = if is_given(&settings, "cluster.sasl") { &SASL[..] } else { &[] };
+    for (setting, flag) in run.needed().iter().chain(sasl) {
         if !is_given(&settings, setting) {
             return Err(Error::Missing { flag, setting });
         }
