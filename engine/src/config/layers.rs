@@ -333,6 +333,16 @@ cluster:
     }
 
     #[test]
+    fn the_file_in_the_readme_is_taken() {
+        let readme = include_str!("../../../README.md");
+        let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let (_dir, path) = file("c.yaml", text);
+        let config = backup(&path, &Flags::default()).unwrap();
+        assert_eq!(config.topics, ["orders", r"payments\..*"]);
+        assert!(config.rate_limit.bytes_per_second.is_some() && config.cluster.tls.is_some());
+    }
+
+    #[test]
     fn the_file_of_another_command_is_refused() {
         let (_dir, path) = file("c.yaml", WHOLE);
         let error = load(RunKind::List, Some(&path), &Flags::default()).unwrap_err();
