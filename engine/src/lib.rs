@@ -53,3 +53,4 @@ pub mod repository;
 pub mod rewrite;
 pub mod stop;
 pub mod store;
+pub mod verify;
