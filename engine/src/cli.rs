@@ -9,6 +9,7 @@ mod signals;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use kafka_backup::config::{self, Flags, RunConfig, RunKind};
@@ -21,6 +22,10 @@ use kafka_backup::{backup, describe, list};
 use self::args::{Arguments, Command};
 use self::bar::Bar;
 use self::output::Output;
+
+/// How long a run may take to end by itself: less than the 30 seconds after which Kubernetes kills it. One that waits for a
+/// broker may need longer, and nothing is lost when it is dropped.
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// Runs the tool with these arguments, the program's name among them.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -67,7 +72,10 @@ impl Run {
         signals::listen(stop.clone());
         let watching = bar.watch(progress.clone());
         let done = match config::load(self.kind, self.file.as_deref(), &self.flags) {
-            Ok(config) => run(config, &progress, &stop).await,
+            Ok(config) => tokio::select! {
+                done = run(config, &progress, &stop) => done,
+                () = patience(self.kind, &stop) => Err(Error::Interrupted),
+            },
             Err(error) => Err(error.into()),
         };
         watching.end();
@@ -75,6 +83,15 @@ impl Run {
             Ok(report) => self.output.succeed(&report),
             Err(error) => self.output.fail(error.kind(), &error.to_string()),
         }
+    }
+}
+
+/// Ends when a run was asked to stop, and had the time to do so by itself.
+async fn patience(kind: RunKind, stop: &Stop) {
+    stop.wait().await;
+    match kind {
+        RunKind::Backup => tokio::time::sleep(STOPPING).await,
+        RunKind::List | RunKind::Describe => {}
     }
 }
 

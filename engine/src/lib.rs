@@ -55,3 +55,4 @@ pub mod restore;
 pub mod rewrite;
 pub mod stop;
 pub mod store;
+pub mod verify;

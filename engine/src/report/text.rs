@@ -250,7 +250,7 @@ pub fn bytes(bytes: u64) -> String {
         return format!("{bytes} B");
     }
     let mut unit = 0;
-    let mut tenths = bytes.saturating_mul(10) / 1024;
+    let mut tenths = u128::from(bytes) * 10 / 1024;
     while tenths >= 10_240 && unit + 1 < units.len() {
         tenths /= 1024;
         unit += 1;
@@ -269,4 +269,50 @@ fn holes(holes: &HoleCounts) -> String {
     let named: Vec<_> =
         reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}")).collect();
     if named.is_empty() { "-".to_owned() } else { named.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_with_one_digit_after_the_point() {
+        for (count, told) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1_048_576, "1.0 MiB"),
+            (128 << 30, "128.0 GiB"),
+            (1 << 60, "1.0 EiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(bytes(count), told);
+        }
+    }
+
+    #[test]
+    fn times_are_told_to_the_millisecond_in_utc() {
+        assert_eq!(time(1_770_906_600_123), "2026-02-12T14:30:00.123Z");
+        assert_eq!(time(i64::MAX), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["größer".to_owned(), String::new()]];
+        assert_eq!(table(["NAME", "N"], rows.into_iter()), "NAME    N\na       1\ngrößer\n");
+    }
+
+    #[test]
+    fn lost_offsets_stand_out() {
+        let counts = HoleCounts { compaction: 1, control: 0, aborted: 0, deleted: 2 };
+        assert_eq!(holes(&counts), "1 compacted, 2 DELETED BEFORE THEY WERE READ");
+        assert_eq!(holes(&HoleCounts::default()), "-");
+    }
+
+    #[test]
+    fn a_stretch_of_time_is_told_in_a_unit_that_fits() {
+        assert_eq!([0, 999, 1500, 125_000].map(duration), ["0 ms", "999 ms", "1.5 s", "2 min 5 s"]);
+    }
 }
