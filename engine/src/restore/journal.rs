@@ -130,7 +130,6 @@ impl Journal {
         format!("{}maps/{topic:05}/{partition:06}", self.folder)
     }
 
-
     /// Writes the intent down; one that is there already counts.
     ///
     /// # Errors
