@@ -17,7 +17,7 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list};
+use kafka_backup::{backup, describe, list, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -41,6 +41,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
         Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, flags.settings()),
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
+        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -90,7 +91,7 @@ impl Run {
 async fn patience(kind: RunKind, stop: &Stop) {
     stop.wait().await;
     match kind {
-        RunKind::Backup => tokio::time::sleep(STOPPING).await,
+        RunKind::Backup | RunKind::Verify => tokio::time::sleep(STOPPING).await,
         RunKind::List | RunKind::Describe => {}
     }
 }
@@ -100,5 +101,6 @@ async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunR
         RunConfig::Backup(config) => RunReport::Backup(backup::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
+        RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),
     })
 }

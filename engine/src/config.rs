@@ -29,6 +29,8 @@ pub enum RunConfig {
     List(list::ListConfig),
     /// Describe a backup.
     Describe(describe::DescribeConfig),
+    /// Check backups.
+    Verify(verify::VerifyConfig),
 }
 
 /// What a run does.
@@ -40,6 +42,8 @@ pub enum RunKind {
     List,
     /// Describe a backup.
     Describe,
+    /// Check backups.
+    Verify,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -57,13 +61,14 @@ impl RunKind {
             Self::Backup => "backup",
             Self::List => "list",
             Self::Describe => "describe",
+            Self::Verify => "verify",
         }
     }
 
     const fn needed(self) -> &'static [Needed] {
         match self {
             Self::Backup => &[SERVERS, STORAGE, ARCHIVE],
-            Self::List => &[STORAGE],
+            Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
         }
     }

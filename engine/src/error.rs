@@ -70,6 +70,9 @@ pub enum Error {
     /// The repository cannot be read.
     #[error(transparent)]
     Repository(#[from] crate::repository::Error),
+    /// A verification.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::Error),
     /// A signal came, and the run did not end by itself soon enough.
     #[error("stopped as asked; the same command goes on from what is stored")]
     Interrupted,
@@ -83,6 +86,7 @@ impl Error {
             Self::BackupConfig(error) => error.kind(),
             Self::Backup(error) => error.kind(),
             Self::Repository(error) => error.kind(),
+            Self::Verify(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
         }
     }

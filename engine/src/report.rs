@@ -10,6 +10,7 @@ use crate::backup::{self, BackupReport};
 use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
+use crate::verify::{self, VerifyReport};
 
 /// The report of any run; `run` says of which.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +22,8 @@ pub enum RunReport {
     List(ListReport),
     /// Of a description.
     Describe(DescribeReport),
+    /// Of a verification.
+    Verify(VerifyReport),
 }
 
 impl RunReport {
@@ -30,6 +33,10 @@ impl RunReport {
             Self::Backup(report) => match report.outcome {
                 backup::Outcome::Completed => None,
                 backup::Outcome::Partial => Some(Kind::Partial),
+            },
+            Self::Verify(report) => match report.outcome {
+                verify::Outcome::Intact => None,
+                verify::Outcome::Damaged => Some(Kind::Corrupt),
             },
             Self::List(_) | Self::Describe(_) => None,
         }
