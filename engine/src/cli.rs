@@ -48,7 +48,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return command.output.fail(Kind::Bug, &format!("the runtime cannot be started: {error}")),
     };
-    let code = runtime.block_on(command.to_end(&bar));
+    let code = runtime.block_on(command.finish(&bar));
     // A thread that still waits for a file system does not keep the process.
     runtime.shutdown_background();
     code
@@ -67,7 +67,7 @@ impl Run {
         Self { kind, file, output, flags }
     }
 
-    async fn to_end(self, bar: &Bar) -> ExitCode {
+    async fn finish(self, bar: &Bar) -> ExitCode {
         let stop = Stop::default();
         let progress = Progress::default();
         signals::listen(stop.clone());
