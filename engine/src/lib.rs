@@ -47,6 +47,7 @@ pub mod format;
 pub mod kafka;
 pub mod list;
 pub mod progress;
+pub mod prune;
 pub mod rate_limit;
 pub mod report;
 pub mod repository;
