@@ -17,7 +17,7 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list, verify};
+use kafka_backup::{backup, describe, list, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -40,6 +40,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let command = match arguments.command {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
         Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, flags.settings()),
+        Command::Restore(flags) => match flags.settings() {
+            Ok(settings) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, settings),
+            Err(error) => return flags.output.fail(error.kind(), &error.to_string()),
+        },
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
         Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
@@ -91,7 +95,7 @@ impl Run {
 async fn patience(kind: RunKind, stop: &Stop) {
     stop.wait().await;
     match kind {
-        RunKind::Backup | RunKind::Verify => tokio::time::sleep(STOPPING).await,
+        RunKind::Backup | RunKind::Restore | RunKind::Verify => tokio::time::sleep(STOPPING).await,
         RunKind::List | RunKind::Describe => {}
     }
 }
@@ -99,6 +103,7 @@ async fn patience(kind: RunKind, stop: &Stop) {
 async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunReport, Error> {
     Ok(match config {
         RunConfig::Backup(config) => RunReport::Backup(backup::run(&config.check()?, progress, stop).await?),
+        RunConfig::Restore(config) => RunReport::Restore(restore::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
         RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),

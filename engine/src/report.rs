@@ -10,6 +10,7 @@ use crate::backup::{self, BackupReport};
 use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
+use crate::restore::{self, RestoreReport};
 use crate::verify::{self, VerifyReport};
 
 /// The report of any run; `run` says of which.
@@ -18,6 +19,8 @@ use crate::verify::{self, VerifyReport};
 pub enum RunReport {
     /// Of a backup.
     Backup(BackupReport),
+    /// Of a restore.
+    Restore(RestoreReport),
     /// Of a listing.
     List(ListReport),
     /// Of a description.
@@ -37,6 +40,15 @@ impl RunReport {
             Self::Verify(report) => match report.outcome {
                 verify::Outcome::Intact => None,
                 verify::Outcome::Damaged => Some(Kind::Corrupt),
+            },
+            Self::Restore(report) => match report.outcome {
+                restore::Outcome::Completed => None,
+                restore::Outcome::Partial => Some(Kind::Partial),
+                // A plan that would be refused is no success.
+                restore::Outcome::Planned => {
+                    let plan = report.plan.as_ref();
+                    plan.is_some_and(|plan| !plan.refusals.is_empty()).then_some(Kind::Conflict)
+                }
             },
             Self::List(_) | Self::Describe(_) => None,
         }

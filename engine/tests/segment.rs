@@ -1,4 +1,5 @@
 //! Whatever is put into a segment comes out of it, byte for byte, and whatever changes on the way is noticed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::Range;
 
@@ -167,7 +168,7 @@ proptest! {
         let by_partition = invariants::by_partition(part.runs().map(|(topic, _, run)| (topic, run)));
         for ((topic, partition), listed) in &by_partition {
             let of_partition = || runs.iter().filter(|run| run.topic == **topic && run.partition == *partition);
-            let (start, end) = (of_partition().next().unwrap().start_offset, of_partition().last().unwrap().end_offset);
+            let (start, end) = (of_partition().next().unwrap().start_offset, of_partition().next_back().unwrap().end_offset);
             let content = invariants::runs_tile(topic, *partition, start, end, listed).unwrap();
             prop_assert_eq!(content.records + content.holes.total(), end.abs_diff(start));
         }

@@ -37,6 +37,8 @@ pub struct Arguments {
 pub enum Command {
     /// Copy topics of a cluster into an archive
     Backup(Box<BackupFlags>),
+    /// Bring a backup's topics back to a cluster
+    Restore(Box<RestoreFlags>),
     /// List the archives of a repository, or the backups of one archive
     List(ListFlags),
     /// Tell what is in a backup

@@ -168,6 +168,7 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     let settings = Value::Object(settings);
     Ok(match run {
         RunKind::Backup => RunConfig::Backup(typed(settings, flags, file)?),
+        RunKind::Restore => RunConfig::Restore(typed(settings, flags, file)?),
         RunKind::List => RunConfig::List(typed(settings, flags, file)?),
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
         RunKind::Verify => RunConfig::Verify(typed(settings, flags, file)?),

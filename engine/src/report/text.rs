@@ -9,12 +9,15 @@ use crate::describe::DescribeReport;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
+use crate::restore::plan::{Action, Plan};
+use crate::restore::{self, Counts, RestoreReport};
 use crate::verify::{self, VerifyReport};
 
 /// The report of any run.
 pub fn render(report: &RunReport) -> String {
     match report {
         RunReport::Backup(report) => backup(report),
+        RunReport::Restore(report) => restore(report),
         RunReport::List(report) => list(report),
         RunReport::Describe(report) => describe(report),
         RunReport::Verify(report) => verify(report),
@@ -45,6 +48,73 @@ fn backup(report: &BackupReport) -> String {
     out.notes("problem", &report.problems);
     out.notes("warning", &report.warnings);
     out.0
+}
+
+fn restore(report: &RestoreReport) -> String {
+    let mut out = Lines::default();
+    let done = match (report.already_restored, report.outcome) {
+        (_, restore::Outcome::Planned) => "is planned, nothing was done",
+        (true, restore::Outcome::Completed) => "was done already, nothing was added",
+        (false, restore::Outcome::Completed) => "completed",
+        (_, restore::Outcome::Partial) => "is done, but PARTIAL: see the problems below",
+    };
+    out.line(format_args!("restore {} {done}", report.restore_id));
+    out.field("backup", &report.backup_id);
+    out.field("target cluster", &report.target_cluster_id);
+    out.field("took", duration(report.duration_ms));
+    out.field("records", report.records);
+    for topic in &report.topics {
+        let Counts { records, passed, rewritten, skipped, records_outside_time } = &topic.counts;
+        out.line(format_args!(
+            "topic {} -> {}: {records} records; batches sent as they are {passed}, made anew {rewritten}, skipped \
+             {skipped}; records outside of the times {records_outside_time}",
+            topic.source, topic.target
+        ));
+    }
+    for group in &report.groups {
+        out.line(format_args!(
+            "group {} -> {}: {} offsets committed, {} on other topics left out",
+            group.source, group.target, group.committed, group.left_out
+        ));
+    }
+    if let Some(plan) = &report.plan {
+        plan_of(plan, &mut out);
+    }
+    out.notes("problem", &report.problems);
+    out.notes("warning", &report.warnings);
+    out.0
+}
+
+fn plan_of(plan: &Plan, out: &mut Lines) {
+    for topic in &plan.topics {
+        let action = match topic.action {
+            Action::Create => "create",
+            Action::Use => "use, it is empty",
+            Action::Append => "append to",
+            Action::Overwrite => "delete and create",
+        };
+        out.line(format_args!(
+            "topic {} -> {}: {action}; {} partitions, {} replicas",
+            topic.source.name,
+            topic.target,
+            topic.partitions.len(),
+            topic.replication_factor
+        ));
+        for partition in &topic.partitions {
+            out.line(format_args!(
+                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}",
+                partition.partition,
+                partition.start_offset,
+                partition.end_offset,
+                partition.records,
+                partition.batches_as_they_are,
+                partition.batches_made_anew
+            ));
+        }
+    }
+    for group in &plan.groups {
+        out.line(format_args!("group {} -> {}: {} offsets", group.source, group.target, group.offsets.len()));
+    }
 }
 
 fn list(report: &ListReport) -> String {
