@@ -17,7 +17,7 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list, restore};
+use kafka_backup::{backup, describe, list, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -45,6 +45,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Err(error) => return flags.output.fail(error.kind(), &error.to_string()),
         },
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
+        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -94,7 +95,7 @@ impl Run {
 async fn patience(kind: RunKind, stop: &Stop) {
     stop.wait().await;
     match kind {
-        RunKind::Backup | RunKind::Restore => tokio::time::sleep(STOPPING).await,
+        RunKind::Backup | RunKind::Restore | RunKind::Verify => tokio::time::sleep(STOPPING).await,
         RunKind::List | RunKind::Describe => {}
     }
 }
@@ -105,5 +106,6 @@ async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunR
         RunConfig::Restore(config) => RunReport::Restore(restore::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
+        RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),
     })
 }

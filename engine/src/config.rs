@@ -31,6 +31,8 @@ pub enum RunConfig {
     List(list::ListConfig),
     /// Describe a backup.
     Describe(describe::DescribeConfig),
+    /// Check backups.
+    Verify(verify::VerifyConfig),
 }
 
 /// What a run does.
@@ -44,6 +46,8 @@ pub enum RunKind {
     List,
     /// Describe a backup.
     Describe,
+    /// Check backups.
+    Verify,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -62,6 +66,7 @@ impl RunKind {
             Self::Restore => "restore",
             Self::List => "list",
             Self::Describe => "describe",
+            Self::Verify => "verify",
         }
     }
 
@@ -69,7 +74,7 @@ impl RunKind {
         match self {
             Self::Backup => &[SERVERS, STORAGE, ARCHIVE],
             Self::Restore => &[SERVERS, STORAGE],
-            Self::List => &[STORAGE],
+            Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
         }
     }

@@ -76,6 +76,9 @@ pub enum Error {
     /// The repository cannot be read.
     #[error(transparent)]
     Repository(#[from] crate::repository::Error),
+    /// A verification.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::Error),
     /// A signal came, and the run did not end by itself soon enough.
     #[error("stopped as asked; the same command goes on from what is stored")]
     Interrupted,
@@ -91,6 +94,7 @@ impl Error {
             Self::RestoreConfig(error) => error.kind(),
             Self::Restore(error) => error.kind(),
             Self::Repository(error) => error.kind(),
+            Self::Verify(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
         }
     }

@@ -48,6 +48,7 @@ pub mod kafka;
 pub mod list;
 pub mod offsets;
 pub mod progress;
+pub mod prune;
 pub mod rate_limit;
 pub mod report;
 pub mod repository;

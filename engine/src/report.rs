@@ -11,6 +11,7 @@ use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
 use crate::restore::{self, RestoreReport};
+use crate::verify::{self, VerifyReport};
 
 /// The report of any run; `run` says of which.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,6 +25,8 @@ pub enum RunReport {
     List(ListReport),
     /// Of a description.
     Describe(DescribeReport),
+    /// Of a verification.
+    Verify(VerifyReport),
 }
 
 impl RunReport {
@@ -33,6 +36,10 @@ impl RunReport {
             Self::Backup(report) => match report.outcome {
                 backup::Outcome::Completed => None,
                 backup::Outcome::Partial => Some(Kind::Partial),
+            },
+            Self::Verify(report) => match report.outcome {
+                verify::Outcome::Intact => None,
+                verify::Outcome::Damaged => Some(Kind::Corrupt),
             },
             Self::Restore(report) => match report.outcome {
                 restore::Outcome::Completed => None,

@@ -248,6 +248,25 @@ async fn a_description_tells_topics_offsets_and_settings() {
     assert_eq!(report["manifest"]["topics"][0]["partitions"][0]["endOffset"], 15);
 }
 
+#[tokio::test]
+async fn damage_is_reported_with_the_code_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let verify = ["verify", "--storage", &url, "--archive", "shop"];
+    let output = kafka_backup(&verify);
+    assert!(output.status.success(), "{output:?}");
+    let segment = dir.path().join("archives/shop/segments/shop-1-e000001-w00-000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = kafka_backup(&[&verify[..], &["--output", "json"]].concat());
+    assert_eq!(output.status.code(), Some(i32::from(Kind::Corrupt.code())), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcome"], "damaged");
+    assert_eq!(report["findings"][0]["object"], "archives/shop/segments/shop-1-e000001-w00-000000");
+}
+
 #[test]
 fn a_failure_is_one_json_object_when_json_is_asked_for() {
     let output = kafka_backup(&["list", "--storage", "file:///no/such/folder", "--output", "json"]);

@@ -43,6 +43,8 @@ pub enum Command {
     List(ListFlags),
     /// Tell what is in a backup
     Describe(DescribeFlags),
+    /// Check that every byte of a backup, or of a whole archive, is what was stored
+    Verify(VerifyFlags),
     /// Print a completion script
     Completions {
         /// The shell

@@ -171,6 +171,7 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
         RunKind::Restore => RunConfig::Restore(typed(settings, flags, file)?),
         RunKind::List => RunConfig::List(typed(settings, flags, file)?),
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
+        RunKind::Verify => RunConfig::Verify(typed(settings, flags, file)?),
     })
 }
 

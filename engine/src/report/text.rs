@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 
 use super::RunReport;
 use crate::backup::{BackupReport, Outcome};
+use crate::config::verify::Level;
 use crate::describe::DescribeReport;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
 use crate::restore::plan::{Action, Plan};
 use crate::restore::{self, Counts, RestoreReport};
+use crate::verify::{self, VerifyReport};
 
 /// The report of any run.
 pub fn render(report: &RunReport) -> String {
@@ -18,6 +20,7 @@ pub fn render(report: &RunReport) -> String {
         RunReport::Restore(report) => restore(report),
         RunReport::List(report) => list(report),
         RunReport::Describe(report) => describe(report),
+        RunReport::Verify(report) => verify(report),
     }
 }
 
@@ -164,6 +167,44 @@ fn backups(archive: &ArchiveEntry) -> String {
         for problem in &backup.problems {
             out.line(format_args!("problem: {}: {problem}", backup.backup_id));
         }
+    }
+    out.0
+}
+
+fn verify(report: &VerifyReport) -> String {
+    let VerifyReport {
+        outcome,
+        archive,
+        level,
+        backups,
+        parts,
+        segments,
+        records,
+        bytes: read,
+        findings,
+        leftovers,
+        duration_ms,
+    } = report;
+    let mut out = Lines::default();
+    let looked = match level {
+        Level::Manifest => "manifests and parts; NOT segments",
+        Level::Objects => "manifests, parts, size and index of every segment; NOT records",
+        Level::Records => "every byte",
+    };
+    match outcome {
+        verify::Outcome::Intact => out.line(format_args!("archive {archive} is intact, as far as was looked")),
+        verify::Outcome::Damaged => out.line(format_args!("archive {archive} is DAMAGED")),
+    }
+    out.field("looked at", looked);
+    out.field("backups", backups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    out.field("objects", format_args!("{parts} parts, {segments} segments"));
+    out.field("records", format_args!("{records} in {}", bytes(*read)));
+    out.field("took", duration(*duration_ms));
+    for finding in findings {
+        out.line(format_args!("damage: {finding}"));
+    }
+    for leftover in leftovers {
+        out.line(format_args!("leftover: {leftover} (no backup names it; prune removes it)"));
     }
     out.0
 }
