@@ -50,6 +50,7 @@ pub mod progress;
 pub mod rate_limit;
 pub mod report;
 pub mod repository;
+pub mod restore;
 pub mod rewrite;
 pub mod stop;
 pub mod store;

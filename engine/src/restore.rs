@@ -1,0 +1,3 @@
+//! From a manifest to topics.
+
+mod sender;
