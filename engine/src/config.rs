@@ -25,6 +25,8 @@ pub use self::layers::{Error, Flags, load};
 pub enum RunConfig {
     /// Copy topics of a cluster into an archive.
     Backup(Box<backup::BackupConfig>),
+    /// Bring a backup's topics back to a cluster.
+    Restore(Box<restore::RestoreConfig>),
     /// List archives or backups.
     List(list::ListConfig),
     /// Describe a backup.
@@ -36,6 +38,8 @@ pub enum RunConfig {
 pub enum RunKind {
     /// Copy topics of a cluster into an archive.
     Backup,
+    /// Bring a backup's topics back to a cluster.
+    Restore,
     /// List archives or backups.
     List,
     /// Describe a backup.
@@ -55,6 +59,7 @@ impl RunKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Restore => "restore",
             Self::List => "list",
             Self::Describe => "describe",
         }
@@ -63,6 +68,7 @@ impl RunKind {
     const fn needed(self) -> &'static [Needed] {
         match self {
             Self::Backup => &[SERVERS, STORAGE, ARCHIVE],
+            Self::Restore => &[SERVERS, STORAGE],
             Self::List => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
         }

@@ -10,6 +10,7 @@ use crate::backup::{self, BackupReport};
 use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
+use crate::restore::{self, RestoreReport};
 
 /// The report of any run; `run` says of which.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +18,8 @@ use crate::list::ListReport;
 pub enum RunReport {
     /// Of a backup.
     Backup(BackupReport),
+    /// Of a restore.
+    Restore(RestoreReport),
     /// Of a listing.
     List(ListReport),
     /// Of a description.
@@ -30,6 +33,15 @@ impl RunReport {
             Self::Backup(report) => match report.outcome {
                 backup::Outcome::Completed => None,
                 backup::Outcome::Partial => Some(Kind::Partial),
+            },
+            Self::Restore(report) => match report.outcome {
+                restore::Outcome::Completed => None,
+                restore::Outcome::Partial => Some(Kind::Partial),
+                // A plan that would be refused is no success.
+                restore::Outcome::Planned => {
+                    let plan = report.plan.as_ref();
+                    plan.is_some_and(|plan| !plan.refusals.is_empty()).then_some(Kind::Conflict)
+                }
             },
             Self::List(_) | Self::Describe(_) => None,
         }

@@ -7,11 +7,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{RunConfig, RunKind};
+use super::{Needed, RunConfig, RunKind};
 use crate::error::Kind;
 
 /// The key of a file that says what the run does.
 const RUN: &str = "run";
+/// What has to be there when a part of it is.
+const SASL: [Needed; 3] = [
+    ("cluster.sasl.mechanism", "--sasl-mechanism"),
+    ("cluster.sasl.username", "--username"),
+    ("cluster.sasl.passwordFile", "--password-file"),
+];
 
 /// Why no configuration comes out of file and flags.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +99,25 @@ impl Flags {
         self.set(setting, name, &(!values.is_empty()).then_some(values))
     }
 
+    /// As [`Flags::set`], for a flag that gives one entry of a map each time.
+    ///
+    /// # Errors
+    /// When two of them are for one key.
+    pub fn set_map(
+        &mut self,
+        setting: &'static str,
+        name: &'static str,
+        entries: &[(String, String)],
+    ) -> Result<&mut Self, Error> {
+        let mut map = Map::new();
+        for (from, to) in entries {
+            if map.insert(from.clone(), Value::from(to.as_str())).is_some() {
+                return Err(Error::Setting { origin: name.to_owned(), why: format!("{from:?} is given twice") });
+            }
+        }
+        Ok(self.set(setting, name, &(!map.is_empty()).then_some(map)))
+    }
+
     /// As [`Flags::set`], for a flag without a value.
     pub fn set_true(&mut self, setting: &'static str, name: &'static str, given: bool) -> &mut Self {
         self.set(setting, name, &given.then_some(true))
@@ -134,7 +159,8 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     for flag in &flags.0 {
         put(&mut settings, flag.setting, flag.value.clone()).map_err(|place| misplaced(flags, file, place))?;
     }
-    for (setting, flag) in run.needed() {
+    let sasl = if is_given(&settings, "cluster.sasl") { &SASL[..] } else { &[] };
+    for (setting, flag) in run.needed().iter().chain(sasl) {
         if !is_given(&settings, setting) {
             return Err(Error::Missing { flag, setting });
         }
@@ -142,6 +168,7 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     let settings = Value::Object(settings);
     Ok(match run {
         RunKind::Backup => RunConfig::Backup(typed(settings, flags, file)?),
+        RunKind::Restore => RunConfig::Restore(typed(settings, flags, file)?),
         RunKind::List => RunConfig::List(typed(settings, flags, file)?),
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
     })
@@ -304,6 +331,16 @@ cluster:
         let error = backup(&path, &Flags::default()).unwrap_err();
         assert_eq!(error, "--storage is missing: give the flag, or storage in the file of --config");
         assert!(matches!(load(RunKind::Backup, None, &Flags::default()), Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn the_file_in_the_readme_is_taken() {
+        let readme = include_str!("../../../README.md");
+        let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let (_dir, path) = file("c.yaml", text);
+        let config = backup(&path, &Flags::default()).unwrap();
+        assert_eq!(config.topics, ["orders", r"payments\..*"]);
+        assert!(config.rate_limit.bytes_per_second.is_some() && config.cluster.tls.is_some());
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! Where a position in the source stands in the target.
+
+pub mod groups;
+pub mod map;
