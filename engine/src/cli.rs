@@ -17,7 +17,7 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list, restore, verify};
+use kafka_backup::{backup, describe, list, prune, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -46,6 +46,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         },
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
         Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
+        Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -95,7 +96,9 @@ impl Run {
 async fn patience(kind: RunKind, stop: &Stop) {
     stop.wait().await;
     match kind {
-        RunKind::Backup | RunKind::Restore | RunKind::Verify => tokio::time::sleep(STOPPING).await,
+        RunKind::Backup | RunKind::Restore | RunKind::Verify | RunKind::Prune => {
+            tokio::time::sleep(STOPPING).await;
+        }
         RunKind::List | RunKind::Describe => {}
     }
 }
@@ -106,6 +109,7 @@ async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunR
         RunConfig::Restore(config) => RunReport::Restore(restore::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
+        RunConfig::Prune(config) => RunReport::Prune(prune::run(&config, stop).await?),
         RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),
     })
 }

@@ -33,6 +33,8 @@ pub enum RunConfig {
     Describe(describe::DescribeConfig),
     /// Check backups.
     Verify(verify::VerifyConfig),
+    /// Delete backups that are not to be kept, and leftovers.
+    Prune(prune::PruneConfig),
 }
 
 /// What a run does.
@@ -48,6 +50,8 @@ pub enum RunKind {
     Describe,
     /// Check backups.
     Verify,
+    /// Delete backups that are not to be kept, and leftovers.
+    Prune,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -67,6 +71,7 @@ impl RunKind {
             Self::List => "list",
             Self::Describe => "describe",
             Self::Verify => "verify",
+            Self::Prune => "prune",
         }
     }
 
@@ -76,6 +81,7 @@ impl RunKind {
             Self::Restore => &[SERVERS, STORAGE],
             Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
+            Self::Prune => &[STORAGE, ARCHIVE],
         }
     }
 }
