@@ -80,7 +80,8 @@ fn what_a_backup_cannot_find_or_write_is_named() {
     assert!(partial.json().unwrap()["problems"][0].as_str().unwrap().contains("no-such-.*"));
 
     let to = |storage: &str| cli::run([&backup[..], &[&topic, "--storage", storage]].concat()).unwrap();
-    refused(&to("file:///proc/kafka-backup"), DENIED, &["/proc/kafka-backup"]);
+    let read_only = Tmpfs::mount("ro");
+    refused(&to(&read_only.url()), DENIED, &[&read_only.url()]);
     refused(&to("file:///no/such/folder"), USAGE, &["/no/such"]);
     refused(&to("gcs://bucket"), USAGE, &["gcs"]);
     refused(&to("s3://bucket?colour=red"), USAGE, &["colour"]);
@@ -117,11 +118,8 @@ fn a_full_disk_is_said_and_leaves_no_backup() {
         (0..20).map(|n| e2e::dump::Record::new(0, n, "k", noise(200_000, n.unsigned_abs()))).collect();
     witness.produce(&topic, &e2e::witness::properties([]), &records).unwrap();
 
-    let folder = tempfile::tempdir().unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).status().unwrap();
-    assert!(mounted.success(), "this test mounts a tmpfs of 1 MiB: run it as root");
-    let storage = format!("file://{}", folder.path().display());
+    let small = Tmpfs::mount("size=1m");
+    let storage = small.url();
     let ended = cli::run([
         "backup",
         "--bootstrap-servers",
@@ -133,9 +131,33 @@ fn a_full_disk_is_said_and_leaves_no_backup() {
         "--storage",
         &storage,
     ]);
-    holds_no_backup(folder.path());
-    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
+    holds_no_backup(small.folder.path());
     refused(&ended.unwrap(), UNAVAILABLE, &["space"]);
+}
+
+/// A file system in memory, which goes with its test. Only root can make one: as do these tests.
+struct Tmpfs {
+    folder: tempfile::TempDir,
+}
+
+impl Tmpfs {
+    fn mount(options: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path());
+        assert!(mount.status().unwrap().success(), "this test mounts a tmpfs: run it as root");
+        Self { folder }
+    }
+
+    fn url(&self) -> String {
+        format!("file://{}", self.folder.path().display())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.folder.path()).status();
+    }
 }
 
 /// Bytes that do not compress, from a seed.
