@@ -1,5 +1,7 @@
 //! What the binary promises to whoever calls it: one line an error, one object a report, the right exit code.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
