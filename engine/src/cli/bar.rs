@@ -117,7 +117,7 @@ mod tests {
     fn the_time_left_follows_from_what_this_run_did_itself() {
         let first = Snapshot { offsets_total: 1000, offsets: 500, records: 0, bytes: 0 };
         let now = Snapshot { offsets_total: 1000, offsets: 600, records: 90, bytes: 1 << 20 };
-        assert_eq!(words(first, now, Duration::from_secs(10)), "1.0 MiB, 90 records, 102.4 KiB/s, 0:00:40 left");
+        assert_eq!(words(first, now, Duration::from_secs(10)), "1.0 MiB, 90 records, 102.3 KiB/s, 0:00:40 left");
         assert!(words(first, first, Duration::from_secs(10)).ends_with("time left unknown"));
     }
 }
