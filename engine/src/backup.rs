@@ -182,6 +182,9 @@ pub enum Error {
     /// A worker ended without a word.
     #[error("a worker of the backup ended before its work was done")]
     WorkerEnded,
+    /// The run was asked to stop before anything was read.
+    #[error("stopped as asked, before anything was read")]
+    NotBegun,
     /// The run was asked to stop.
     #[error("stopped as asked; what was read is stored, and the same command goes on from there (backup {backup_id})")]
     Interrupted {
@@ -214,7 +217,7 @@ impl Error {
             Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
             Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
             Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
-            Self::Interrupted { .. } => Kind::Interrupted,
+            Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
         }
     }
 }
@@ -281,7 +284,10 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<B
     let store = Store::open_or_create(&config.config.storage).await?;
     store.check_writable().await?;
     let breaker = Breaker::new(config.config.cluster.circuit_breaker);
-    let cluster = Cluster::connect(&config.config.cluster, breaker).await?;
+    let cluster = tokio::select! {
+        connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
+        () = stop.wait() => return Err(Error::NotBegun),
+    };
     let archive = Archive::new(store.clone(), config.config.archive.clone());
     let holder = Holder::current(&config.config.backup_id.as_ref().map_or_else(String::new, ToString::to_string));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);

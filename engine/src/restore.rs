@@ -247,7 +247,11 @@ pub struct RestoreReport {
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
     let started_ms = now_ms();
     let (archive, manifest) = backup(config).await?;
-    let cluster = Cluster::connect(&config.config.cluster, Breaker::new(config.config.cluster.circuit_breaker)).await?;
+    let breaker = Breaker::new(config.config.cluster.circuit_breaker);
+    let cluster = tokio::select! {
+        connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
+        () = stop.wait() => return Err(Error::Interrupted),
+    };
     let plan = plan(&cluster, config, &manifest).await?;
     let run = Restore { config, archive, manifest, cluster, progress, stop };
     let (journal, prepared) = run.journal(&plan.plan).await?;

@@ -243,8 +243,8 @@ impl Worker {
         if offsets > 0 {
             self.budget.progress(std::time::Instant::now());
         }
-        self.shared.progress.add(offsets, content.records, content.raw_bytes);
         self.shared.limiter.take(content.raw_bytes, content.records).await;
+        self.shared.progress.add(offsets, content.records, content.raw_bytes);
         Ok(())
     }
 

@@ -52,8 +52,8 @@ pub async fn commit(cluster: &Cluster, group: &str, offsets: &CommittedOffsets) 
     let mut problems: Vec<String> = cluster
         .commit_offsets(group, offsets)
         .await
-        .into_iter()
-        .filter_map(|(_, committed)| Some(format!("an offset could not be committed: {}", committed.err()?)))
+        .into_values()
+        .filter_map(|committed| Some(format!("an offset could not be committed: {}", committed.err()?)))
         .collect();
     if !problems.is_empty() {
         return problems;
