@@ -100,7 +100,9 @@ impl Check {
             stored::Error::Damaged { bytes, why, .. } => self.finding(why).at(bytes.clone()),
             stored::Error::Size { found, wanted, .. } => {
                 let what = format!("it has {found} bytes where {wanted} were stored: cut short, or another object");
-                self.finding(what).at((*found).min(*wanted)..(*found).max(*wanted))
+                let runs = self.wanted.runs.iter().filter(|(_, run)| run.byte_range().end > *found);
+                let beyond = runs.map(|((topic, ..), run)| Stretch::of(topic, run)).collect();
+                self.finding(what).at((*found).min(*wanted)..(*found).max(*wanted)).holding(beyond)
             }
             stored::Error::Store(error) => self.finding(error),
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::format::document::DocumentKind;
@@ -119,13 +120,21 @@ async fn a_missing_segment_is_named_with_all_that_is_lost() {
 
 #[tokio::test]
 async fn a_segment_cut_short_is_named_with_its_sizes_and_the_runs_that_it_takes_along() {
-    let sample = two_backups().await;
+    let sample = Sample::new().await;
+    let made = sample.backup("b1", 1, None).await;
+    let first_run = &made.stored[0].index.runs[0].run;
     let key = key_of(&sample, "segments/b1-").await;
-    change(&sample, &key, |bytes| bytes.truncate(300));
-    let objects = findings(&sample, Level::Objects).await;
-    assert!(objects.len() == 1 && objects[0].contains("it has 300 bytes where"), "{objects:?}");
+    let size = first_run.byte_range().end;
+    change(&sample, &key, |bytes| bytes.truncate(usize::try_from(size).unwrap()));
+    let stored = made.stored[0].segment.bytes;
+    let cut_short = format!(
+        "{key}, bytes {size}..{stored}: it has {size} bytes where {stored} were stored: cut short, or another object; it \
+         holds orders-1 offsets 0..8 (backup b1)"
+    );
+    assert_eq!(findings(&sample, Level::Objects).await, std::slice::from_ref(&cut_short));
+    // The run before the cut is read, and whole.
     let records = findings(&sample, Level::Records).await;
-    assert!(records.iter().any(|line| line.contains("orders-1 offsets 0..8")), "{records:?}");
+    assert!(records[0] == cut_short && !records.iter().any(|line| line.contains("orders-0")), "{records:?}");
 }
 
 #[tokio::test]
@@ -227,33 +236,42 @@ async fn a_verification_that_is_stopped_has_no_result() {
     assert_eq!(error.kind(), Kind::Interrupted);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
-    /// Any single bit of any object, and the object is named.
-    #[test]
-    fn every_flipped_bit_is_found(object in any::<prop::sample::Index>(), bit in any::<prop::sample::Index>()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let sample = two_backups().await;
-            let keys = sample.keys().await;
-            let key = &keys[object.index(keys.len())];
-            change(&sample, key, |bytes| {
-                let at = bit.index(bytes.len() * 8);
-                bytes[at / 8] ^= 1 << (at % 8);
-            });
-            match verify(&sample, Level::Records).await {
-                Ok(report) => {
-                    prop_assert!(report.findings.iter().any(|finding| finding.object == *key), "{key}: {:?}", report.findings);
-                    prop_assert!(report.findings.iter().all(|finding| !finding.to_string().contains('\n')));
-                }
-                // Without the repository's own description nothing is looked at.
-                Err(error) => {
-                    prop_assert_eq!(error.kind(), Kind::Corrupt);
-                    prop_assert!(error.to_string().starts_with(key.as_str()), "{}", error);
-                }
+/// Any single bit of any object, and the object is named.
+#[test]
+fn every_flipped_bit_is_found() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (sample, keys) = runtime.block_on(async {
+        let sample = two_backups().await;
+        let keys = sample.keys().await;
+        (sample, keys)
+    });
+    let picks = (any::<prop::sample::Index>(), any::<prop::sample::Index>());
+    let mut runner = TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
+    let flipped = runner.run(&picks, |(object, bit)| {
+        let key = &keys[object.index(keys.len())];
+        let flip = |bytes: &mut Vec<u8>| {
+            let at = bit.index(bytes.len() * 8);
+            bytes[at / 8] ^= 1 << (at % 8);
+        };
+        change(&sample, key, flip);
+        let verified = runtime.block_on(verify(&sample, Level::Records));
+        change(&sample, key, flip);
+        match verified {
+            Ok(report) => {
+                prop_assert!(
+                    report.findings.iter().any(|finding| finding.object == *key),
+                    "{key}: {:?}",
+                    report.findings
+                );
+                prop_assert!(report.findings.iter().all(|finding| !finding.to_string().contains('\n')));
             }
-            Ok(())
-        })?;
-    }
+            // Without the repository's own description nothing is looked at.
+            Err(error) => {
+                prop_assert_eq!(error.kind(), Kind::Corrupt);
+                prop_assert!(error.to_string().starts_with(key.as_str()), "{}", error);
+            }
+        }
+        Ok(())
+    });
+    flipped.unwrap();
 }
