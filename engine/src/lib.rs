@@ -46,6 +46,7 @@ pub mod error;
 pub mod format;
 pub mod kafka;
 pub mod list;
+pub mod offsets;
 pub mod progress;
 pub mod rate_limit;
 pub mod report;
