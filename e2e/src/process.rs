@@ -170,6 +170,8 @@ pub enum Output {
     File(File),
     /// Both into pipes that the caller reads through [`Process::child_mut`].
     Piped,
+    /// Both nowhere.
+    Discard,
 }
 
 impl Output {
@@ -181,6 +183,9 @@ impl Output {
             }
             Self::Piped => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            }
+            Self::Discard => {
+                command.stdout(Stdio::null()).stderr(Stdio::null());
             }
         }
         Ok(())

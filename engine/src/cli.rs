@@ -9,6 +9,7 @@ mod signals;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use kafka_backup::config::{self, Flags, RunConfig, RunKind};
@@ -16,11 +17,15 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list};
+use kafka_backup::{backup, describe, list, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
 use self::output::Output;
+
+/// How long a run may take to end by itself: less than the 30 seconds after which Kubernetes kills it. One that waits for a
+/// broker may need longer, and nothing is lost when it is dropped.
+const STOPPING: Duration = Duration::from_secs(20);
 
 /// Runs the tool with these arguments, the program's name among them.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -35,14 +40,19 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let command = match arguments.command {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
         Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, flags.settings()),
+        Command::Restore(flags) => match flags.settings() {
+            Ok(settings) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, settings),
+            Err(error) => return flags.output.fail(error.kind(), &error.to_string()),
+        },
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
+        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return command.output.fail(Kind::Bug, &format!("the runtime cannot be started: {error}")),
     };
-    let code = runtime.block_on(command.to_end(&bar));
+    let code = runtime.block_on(command.finish(&bar));
     // A thread that still waits for a file system does not keep the process.
     runtime.shutdown_background();
     code
@@ -61,13 +71,16 @@ impl Run {
         Self { kind, file, output, flags }
     }
 
-    async fn to_end(self, bar: &Bar) -> ExitCode {
+    async fn finish(self, bar: &Bar) -> ExitCode {
         let stop = Stop::default();
         let progress = Progress::default();
         signals::listen(stop.clone());
         let watching = bar.watch(progress.clone());
         let done = match config::load(self.kind, self.file.as_deref(), &self.flags) {
-            Ok(config) => run(config, &progress, &stop).await,
+            Ok(config) => tokio::select! {
+                done = run(config, &progress, &stop) => done,
+                () = patience(self.kind, &stop) => Err(Error::Interrupted),
+            },
             Err(error) => Err(error.into()),
         };
         watching.end();
@@ -78,10 +91,21 @@ impl Run {
     }
 }
 
+/// Ends when a run was asked to stop, and had the time to do so by itself.
+async fn patience(kind: RunKind, stop: &Stop) {
+    stop.wait().await;
+    match kind {
+        RunKind::Backup | RunKind::Restore | RunKind::Verify => tokio::time::sleep(STOPPING).await,
+        RunKind::List | RunKind::Describe => {}
+    }
+}
+
 async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunReport, Error> {
     Ok(match config {
         RunConfig::Backup(config) => RunReport::Backup(backup::run(&config.check()?, progress, stop).await?),
+        RunConfig::Restore(config) => RunReport::Restore(restore::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
+        RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),
     })
 }

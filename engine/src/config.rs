@@ -25,10 +25,14 @@ pub use self::layers::{Error, Flags, load};
 pub enum RunConfig {
     /// Copy topics of a cluster into an archive.
     Backup(Box<backup::BackupConfig>),
+    /// Bring a backup's topics back to a cluster.
+    Restore(Box<restore::RestoreConfig>),
     /// List archives or backups.
     List(list::ListConfig),
     /// Describe a backup.
     Describe(describe::DescribeConfig),
+    /// Check backups.
+    Verify(verify::VerifyConfig),
 }
 
 /// What a run does.
@@ -36,10 +40,14 @@ pub enum RunConfig {
 pub enum RunKind {
     /// Copy topics of a cluster into an archive.
     Backup,
+    /// Bring a backup's topics back to a cluster.
+    Restore,
     /// List archives or backups.
     List,
     /// Describe a backup.
     Describe,
+    /// Check backups.
+    Verify,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -55,15 +63,18 @@ impl RunKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Backup => "backup",
+            Self::Restore => "restore",
             Self::List => "list",
             Self::Describe => "describe",
+            Self::Verify => "verify",
         }
     }
 
     const fn needed(self) -> &'static [Needed] {
         match self {
             Self::Backup => &[SERVERS, STORAGE, ARCHIVE],
-            Self::List => &[STORAGE],
+            Self::Restore => &[SERVERS, STORAGE],
+            Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
         }
     }

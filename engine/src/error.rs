@@ -67,9 +67,21 @@ pub enum Error {
     /// A backup.
     #[error(transparent)]
     Backup(#[from] crate::backup::Error),
+    /// A restore's configuration does not hold together.
+    #[error(transparent)]
+    RestoreConfig(#[from] crate::config::restore::Error),
+    /// A restore.
+    #[error(transparent)]
+    Restore(#[from] crate::restore::Error),
     /// The repository cannot be read.
     #[error(transparent)]
     Repository(#[from] crate::repository::Error),
+    /// A verification.
+    #[error(transparent)]
+    Verify(#[from] crate::verify::Error),
+    /// A signal came, and the run did not end by itself soon enough.
+    #[error("stopped as asked; the same command goes on from what is stored")]
+    Interrupted,
 }
 
 impl Error {
@@ -79,7 +91,11 @@ impl Error {
             Self::Config(error) => error.kind(),
             Self::BackupConfig(error) => error.kind(),
             Self::Backup(error) => error.kind(),
+            Self::RestoreConfig(error) => error.kind(),
+            Self::Restore(error) => error.kind(),
             Self::Repository(error) => error.kind(),
+            Self::Verify(error) => error.kind(),
+            Self::Interrupted => Kind::Interrupted,
         }
     }
 }

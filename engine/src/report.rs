@@ -10,6 +10,8 @@ use crate::backup::{self, BackupReport};
 use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
+use crate::restore::{self, RestoreReport};
+use crate::verify::{self, VerifyReport};
 
 /// The report of any run; `run` says of which.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,10 +19,14 @@ use crate::list::ListReport;
 pub enum RunReport {
     /// Of a backup.
     Backup(BackupReport),
+    /// Of a restore.
+    Restore(RestoreReport),
     /// Of a listing.
     List(ListReport),
     /// Of a description.
     Describe(DescribeReport),
+    /// Of a verification.
+    Verify(VerifyReport),
 }
 
 impl RunReport {
@@ -30,6 +36,19 @@ impl RunReport {
             Self::Backup(report) => match report.outcome {
                 backup::Outcome::Completed => None,
                 backup::Outcome::Partial => Some(Kind::Partial),
+            },
+            Self::Verify(report) => match report.outcome {
+                verify::Outcome::Intact => None,
+                verify::Outcome::Damaged => Some(Kind::Corrupt),
+            },
+            Self::Restore(report) => match report.outcome {
+                restore::Outcome::Completed => None,
+                restore::Outcome::Partial => Some(Kind::Partial),
+                // A plan that would be refused is no success.
+                restore::Outcome::Planned => {
+                    let plan = report.plan.as_ref();
+                    plan.is_some_and(|plan| !plan.refusals.is_empty()).then_some(Kind::Conflict)
+                }
             },
             Self::List(_) | Self::Describe(_) => None,
         }

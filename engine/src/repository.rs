@@ -2,6 +2,10 @@
 //!
 //! Only the store's answer "there is no such object" means that something is not there; every other failure is one.
 
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod segment;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

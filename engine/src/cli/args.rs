@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use kafka_backup::config::Flags;
+use kafka_backup::config::{self, Flags};
 
 use super::logs::LogFlags;
 use super::output::Output;
@@ -37,10 +37,14 @@ pub struct Arguments {
 pub enum Command {
     /// Copy topics of a cluster into an archive
     Backup(Box<BackupFlags>),
+    /// Bring a backup's topics back to a cluster
+    Restore(Box<RestoreFlags>),
     /// List the archives of a repository, or the backups of one archive
     List(ListFlags),
     /// Tell what is in a backup
     Describe(DescribeFlags),
+    /// Check that every byte of a backup, or of a whole archive, is what was stored
+    Verify(VerifyFlags),
     /// Print a completion script
     Completions {
         /// The shell
@@ -272,6 +276,226 @@ impl DescribeFlags {
         let mut flags = Flags::default();
         self.storage.settings(&mut flags);
         flags.set("backup", "--backup", &self.backup);
+        flags
+    }
+}
+
+/// Flags of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The backup to restore
+    #[arg(long, value_name = "ID", conflicts_with = "archive")]
+    backup: Option<String>,
+    /// The archive whose newest backup is to be restored
+    #[arg(long, value_name = "NAME")]
+    archive: Option<String>,
+    /// Names the restore for its journal, so that the same command goes on with it [default: derived from all that
+    /// decides what lands]
+    #[arg(long, value_name = "NAME")]
+    restore_id: Option<String>,
+    /// Only records with a timestamp at or before this one, as in 2026-02-12T14:30:00.000Z [default: all]
+    #[arg(long, value_name = "TIME")]
+    point_in_time: Option<String>,
+    /// Only records with a timestamp at or after this one, likewise [default: all]
+    #[arg(long, value_name = "TIME")]
+    start_time: Option<String>,
+    /// Topics of the backup, a name or a regular expression on the whole name; may be repeated [default: all]
+    #[arg(long, value_name = "REGEX")]
+    topics: Vec<String>,
+    /// Topics to leave out, likewise
+    #[arg(long, value_name = "REGEX")]
+    exclude_topics: Vec<String>,
+    /// Restore the topic FROM under the name TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
+    topic_mapping: Vec<(String, String)>,
+    /// Restore the committed offsets of consumer groups: of all, or of those that fit; may be repeated [default: none]
+    #[arg(long, value_name = "REGEX", num_args = 0..=1)]
+    consumer_groups: Option<Vec<String>>,
+    /// Restore the group FROM under the name TO; may be repeated
+    #[arg(long, value_name = "FROM=TO", value_parser = mapping)]
+    group_mapping: Vec<(String, String)>,
+    /// What to do with a target topic that is there already: fail (unless it is empty), append or overwrite
+    /// [default: fail]
+    #[arg(long, value_name = "WHAT")]
+    existing_topics: Option<String>,
+    /// Replicas of created topics [default: as in the backup]
+    #[arg(long, value_name = "N")]
+    replication_factor: Option<i16>,
+    /// Add a header of this key with the record's source offset to every record [default: add nothing]
+    #[arg(long, value_name = "KEY")]
+    original_offset_header: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+}
+
+impl RestoreFlags {
+    /// The settings that were given.
+    ///
+    /// # Errors
+    /// When a mapping names a source twice.
+    pub fn settings(&self) -> Result<Flags, config::Error> {
+        let mut flags = Flags::default();
+        self.cluster.settings(&mut flags);
+        self.storage.settings(&mut flags);
+        self.limits.settings(&mut flags);
+        flags
+            .set("backup", "--backup", &self.backup)
+            .set("archive", "--archive", &self.archive)
+            .set("restoreId", "--restore-id", &self.restore_id)
+            .set("pointInTime", "--point-in-time", &self.point_in_time)
+            .set("startTime", "--start-time", &self.start_time)
+            .set_list("topics", "--topics", &self.topics)
+            .set_list("excludeTopics", "--exclude-topics", &self.exclude_topics)
+            .set_map("topicMapping", "--topic-mapping", &self.topic_mapping)?
+            .set("consumerGroups", "--consumer-groups", &self.consumer_groups)
+            .set_map("groupMapping", "--group-mapping", &self.group_mapping)?
+            .set("existingTopics", "--existing-topics", &self.existing_topics)
+            .set("replicationFactor", "--replication-factor", &self.replication_factor)
+            .set("originalOffsetHeader", "--original-offset-header", &self.original_offset_header)
+            .set_true("dryRun", "--dry-run", self.dry_run);
+        Ok(flags)
+    }
+}
+
+fn mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok((from.to_owned(), to.to_owned())),
+        Some(_) | None => Err("write FROM=TO".to_owned()),
+    }
+}
+
+/// Flags of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The backup to verify
+    #[arg(long, value_name = "ID", conflicts_with = "archive")]
+    backup: Option<String>,
+    /// The archive to verify, with all its backups
+    #[arg(long, value_name = "NAME")]
+    archive: Option<String>,
+    /// manifest (lists and sums agree), objects (every segment is there, with its size and index) or records (every byte)
+    /// [default: records]
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<String>,
+    /// Segments that are read at once, 1 to 64 [default: 4]
+    #[arg(long, value_name = "N")]
+    parallelism: Option<usize>,
+}
+
+impl VerifyFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.storage.settings(&mut flags);
+        flags
+            .set("backup", "--backup", &self.backup)
+            .set("archive", "--archive", &self.archive)
+            .set("level", "--level", &self.level)
+            .set("parallelism", "--parallelism", &self.parallelism);
+        flags
+    }
+}
+
+/// Flags of `cat`.
+#[derive(Debug, Args)]
+pub struct CatFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The backup
+    #[arg(long, value_name = "ID")]
+    backup: Option<String>,
+    /// The topic, by its whole name
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// The partition [default: all, one after the other]
+    #[arg(long, value_name = "N")]
+    partition: Option<i32>,
+    /// The first offset to show, in each partition [default: 0]
+    #[arg(long, value_name = "OFFSET")]
+    from_offset: Option<i64>,
+    /// How many records to show, in all [default: every one]
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+impl CatFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.storage.settings(&mut flags);
+        flags
+            .set("backup", "--backup", &self.backup)
+            .set("topic", "--topic", &self.topic)
+            .set("partition", "--partition", &self.partition)
+            .set("fromOffset", "--from-offset", &self.from_offset)
+            .set("limit", "--limit", &self.limit);
+        flags
+    }
+}
+
+/// Flags of `prune`.
+#[derive(Debug, Args)]
+pub struct PruneFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
+    #[command(flatten)]
+    storage: StorageFlags,
+    /// The archive
+    #[arg(long, value_name = "NAME")]
+    archive: Option<String>,
+    /// Completed backups to keep, at least 1 [default: all]
+    #[arg(long, value_name = "N")]
+    max_backups: Option<usize>,
+    /// Backups whose cut is older than this may go, except the newest, as in 90d [default: none]
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<String>,
+    /// For how long objects that no backup names are left alone [default: 24h]
+    #[arg(long, value_name = "AGE")]
+    grace: Option<String>,
+    /// Delete; without it the plan is only shown
+    #[arg(long)]
+    confirm: bool,
+}
+
+impl PruneFlags {
+    /// The settings that were given.
+    pub fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
+        self.storage.settings(&mut flags);
+        flags
+            .set("archive", "--archive", &self.archive)
+            .set("maxBackups", "--max-backups", &self.max_backups)
+            .set("maxAge", "--max-age", &self.max_age)
+            .set("grace", "--grace", &self.grace)
+            .set_true("confirm", "--confirm", self.confirm);
         flags
     }
 }

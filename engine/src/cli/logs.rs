@@ -21,10 +21,10 @@ pub enum Format {
 #[derive(Debug, Clone, Args)]
 pub struct LogFlags {
     /// How log lines on stderr are written
-    #[arg(long, global = true, value_enum, default_value = "text", help_heading = "Logs")]
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT", help_heading = "Logs")]
     pub log_format: Format,
     /// error, warn, info, debug or trace; or a level for each module, as in info,kafka_backup::kafka=debug
-    #[arg(long, global = true, default_value = "info", help_heading = "Logs")]
+    #[arg(long, global = true, default_value = "info", value_name = "LEVEL", help_heading = "Logs")]
     pub log_level: String,
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::error::ErrorKind;
 use kafka_backup::error::Kind;
 use kafka_backup::report::{RunReport, failure_json};
 
@@ -70,6 +71,11 @@ pub fn refused_arguments(error: &clap::Error) -> ExitCode {
         };
     }
     let text = error.render().to_string();
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Whoever gives no command wants to see them; that there was none still is an error to a script.
+        let _ = io::stderr().write_all(text.as_bytes());
+        return Kind::Usage.into();
+    }
     let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let told = told.collect::<Vec<_>>().join(" ");
     complain(Kind::Usage, &format!("{}; see --help", one_line(told.trim_start_matches("error: "))))

@@ -1,5 +1,7 @@
 //! SIGTERM and Ctrl-C: the first one asks the run to end cleanly, the second one ends it.
 
+use std::io::{self, Write};
+
 use kafka_backup::error::Kind;
 use kafka_backup::stop::Stop;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,6 +20,8 @@ pub fn listen(stop: Stop) {
         tracing::warn!("stopping cleanly; a second signal stops at once");
         stop.set();
         either(&mut terminate, &mut interrupt).await;
+        // Whatever instruction this comes at: a run that is killed leaves nothing half done that looks whole.
+        let _ = writeln!(io::stderr(), "error: stopped at once, by a second signal");
         std::process::exit(i32::from(Kind::Interrupted.code()));
     });
 }

@@ -7,11 +7,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{RunConfig, RunKind};
+use super::{Needed, RunConfig, RunKind};
 use crate::error::Kind;
 
 /// The key of a file that says what the run does.
 const RUN: &str = "run";
+/// What has to be there when a part of it is.
+const SASL: [Needed; 3] = [
+    ("cluster.sasl.mechanism", "--sasl-mechanism"),
+    ("cluster.sasl.username", "--username"),
+    ("cluster.sasl.passwordFile", "--password-file"),
+];
 
 /// Why no configuration comes out of file and flags.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +99,25 @@ impl Flags {
         self.set(setting, name, &(!values.is_empty()).then_some(values))
     }
 
+    /// As [`Flags::set`], for a flag that gives one entry of a map each time.
+    ///
+    /// # Errors
+    /// When two of them are for one key.
+    pub fn set_map(
+        &mut self,
+        setting: &'static str,
+        name: &'static str,
+        entries: &[(String, String)],
+    ) -> Result<&mut Self, Error> {
+        let mut map = Map::new();
+        for (from, to) in entries {
+            if map.insert(from.clone(), Value::from(to.as_str())).is_some() {
+                return Err(Error::Setting { origin: name.to_owned(), why: format!("{from:?} is given twice") });
+            }
+        }
+        Ok(self.set(setting, name, &(!map.is_empty()).then_some(map)))
+    }
+
     /// As [`Flags::set`], for a flag without a value.
     pub fn set_true(&mut self, setting: &'static str, name: &'static str, given: bool) -> &mut Self {
         self.set(setting, name, &given.then_some(true))
@@ -134,7 +159,8 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     for flag in &flags.0 {
         put(&mut settings, flag.setting, flag.value.clone()).map_err(|place| misplaced(flags, file, place))?;
     }
-    for (setting, flag) in run.needed() {
+    let sasl = if is_given(&settings, "cluster.sasl") { &SASL[..] } else { &[] };
+    for (setting, flag) in run.needed().iter().chain(sasl) {
         if !is_given(&settings, setting) {
             return Err(Error::Missing { flag, setting });
         }
@@ -142,8 +168,10 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     let settings = Value::Object(settings);
     Ok(match run {
         RunKind::Backup => RunConfig::Backup(typed(settings, flags, file)?),
+        RunKind::Restore => RunConfig::Restore(typed(settings, flags, file)?),
         RunKind::List => RunConfig::List(typed(settings, flags, file)?),
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
+        RunKind::Verify => RunConfig::Verify(typed(settings, flags, file)?),
     })
 }
 
@@ -167,7 +195,8 @@ fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
 
 /// Parsers draw the place in the text below their message; an error of ours is one line.
 fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read").to_owned()
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
+    first.trim_start_matches("error: ").to_owned()
 }
 
 /// Puts a value where a dotted path points, making what lies on the way; gives the place back that is no map.
@@ -202,4 +231,153 @@ fn typed<T: DeserializeOwned>(settings: Value, flags: &Flags, file: Option<&Path
         let why = one_line(&error.inner().to_string());
         Error::Setting { origin: flags.origin(&error.path().to_string(), file), why }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::config::backup::{BackupConfig, CompressionName};
+
+    fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        (dir, path)
+    }
+
+    const WHOLE: &str = "\
+run: backup
+storage: file:///backups
+archive: orders
+topics: [orders, payments]
+compression: lz4
+cluster:
+  bootstrapServers: ['a:1', 'b:2']
+  tls: { caFile: /ca.pem }
+  securityProtocol: SSL
+";
+
+    fn backup(path: &Path, flags: &Flags) -> Result<BackupConfig, String> {
+        match load(RunKind::Backup, Some(path), flags) {
+            Ok(RunConfig::Backup(config)) => Ok(*config),
+            Ok(other) => panic!("{other:?} is no backup"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn a_flag_replaces_its_setting_and_no_other() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let mut flags = Flags::default();
+        flags
+            .set_list("topics", "--topics", &["refunds"])
+            .set("cluster.tls.certFile", "--cert-file", &Some("/cert.pem"))
+            .set("compression", "--compression", &None::<String>);
+        let config = backup(&path, &flags).unwrap();
+        assert_eq!(config.topics, ["refunds"]);
+        assert_eq!(config.compression, CompressionName::Lz4);
+        assert_eq!(config.cluster.bootstrap_servers, ["a:1", "b:2"]);
+        let tls = config.cluster.tls.unwrap();
+        assert_eq!(tls.ca_file, Some(PathBuf::from("/ca.pem")));
+        assert_eq!(tls.cert_file, Some(PathBuf::from("/cert.pem")));
+    }
+
+    #[test]
+    fn what_is_serialised_is_read_back_from_json_and_yaml() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let config = RunConfig::Backup(Box::new(backup(&path, &Flags::default()).unwrap()));
+        let json = serde_json::to_string(&config).unwrap();
+        assert!(json.starts_with(r#"{"run":"backup""#), "{json}");
+        assert_eq!(serde_json::from_str::<RunConfig>(&json).unwrap(), config);
+        for name in ["c.json", "c.yaml", "c"] {
+            let (_dir, path) = file(name, &json);
+            assert_eq!(load(RunKind::Backup, Some(&path), &Flags::default()).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name_and_place() {
+        for (line, place) in [
+            ("storge: file:///x", "storge"),
+            ("cluster: { bootstrapServers: ['a:1'], tls: { caFil: x } }", "cluster.tls.caFil"),
+            ("rateLimit: { bytes: 1 }", "rateLimit.bytes"),
+        ] {
+            let kept: Vec<_> = WHOLE
+                .lines()
+                .filter(|kept| !line.starts_with("cluster") || !(kept.starts_with("cluster") || kept.starts_with(' ')))
+                .collect();
+            let (_dir, path) = file("c.yaml", &format!("{}\n{line}\n", kept.join("\n")));
+            let error = backup(&path, &Flags::default()).unwrap_err();
+            assert!(error.starts_with(&format!("{}: {place}: unknown field", path.display())), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_names_the_flag_or_the_place_in_the_file() {
+        let (_dir, path) = file("c.yaml", &WHOLE.replace("lz4", "lzma"));
+        let error = backup(&path, &Flags::default()).unwrap_err();
+        assert!(error.starts_with(&format!("{}: compression: unknown variant `lzma`", path.display())), "{error}");
+        let mut flags = Flags::default();
+        flags.set("compression", "--compression", &Some("rar"));
+        let error = backup(&path, &flags).unwrap_err();
+        assert!(error.starts_with("--compression: unknown variant `rar`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_as_flag_and_as_setting() {
+        let (_dir, path) = file("c.yaml", "run: backup\ncluster: { bootstrapServers: ['a:1'] }\nstorage: null\n");
+        let error = backup(&path, &Flags::default()).unwrap_err();
+        assert_eq!(error, "--storage is missing: give the flag, or storage in the file of --config");
+        assert!(matches!(load(RunKind::Backup, None, &Flags::default()), Err(Error::Missing { .. })));
+    }
+
+    #[test]
+    fn the_file_in_the_readme_is_taken() {
+        let readme = include_str!("../../../README.md");
+        let text = readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+        let (_dir, path) = file("c.yaml", text);
+        let config = backup(&path, &Flags::default()).unwrap();
+        assert_eq!(config.topics, ["orders", r"payments\..*"]);
+        assert!(config.rate_limit.bytes_per_second.is_some() && config.cluster.tls.is_some());
+    }
+
+    #[test]
+    fn the_file_of_another_command_is_refused() {
+        let (_dir, path) = file("c.yaml", WHOLE);
+        let error = load(RunKind::List, Some(&path), &Flags::default()).unwrap_err();
+        assert!(matches!(&error, Error::OtherRun { found, wanted: "list", .. } if found == "backup"), "{error}");
+    }
+
+    #[test]
+    fn every_broken_file_is_refused_in_one_line_with_its_name() {
+        let texts = [
+            "a: [",
+            "- a\n- b",
+            "just text",
+            "{\"a\": }",
+            "a: 1\na: 2",
+            "\tx: 1",
+            "cluster: 7",
+            "cluster: { bootstrapServers: 7 }",
+        ];
+        for text in texts {
+            let (_dir, path) = file("c.yaml", text);
+            let mut flags = Flags::default();
+            flags.set("storage", "--storage", &Some("file:///x")).set("archive", "--archive", &Some("a")).set(
+                "cluster.requestTimeoutMs",
+                "--request-timeout-ms",
+                &Some(7),
+            );
+            let error = backup(&path, &flags).unwrap_err();
+            assert!(
+                !error.contains('\n') && (error.contains("c.yaml") || error.contains("--bootstrap-servers")),
+                "{text:?}: {error}"
+            );
+        }
+        let error = load(RunKind::List, Some(Path::new("/no/such/file")), &Flags::default()).unwrap_err();
+        assert!(error.to_string().starts_with("--config /no/such/file: "), "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! A segment: an immutable object with runs of one or more partitions, and an index of them at its end.
 //!
 //! ```text
-//! header   "KBSEG\r\n\0"  version u16  codec u8  encryption u8  id length u16  id  (key id length u16, key id)
+//! header   "KBSEG\r\n\0"  version u16  codec u8  encryption u8  id length u16  id  key id length u16 (0)  CRC-32C u32
 //! frames   of the first run, of the second, ..
 //! index    a document (see `document`): topics, runs, the size of every frame
 //! footer   index position u64  index bytes u64  version u32  CRC-32C of these u32  "KBSEGEND"
@@ -37,11 +37,16 @@ pub const TAIL_BYTES: u64 = 64 << 10;
 const HOLES_MAX: usize = 1 << 16;
 
 const MAGIC: [u8; 8] = *b"KBSEG\r\n\0";
+/// Bytes of the header without the id.
+const HEADER_BYTES: usize = MAGIC.len() + 2 + 1 + 1 + 2 + 2 + 4;
 const END_MAGIC: [u8; 8] = *b"KBSEGEND";
 
 /// Why bytes are not a segment.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The beginning of the object is no header, or that of another segment.
+    #[error("its beginning is not the header of this segment: damaged, or another segment's object")]
+    Header,
     /// The end of the object is no footer: it was cut short, or is something else.
     #[error("its end is not the end of a segment: cut short or damaged")]
     Footer,
@@ -94,6 +99,35 @@ pub struct Index {
     pub runs: Vec<IndexedRun>,
 }
 
+fn header(id: &SegmentId, codec: Compression) -> Vec<u8> {
+    let name = id.as_str().as_bytes();
+    let mut header = Vec::with_capacity(HEADER_BYTES + name.len());
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&(VERSION as u16).to_be_bytes());
+    header.push(codec.id() as u8);
+    header.push(0);
+    header.extend_from_slice(&u16::try_from(name.len()).expect("names have at most 200 bytes").to_be_bytes());
+    header.extend_from_slice(name);
+    header.extend_from_slice(&0_u16.to_be_bytes());
+    header.extend_from_slice(&crc32c::crc32c(&header).to_be_bytes());
+    header
+}
+
+/// How many bytes of the segment of this id come before its first frame.
+pub fn header_bytes(id: &SegmentId) -> u64 {
+    (HEADER_BYTES + id.as_str().len()) as u64
+}
+
+/// Checks the first [`header_bytes`] of a segment. Nothing that is read later depends on them: they are for whoever finds the
+/// object without its key.
+///
+/// # Errors
+/// [`Error::Header`].
+pub fn check_header(id: &SegmentId, bytes: &[u8]) -> Result<(), Error> {
+    let codec = bytes.get(MAGIC.len() + 2).and_then(|codec| Compression::from_id(i16::from(*codec)));
+    if codec.is_some_and(|codec| header(id, codec) == bytes) { Ok(()) } else { Err(Error::Header) }
+}
+
 /// A segment that takes batches.
 pub struct OpenSegment {
     id: SegmentId,
@@ -119,15 +153,9 @@ struct Pending {
 impl OpenSegment {
     /// Opens a segment; `out` gets the first bytes of the object.
     pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Vec<u8>) -> Self {
-        let name = id.as_str().as_bytes();
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&(VERSION as u16).to_be_bytes());
-        out.push(compression.codec.id() as u8);
-        out.push(0);
-        out.extend_from_slice(&u16::try_from(name.len()).expect("names have at most 200 bytes").to_be_bytes());
-        out.extend_from_slice(name);
-        out.extend_from_slice(&0_u16.to_be_bytes());
-        let position = (MAGIC.len() + 2 + 1 + 1 + 2 + name.len() + 2) as u64;
+        let header = header(&id, compression.codec);
+        out.extend_from_slice(&header);
+        let position = header.len() as u64;
         let compressor = Compressor::new();
         Self { id, index: Index::default(), position, pending: Pending::default(), compressor, compression }
     }

@@ -4,17 +4,23 @@ use std::fmt::Write as _;
 
 use super::RunReport;
 use crate::backup::{BackupReport, Outcome};
+use crate::config::verify::Level;
 use crate::describe::DescribeReport;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
+use crate::restore::plan::{Action, Plan};
+use crate::restore::{self, Counts, RestoreReport};
+use crate::verify::{self, VerifyReport};
 
 /// The report of any run.
 pub fn render(report: &RunReport) -> String {
     match report {
         RunReport::Backup(report) => backup(report),
+        RunReport::Restore(report) => restore(report),
         RunReport::List(report) => list(report),
         RunReport::Describe(report) => describe(report),
+        RunReport::Verify(report) => verify(report),
     }
 }
 
@@ -42,6 +48,73 @@ fn backup(report: &BackupReport) -> String {
     out.notes("problem", &report.problems);
     out.notes("warning", &report.warnings);
     out.0
+}
+
+fn restore(report: &RestoreReport) -> String {
+    let mut out = Lines::default();
+    let done = match (report.already_restored, report.outcome) {
+        (_, restore::Outcome::Planned) => "is planned, nothing was done",
+        (true, restore::Outcome::Completed) => "was done already, nothing was added",
+        (false, restore::Outcome::Completed) => "completed",
+        (_, restore::Outcome::Partial) => "is done, but PARTIAL: see the problems below",
+    };
+    out.line(format_args!("restore {} {done}", report.restore_id));
+    out.field("backup", &report.backup_id);
+    out.field("target cluster", &report.target_cluster_id);
+    out.field("took", duration(report.duration_ms));
+    out.field("records", report.records);
+    for topic in &report.topics {
+        let Counts { records, passed, rewritten, skipped, records_outside_time } = &topic.counts;
+        out.line(format_args!(
+            "topic {} -> {}: {records} records; batches sent as they are {passed}, made anew {rewritten}, skipped \
+             {skipped}; records outside of the times {records_outside_time}",
+            topic.source, topic.target
+        ));
+    }
+    for group in &report.groups {
+        out.line(format_args!(
+            "group {} -> {}: {} offsets committed, {} on other topics left out",
+            group.source, group.target, group.committed, group.left_out
+        ));
+    }
+    if let Some(plan) = &report.plan {
+        plan_of(plan, &mut out);
+    }
+    out.notes("problem", &report.problems);
+    out.notes("warning", &report.warnings);
+    out.0
+}
+
+fn plan_of(plan: &Plan, out: &mut Lines) {
+    for topic in &plan.topics {
+        let action = match topic.action {
+            Action::Create => "create",
+            Action::Use => "use, it is empty",
+            Action::Append => "append to",
+            Action::Overwrite => "delete and create",
+        };
+        out.line(format_args!(
+            "topic {} -> {}: {action}; {} partitions, {} replicas",
+            topic.source.name,
+            topic.target,
+            topic.partitions.len(),
+            topic.replication_factor
+        ));
+        for partition in &topic.partitions {
+            out.line(format_args!(
+                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}",
+                partition.partition,
+                partition.start_offset,
+                partition.end_offset,
+                partition.records,
+                partition.batches_as_they_are,
+                partition.batches_made_anew
+            ));
+        }
+    }
+    for group in &plan.groups {
+        out.line(format_args!("group {} -> {}: {} offsets", group.source, group.target, group.offsets.len()));
+    }
 }
 
 fn list(report: &ListReport) -> String {
@@ -94,6 +167,44 @@ fn backups(archive: &ArchiveEntry) -> String {
         for problem in &backup.problems {
             out.line(format_args!("problem: {}: {problem}", backup.backup_id));
         }
+    }
+    out.0
+}
+
+fn verify(report: &VerifyReport) -> String {
+    let VerifyReport {
+        outcome,
+        archive,
+        level,
+        backups,
+        parts,
+        segments,
+        records,
+        bytes: read,
+        findings,
+        leftovers,
+        duration_ms,
+    } = report;
+    let mut out = Lines::default();
+    let looked = match level {
+        Level::Manifest => "manifests and parts; NOT segments",
+        Level::Objects => "manifests, parts, size and index of every segment; NOT records",
+        Level::Records => "every byte",
+    };
+    match outcome {
+        verify::Outcome::Intact => out.line(format_args!("archive {archive} is intact, as far as was looked")),
+        verify::Outcome::Damaged => out.line(format_args!("archive {archive} is DAMAGED")),
+    }
+    out.field("looked at", looked);
+    out.field("backups", backups.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    out.field("objects", format_args!("{parts} parts, {segments} segments"));
+    out.field("records", format_args!("{records} in {}", bytes(*read)));
+    out.field("took", duration(*duration_ms));
+    for finding in findings {
+        out.line(format_args!("damage: {finding}"));
+    }
+    for leftover in leftovers {
+        out.line(format_args!("leftover: {leftover} (no backup names it; prune removes it)"));
     }
     out.0
 }
@@ -250,7 +361,7 @@ pub fn bytes(bytes: u64) -> String {
         return format!("{bytes} B");
     }
     let mut unit = 0;
-    let mut tenths = bytes.saturating_mul(10) / 1024;
+    let mut tenths = u128::from(bytes) * 10 / 1024;
     while tenths >= 10_240 && unit + 1 < units.len() {
         tenths /= 1024;
         unit += 1;
@@ -269,4 +380,50 @@ fn holes(holes: &HoleCounts) -> String {
     let named: Vec<_> =
         reasons.iter().filter(|(count, _)| *count > 0).map(|(count, reason)| format!("{count} {reason}")).collect();
     if named.is_empty() { "-".to_owned() } else { named.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_with_one_digit_after_the_point() {
+        for (count, told) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (1_048_575, "1023.9 KiB"),
+            (1_048_576, "1.0 MiB"),
+            (128 << 30, "128.0 GiB"),
+            (1 << 60, "1.0 EiB"),
+            (u64::MAX, "15.9 EiB"),
+        ] {
+            assert_eq!(bytes(count), told);
+        }
+    }
+
+    #[test]
+    fn times_are_told_to_the_millisecond_in_utc() {
+        assert_eq!(time(1_770_906_600_123), "2026-02-12T14:30:00.123Z");
+        assert_eq!(time(i64::MAX), "9223372036854775807 ms");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["a".to_owned(), "1".to_owned()], ["größer".to_owned(), String::new()]];
+        assert_eq!(table(["NAME", "N"], rows.into_iter()), "NAME    N\na       1\ngrößer\n");
+    }
+
+    #[test]
+    fn lost_offsets_stand_out() {
+        let counts = HoleCounts { compaction: 1, control: 0, aborted: 0, deleted: 2 };
+        assert_eq!(holes(&counts), "1 compacted, 2 DELETED BEFORE THEY WERE READ");
+        assert_eq!(holes(&HoleCounts::default()), "-");
+    }
+
+    #[test]
+    fn a_stretch_of_time_is_told_in_a_unit_that_fits() {
+        assert_eq!([0, 999, 1500, 125_000].map(duration), ["0 ms", "999 ms", "1.5 s", "2 min 5 s"]);
+    }
 }

@@ -172,7 +172,7 @@ pub fn judge(
         // Two starts of one run side by side: the first one is here, and at work.
         Liveness::Alive => Verdict::WaitUntil(free_at_ms),
         // A pod was started again for the same run. Should the old one still be alive somewhere, it is fenced.
-        Liveness::Unknown if record.holder.run == me.run => take,
+        Liveness::Unknown if !me.run.is_empty() && record.holder.run == me.run => take,
         Liveness::Unknown => Verdict::WaitUntil(free_at_ms),
     }
 }
@@ -391,6 +391,18 @@ impl Own {
     }
 }
 
+/// Who holds the lease on `prefix` at `now_ms`, as far as the newest record tells; `None` when it is free. Takes nothing.
+///
+/// # Errors
+/// [`Error::Record`], [`Error::Store`].
+pub async fn held_by(store: &Store, prefix: &str, now_ms: i64) -> Result<Option<Holder>, Error> {
+    let Some((epoch, record)) = latest(store, prefix).await? else { return Ok(None) };
+    match judge(Some((epoch, &record)), &Holder::current(""), now_ms, 0, Holder::liveness) {
+        Verdict::Take { .. } => Ok(None),
+        Verdict::WaitUntil(_) => Ok(Some(record.holder)),
+    }
+}
+
 fn key(prefix: &str, epoch: u64) -> String {
     format!("{prefix}/{epoch:020}")
 }
@@ -515,6 +527,23 @@ mod tests {
         let same = record("a", NOW_MS);
         assert_eq!(judged(&same, "a", 0, Liveness::Unknown), Verdict::Take { epoch: 8 });
         assert!(matches!(judged(&same, "a", 0, Liveness::Alive), Verdict::WaitUntil(_)));
+    }
+
+    #[test]
+    fn runs_without_a_name_are_not_the_same_run() {
+        assert!(matches!(judged(&record("", NOW_MS), "", 0, Liveness::Unknown), Verdict::WaitUntil(_)));
+    }
+
+    #[tokio::test]
+    async fn who_holds_a_lease_can_be_asked_without_taking_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        assert_eq!(held_by(&store, "lease", now_ms()).await.unwrap(), None);
+        let lease = acquire(&store, Holder::current("a")).await.unwrap();
+        assert_eq!(held_by(&store, "lease", now_ms()).await.unwrap().unwrap().run, "a");
+        assert_eq!(lease.epoch(), 1);
+        lease.release().await.unwrap();
+        assert_eq!(held_by(&store, "lease", now_ms()).await.unwrap(), None);
     }
 
     #[test]

@@ -1,0 +1,190 @@
+//! Deleting backups that are not to be kept, and what killed runs left behind.
+//!
+//! Facts are read, a plan is made of them (pure, see `plan`), and without confirmation that is all. Otherwise the archive's lease is
+//! taken, so that no backup is made meanwhile, and the deletions happen in two steps: first manifests, then, from
+//! facts that are read again, the parts and segments that no manifest names any more. Killed at any moment, this leaves backups that
+//! are whole, and objects that the next run removes. A restore that began between the two steps is seen by the second one, and then
+//! nothing that it may read is deleted.
+
+mod facts;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::plan::Decision;
+use self::plan::{Deletion, Facts, Plan, Rules};
+use crate::backup::LEASE_TTL_MS;
+use crate::clock::now_ms;
+use crate::config::prune::PruneConfig;
+use crate::error::Kind;
+use crate::format::layout::ArchiveName;
+use crate::repository::{self, Archive, Repository};
+use crate::stop::Stop;
+use crate::store;
+use crate::store::lease::{self, Holder, Lease, WaitPolicy};
+
+/// Long enough for the lease of a run that was killed on another machine to expire.
+const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// Deletions between two looks at the lease.
+const DELETIONS_PER_CHECK: usize = 64;
+
+/// Why pruning failed. What was deleted until then is gone, and every backup that is listed is whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The lease on the archive.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// The run was asked to stop.
+    #[error("stopped as asked, after {deleted} deletions; the same command goes on")]
+    Interrupted {
+        /// Objects that were deleted.
+        deleted: usize,
+    },
+}
+
+impl Error {
+    /// What it asks of whoever reads it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Repository(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Lease(error) => error.kind(),
+            Self::Interrupted { .. } => Kind::Interrupted,
+        }
+    }
+}
+
+/// How pruning ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// Nothing was deleted: the report is a plan.
+    Planned,
+    /// What was to go is gone.
+    Completed,
+    /// Less was deleted than might have been, or is going to be; the problems say why.
+    Partial,
+}
+
+/// What was deleted, or is going to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PruneReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether anything was deleted at all, or only planned.
+    pub confirmed: bool,
+    /// The archive.
+    pub archive: ArchiveName,
+    /// Backups that go, the oldest first, and why.
+    pub removed: Vec<Decision>,
+    /// Backups that stay, the oldest first, and why.
+    pub kept: Vec<Decision>,
+    /// Objects that go.
+    pub objects: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Why less is deleted than might be, each in one line.
+    pub problems: Vec<String>,
+    /// Milliseconds that it took.
+    pub duration_ms: i64,
+}
+
+/// Prunes an archive, or says what pruning would do.
+///
+/// # Errors
+/// When the archive cannot be read, or its lease cannot be had.
+pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error> {
+    let started_ms = now_ms();
+    let repository = Repository::open(&config.storage).await?;
+    let archive = repository.archive(&config.archive).await?;
+    let rules = Rules {
+        max_backups: config.max_backups.map(std::num::NonZeroUsize::get),
+        max_age_ms: config.max_age.map(crate::config::age::Age::as_ms),
+        grace_ms: config.grace.as_ms(),
+    };
+    if !config.confirm {
+        let facts = facts::read(&archive, false, rules.grace_ms, now_ms()).await?;
+        let plan = plan::plan(&facts, &rules, now_ms());
+        let objects: Vec<_> = plan.backups.iter().chain(&plan.objects).cloned().collect();
+        return Ok(report(config, plan, &objects, now_ms() - started_ms));
+    }
+    let holder = Holder::current(&format!("prune-{}", uuid::Uuid::new_v4()));
+    let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
+    let lease = Lease::acquire(&archive.store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
+    let pruned = Pruning { archive: &archive, lease: &lease, stop, deleted: Vec::new() }.all(&rules).await;
+    let released = lease.release().await;
+    let (plan, deleted) = pruned?;
+    if let Err(error) = released {
+        tracing::warn!("the lease could not be given back and has to expire: {error}");
+    }
+    let swept = archive.store.sweep_temporary(now_ms()).await?;
+    tracing::debug!(swept, "unfinished files removed");
+    Ok(report(config, plan, &deleted, now_ms() - started_ms))
+}
+
+fn report(config: &PruneConfig, plan: Plan, objects: &[Deletion], duration_ms: i64) -> PruneReport {
+    let Plan { remove, keep, problems, .. } = plan;
+    PruneReport {
+        outcome: match (problems.is_empty(), config.confirm) {
+            (false, _) => Outcome::Partial,
+            (true, false) => Outcome::Planned,
+            (true, true) => Outcome::Completed,
+        },
+        confirmed: config.confirm,
+        archive: config.archive.clone(),
+        removed: remove,
+        kept: keep,
+        objects: objects.len(),
+        bytes: objects.iter().map(|deletion| deletion.bytes).sum(),
+        problems,
+        duration_ms,
+    }
+}
+
+struct Pruning<'a> {
+    archive: &'a Archive,
+    lease: &'a Lease,
+    stop: &'a Stop,
+    deleted: Vec<Deletion>,
+}
+
+impl Pruning<'_> {
+    async fn all(mut self, rules: &Rules) -> Result<(Plan, Vec<Deletion>), Error> {
+        let mut plan = plan::plan(&self.facts(rules).await?, rules, now_ms());
+        self.delete(&plan.backups).await?;
+        // A restore may have begun before the manifests were gone; and whatever is listed now needs what it names.
+        let left = plan::unnamed(&self.facts(rules).await?, &BTreeSet::new(), rules.grace_ms, now_ms());
+        self.delete(&left.objects).await?;
+        plan.problems = left.problems;
+        Ok((plan, self.deleted))
+    }
+
+    async fn facts(&self, rules: &Rules) -> Result<Facts, Error> {
+        facts::read(self.archive, true, rules.grace_ms, now_ms()).await
+    }
+
+    async fn delete(&mut self, deletions: &[Deletion]) -> Result<(), Error> {
+        for (number, deletion) in deletions.iter().enumerate() {
+            if self.stop.is_set() {
+                return Err(Error::Interrupted { deleted: self.deleted.len() });
+            }
+            if number % DELETIONS_PER_CHECK == 0 {
+                self.lease.check().await?;
+            }
+            self.archive.store.delete(&deletion.key).await?;
+            self.deleted.push(deletion.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Pruning archives in a folder, and being killed while doing it.
+
+use std::num::NonZeroUsize;
+
+use super::*;
+use crate::config::age::Age;
+use crate::config::verify::{Level, VerifyConfig};
+use crate::format::document::{self, DocumentKind, Encoding};
+use crate::format::manifest::VERSION;
+use crate::progress::Progress;
+use crate::repository::sample::{ARCHIVE, Made, Sample};
+use crate::verify;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Objects of the samples are some milliseconds old: all are older than this.
+const NO_GRACE: &str = "0s";
+
+fn config(sample: &Sample, max_backups: usize, grace: &str, confirm: bool) -> PruneConfig {
+    PruneConfig {
+        storage: sample.storage.clone(),
+        archive: ARCHIVE.parse().unwrap(),
+        max_backups: NonZeroUsize::new(max_backups),
+        max_age: None,
+        grace: grace.parse::<Age>().unwrap(),
+        confirm,
+    }
+}
+
+async fn prune(config: &PruneConfig) -> PruneReport {
+    // The clock of the store has milliseconds, and what is exactly as old as the grace period stays.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    run(config, &Stop::default()).await.unwrap()
+}
+
+fn ids(decisions: &[Decision]) -> Vec<&str> {
+    decisions.iter().map(|decision| decision.backup_id.as_str()).collect()
+}
+
+/// Four backups: the second shares the first one's segment; the others stand alone.
+async fn four() -> (Sample, Vec<Made>) {
+    let sample = Sample::new().await;
+    let day = |n: i64| now_ms() - (10 - n) * DAY_MS;
+    let first = sample.backup("b1", day(1), None).await;
+    let second = sample.backup("b2", day(2), Some(&first)).await;
+    let third = sample.backup("b3", day(3), None).await;
+    let fourth = sample.backup("b4", day(4), Some(&third)).await;
+    (sample, vec![first, second, third, fourth])
+}
+
+async fn verified(sample: &Sample) -> verify::VerifyReport {
+    let archive = Some(ARCHIVE.parse().unwrap());
+    let config =
+        VerifyConfig { storage: sample.storage.clone(), backup: None, archive, level: Level::Records, parallelism: 2 };
+    verify::run(&config, &Progress::default(), &Stop::default()).await.unwrap()
+}
+
+/// What a listing shows without leases, which every run leaves behind.
+async fn keys(sample: &Sample) -> Vec<String> {
+    sample.keys().await.into_iter().filter(|key| !key.contains("/lease/")).collect()
+}
+
+#[tokio::test]
+async fn without_confirmation_nothing_is_touched_and_the_plan_is_what_is_done_later() {
+    let (sample, _) = four().await;
+    sample.unfinished("u1").await;
+    let before = sample.keys().await;
+    let planned = prune(&config(&sample, 1, NO_GRACE, false)).await;
+    assert_eq!((planned.outcome, sample.keys().await), (Outcome::Planned, before));
+    let done = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!(done.outcome, Outcome::Completed);
+    assert_eq!((planned.removed, planned.kept), (done.removed, done.kept));
+    assert_eq!((planned.objects, planned.bytes), (done.objects, done.bytes));
+}
+
+#[tokio::test]
+async fn what_stays_is_whole_and_nothing_is_left_over() {
+    let (sample, _) = four().await;
+    sample.unfinished("u1").await;
+    let spent = sample.archive.keys.cut(&"b4".parse().unwrap());
+    sample.put(&spent, b"progress of a backup that is finished".to_vec()).await;
+    let report = prune(&config(&sample, 2, NO_GRACE, true)).await;
+    assert_eq!((ids(&report.removed), ids(&report.kept)), (vec!["b1", "b2", "u1"], vec!["b3", "b4"]));
+    assert!(!keys(&sample).await.contains(&spent));
+    let verified = verified(&sample).await;
+    assert_eq!((verified.outcome, verified.backups.len(), verified.leftovers.len()), (verify::Outcome::Intact, 2, 0));
+    assert!(!keys(&sample).await.iter().any(|key| key.contains("/b1") || key.contains("/b2") || key.contains("/u1")));
+}
+
+#[tokio::test]
+async fn the_grace_period_saves_segments_and_unfinished_backups_but_not_surplus_ones() {
+    let (sample, _) = four().await;
+    let lost = sample.unfinished("u1").await;
+    let report = prune(&config(&sample, 1, "1h", true)).await;
+    assert_eq!((ids(&report.removed), report.objects), (vec!["b1", "b2", "b3"], 3));
+    let left = keys(&sample).await;
+    assert!(lost.iter().all(|key| left.contains(key)));
+    assert_eq!(verified(&sample).await.outcome, verify::Outcome::Intact);
+}
+
+#[tokio::test]
+async fn killed_after_any_deletion_every_remaining_backup_is_whole_and_the_next_run_ends_the_work() {
+    let deletions = {
+        let (sample, _) = four().await;
+        sample.unfinished("u1").await;
+        prune(&config(&sample, 1, NO_GRACE, false)).await.objects
+    };
+    assert!(deletions > 8, "{deletions}");
+    for killed_after in 0..=deletions {
+        let (sample, _) = four().await;
+        sample.unfinished("u1").await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        let rules = Rules { max_backups: Some(1), max_age_ms: None, grace_ms: 0 };
+        let facts = facts::read(&sample.archive, true, 0, now_ms()).await.unwrap();
+        let plan = plan::plan(&facts, &rules, now_ms());
+        for deletion in plan.backups.iter().chain(&plan.objects).take(killed_after) {
+            sample.archive.store.delete(&deletion.key).await.unwrap();
+        }
+        let between = verified(&sample).await;
+        assert_eq!(between.findings, [], "killed after {killed_after} deletions");
+        prune(&config(&sample, 1, NO_GRACE, true)).await;
+        let after = verified(&sample).await;
+        assert_eq!((after.findings.len(), after.leftovers.len(), after.backups.len()), (0, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_cut_goes_after_its_checkpoints() {
+    let sample = Sample::new().await;
+    sample.unfinished("u1").await;
+    let facts = facts::read(&sample.archive, true, 0, now_ms()).await.unwrap();
+    let keys: Vec<_> =
+        facts.unfinished[0].progress.iter().map(|object| object.key.rsplit('/').next().unwrap()).collect();
+    assert_eq!(keys, ["e000001-000000", "cut"]);
+}
+
+#[tokio::test]
+async fn what_a_running_restore_reads_stays() {
+    let (sample, _) = four().await;
+    let archive = &sample.archive;
+    let folder = archive.keys.restore_folder(&"r1".parse().unwrap());
+    let journal = serde_json::json!({ "backupId": "b1" });
+    let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &journal);
+    sample.put(&format!("{folder}journal"), sealed).await;
+    let holder = Holder::current("r1");
+    let prefix = format!("{folder}lease");
+    let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!(ids(&report.kept), ["b1", "b4"]);
+    assert_eq!(verified(&sample).await.outcome, verify::Outcome::Intact);
+    lease.release().await.unwrap();
+    sample.put(&format!("{folder}done"), b"anything".to_vec()).await;
+    let report = prune(&config(&sample, 1, "1h", true)).await;
+    assert_eq!(ids(&report.removed), ["b1"], "a restore that is done needs nothing");
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_stops_the_deletion_of_segments_and_the_report_says_so() {
+    let (sample, _) = four().await;
+    let lost = sample.unfinished("u1").await;
+    sample.put(&sample.archive.keys.manifest(&"b2".parse().unwrap()), b"no manifest".to_vec()).await;
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!((report.outcome, ids(&report.kept)), (Outcome::Partial, vec!["b4", "b2"]));
+    assert!(report.problems.len() == 1 && report.problems[0].contains("b2/manifest"), "{:?}", report.problems);
+    let left = keys(&sample).await;
+    assert!(lost.iter().all(|key| left.contains(key)));
+}
+
+#[tokio::test]
+async fn a_backup_at_work_is_left_alone() {
+    let (sample, _) = four().await;
+    sample.unfinished("u1").await;
+    let store = &sample.archive.store;
+    let prefix = sample.archive.keys.lease();
+    let holder = Holder::current("u1");
+    let lease = Lease::acquire(store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    let planned = prune(&config(&sample, 1, NO_GRACE, false)).await;
+    assert!(ids(&planned.kept).contains(&"u1"));
+    lease.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn objects_that_are_not_ours_stay() {
+    let (sample, _) = four().await;
+    let strangers =
+        ["archives/sample/segments/.hidden", "archives/sample/segments/deeper/x", "archives/other/segments/x"];
+    for key in strangers {
+        sample.put(key, b"stranger".to_vec()).await;
+    }
+    prune(&config(&sample, 1, NO_GRACE, true)).await;
+    let left = keys(&sample).await;
+    assert!(strangers.iter().all(|key| left.iter().any(|found| found == key)), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_prune_that_is_stopped_says_so() {
+    let (sample, _) = four().await;
+    let stop = Stop::default();
+    stop.set();
+    let error = run(&config(&sample, 1, NO_GRACE, true), &stop).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(verified(&sample).await.backups.len(), 4);
+}

@@ -1,0 +1,579 @@
+//! From a manifest to topics.
+//!
+//! A restore is a plan and then its execution. The plan is a value that `--dry-run` prints; its execution is
+//! deterministic, and everything that must not change between two runs of it stands in a journal. So a restore that was
+//! killed goes on where it was, and one that is run again adds nothing (see `landing` for why).
+
+mod journal;
+mod landing;
+pub mod plan;
+mod source;
+mod target;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
+use self::plan::{Action, Plan, TopicPlan};
+use self::source::Source;
+pub use self::worker::Counts;
+use self::worker::{Shared, Target};
+use crate::breaker::Breaker;
+use crate::clock::now_ms;
+use crate::config::restore::{Checked, WhichBackup};
+use crate::error::Kind;
+use crate::format::layout::{ArchiveName, BackupId, RestoreId, SegmentId};
+use crate::format::manifest::{Manifest, Part};
+use crate::format::run::Run;
+use crate::format::{document, frame};
+use crate::kafka::Cluster;
+use crate::offsets::groups::{self, GroupReport, Maps};
+use crate::offsets::map::OffsetMap;
+use crate::progress::Progress;
+use crate::rate_limit::RateLimiter;
+use crate::repository::{self, Archive, Repository};
+use crate::rewrite::{self, Cut, HeaderValue, InjectedHeader};
+use crate::stop::Stop;
+use crate::store;
+use crate::store::lease::{self, Holder, Lease, WaitPolicy};
+
+/// A restore that fell silent for this long may be gone on with by another process.
+const LEASE_TTL_MS: i64 = 60_000;
+/// Long enough for the lease of a run that was killed on another machine to expire.
+const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// Partitions that are under way for each worker: while one waits for an answer, others read or compress.
+const PARTITIONS_PER_WORKER: usize = 4;
+
+/// Why a restore could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// The lease on the restore.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// What was asked for is not in the backup.
+    #[error("backup {backup_id}: {}", reasons.join("; "))]
+    NotInBackup {
+        /// The backup.
+        backup_id: BackupId,
+        /// One for each thing.
+        reasons: Vec<String>,
+    },
+    /// The target is not fit, and nothing was written.
+    #[error("nothing was restored: {}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// A topic could not be created, deleted or changed.
+    #[error("topic {topic:?}: {error}")]
+    Topic {
+        /// The topic's name in the target.
+        topic: String,
+        /// Why.
+        error: crate::kafka::Error,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{key}, bytes {start}..{end}: {error}")]
+    Damaged {
+        /// The object.
+        key: String,
+        /// Where the damage begins, in bytes.
+        start: u64,
+        /// Where the run ends, in bytes.
+        end: u64,
+        /// What is wrong.
+        error: frame::Error,
+    },
+    /// A stored document is not what it should be.
+    #[error("{key}: {error}")]
+    Document {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        error: document::Error,
+    },
+    /// A batch cannot be made fit for the target.
+    #[error("topic {topic:?} partition {partition}: {error}")]
+    Rewrite {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// Why.
+        error: rewrite::Error,
+    },
+    /// The target does not hold what this restore has put there, or more.
+    #[error("topic {topic:?} partition {partition}: {error}")]
+    Surprise {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What is different.
+        error: landing::Surprise,
+    },
+    /// The target ends before the offset at which the restore began.
+    #[error(
+        "topic {topic:?} partition {partition} ends at {end_offset}, and this restore began at {base_offset}: it has lost records"
+    )]
+    Shrunk {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// Its end when the restore began.
+        base_offset: i64,
+        /// Its end now.
+        end_offset: i64,
+    },
+    /// The restore id belongs to another restore.
+    #[error(
+        "restore {id} is one of backup {backup_id}, to other topics or with other times: choose another --restore-id"
+    )]
+    OtherRequest {
+        /// The restore.
+        id: RestoreId,
+        /// The backup of the one that is there.
+        backup_id: BackupId,
+    },
+    /// The cluster left something out of an answer.
+    #[error("the cluster, or the store, left something out that was asked for: run the same command again")]
+    NoAnswer,
+    /// A worker ended without a word.
+    #[error("a worker of the restore ended before its work was done")]
+    WorkerEnded,
+    /// The run was asked to stop.
+    #[error("stopped as asked; the same command goes on from there")]
+    Interrupted,
+}
+
+impl Error {
+    /// What it asks of whoever reads it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Kafka(error) | Self::Topic { error, .. } => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Repository(error) => error.kind(),
+            Self::Lease(error) => error.kind(),
+            Self::Rewrite { error, .. } => error.kind(),
+            Self::NotInBackup { .. } => Kind::Usage,
+            Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
+                Kind::Conflict
+            }
+            Self::Damaged { .. } | Self::Document { .. } => Kind::Corrupt,
+            Self::NoAnswer => Kind::Unavailable,
+            Self::WorkerEnded => Kind::Bug,
+            Self::Interrupted => Kind::Interrupted,
+        }
+    }
+}
+
+/// How a restore ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// All that was asked for is in the target.
+    Completed,
+    /// The problems name what is not.
+    Partial,
+    /// Nothing was done: this is the plan.
+    Planned,
+}
+
+/// What became of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicReport {
+    /// Its name in the backup.
+    pub source: String,
+    /// Its name in the target.
+    pub target: String,
+    /// What was done with its batches in this run.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What a restore run did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The restore, under which the same command goes on.
+    pub restore_id: RestoreId,
+    /// The backup.
+    pub backup_id: BackupId,
+    /// The archive it is in.
+    pub archive: ArchiveName,
+    /// The cluster that was written to.
+    pub target_cluster_id: String,
+    /// Whether all records were there already, so that none was written.
+    pub already_restored: bool,
+    /// Milliseconds that this run took.
+    pub duration_ms: i64,
+    /// Records that the restore has put into the target, in this run and before it.
+    pub records: u64,
+    /// The topics.
+    pub topics: Vec<TopicReport>,
+    /// The consumer groups.
+    pub groups: Vec<GroupReport>,
+    /// The plan, when it was only asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// What is missing, each in one line.
+    pub problems: Vec<String>,
+    /// What else should be known, each in one line.
+    pub warnings: Vec<String>,
+}
+
+/// Restores a backup.
+///
+/// # Errors
+/// When the records are not all in the target at the end of it. Consumer groups that could not be restored are no
+/// error, but [`Outcome::Partial`].
+pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
+    let started_ms = now_ms();
+    let (archive, manifest) = backup(config).await?;
+    let cluster = Cluster::connect(&config.config.cluster, Breaker::new(config.config.cluster.circuit_breaker)).await?;
+    let plan = plan(&cluster, config, &manifest).await?;
+    let run = Restore { config, archive, manifest, cluster, progress, stop };
+    let (journal, prepared) = run.journal(&plan.plan).await?;
+    if config.config.dry_run {
+        return Ok(run.planned(plan.plan, journal.id, now_ms() - started_ms));
+    }
+    if prepared.is_none() && !plan.plan.refusals.is_empty() {
+        return Err(Error::Refused(plan.plan.refusals));
+    }
+    let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
+    let holder = Holder::current(journal.id.as_str());
+    let lease = Lease::acquire(&run.archive.store, &journal.lease(), holder, LEASE_TTL_MS, wait).await?;
+    let restored = run.restore(plan, &journal, &lease, started_ms).await;
+    let released = lease.release().await;
+    let restored = restored?;
+    if let Err(error) = released {
+        tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
+    }
+    Ok(restored)
+}
+
+async fn backup(config: &Checked) -> Result<(Archive, Manifest), Error> {
+    let repository = Repository::open(&config.config.storage).await?;
+    Ok(match &config.which {
+        WhichBackup::Id(id) => repository.find(id).await?,
+        WhichBackup::NewestOf(name) => {
+            let archive = repository.archive(name).await?;
+            let manifest = archive.newest().await?;
+            (archive, manifest)
+        }
+    })
+}
+
+/// A plan, and the topics that were there when it was made.
+struct Planned {
+    plan: Plan,
+    existing: BTreeMap<String, plan::Existing>,
+}
+
+async fn plan(cluster: &Cluster, config: &Checked, manifest: &Manifest) -> Result<Planned, Error> {
+    let not_there = |reasons| Error::NotInBackup { backup_id: manifest.backup_id.clone(), reasons };
+    let topics = plan::wanted_topics(manifest, config).map_err(not_there)?;
+    let groups = plan::wanted_groups(manifest, config).map_err(not_there)?;
+    let target_topics: Vec<String> = topics.iter().map(|(_, target)| target.clone()).collect();
+    let target_groups: Vec<String> = groups.iter().map(|(_, target)| target.clone()).collect();
+    let facts = target::facts(cluster, &target_topics, &target_groups).await?;
+    let plan = plan::make(manifest, &topics, &groups, config, &facts);
+    Ok(Planned { plan, existing: facts.existing })
+}
+
+struct Restore<'a> {
+    config: &'a Checked,
+    archive: Archive,
+    manifest: Manifest,
+    cluster: Cluster,
+    progress: &'a Progress,
+    stop: &'a Stop,
+}
+
+impl Restore<'_> {
+    fn request(&self, plan: &Plan) -> Request {
+        let names = plan.topics.iter().map(|topic| (topic.source.name.clone(), topic.target.clone()));
+        Request {
+            backup_id: plan.backup_id.clone(),
+            target_cluster_id: plan.target_cluster_id.clone(),
+            topics: names.collect(),
+            point_in_time_ms: plan.point_in_time_ms,
+            start_ms: plan.start_ms,
+            original_offset_header: self.config.config.original_offset_header.clone(),
+        }
+    }
+
+    /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
+    /// number.
+    async fn journal(&self, plan: &Plan) -> Result<(Journal, Option<Prepared>), Error> {
+        let metadata = self.cluster.metadata(None).await?;
+        let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
+        let first = self.config.config.restore_id.clone().unwrap_or_else(|| self.request(plan).default_id());
+        let mut id = first.clone();
+        for attempt in 2.. {
+            let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+            match journal.prepared().await? {
+                Some(prepared) if !prepared.is_current(&ids) => {}
+                prepared => return Ok((journal, prepared)),
+            }
+            id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
+        }
+        Err(Error::NoAnswer)
+    }
+
+    async fn restore(
+        &self,
+        planned: Planned,
+        journal: &Journal,
+        lease: &Lease,
+        started_ms: i64,
+    ) -> Result<RestoreReport, Error> {
+        let Planned { mut plan, existing } = planned;
+        let before = journal.done().await?;
+        let prepared = self.prepare(&mut plan, &existing, journal).await?;
+        let already_restored = before.is_some();
+        if !already_restored {
+            self.set_meanwhile(&plan, &prepared).await?;
+        }
+        let (maps, topics) = self.copy(&plan, &prepared, journal, lease).await?;
+        let groups = self.groups(&mut plan, &maps, before.as_ref()).await;
+        lease.check().await?;
+        if !already_restored {
+            let after = prepared.topics.iter().map(|topic| (topic.target.clone(), topic.configs_after.clone()));
+            target::put_back(&self.cluster, &after.collect::<Vec<_>>()).await?;
+        }
+        let report = RestoreReport {
+            outcome: if plan.problems.is_empty() { Outcome::Completed } else { Outcome::Partial },
+            restore_id: journal.id.clone(),
+            backup_id: self.manifest.backup_id.clone(),
+            archive: self.archive.name.clone(),
+            target_cluster_id: plan.target_cluster_id,
+            already_restored,
+            duration_ms: now_ms() - started_ms,
+            records: maps.values().map(|(_, map)| map.records()).sum(),
+            topics,
+            groups,
+            plan: None,
+            problems: plan.problems,
+            warnings: plan.warnings,
+        };
+        journal.write_done(&report).await?;
+        Ok(report)
+    }
+
+    /// Brings the target into the state in which records can be written, once.
+    async fn prepare(
+        &self,
+        plan: &mut Plan,
+        existing: &BTreeMap<String, plan::Existing>,
+        journal: &Journal,
+    ) -> Result<Prepared, Error> {
+        if let Some(prepared) = journal.prepared().await? {
+            return Ok(prepared);
+        }
+        let is_overwritten = |topic: &&TopicPlan| topic.action == Action::Overwrite;
+        let id = |topic: &TopicPlan| Some((topic.target.clone(), existing.get(&topic.target)?.id));
+        let overwritten: BTreeMap<String, Uuid> = plan.topics.iter().filter(is_overwritten).filter_map(id).collect();
+        let intent = journal.write_intent(Intent { request: self.request(plan), overwritten }).await?;
+        let ids = target::create(&self.cluster, plan, &intent.overwritten).await?;
+        let ends = target::ends(&self.cluster, plan).await?;
+        let producer = self.cluster.init_producer_id(None, 0).await?;
+        let topics = plan
+            .topics
+            .iter()
+            .map(|topic| {
+                let base_offsets = journal::base_offsets(&ends, &topic.target, topic.partitions.len());
+                Ok(PreparedTopic {
+                    target: topic.target.clone(),
+                    topic_id: *ids.get(&topic.target).ok_or(Error::NoAnswer)?,
+                    max_batch_bytes: topic.max_batch_bytes,
+                    base_offsets: base_offsets.ok_or(Error::NoAnswer)?,
+                    configs_meanwhile: topic.configs_meanwhile.clone(),
+                    configs_after: target::configs_after(topic, existing.get(&topic.target)),
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let prepared = Prepared { producer_id: producer.id, producer_epoch: producer.epoch, topics };
+        journal.write_prepared(prepared).await
+    }
+
+    /// Topics that were there already get the configuration under which old records survive; created ones have it.
+    async fn set_meanwhile(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Error> {
+        let is_kept = |topic: &TopicPlan| matches!(topic.action, Action::Use | Action::Append);
+        let kept = plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
+        let changes: Vec<_> =
+            kept.map(|(_, prepared)| (prepared.target.clone(), prepared.configs_meanwhile.clone())).collect();
+        target::set_meanwhile(&self.cluster, &changes).await
+    }
+
+    /// Copies all partitions that are not finished yet; gives back where everything stands.
+    async fn copy(
+        &self,
+        plan: &Plan,
+        prepared: &Prepared,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<(Maps, Vec<TopicReport>), Error> {
+        let names: BTreeSet<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
+        self.cluster.follow(&names).await?;
+        let shared = Arc::new(Shared {
+            cluster: self.cluster.clone(),
+            producer: prepared.producer(),
+            retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
+            limiter: RateLimiter::new(self.config.config.rate_limit),
+            progress: self.progress.clone(),
+            stop: self.stop.clone(),
+        });
+        let offsets = |topic: &TopicPlan| -> u64 {
+            topic.partitions.iter().map(|partition| partition.end_offset.abs_diff(partition.start_offset)).sum()
+        };
+        self.progress.expect_offsets(plan.topics.iter().map(offsets).sum());
+        let mut runs = runs_by_partition(self.archive.runs(&self.manifest).await?);
+        let permits = Arc::new(Semaphore::new(self.config.config.parallelism * PARTITIONS_PER_WORKER));
+        let mut tasks = JoinSet::new();
+        let mut lane = 0;
+        for (number, (topic, prepared)) in plan.topics.iter().zip(&prepared.topics).enumerate() {
+            for (partition, base_offset) in topic.partitions.iter().zip(&prepared.base_offsets) {
+                let key = (topic.source.name.clone(), partition.partition);
+                let of_partition = runs.remove(&key).unwrap_or_default();
+                let segment_key = |(segment, run)| (self.archive.keys.segment(&segment), run);
+                let target = Target {
+                    topic: topic.target.clone(),
+                    topic_id: prepared.topic_id,
+                    partition: partition.partition,
+                    base_offset: *base_offset,
+                    lane,
+                };
+                lane = (lane + 1) % self.config.config.parallelism;
+                let source = Source::new(self.archive.store.clone(), of_partition.into_iter().map(segment_key));
+                let request = self.rewrite_request(prepared, partition);
+                let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
+                let (journal, partition) = (journal.clone(), partition.partition);
+                tasks.spawn(async move {
+                    let _permit = permits.acquire_owned().await.map_err(|_| Error::WorkerEnded)?;
+                    let done = restore_partition(shared, target, source, request, &journal, number).await?;
+                    Ok::<_, Error>((number, partition, done))
+                });
+            }
+        }
+        let mut maps = Maps::new();
+        let mut counts: Vec<Counts> = vec![Counts::default(); plan.topics.len()];
+        while let Some(ended) = tasks.join_next().await {
+            let (number, partition, (map, done)) = ended.map_err(|_| Error::WorkerEnded)??;
+            let topic = &plan.topics[number];
+            counts[number].add(&done);
+            maps.insert((topic.source.name.clone(), partition), (topic.target.clone(), map));
+        }
+        lease.check().await?;
+        let report = |(topic, counts): (&TopicPlan, Counts)| TopicReport {
+            source: topic.source.name.clone(),
+            target: topic.target.clone(),
+            counts,
+        };
+        Ok((maps, plan.topics.iter().zip(counts).map(report).collect()))
+    }
+
+    fn rewrite_request(&self, prepared: &PreparedTopic, partition: &plan::PartitionPlan) -> rewrite::Request {
+        let header = |key: &String| InjectedHeader { key: key.clone(), value: HeaderValue::SourceOffset };
+        rewrite::Request {
+            cut: Cut {
+                point_in_time_ms: self.config.point_in_time_ms,
+                start_ms: self.config.start_ms,
+                source_start_offset: Some(partition.start_offset),
+                source_end_offset: Some(partition.end_offset),
+            },
+            max_batch_bytes: usize::try_from(prepared.max_batch_bytes).unwrap_or(usize::MAX),
+            headers: self.config.config.original_offset_header.iter().map(header).collect(),
+        }
+    }
+
+    /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.
+    async fn groups(&self, plan: &mut Plan, maps: &Maps, before: Option<&RestoreReport>) -> Vec<GroupReport> {
+        let mut reports = before.map(|before| before.groups.clone()).unwrap_or_default();
+        for group in &plan.groups {
+            if reports.iter().any(|report| report.target == group.target) {
+                continue;
+            }
+            let offsets = groups::translate(&group.offsets, maps);
+            let problems = groups::commit(&self.cluster, &group.target, &offsets).await;
+            if problems.is_empty() {
+                reports.push(GroupReport {
+                    source: group.source.clone(),
+                    target: group.target.clone(),
+                    committed: offsets.len(),
+                    left_out: group.left_out,
+                });
+            }
+            plan.problems.extend(problems);
+        }
+        reports
+    }
+
+    fn planned(&self, plan: Plan, restore_id: RestoreId, duration_ms: i64) -> RestoreReport {
+        RestoreReport {
+            outcome: Outcome::Planned,
+            restore_id,
+            backup_id: self.manifest.backup_id.clone(),
+            archive: self.archive.name.clone(),
+            target_cluster_id: plan.target_cluster_id.clone(),
+            already_restored: false,
+            duration_ms,
+            records: 0,
+            topics: Vec::new(),
+            groups: Vec::new(),
+            problems: [plan.refusals.clone(), plan.problems.clone()].concat(),
+            warnings: plan.warnings.clone(),
+            plan: Some(plan),
+        }
+    }
+}
+
+/// Restores a partition unless it is finished, and says so in the journal.
+async fn restore_partition(
+    shared: Arc<Shared>,
+    target: Target,
+    source: Source,
+    request: rewrite::Request,
+    journal: &Journal,
+    topic: usize,
+) -> Result<(OffsetMap, Counts), Error> {
+    let partition = target.partition;
+    if let Some(map) = journal.map(topic, partition).await? {
+        let counts = Counts { records: map.records(), ..Counts::default() };
+        return Ok((map, counts));
+    }
+    let (map, counts) = worker::run(shared, target, source, request).await?;
+    journal.write_map(topic, partition, &map).await?;
+    Ok((map, counts))
+}
+
+type RunsOfPartition = Vec<(SegmentId, Run)>;
+
+/// The runs of each partition, in the order of offsets.
+fn runs_by_partition(part: Part) -> BTreeMap<(String, i32), RunsOfPartition> {
+    let mut runs: BTreeMap<(String, i32), RunsOfPartition> = BTreeMap::new();
+    for (topic, segment, run) in part.runs() {
+        runs.entry((topic.name.clone(), run.partition)).or_default().push((segment.id.clone(), run.clone()));
+    }
+    for of_partition in runs.values_mut() {
+        of_partition.sort_by_key(|(_, run)| run.start_offset);
+    }
+    runs
+}

@@ -1,0 +1,311 @@
+//! Restores one partition: reads its frames, makes batches that can be produced, and sees each of them land once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use super::landing::{Landing, Sent};
+use super::source::Source;
+use crate::format::batch::Batch;
+use crate::kafka::list_offsets::Position;
+use crate::kafka::produce::{PendingProduce, ProduceBatch, Produced};
+use crate::kafka::producer_id::Producer;
+use crate::kafka::retry::Budget;
+use crate::kafka::{Cluster, Error as KafkaError};
+use crate::offsets::map::OffsetMap;
+use crate::progress::Progress;
+use crate::rate_limit::RateLimiter;
+use crate::rewrite::{self, ProducibleBatch, Request, Scratch, Verdict};
+use crate::stop::Stop;
+
+/// The broker remembers the batch already (KIP-98): it has landed.
+const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
+/// The broker misses the batch before this one.
+const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+/// The broker has forgotten the producer, or does not know it yet.
+const UNKNOWN_PRODUCER_ID: i16 = 59;
+
+/// What all partitions of a restore share.
+pub struct Shared {
+    /// The cluster that is written to.
+    pub cluster: Cluster,
+    /// The one producer of the restore.
+    pub producer: Producer,
+    /// How long a partition without success is tried again.
+    pub retry_timeout: Duration,
+    /// Limits the whole run.
+    pub limiter: RateLimiter,
+    /// Counts.
+    pub progress: Progress,
+    /// Ends the run.
+    pub stop: Stop,
+}
+
+/// One target partition, and where it begins.
+pub struct Target {
+    /// The topic's name in the target.
+    pub topic: String,
+    /// Its id in the target.
+    pub topic_id: uuid::Uuid,
+    /// The partition's number.
+    pub partition: i32,
+    /// The end of the partition before the first batch of this restore.
+    pub base_offset: i64,
+    /// The connection that the partition's batches take.
+    pub lane: usize,
+}
+
+/// What was done with the batches of a partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counts {
+    /// Records in the target.
+    pub records: u64,
+    /// Batches that were sent as they are.
+    pub passed: u64,
+    /// Batches that were made anew.
+    pub rewritten: u64,
+    /// Batches of which nothing was wanted.
+    pub skipped: u64,
+    /// Records that lie outside of the wanted times.
+    pub records_outside_time: u64,
+}
+
+impl Counts {
+    /// Counts others in.
+    pub fn add(&mut self, other: &Self) {
+        let Self { records, passed, rewritten, skipped, records_outside_time } = other;
+        self.records += records;
+        self.passed += passed;
+        self.rewritten += rewritten;
+        self.skipped += skipped;
+        self.records_outside_time += records_outside_time;
+    }
+}
+
+/// Restores the partition, or what is left of it.
+///
+/// # Errors
+/// What cannot be overcome by trying again, and [`Error::Interrupted`].
+pub async fn run(
+    shared: Arc<Shared>,
+    target: Target,
+    mut source: Source,
+    request: Request,
+) -> Result<(OffsetMap, Counts), Error> {
+    let map = OffsetMap::new(target.base_offset);
+    let budget = Budget::new(shared.retry_timeout, Instant::now(), target.partition.unsigned_abs().into());
+    let mut worker = Worker { shared, target, landing: Landing::default(), on_the_way: VecDeque::new(), map, budget };
+    worker.landing = Landing::resumed(worker.landed().await?);
+    let mut scratch = Scratch::default();
+    let mut counts = Counts::default();
+    while let Some(frame) = source.next().await? {
+        let mut at = frame.offsets.start;
+        for batch in frame.batches() {
+            let batch = batch.map_err(|error| worker.broken(error.into()))?;
+            let made = produce_as(&batch, &request, &mut scratch, &mut counts).map_err(|error| Error::Rewrite {
+                topic: worker.target.topic.clone(),
+                partition: worker.target.partition,
+                error,
+            })?;
+            for producible in made {
+                worker.send(producible).await?;
+            }
+            let next = batch.next_offset().max(at);
+            worker.shared.progress.add(next.abs_diff(at), 0, 0);
+            at = next;
+        }
+        worker.shared.progress.add(frame.offsets.end.abs_diff(at), 0, 0);
+    }
+    worker.finish().await?;
+    counts.records = worker.map.records();
+    Ok((worker.map, counts))
+}
+
+/// What is to be produced for a batch of the source.
+fn produce_as(
+    batch: &Batch<'_>,
+    request: &Request,
+    scratch: &mut Scratch,
+    counts: &mut Counts,
+) -> Result<Vec<ProducibleBatch>, rewrite::Error> {
+    match rewrite::decide(batch, request) {
+        Verdict::Skip(_) => {
+            counts.skipped += 1;
+            Ok(Vec::new())
+        }
+        Verdict::Pass => {
+            counts.passed += 1;
+            Ok(vec![rewrite::pass_through(batch)])
+        }
+        Verdict::Rewrite(_) => {
+            let rewritten = rewrite::rewrite(batch, request, scratch)?;
+            counts.rewritten += 1;
+            counts.records_outside_time += rewritten.records_outside_time;
+            Ok(rewritten.batches)
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    target: Target,
+    landing: Landing,
+    on_the_way: VecDeque<PendingProduce>,
+    map: OffsetMap,
+    budget: Budget,
+}
+
+impl Worker {
+    async fn send(&mut self, batch: ProducibleBatch) -> Result<(), Error> {
+        for stretch in batch.stretches() {
+            self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
+        }
+        let records = u64::from(batch.record_count().unsigned_abs());
+        let bytes = batch.len_bytes() as u64;
+        if self.landing.skip(records).map_err(|error| self.surprise(error))? {
+            return Ok(());
+        }
+        if self.shared.stop.is_set() {
+            self.settle().await?;
+            return Err(Error::Interrupted);
+        }
+        while !self.landing.has_room() {
+            self.await_one().await?;
+            // Late requests of a process that was killed may have been found in the target meanwhile.
+            if self.landing.skip(records).map_err(|error| self.surprise(error))? {
+                return Ok(());
+            }
+        }
+        self.shared.limiter.take(bytes, records).await;
+        let stamped = batch.stamp(&rewrite::Producer {
+            producer_id: self.shared.producer.id,
+            producer_epoch: self.shared.producer.epoch,
+            base_sequence: self.landing.next_sequence(),
+        });
+        let sent = self.landing.sent(records, stamped);
+        self.shared.progress.add(0, records, bytes);
+        if let Err(error) = self.put_in_line(sent).await {
+            self.recover(error).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_in_line(&mut self, sent: Sent) -> Result<(), KafkaError> {
+        let Target { topic, topic_id, partition, lane, .. } = &self.target;
+        let leader = self.shared.cluster.leader(topic, *partition)?;
+        let batch =
+            ProduceBatch { topic: topic.clone(), topic_id: *topic_id, partition: *partition, batch: sent.bytes };
+        let pending = self.shared.cluster.produce(leader.broker, *lane, None, vec![batch]).await?;
+        self.on_the_way.push_back(pending);
+        Ok(())
+    }
+
+    /// Waits for the answer to the oldest batch, and sets right what is wrong.
+    async fn await_one(&mut self) -> Result<(), Error> {
+        let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
+        match landed(pending).await {
+            Ok(()) => {
+                self.landing.answered();
+                self.budget.progress(Instant::now());
+                Ok(())
+            }
+            Err(error) => self.recover(error).await,
+        }
+    }
+
+    /// Lets everything that is on its way come to rest, finds out what of it landed, and sends the rest again.
+    async fn recover(&mut self, first: KafkaError) -> Result<(), Error> {
+        let mut error = first;
+        loop {
+            let order_is_lost = matches!(error.code(), Some(OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID));
+            if !error.is_retriable() && !error.leaves_doubt() && !order_is_lost {
+                return Err(error.into());
+            }
+            for pending in std::mem::take(&mut self.on_the_way) {
+                // What became of it is read from the target's end.
+                let _ = landed(pending).await;
+            }
+            let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
+            tokio::time::sleep(pause).await;
+            self.shared.cluster.breaker().ready().await;
+            if let Err(refused) = self.shared.cluster.refresh().await {
+                tracing::debug!(error = %refused, "the metadata could not be refreshed");
+            }
+            let landed = self.landed().await?;
+            let again = self.landing.recover(landed).map_err(|error| self.surprise(error))?;
+            match self.send_again(again).await {
+                Ok(()) => return Ok(()),
+                Err(refused) => error = refused,
+            }
+        }
+    }
+
+    /// Sends batches again, the first alone: the leader may not know us.
+    async fn send_again(&mut self, again: Vec<Sent>) -> Result<(), KafkaError> {
+        for (number, sent) in again.into_iter().enumerate() {
+            self.put_in_line(sent).await?;
+            if number == 0
+                && let Some(pending) = self.on_the_way.pop_front()
+            {
+                landed(pending).await?;
+                self.landing.answered();
+                self.budget.progress(Instant::now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for all answers.
+    async fn settle(&mut self) -> Result<(), Error> {
+        while !self.on_the_way.is_empty() {
+            self.await_one().await?;
+        }
+        Ok(())
+    }
+
+    /// All answers are in, and the target ends where it must.
+    async fn finish(&mut self) -> Result<(), Error> {
+        self.settle().await?;
+        let landed = self.landed().await?;
+        self.landing.finish(landed).map_err(|error| self.surprise(error))
+    }
+
+    /// Records between the base and the end of the target.
+    async fn landed(&self) -> Result<u64, Error> {
+        let key = (self.target.topic.clone(), self.target.partition);
+        let mut ends = self.shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
+        let end = ends.remove(&key).ok_or(Error::NoAnswer)??.offset;
+        u64::try_from(end - self.target.base_offset).map_err(|_| Error::Shrunk {
+            topic: self.target.topic.clone(),
+            partition: self.target.partition,
+            base_offset: self.target.base_offset,
+            end_offset: end,
+        })
+    }
+
+    fn surprise(&self, error: super::landing::Surprise) -> Error {
+        Error::Surprise { topic: self.target.topic.clone(), partition: self.target.partition, error }
+    }
+
+    fn broken(&self, error: crate::format::frame::Error) -> Error {
+        let (topic, partition) = (&self.target.topic, self.target.partition);
+        Error::Damaged { key: format!("the batches of {topic}-{partition}"), start: 0, end: 0, error }
+    }
+}
+
+/// Waits for the answer about one batch: it has landed, now or before, or it is not known to have.
+async fn landed(pending: PendingProduce) -> Result<(), KafkaError> {
+    let mut answers = pending.answer().await?;
+    match answers.pop().map(|answer| answer.outcome) {
+        Some(Ok(Produced { .. })) => Ok(()),
+        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => Ok(()),
+        Some(Err(error)) => Err(error),
+        None => Err(KafkaError::Protocol {
+            address: "the broker".to_owned(),
+            api: "Produce",
+            why: "no answer about the partition".to_owned(),
+        }),
+    }
+}

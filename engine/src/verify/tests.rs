@@ -1,0 +1,259 @@
+//! Every kind of damage, on small archives in a folder.
+
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::format::document::DocumentKind;
+use crate::format::manifest::Part;
+use crate::repository::sample::{ARCHIVE, ORDERS_0_ADDED, Sample};
+
+fn config(sample: &Sample, level: Level) -> VerifyConfig {
+    let archive = Some(ARCHIVE.parse().unwrap());
+    VerifyConfig { storage: sample.storage.clone(), backup: None, archive, level, parallelism: 2 }
+}
+
+async fn verify(sample: &Sample, level: Level) -> Result<VerifyReport, Error> {
+    run(&config(sample, level), &Progress::default(), &Stop::default()).await
+}
+
+async fn findings(sample: &Sample, level: Level) -> Vec<String> {
+    let report = verify(sample, level).await.unwrap();
+    assert_eq!(report.outcome == Outcome::Damaged, !report.findings.is_empty());
+    report.findings.iter().map(ToString::to_string).collect()
+}
+
+/// Two backups, of which the second shares what the first has stored.
+async fn two_backups() -> Sample {
+    let sample = Sample::new().await;
+    let first = sample.backup("b1", 1, None).await;
+    sample.backup("b2", 2, Some(&first)).await;
+    sample
+}
+
+fn path(sample: &Sample, key: &str) -> PathBuf {
+    sample.dir.path().join(key)
+}
+
+fn change(sample: &Sample, key: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path(sample, key)).unwrap();
+    edit(&mut bytes);
+    fs::write(path(sample, key), bytes).unwrap();
+}
+
+async fn key_of(sample: &Sample, part_of_name: &str) -> String {
+    sample.keys().await.into_iter().find(|key| key.contains(part_of_name)).unwrap()
+}
+
+#[tokio::test]
+async fn an_untouched_archive_is_intact_at_every_level() {
+    let sample = two_backups().await;
+    for level in [Level::Manifest, Level::Objects, Level::Records] {
+        let report = verify(&sample, level).await.unwrap();
+        assert_eq!((report.outcome, &report.findings), (Outcome::Intact, &Vec::new()));
+        assert_eq!((report.backups.len(), report.leftovers.len()), (2, 0));
+        // 16 records in each of the two segments; the shared one is read once.
+        assert_eq!(report.records, if level == Level::Records { 32 } else { 0 });
+        assert_eq!(report.segments, if level == Level::Manifest { 0 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn a_verification_of_one_backup_looks_at_what_it_shares_with_others() {
+    let sample = two_backups().await;
+    let shared = key_of(&sample, "segments/b1-").await;
+    change(&sample, &shared, |bytes| bytes[60] ^= 1);
+    let config = VerifyConfig { archive: None, backup: Some("b2".parse().unwrap()), ..config(&sample, Level::Records) };
+    let report = run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!(report.findings.len(), 1);
+    assert_eq!(report.findings[0].object, shared);
+    assert_eq!(report.findings[0].backups, ["b2".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_frame_names_bytes_offsets_and_backups_and_nothing_else() {
+    let sample = two_backups().await;
+    let key = key_of(&sample, "segments/b2-").await;
+    let (index, _) = {
+        let parts = Archive::new(sample.archive.store.clone(), ARCHIVE.parse().unwrap());
+        let manifest = parts.manifest(&"b2".parse().unwrap()).await.unwrap();
+        let runs = parts.runs(&manifest).await.unwrap();
+        let segment = runs.segments.iter().find(|segment| key.ends_with(segment.id.as_str())).unwrap();
+        repository::segment::read_index(&parts.store, &parts.keys, segment).await.unwrap()
+    };
+    // The second frame of the first run: the batch that the producer had compressed.
+    let run = &index.runs[0];
+    let start = run.run.position + run.frames[0].0;
+    let end = start + run.frames[1].0;
+    change(&sample, &key, |bytes| bytes[usize::try_from(start).unwrap() + 70] ^= 0x10);
+    let report = verify(&sample, Level::Records).await.unwrap();
+    let [finding] = report.findings.as_slice() else { panic!("{:?}", report.findings) };
+    assert_eq!((finding.start_byte, finding.end_byte), (Some(start), Some(end)));
+    let base = ORDERS_0_ADDED;
+    let [stretch] = finding.offsets.as_slice() else { panic!("{finding}") };
+    assert_eq!((stretch.topic.as_str(), stretch.partition), ("orders", 0));
+    assert_eq!((stretch.start_offset, stretch.end_offset), (base + 4, base + 8));
+    assert_eq!(finding.backups, ["b2".parse().unwrap()]);
+    assert!(finding.what.contains("CRC-32C"), "{finding}");
+    // The levels above do not read so far.
+    assert_eq!(findings(&sample, Level::Objects).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_named_with_all_that_is_lost() {
+    let sample = two_backups().await;
+    let key = key_of(&sample, "segments/b1-").await;
+    fs::remove_file(path(&sample, &key)).unwrap();
+    assert_eq!(findings(&sample, Level::Manifest).await, [""; 0]);
+    for level in [Level::Objects, Level::Records] {
+        assert_eq!(
+            findings(&sample, level).await,
+            [format!(
+                "{key}: it is not there; it holds orders-0 offsets 0..12, orders-1 offsets 0..8 (2 backups, b1 to b2)"
+            )]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_segment_cut_short_is_named_with_its_sizes_and_the_runs_that_it_takes_along() {
+    let sample = two_backups().await;
+    let key = key_of(&sample, "segments/b1-").await;
+    change(&sample, &key, |bytes| bytes.truncate(300));
+    let objects = findings(&sample, Level::Objects).await;
+    assert!(objects.len() == 1 && objects[0].contains("it has 300 bytes where"), "{objects:?}");
+    let records = findings(&sample, Level::Records).await;
+    assert!(records.iter().any(|line| line.contains("orders-1 offsets 0..8")), "{records:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_index_does_not_hide_what_is_still_whole() {
+    let sample = two_backups().await;
+    let key = key_of(&sample, "segments/b1-").await;
+    change(&sample, &key, |bytes| {
+        let at = bytes.len() - 40;
+        bytes[at] ^= 1;
+    });
+    for level in [Level::Objects, Level::Records] {
+        let lines = findings(&sample, level).await;
+        assert!(lines.len() == 1 && lines[0].contains("index"), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_edited_manifest_is_named() {
+    let sample = two_backups().await;
+    let key = key_of(&sample, "b2/manifest").await;
+    change(&sample, &key, |bytes| {
+        let text = String::from_utf8(std::mem::take(bytes)).unwrap();
+        *bytes = text.replace("\"cutAtMs\":2", "\"cutAtMs\":3").into_bytes();
+    });
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.len() == 1 && lines[0].starts_with(&key) && lines[0].contains("edited by hand"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_contradicts_its_parts_is_found_even_when_its_checksum_fits() {
+    let sample = Sample::new().await;
+    let made = sample.backup("b1", 1, None).await;
+    let mut manifest = made.manifest;
+    manifest.topics[1].partitions[0].end_offset += 1;
+    manifest.topics[1].partitions[1].content.records += 1;
+    sample.put(&sample.archive.keys.manifest(&manifest.backup_id), manifest.seal()).await;
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.iter().any(|line| line.contains("orders-0: no run answers for the offsets 12..13")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("orders-1: its runs do not add up")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("the whole")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_part_that_is_missing_or_another_one_is_named() {
+    let sample = Sample::new().await;
+    let made = sample.backup("b1", 1, None).await;
+    let key = sample.archive.keys.part(&made.manifest.parts[0].id);
+    sample.put(&key, Part::default().seal(DocumentKind::Part)).await;
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.len() == 1 && lines[0].contains("another size"), "{lines:?}");
+    fs::remove_file(path(&sample, &key)).unwrap();
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.len() == 1 && lines[0] == format!("{key}: it is not there (backup b1)"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_under_another_name_is_found() {
+    let sample = Sample::new().await;
+    let made = sample.backup("b1", 1, None).await;
+    sample.put(&sample.archive.keys.manifest(&"b9".parse().unwrap()), made.manifest.seal()).await;
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.len() == 1 && lines[0].contains("backup b1 of archive sample"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_segment_in_the_place_of_another_is_found() {
+    let sample = two_backups().await;
+    let (first, second) = (key_of(&sample, "segments/b1-").await, key_of(&sample, "segments/b2-").await);
+    fs::copy(path(&sample, &first), path(&sample, &second)).unwrap();
+    let lines = findings(&sample, Level::Objects).await;
+    assert!(lines.iter().any(|line| line.starts_with(&second)), "{lines:?}");
+}
+
+#[tokio::test]
+async fn objects_that_no_backup_names_are_told_and_are_no_damage() {
+    let sample = two_backups().await;
+    let left = sample.unfinished("b3").await;
+    let report = verify(&sample, Level::Records).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Intact);
+    assert_eq!(report.leftovers, left);
+}
+
+#[tokio::test]
+async fn nothing_is_called_intact_without_being_looked_at() {
+    let sample = Sample::new().await;
+    let error = verify(&sample, Level::Records).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Usage, "archive sample has no finished backup"));
+    let config = VerifyConfig { archive: None, ..config(&sample, Level::Records) };
+    let error = run(&config, &Progress::default(), &Stop::default()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Usage);
+}
+
+#[tokio::test]
+async fn a_verification_that_is_stopped_has_no_result() {
+    let sample = two_backups().await;
+    let stop = Stop::default();
+    stop.set();
+    let error = run(&config(&sample, Level::Records), &Progress::default(), &stop).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Any single bit of any object, and the object is named.
+    #[test]
+    fn every_flipped_bit_is_found(object in any::<prop::sample::Index>(), bit in any::<prop::sample::Index>()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let sample = two_backups().await;
+            let keys = sample.keys().await;
+            let key = &keys[object.index(keys.len())];
+            change(&sample, key, |bytes| {
+                let at = bit.index(bytes.len() * 8);
+                bytes[at / 8] ^= 1 << (at % 8);
+            });
+            match verify(&sample, Level::Records).await {
+                Ok(report) => {
+                    prop_assert!(report.findings.iter().any(|finding| finding.object == *key), "{key}: {:?}", report.findings);
+                    prop_assert!(report.findings.iter().all(|finding| !finding.to_string().contains('\n')));
+                }
+                // Without the repository's own description nothing is looked at.
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), Kind::Corrupt);
+                    prop_assert!(error.to_string().starts_with(key.as_str()), "{}", error);
+                }
+            }
+            Ok(())
+        })?;
+    }
+}

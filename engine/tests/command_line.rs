@@ -1,0 +1,333 @@
+//! What the binary promises to whoever calls it: one line an error, one object a report, the right exit code.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use kafka_backup::config::storage::StorageConfig;
+use kafka_backup::error::Kind;
+use kafka_backup::format::batch::{Batch, Compression};
+use kafka_backup::format::builder::BatchBuilder;
+use kafka_backup::format::document::{self, DocumentKind, Encoding};
+use kafka_backup::format::frame::ArchiveCompression;
+use kafka_backup::format::layout::{self, ArchiveKeys, ArchiveName, BackupId, PartId, SegmentId};
+use kafka_backup::format::manifest::{
+    ArchiveOwner, Manifest, Part, PartRef, PartitionSummary, Repository, TopicSummary, VERSION,
+};
+use kafka_backup::format::record::OwnedRecord;
+use kafka_backup::format::segment::{OpenSegment, TopicKey};
+use kafka_backup::store::Store;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Ten records in one partition of the topic `orders`, in the backup `id` of the archive `shop`.
+async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
+    let storage: StorageConfig = format!("file://{}", dir.display()).parse().unwrap();
+    let store = Store::open_or_create(&storage).await.unwrap();
+    let (archive, id): (ArchiveName, BackupId) = ("shop".parse().unwrap(), id.parse().unwrap());
+    let keys = ArchiveKeys::new(&archive);
+    let repository = Repository { id: Uuid::from_u128(1) };
+    let sealed = document::seal(DocumentKind::Repository, VERSION, Encoding::Json, &repository);
+    store.create(layout::REPOSITORY, sealed.into()).await.unwrap();
+    let owner = ArchiveOwner {
+        group: None,
+        kind: None,
+        namespace: None,
+        name: "shop".to_owned(),
+        uid: None,
+        source_cluster_id: "cluster-a".to_owned(),
+    };
+    let sealed = document::seal(DocumentKind::Archive, VERSION, Encoding::Json, &owner);
+    store.create(&keys.archive(), sealed.into()).await.unwrap();
+
+    let topic = TopicKey { name: "orders".to_owned(), id: Uuid::from_u128(2) };
+    let record =
+        |n: u8| OwnedRecord { timestamp_ms: 1_700_000_000_000, value: Some(vec![n; 100]), ..Default::default() };
+    let bytes = BatchBuilder::new(5).records((0..10).map(record)).build().unwrap();
+    let mut object = Vec::new();
+    let compression = ArchiveCompression { codec: Compression::Zstd, level: None };
+    let mut segment = OpenSegment::new(SegmentId::new(&id, 1, 0, 0), compression, &mut object);
+    segment.begin_run(&topic, 0, 5, &mut object).unwrap();
+    segment.push_batch(&Batch::parse(&bytes).unwrap(), &mut object).unwrap();
+    let stored = segment.seal(&mut object).unwrap().stored();
+    store.put(&keys.segment(&stored.segment.id), object.into()).await.unwrap();
+
+    let part = Part::of(&stored);
+    let content = part.runs().next().unwrap().2.content;
+    let sealed = part.seal(DocumentKind::Part);
+    let reference =
+        PartRef { id: PartId::new(&id, 1, 0), bytes: sealed.len() as u64, sha256: document::sha256_hex(&sealed) };
+    store.put(&keys.part(&reference.id), sealed.into()).await.unwrap();
+    let partition = PartitionSummary { partition: 0, start_offset: 5, end_offset: 15, content };
+    let manifest = Manifest {
+        backup_id: id.clone(),
+        archive,
+        engine_version: "0.1.0".to_owned(),
+        source_cluster_id: "cluster-a".to_owned(),
+        cut_at_ms: 1_770_906_600_123,
+        completed_at_ms: 1_770_906_601_000,
+        topics: vec![TopicSummary {
+            topic,
+            replication_factor: 3,
+            configs: [("cleanup.policy".to_owned(), "compact".to_owned())].into(),
+            partitions: vec![partition],
+        }],
+        groups: Vec::new(),
+        parts: vec![reference],
+        open_transactions: Vec::new(),
+        problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),
+        warnings: Vec::new(),
+        content,
+        segment_bytes: stored.segment.bytes,
+    };
+    store.put(&keys.manifest(&id), manifest.seal().into()).await.unwrap();
+}
+
+fn kafka_backup(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kafka-backup")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn storage(dir: &Path) -> String {
+    format!("file://{}", dir.display())
+}
+
+/// The one line that a failed call leaves on stderr.
+fn refused(arguments: &[&str], kind: Kind) -> String {
+    let output = kafka_backup(arguments);
+    assert_eq!(output.status.code(), Some(i32::from(kind.code())), "{arguments:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
+    line.strip_prefix("error: ").unwrap_or_else(|| panic!("{arguments:?}: {line}")).trim_end().to_owned()
+}
+
+#[test]
+fn every_refusal_is_one_line_that_names_the_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = storage(dir.path());
+    let cluster = ["backup", "--archive", "a", "--storage", &url, "--bootstrap-servers", "localhost:1"];
+    let with = |flags: &[&'static str]| refused(&[&cluster[..], flags].concat(), Kind::Usage);
+    for (flags, named) in [
+        (&["--security-protocol", "TLS"][..], "--security-protocol"),
+        (&["--sasl-mechanism", "GSSAPI", "--username", "me", "--password-file", "p"], "--sasl-mechanism"),
+        (&["--username", "me"], "--sasl-mechanism"),
+        (&["--ca-file", "/no/such/file", "--security-protocol", "SSL"], "/no/such/file"),
+        (&["--ca-file", "/no/such/file"], "securityProtocol PLAINTEXT"),
+        (&["--topics", "(", "--topics", "a"], "topics"),
+        (&["--compression", "rar"], "--compression"),
+        (&["--compression-level", "99"], "compressionLevel 99"),
+        (&["--compression-level", "x"], "--compression-level"),
+        (&["--parallelism", "0"], "parallelism"),
+        (&["--rate-limit-bytes", "0"], "--rate-limit-bytes"),
+        (&["--backup-id", "a/b"], "--backup-id"),
+        (&["--consumer-groups", "a", "--no-consumer-groups"], "--no-consumer-groups"),
+        (&["--no-such-flag"], "--no-such-flag"),
+        (&["--log-level", "="], "--log-level"),
+        (&["--config", "/no/such/file"], "--config /no/such/file"),
+    ] {
+        let line = with(flags);
+        assert!(line.contains(named), "{flags:?}: {line}");
+    }
+    assert!(refused(&["backup"], Kind::Usage).contains("--bootstrap-servers"));
+    assert!(refused(&["list"], Kind::Usage).contains("--storage"));
+    assert!(refused(&["list", "--storage", "gs://bucket"], Kind::Usage).contains("--storage"));
+    assert!(refused(&["describe", "--storage", &url], Kind::Usage).contains("--backup"));
+    assert!(refused(&["frobnicate"], Kind::Usage).contains("frobnicate"));
+}
+
+#[test]
+fn a_folder_without_a_repository_is_no_empty_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = refused(&["list", "--storage", &storage(dir.path())], Kind::Usage);
+    assert!(line.contains("holds no repository"), "{line}");
+    let missing = storage(&dir.path().join("missing"));
+    assert!(refused(&["list", "--storage", &missing], Kind::Usage).contains(&missing));
+}
+
+#[test]
+fn help_names_every_exit_code_and_no_command_shows_it() {
+    let help = kafka_backup(&["--help"]);
+    assert!(help.status.success());
+    let text = String::from_utf8(help.stdout).unwrap();
+    let kinds = [
+        Kind::Bug,
+        Kind::Usage,
+        Kind::Unavailable,
+        Kind::Denied,
+        Kind::Corrupt,
+        Kind::Conflict,
+        Kind::Partial,
+        Kind::Interrupted,
+    ];
+    for kind in kinds {
+        assert!(text.contains(&format!("\n  {}  ", kind.code())), "{kind:?} is not in: {text}");
+    }
+    let nothing = kafka_backup(&[]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8(nothing.stderr).unwrap().contains("Commands:"));
+}
+
+#[test]
+fn completions_are_made_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = kafka_backup(&["completions", shell]);
+        assert!(
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("bootstrap-servers"),
+            "{shell}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_listing_tells_what_can_be_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    store_backup(dir.path(), "shop-2", &["group x: it could not be read"]).await;
+    std::fs::create_dir_all(dir.path().join("archives/shop/backups/shop-3/progress")).unwrap();
+    std::fs::write(dir.path().join("archives/shop/backups/shop-3/progress/e000001-000001"), "x").unwrap();
+    let url = storage(dir.path());
+
+    let output = kafka_backup(&["list", "--storage", &url, "--archive", "shop", "--output", "json"]);
+    assert!(output.status.success(), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["run"], "list");
+    let backups = report["archives"][0]["backups"].as_array().unwrap();
+    let states: Vec<_> = backups
+        .iter()
+        .map(|backup| (backup["backupId"].as_str().unwrap(), backup["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(states, [("shop-3", "unfinished"), ("shop-1", "completed"), ("shop-2", "partial")]);
+    assert_eq!(backups[1]["records"], 10);
+
+    let text = String::from_utf8(kafka_backup(&["list", "--storage", &url]).stdout).unwrap();
+    let row = text.lines().nth(1).unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["shop", "1", "2", "shop-2", "2026-02-12T14:30:00.123Z"]);
+    assert!(refused(&["list", "--storage", &url, "--archive", "sho"], Kind::Usage).contains("there is shop"));
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_an_entry_of_the_listing_and_an_error_of_its_description() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    store_backup(dir.path(), "shop-2", &[]).await;
+    let manifest = dir.path().join("archives/shop/backups/shop-1/manifest");
+    let edited = std::fs::read_to_string(&manifest).unwrap().replace("cluster-a", "cluster-b");
+    std::fs::write(&manifest, edited).unwrap();
+    let url = storage(dir.path());
+    let text = String::from_utf8(kafka_backup(&["list", "--storage", &url, "--archive", "shop"]).stdout).unwrap();
+    assert!(
+        text.contains("DAMAGED") && text.contains("problem: shop-1: archives/shop/backups/shop-1/manifest:"),
+        "{text}"
+    );
+    let line = refused(&["describe", "--storage", &url, "--backup", "shop-1"], Kind::Corrupt);
+    assert!(line.starts_with("archives/shop/backups/shop-1/manifest:") && line.contains("SHA-256"), "{line}");
+}
+
+#[tokio::test]
+async fn a_manifest_in_the_place_of_another_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let backups = dir.path().join("archives/shop/backups");
+    std::fs::rename(backups.join("shop-1"), backups.join("shop-9")).unwrap();
+    let line = refused(&["describe", "--storage", &storage(dir.path()), "--backup", "shop-9"], Kind::Corrupt);
+    assert!(line.contains("backup shop-1 of archive shop"), "{line}");
+}
+
+#[tokio::test]
+async fn a_description_tells_topics_offsets_and_settings() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let text = String::from_utf8(kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1"]).stdout).unwrap();
+    for told in ["2026-02-12T14:30:00.123Z", "topic orders", "cleanup.policy=compact", "5..15", "replication factor 3"]
+    {
+        assert!(text.contains(told), "{told} is not in: {text}");
+    }
+    let output = kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1", "--output", "json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["manifest"]["topics"][0]["partitions"][0]["endOffset"], 15);
+}
+
+#[tokio::test]
+async fn damage_is_reported_with_the_code_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let verify = ["verify", "--storage", &url, "--archive", "shop"];
+    let output = kafka_backup(&verify);
+    assert!(output.status.success(), "{output:?}");
+    let segment = dir.path().join("archives/shop/segments/shop-1-e000001-w00-000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = kafka_backup(&[&verify[..], &["--output", "json"]].concat());
+    assert_eq!(output.status.code(), Some(i32::from(Kind::Corrupt.code())), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcome"], "damaged");
+    assert_eq!(report["findings"][0]["object"], "archives/shop/segments/shop-1-e000001-w00-000000");
+}
+
+#[test]
+fn a_failure_is_one_json_object_when_json_is_asked_for() {
+    let output = kafka_backup(&["list", "--storage", "file:///no/such/folder", "--output", "json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["outcome"], "failed");
+    assert_eq!(report["error"]["kind"], "usage");
+    assert!(report["error"]["message"].as_str().unwrap().contains("/no/such/folder"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kafka-backup"))
+        .args(["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(child.wait().unwrap().success(), "{told}");
+    assert_eq!(told, "");
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = storage(dir.path());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let server = format!("127.0.0.1:{port}");
+    let flags = ["backup", "--archive", "a", "--storage", &url, "--bootstrap-servers", &server, "--log-level", "error"];
+    let line = refused(&[&flags[..], &["--retry-timeout-ms", "300"]].concat(), Kind::Unavailable);
+    assert!(line.contains(&server), "{line}");
+}
+
+#[test]
+fn a_second_signal_ends_a_run_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    // A broker that takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kafka-backup"))
+        .args(["backup", "--archive", "a", "--storage", &storage(dir.path()), "--bootstrap-servers", &server])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The run listens to signals before it connects.
+    drop(silent.accept().unwrap());
+    let id = child.id().to_string();
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    while !line.contains("a second signal") {
+        line.clear();
+        assert!(told.read_line(&mut line).unwrap() > 0, "it ended without a word");
+    }
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(i32::from(Kind::Interrupted.code())));
+    let mut last = String::new();
+    told.read_to_string(&mut last).unwrap();
+    assert!(last.lines().last().unwrap().starts_with("error: stopped"), "{last}");
+}
