@@ -33,6 +33,10 @@ pub enum RunConfig {
     Describe(describe::DescribeConfig),
     /// Check backups.
     Verify(verify::VerifyConfig),
+    /// Delete backups that are not to be kept, and leftovers.
+    Prune(prune::PruneConfig),
+    /// Show records of a backup.
+    Cat(cat::CatConfig),
 }
 
 /// What a run does.
@@ -48,6 +52,10 @@ pub enum RunKind {
     Describe,
     /// Check backups.
     Verify,
+    /// Delete backups that are not to be kept, and leftovers.
+    Prune,
+    /// Show records of a backup.
+    Cat,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -67,6 +75,8 @@ impl RunKind {
             Self::List => "list",
             Self::Describe => "describe",
             Self::Verify => "verify",
+            Self::Prune => "prune",
+            Self::Cat => "cat",
         }
     }
 
@@ -76,6 +86,8 @@ impl RunKind {
             Self::Restore => &[SERVERS, STORAGE],
             Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
+            Self::Prune => &[STORAGE, ARCHIVE],
+            Self::Cat => &[STORAGE, BACKUP, ("topic", "--topic")],
         }
     }
 }

@@ -39,6 +39,7 @@
 
 pub mod backup;
 pub mod breaker;
+pub mod cat;
 pub mod clock;
 pub mod config;
 pub mod describe;

@@ -10,6 +10,7 @@ use crate::backup::{self, BackupReport};
 use crate::describe::DescribeReport;
 use crate::error::Kind;
 use crate::list::ListReport;
+use crate::prune::{self, PruneReport};
 use crate::restore::{self, RestoreReport};
 use crate::verify::{self, VerifyReport};
 
@@ -27,6 +28,8 @@ pub enum RunReport {
     Describe(DescribeReport),
     /// Of a verification.
     Verify(VerifyReport),
+    /// Of pruning.
+    Prune(PruneReport),
 }
 
 impl RunReport {
@@ -49,6 +52,10 @@ impl RunReport {
                     let plan = report.plan.as_ref();
                     plan.is_some_and(|plan| !plan.refusals.is_empty()).then_some(Kind::Conflict)
                 }
+            },
+            Self::Prune(report) => match report.outcome {
+                prune::Outcome::Planned | prune::Outcome::Completed => None,
+                prune::Outcome::Partial => Some(Kind::Partial),
             },
             Self::List(_) | Self::Describe(_) => None,
         }

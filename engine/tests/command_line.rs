@@ -1,5 +1,7 @@
 //! What the binary promises to whoever calls it: one line an error, one object a report, the right exit code.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -135,6 +137,56 @@ fn every_refusal_is_one_line_that_names_the_flag() {
     assert!(refused(&["frobnicate"], Kind::Usage).contains("frobnicate"));
 }
 
+#[tokio::test]
+async fn a_restore_that_cannot_be_is_refused_before_a_broker_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let restore = ["restore", "--storage", &url, "--bootstrap-servers", "localhost:1"];
+    for (flags, named) in [
+        (&[][..], "neither"),
+        (&["--backup", "a", "--archive", "b"], "--archive"),
+        (&["--archive", "shop", "--point-in-time", "yesterday"], "yesterday"),
+        (&["--archive", "shop", "--point-in-time", "2026-02-30T00:00:00Z"], "2026-02-30"),
+        (&["--archive", "shop", "--topic-mapping", "orders"], "--topic-mapping"),
+        (&["--archive", "shop", "--topic-mapping", "a=b", "--topic-mapping", "a=c"], "--topic-mapping: \"a\""),
+        (&["--archive", "shop", "--topic-mapping", "a=c", "--topic-mapping", "b=c"], "\"c\""),
+        (&["--archive", "shop", "--topic-mapping", "a=b/c"], "b/c"),
+        (&["--archive", "shop", "--group-mapping", "a=b"], "consumerGroups"),
+        (&["--archive", "shop", "--existing-topics", "ignore"], "--existing-topics"),
+        (&["--archive", "shop", "--replication-factor", "0"], "replicationFactor"),
+        (&["--archive", "shop", "--restore-id", "a/b"], "--restore-id"),
+    ] {
+        let line = refused(&[&restore[..], flags].concat(), Kind::Usage);
+        assert!(line.contains(named), "{flags:?}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn pruning_deletes_nothing_unless_it_is_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    store_backup(dir.path(), "shop-2", &[]).await;
+    let url = storage(dir.path());
+    let prune = ["prune", "--storage", &url, "--archive", "shop", "--max-backups", "1", "--grace", "0s"];
+    let manifests = || {
+        let backups = std::fs::read_dir(dir.path().join("archives/shop/backups")).unwrap();
+        backups.filter(|backup| backup.as_ref().unwrap().path().join("manifest").exists()).count()
+    };
+    let planned = kafka_backup(&prune);
+    assert!(planned.status.success(), "{planned:?}");
+    let text = String::from_utf8(planned.stdout).unwrap();
+    assert!(text.contains("would be deleted") && text.contains("--confirm"), "{text}");
+    assert_eq!(manifests(), 2);
+    let done = kafka_backup(&[&prune[..], &["--confirm", "--output", "json"]].concat());
+    assert!(done.status.success(), "{done:?}");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((report["outcome"].as_str(), report["confirmed"].as_bool()), (Some("completed"), Some(true)));
+    assert_eq!(manifests(), 1);
+    let line = refused(&[&prune[..], &["--max-age", "5"]].concat(), Kind::Usage);
+    assert!(line.contains("--max-age") && line.contains("90d"), "{line}");
+}
+
 #[test]
 fn a_folder_without_a_repository_is_no_empty_repository() {
     let dir = tempfile::tempdir().unwrap();
@@ -265,6 +317,23 @@ async fn damage_is_reported_with_the_code_for_it() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["outcome"], "damaged");
     assert_eq!(report["findings"][0]["object"], "archives/shop/segments/shop-1-e000001-w00-000000");
+}
+
+#[tokio::test]
+async fn records_are_shown_as_json_lines_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let cat = ["cat", "--storage", &url, "--backup", "shop-1", "--topic", "orders"];
+    let output = kafka_backup(&[&cat[..], &["--from-offset", "12", "--limit", "2"]].concat());
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["offset"].as_i64().unwrap()).collect::<Vec<_>>(), [12, 13]);
+    let line = refused(&["cat", "--storage", &url, "--backup", "shop-1", "--topic", "order"], Kind::Usage);
+    assert!(line.contains("orders"), "{line}");
+    // A report has no place where records are.
+    assert!(refused(&[&cat[..], &["--output", "json"]].concat(), Kind::Usage).contains("--output"));
 }
 
 #[test]

@@ -45,6 +45,10 @@ pub enum Command {
     Describe(DescribeFlags),
     /// Check that every byte of a backup, or of a whole archive, is what was stored
     Verify(VerifyFlags),
+    /// Delete backups of an archive that are not to be kept, and what killed runs left behind
+    Prune(PruneFlags),
+    /// Show records of a backup as JSON lines, straight from the archive
+    Cat(CatFlags),
     /// Print a completion script
     Completions {
         /// The shell

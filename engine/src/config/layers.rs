@@ -172,6 +172,8 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
         RunKind::List => RunConfig::List(typed(settings, flags, file)?),
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
         RunKind::Verify => RunConfig::Verify(typed(settings, flags, file)?),
+        RunKind::Prune => RunConfig::Prune(typed(settings, flags, file)?),
+        RunKind::Cat => RunConfig::Cat(typed(settings, flags, file)?),
     })
 }
 

@@ -12,6 +12,8 @@ use crate::repository::{self, Archive};
 use crate::store::lease;
 use crate::store::{self, Object};
 
+/// The object with which a restore says what it is about to do.
+const RESTORE_INTENT: &str = "intent";
 /// The object that ends a restore; without it, the restore may be gone on with.
 const RESTORE_DONE: &str = "done";
 /// The folder of a restore's lease.
@@ -147,26 +149,22 @@ async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<R
         let lease = format!("{own_folder}{RESTORE_LEASE}");
         let is_running = lease::held_by(&archive.store, &lease, now_ms).await?.is_some();
         if is_running || (is_young && !is_done) {
-            let documents = objects.iter().filter(|object| ArchiveKeys::leaf(&own_folder, &object.key).is_some());
-            let mut backup = None;
-            for object in documents {
-                backup = backup.or(backup_of(archive, &object.key).await?);
-            }
+            let backup = backup_of(archive, &format!("{own_folder}{RESTORE_INTENT}")).await?;
             restores.push(Restore { id, backup });
         }
     }
     Ok(restores)
 }
 
-/// The backup that a restore's journal names.
-async fn backup_of(archive: &Archive, key: &str) -> Result<Option<BackupId>, Error> {
-    let bytes = match archive.store.read(key).await {
+/// The backup that a restore names before it reads the first record; `None` when it has not, or in a way that is not
+/// understood here. Nothing else of the journal matters, and a later version may say more.
+async fn backup_of(archive: &Archive, intent: &str) -> Result<Option<BackupId>, Error> {
+    let bytes = match archive.store.read(intent).await {
         Err(error) if error.is_not_found() => return Ok(None),
         read => read?,
     };
-    // Nothing else of a journal matters here.
     let journal = document::open::<serde_json::Value>(DocumentKind::Journal, VERSION, &bytes).ok();
-    Ok(journal.and_then(|journal| journal.get("backupId")?.as_str()?.parse().ok()))
+    Ok(journal.and_then(|journal| journal.pointer("/request/backupId")?.as_str()?.parse().ok()))
 }
 
 /// What was read, or in one line what is damaged; an error when the store does not answer.

@@ -139,9 +139,9 @@ async fn what_a_running_restore_reads_stays() {
     let (sample, _) = four().await;
     let archive = &sample.archive;
     let folder = archive.keys.restore_folder(&"r1".parse().unwrap());
-    let journal = serde_json::json!({ "backupId": "b1" });
-    let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &journal);
-    sample.put(&format!("{folder}journal"), sealed).await;
+    let intent = serde_json::json!({ "request": { "backupId": "b1", "topics": {} }, "overwritten": {} });
+    let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
+    sample.put(&format!("{folder}intent"), sealed).await;
     let holder = Holder::current("r1");
     let prefix = format!("{folder}lease");
     let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();

@@ -9,6 +9,7 @@ use crate::describe::DescribeReport;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
+use crate::prune::PruneReport;
 use crate::restore::plan::{Action, Plan};
 use crate::restore::{self, Counts, RestoreReport};
 use crate::verify::{self, VerifyReport};
@@ -21,6 +22,7 @@ pub fn render(report: &RunReport) -> String {
         RunReport::List(report) => list(report),
         RunReport::Describe(report) => describe(report),
         RunReport::Verify(report) => verify(report),
+        RunReport::Prune(report) => prune(report),
     }
 }
 
@@ -207,6 +209,29 @@ fn verify(report: &VerifyReport) -> String {
     }
     for leftover in leftovers {
         out.line(format_args!("leftover: {leftover} (no backup names it; prune removes it)"));
+    }
+    out.0
+}
+
+fn prune(report: &PruneReport) -> String {
+    let PruneReport { outcome: _, confirmed, archive, removed, kept, objects, bytes: freed, problems, duration_ms } =
+        report;
+    let mut out = Lines::default();
+    let (what, goes) = if *confirmed { ("pruned", "deleted") } else { ("plan for", "would be deleted") };
+    out.line(format_args!("{what} archive {archive}"));
+    let row = |goes: &str, decision: &crate::prune::Decision| {
+        [format!("  {goes}"), decision.backup_id.to_string(), decision.why.clone()]
+    };
+    let rows =
+        removed.iter().map(|decision| row(goes, decision)).chain(kept.iter().map(|decision| row("kept", decision)));
+    if !(removed.is_empty() && kept.is_empty()) {
+        out.0.push_str(&table(["  WHAT", "BACKUP", "WHY"], rows));
+    }
+    out.field("objects", format_args!("{objects} {goes}, {}", bytes(*freed)));
+    out.field("took", duration(*duration_ms));
+    out.notes("problem", problems);
+    if !confirmed && *objects > 0 {
+        out.line(format_args!("nothing was deleted: give --confirm"));
     }
     out.0
 }

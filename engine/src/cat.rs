@@ -1,0 +1,461 @@
+//! Records of a backup as JSON lines, straight from the archive: nothing is restored, and no more is read than is shown.
+//!
+//! The manifest knows the run that holds an offset, the index of its segment the frame, and one ranged request brings it.
+
+mod line;
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use self::line::Line;
+use crate::config::cat::CatConfig;
+use crate::error::Kind;
+use crate::format::batch;
+use crate::format::batch::Batch;
+use crate::format::codec::Decompressor;
+use crate::format::frame::{self, Frame};
+use crate::format::layout::{BackupId, SegmentId};
+use crate::format::manifest::Manifest;
+use crate::format::record;
+use crate::format::run::Run;
+use crate::format::segment::{Index, IndexedRun, SegmentRef, TopicKey};
+use crate::repository::segment::{self as stored, pieces, read_index};
+use crate::repository::{self, Archive, Repository};
+use crate::stop::Stop;
+use crate::store;
+
+/// What one request reads, after the first frame of a run.
+const PIECE_BYTES_MAX: u64 = 4 << 20;
+/// Indexes that are kept: partitions that lie beside each other stand in the same segments.
+const INDEXES_KEPT: usize = 16;
+/// Names that an error lists.
+const NAMES_SHOWN: usize = 10;
+
+/// Why records cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
+    /// A segment.
+    #[error(transparent)]
+    Segment(#[from] stored::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The backup does not have the topic.
+    #[error("backup {backup} has no topic {topic:?}: {known}")]
+    NoTopic {
+        /// The backup.
+        backup: BackupId,
+        /// What was asked for.
+        topic: String,
+        /// What there is, in words.
+        known: String,
+    },
+    /// The topic does not have the partition.
+    #[error("topic {topic:?} has no partition {partition} in backup {backup}: its partitions are 0 to {last}")]
+    NoPartition {
+        /// The backup.
+        backup: BackupId,
+        /// The topic.
+        topic: String,
+        /// What was asked for.
+        partition: i32,
+        /// The largest number that there is.
+        last: i32,
+    },
+    /// An offset that no log has.
+    #[error("the offset {0} to begin with is below 0")]
+    FromOffset(i64),
+    /// The segment's index and the manifest do not agree.
+    #[error("{key}, bytes {}..{}: the index has not the run that the manifest names: verify the backup", bytes.start, bytes.end)]
+    NoRun {
+        /// The segment.
+        key: String,
+        /// Where the run should be.
+        bytes: Range<u64>,
+    },
+    /// A frame, or a batch in it, is damaged.
+    #[error("{key}, bytes {}..{}: {why}", bytes.start, bytes.end)]
+    Damaged {
+        /// The segment.
+        key: String,
+        /// Where.
+        bytes: Range<u64>,
+        /// What is wrong.
+        why: Damage,
+    },
+    /// The records cannot be written out.
+    #[error("the records cannot be written: {0}")]
+    Output(io::Error),
+    /// The run was asked to stop.
+    #[error("stopped as asked, after {records} records")]
+    Interrupted {
+        /// Records that were shown.
+        records: u64,
+    },
+}
+
+/// What is wrong with a frame.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The frame.
+    #[error(transparent)]
+    Frame(#[from] frame::Error),
+    /// A batch.
+    #[error(transparent)]
+    Batch(#[from] batch::Error),
+    /// The records of a batch.
+    #[error(transparent)]
+    Record(#[from] record::Error),
+}
+
+impl Error {
+    /// What it asks of whoever reads it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Repository(error) => error.kind(),
+            Self::Segment(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::NoTopic { .. } | Self::NoPartition { .. } | Self::FromOffset(_) => Kind::Usage,
+            Self::NoRun { .. } | Self::Damaged { .. } => Kind::Corrupt,
+            Self::Output(_) => Kind::Unavailable,
+            Self::Interrupted { .. } => Kind::Interrupted,
+        }
+    }
+}
+
+/// What was shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CatReport {
+    /// Records that were written.
+    pub records: u64,
+}
+
+/// Writes the records that are asked for, one JSON object a line, partition by partition in the order of offsets.
+///
+/// When the reader of `out` goes away, that is the end, and no error.
+///
+/// # Errors
+/// When the backup, the topic or the partition is not there, or what is to be shown is damaged.
+pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop) -> Result<CatReport, Error> {
+    if config.from_offset < 0 {
+        return Err(Error::FromOffset(config.from_offset));
+    }
+    let repository = Repository::open(&config.storage).await?;
+    let (archive, manifest) = repository.find(&config.backup).await?;
+    let partitions = partitions(config, &manifest)?;
+    let all = archive.runs(&manifest).await?;
+    let left = config.limit.unwrap_or(u64::MAX);
+    let mut cat = Cat { config, archive: &archive, stop, out, indexes: VecDeque::new(), left };
+    let shown = async {
+        for partition in partitions {
+            let runs = all.runs().filter(|(topic, _, run)| topic.name == config.topic && run.partition == partition);
+            for (topic, segment, run) in runs {
+                if cat.left > 0 && run.end_offset > config.from_offset {
+                    cat.show(topic, segment, run).await?;
+                }
+            }
+        }
+        cat.out.flush().map_err(Error::Output)
+    }
+    .await;
+    let records = config.limit.unwrap_or(u64::MAX) - cat.left;
+    match shown {
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(CatReport { records }),
+        shown => shown.map(|()| CatReport { records }),
+    }
+}
+
+/// The partitions to show.
+fn partitions(config: &CatConfig, manifest: &Manifest) -> Result<Vec<i32>, Error> {
+    let backup = || manifest.backup_id.clone();
+    let Some(topic) = manifest.topics.iter().find(|topic| topic.topic.name == config.topic) else {
+        let names: Vec<_> = manifest.topics.iter().map(|topic| topic.topic.name.as_str()).collect();
+        let more = names.len().saturating_sub(NAMES_SHOWN);
+        let known = match (names.as_slice(), more) {
+            ([], _) => "it has none at all".to_owned(),
+            (names, 0) => format!("it has {}", names.join(", ")),
+            (names, more) => format!("it has {} and {more} more", names[..NAMES_SHOWN].join(", ")),
+        };
+        return Err(Error::NoTopic { backup: backup(), topic: config.topic.clone(), known });
+    };
+    let numbers: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
+    match config.partition {
+        None => Ok(numbers),
+        Some(partition) if numbers.contains(&partition) => Ok(vec![partition]),
+        Some(partition) => Err(Error::NoPartition {
+            backup: backup(),
+            topic: config.topic.clone(),
+            partition,
+            last: numbers.last().copied().unwrap_or(-1),
+        }),
+    }
+}
+
+struct Cat<'a, W> {
+    config: &'a CatConfig,
+    archive: &'a Archive,
+    stop: &'a Stop,
+    out: &'a mut W,
+    indexes: VecDeque<(SegmentId, Arc<Index>)>,
+    /// Records that may still be shown.
+    left: u64,
+}
+
+impl<W: Write> Cat<'_, W> {
+    async fn show(&mut self, topic: &TopicKey, segment: &SegmentRef, run: &Run) -> Result<(), Error> {
+        let key = self.archive.keys.segment(&segment.id);
+        let index = self.index(segment).await?;
+        let is_it = |indexed: &&IndexedRun| indexed.run == *run && index.topics[indexed.topic] == *topic;
+        let Some(indexed) = index.runs.iter().find(is_it) else {
+            return Err(Error::NoRun { key, bytes: run.byte_range() });
+        };
+        let offsets = run.start_offset.max(self.config.from_offset)..run.end_offset;
+        let first = indexed.frames.iter().rposition(|(_, start_offset, _)| *start_offset <= offsets.start).unwrap_or(0);
+        // One frame first: often no more is wanted.
+        let mut piece_bytes_max = 0;
+        let mut next = first;
+        let mut decompressor = Decompressor::new();
+        while let Some(piece) = pieces(indexed, next, piece_bytes_max).into_iter().next() {
+            if self.stop.is_set() {
+                let records = self.config.limit.unwrap_or(u64::MAX) - self.left;
+                return Err(Error::Interrupted { records });
+            }
+            let mut bytes = self.archive.store.read_range(&key, piece.bytes.clone()).await?;
+            let mut position = piece.bytes.start;
+            for (frame_bytes, ..) in &indexed.frames[piece.frames.clone()] {
+                let at = position..position + frame_bytes;
+                let damaged = |why| Error::Damaged { key: key.clone(), bytes: at.clone(), why };
+                let (frame, taken) = Frame::decode(&bytes, &mut decompressor).map_err(|error| damaged(error.into()))?;
+                for batch in frame.batches() {
+                    let batch = batch.map_err(|error| damaged(error.into()))?;
+                    if batch.next_offset() > offsets.start {
+                        let records = record::decode(&batch, &mut decompressor);
+                        let records = records.map_err(|error| damaged(error.into()))?;
+                        self.write(run.partition, &batch, &records, &offsets)?;
+                    }
+                    if self.left == 0 {
+                        return Ok(());
+                    }
+                }
+                bytes::Buf::advance(&mut bytes, taken);
+                position = at.end;
+            }
+            next = piece.frames.end;
+            piece_bytes_max = PIECE_BYTES_MAX;
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        partition: i32,
+        batch: &Batch<'_>,
+        records: &[(i64, record::OwnedRecord)],
+        offsets: &Range<i64>,
+    ) -> Result<(), Error> {
+        for (offset, record) in records.iter().filter(|(offset, _)| offsets.contains(offset)) {
+            if self.left == 0 {
+                return Ok(());
+            }
+            let line = Line::of(&self.config.topic, partition, *offset, batch.is_log_append_time(), record);
+            serde_json::to_writer(&mut self.out, &line).map_err(|error| Error::Output(error.into()))?;
+            self.out.write_all(b"\n").map_err(Error::Output)?;
+            self.left -= 1;
+        }
+        Ok(())
+    }
+
+    async fn index(&mut self, segment: &SegmentRef) -> Result<Arc<Index>, Error> {
+        if let Some((_, index)) = self.indexes.iter().find(|(id, _)| *id == segment.id) {
+            return Ok(Arc::clone(index));
+        }
+        let (index, _) = read_index(&self.archive.store, &self.archive.keys, segment).await?;
+        let index = Arc::new(index);
+        self.indexes.truncate(INDEXES_KEPT - 1);
+        self.indexes.push_front((segment.id.clone(), Arc::clone(&index)));
+        Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::repository::sample::Sample;
+
+    async fn cat(sample: &Sample, edit: impl FnOnce(&mut CatConfig)) -> Result<Vec<Value>, Error> {
+        let mut config = CatConfig {
+            storage: sample.storage.clone(),
+            backup: "b2".parse().unwrap(),
+            topic: "orders".to_owned(),
+            partition: None,
+            from_offset: 0,
+            limit: None,
+        };
+        edit(&mut config);
+        let mut out = Vec::new();
+        let report = run(&config, &mut out, &Stop::default()).await?;
+        let lines: Vec<Value> = out
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect();
+        assert_eq!(lines.len() as u64, report.records);
+        Ok(lines)
+    }
+
+    async fn two_backups() -> Sample {
+        let sample = Sample::new().await;
+        let first = sample.backup("b1", 1, None).await;
+        sample.backup("b2", 2, Some(&first)).await;
+        sample
+    }
+
+    fn offsets(lines: &[Value]) -> Vec<(i64, i64)> {
+        lines.iter().map(|line| (line["partition"].as_i64().unwrap(), line["offset"].as_i64().unwrap())).collect()
+    }
+
+    #[tokio::test]
+    async fn shows_every_record_in_order_across_segments_and_skips_holes() {
+        let sample = two_backups().await;
+        let shown = offsets(&cat(&sample, |_| {}).await.unwrap());
+        let of_0 = (0..24).filter(|offset| offset % 12 != 7).map(|offset| (0, offset));
+        let of_1 = (0..16).filter(|offset| offset % 8 > 2).map(|offset| (1, offset));
+        assert_eq!(shown, of_0.chain(of_1).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn begins_at_any_offset_and_ends_at_the_limit() {
+        let sample = two_backups().await;
+        let all = offsets(&cat(&sample, |config| config.partition = Some(0)).await.unwrap());
+        for from in 0..26 {
+            for limit in [0, 1, 3, 100] {
+                let shown = cat(&sample, |config| {
+                    (config.partition, config.from_offset, config.limit) = (Some(0), from, Some(limit));
+                });
+                let wanted = all.iter().copied().filter(|(_, offset)| *offset >= from);
+                let wanted: Vec<_> = wanted.take(usize::try_from(limit).unwrap()).collect();
+                assert_eq!(offsets(&shown.await.unwrap()), wanted, "from {from}, limit {limit}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_tells_everything_of_a_record_and_bytes_that_are_no_text_in_base64() {
+        let sample = two_backups().await;
+        let shown = cat(&sample, |config| (config.partition, config.from_offset, config.limit) = (Some(0), 4, Some(2)));
+        let shown = shown.await.unwrap();
+        let headers = json!([{ "key": "h", "value": null }, { "key": "h", "value": "twice" }]);
+        assert_eq!(
+            shown,
+            [
+                json!({
+                    "topic": "orders", "partition": 0, "offset": 4, "timestampMs": 1_770_000_000_004_i64,
+                    "timestampType": "createTime", "key": "key 4", "value": { "base64": "/wQ=" }, "headers": headers
+                }),
+                json!({
+                    "topic": "orders", "partition": 0, "offset": 5, "timestampMs": 1_770_000_000_005_i64,
+                    "timestampType": "createTime", "key": "key 5", "value": null, "headers": headers
+                })
+            ]
+        );
+        let shown = cat(&sample, |config| (config.partition, config.limit) = (Some(1), Some(1))).await.unwrap();
+        assert_eq!(shown[0]["timestampType"], "logAppendTime");
+        assert_eq!(shown[0]["timestampMs"], 1_770_000_009_999_i64);
+        assert_eq!(shown[0]["key"], Value::Null);
+    }
+
+    #[tokio::test]
+    async fn a_topic_without_records_has_no_lines() {
+        let sample = two_backups().await;
+        assert_eq!(cat(&sample, |config| config.topic = "empty".to_owned()).await.unwrap(), [Value::Null; 0]);
+    }
+
+    #[tokio::test]
+    async fn names_what_is_not_there_in_one_line() {
+        let sample = two_backups().await;
+        let error = |error: Error| (error.kind(), error.to_string());
+        let shown = cat(&sample, |config| config.topic = "order".to_owned()).await;
+        let text = "backup b2 has no topic \"order\": it has empty, orders".to_owned();
+        assert_eq!(error(shown.unwrap_err()), (Kind::Usage, text));
+        let shown = cat(&sample, |config| config.partition = Some(2)).await;
+        let text = "topic \"orders\" has no partition 2 in backup b2: its partitions are 0 to 1".to_owned();
+        assert_eq!(error(shown.unwrap_err()), (Kind::Usage, text));
+        let shown = cat(&sample, |config| config.backup = "b9".parse().unwrap()).await;
+        assert_eq!(shown.unwrap_err().kind(), Kind::Usage);
+        let shown = cat(&sample, |config| config.from_offset = -1).await;
+        assert_eq!(shown.unwrap_err().kind(), Kind::Usage);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_frame_is_named_and_nothing_of_it_is_shown() {
+        let sample = two_backups().await;
+        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1-")).unwrap();
+        let mut bytes = std::fs::read(sample.dir.path().join(&key)).unwrap();
+        bytes[100] ^= 1;
+        std::fs::write(sample.dir.path().join(&key), bytes).unwrap();
+        let error = cat(&sample, |config| config.limit = Some(1)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt);
+        assert!(error.to_string().starts_with(&format!("{key}, bytes ")), "{error}");
+        // What stands elsewhere is still readable.
+        assert_eq!(cat(&sample, |config| config.from_offset = 12).await.unwrap().len(), 15);
+    }
+
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_went_away_is_the_end_and_no_error() {
+        let sample = two_backups().await;
+        let config = CatConfig {
+            storage: sample.storage.clone(),
+            backup: "b2".parse().unwrap(),
+            topic: "orders".to_owned(),
+            partition: None,
+            from_offset: 0,
+            limit: None,
+        };
+        assert_eq!(run(&config, &mut Gone, &Stop::default()).await.unwrap(), CatReport { records: 0 });
+    }
+
+    #[tokio::test]
+    async fn only_the_frame_that_is_wanted_is_read() {
+        let sample = two_backups().await;
+        // Every other byte of the segment is gone: a request beyond the frame and the index would meet the damage.
+        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1-")).unwrap();
+        let path = sample.dir.path().join(&key);
+        let archive = &sample.archive;
+        let manifest = archive.manifest(&"b1".parse().unwrap()).await.unwrap();
+        let runs = archive.runs(&manifest).await.unwrap();
+        let (index, index_position) = read_index(&archive.store, &archive.keys, &runs.segments[0]).await.unwrap();
+        let run = &index.runs[0];
+        let second = run.run.position + run.frames[0].0..run.run.position + run.frames[0].0 + run.frames[1].0;
+        let mut bytes = std::fs::read(&path).unwrap();
+        for (at, byte) in bytes.iter_mut().enumerate().take(usize::try_from(index_position).unwrap()) {
+            if !second.contains(&(at as u64)) {
+                *byte = 0;
+            }
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let shown = cat(&sample, |config| (config.partition, config.from_offset, config.limit) = (Some(0), 4, Some(3)));
+        assert_eq!(offsets(&shown.await.unwrap()), [(0, 4), (0, 5), (0, 6)]);
+    }
+}
