@@ -7,6 +7,7 @@
 mod journal;
 mod landing;
 pub mod plan;
+mod reader;
 mod source;
 mod target;
 mod worker;
