@@ -48,6 +48,14 @@ pub enum Surprise {
         /// Records that were acknowledged.
         acknowledged: u64,
     },
+    /// A batch stands somewhere else than behind the one before it.
+    #[error("a batch of this restore stands at offset {found} instead of {expected}: somebody else writes to it")]
+    Misplaced {
+        /// Where it must stand.
+        expected: i64,
+        /// Where the broker says that it stands.
+        found: i64,
+    },
     /// The target is longer than what was sent.
     #[error("it holds {landed} records where only {sent} were sent: somebody else writes to it")]
     TooMany {
@@ -109,8 +117,22 @@ impl Landing {
         self.unanswered.len() < if self.is_known { IN_FLIGHT_MAX } else { 1 }
     }
 
+    /// The oldest unanswered batch stands at `offset`, `base_offset` being where the first of all was to stand. A broker
+    /// that knows only that it has the batch tells -1.
+    ///
+    /// # Errors
+    /// [`Surprise::Misplaced`]: the offset map, and what a later process took for landed, would be wrong.
+    pub fn answered_at(&mut self, base_offset: i64, offset: i64) -> Result<(), Surprise> {
+        let expected = self.unanswered.front().map(|sent| base_offset.saturating_add_unsigned(sent.first));
+        if let Some(expected) = expected.filter(|expected| offset >= 0 && offset != *expected) {
+            return Err(Surprise::Misplaced { expected, found: offset });
+        }
+        self.answered();
+        Ok(())
+    }
+
     /// The oldest unanswered batch has landed, now or before.
-    pub fn answered(&mut self) -> Option<Sent> {
+    fn answered(&mut self) -> Option<Sent> {
         let sent = self.unanswered.pop_front()?;
         self.landed = self.landed.max(sent.end());
         self.is_known = true;
@@ -176,6 +198,17 @@ mod tests {
         let mut landing = Landing::resumed(15);
         assert_eq!(landing.skip(10), Ok(true));
         assert_eq!(landing.skip(10), Err(Surprise::InsideBatch { landed: 15 }));
+    }
+
+    #[test]
+    fn a_batch_that_stands_behind_somebody_elses_is_noticed() {
+        let mut landing = Landing::resumed(0);
+        landing.sent(10, Bytes::new());
+        landing.answered_at(100, 100).unwrap();
+        landing.sent(10, Bytes::new());
+        assert_eq!(landing.answered_at(100, 111), Err(Surprise::Misplaced { expected: 110, found: 111 }));
+        assert_eq!(landing.answered_at(100, -1), Ok(()), "a duplicate whose place is forgotten");
+        assert_eq!(landing.landed, 20);
     }
 
     #[test]

@@ -1,40 +1,32 @@
-//! The batches of one partition of a backup, in the order of offsets, read a piece at a time.
+//! The frames of one partition of a backup, in the order of offsets, with the next piece read ahead.
 
-use std::collections::VecDeque;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
+use tokio::task::JoinHandle;
 
 use super::Error;
+use super::reader::{Piece, Reader};
 use crate::format::codec::Decompressor;
-use crate::format::frame::{self, Frame, Header};
+use crate::format::frame::Frame;
 use crate::format::run::Run;
-use crate::store::Store;
+use crate::store::{self, Store};
 
-/// Bytes of a segment that are asked for at once; more only when a single frame is larger.
-const READ_BYTES: u64 = 2 << 20;
+/// Bytes of a segment that are asked for at once: two such pieces, and the frame that is being sent, are in memory.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// Frames of a partition, one after the other.
 pub struct Source {
     store: Store,
-    /// Keys of segments and the runs in them, in the order of offsets.
-    runs: VecDeque<(String, Run)>,
-    /// The run that is being read, and the position in its segment that is to be asked for next.
-    current: Option<(String, Run, u64)>,
-    /// What was read and not yet used.
-    buffer: Bytes,
+    reader: Reader,
+    /// The piece after the one that is being opened; none before the first is asked for.
+    ahead: Option<Ahead>,
     decompressor: Decompressor,
 }
 
 impl Source {
-    /// Reads these runs, which are in the order of offsets.
+    /// Reads these runs, which are in the order of offsets, each with the key of its segment.
     pub fn new(store: Store, runs: impl IntoIterator<Item = (String, Run)>) -> Self {
-        Self {
-            store,
-            runs: runs.into_iter().collect(),
-            current: None,
-            buffer: Bytes::new(),
-            decompressor: Decompressor::new(),
-        }
+        let reader = Reader::new(runs, PIECE_BYTES);
+        Self { store, reader, ahead: None, decompressor: Decompressor::new() }
     }
 
     /// The next frame, checked; none at the end.
@@ -43,52 +35,43 @@ impl Source {
     /// What the store fails with, and [`Error::Damaged`] when the bytes are not what was written.
     pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
         loop {
-            let Some((key, run, position)) = &mut self.current else {
-                let Some((key, run)) = self.runs.pop_front() else { return Ok(None) };
-                let position = run.position;
-                self.current = Some((key, run, position));
-                continue;
-            };
-            let end = run.byte_range().end;
-            let at = *position - self.buffer.len() as u64;
-            if at == end {
-                self.current = None;
-                continue;
+            if let Some(frame) = self.reader.next_frame(&mut self.decompressor)? {
+                return Ok(Some(frame));
             }
-            let damaged = |error| Error::Damaged { key: key.clone(), start: at, end, error };
-            let missing = match Header::parse(&self.buffer) {
-                Ok(header) if self.buffer.len() >= header.frame_bytes() => 0,
-                Ok(header) => header.frame_bytes() - self.buffer.len(),
-                Err(frame::Error::Truncated { need, .. }) => need - self.buffer.len(),
-                Err(error) => return Err(damaged(error)),
+            let piece = match self.ahead.take() {
+                Some(ahead) => ahead.piece().await?,
+                None => match self.reader.ask() {
+                    Some(Piece { key, range }) => self.store.read_range(&key, range).await?,
+                    None => return Ok(None),
+                },
             };
-            if missing > 0 {
-                let wanted = READ_BYTES.max(missing as u64).min(end - *position);
-                if wanted < missing as u64 {
-                    let have = self.buffer.len();
-                    return Err(damaged(frame::Error::Truncated { have, need: have + missing }));
-                }
-                let read = self.store.read_range(key, *position..*position + wanted).await?;
-                *position += wanted;
-                if self.buffer.is_empty() {
-                    self.buffer = read;
-                } else {
-                    let mut joined = BytesMut::with_capacity(self.buffer.len() + read.len());
-                    joined.extend_from_slice(&self.buffer);
-                    joined.extend_from_slice(&read);
-                    self.buffer = joined.freeze();
-                }
-                continue;
-            }
-            let (frame, used) = Frame::decode(&self.buffer, &mut self.decompressor).map_err(damaged)?;
-            self.buffer.advance(used);
-            return Ok(Some(frame));
+            self.reader.take(piece);
+            self.ahead = self.reader.ask().map(|piece| Ahead::new(self.store.clone(), piece));
         }
+    }
+}
+
+/// A piece that is being read, and is given up with its reader.
+struct Ahead(JoinHandle<Result<Bytes, store::Error>>);
+
+impl Ahead {
+    fn new(store: Store, Piece { key, range }: Piece) -> Self {
+        Self(tokio::spawn(async move { store.read_range(&key, range).await }))
+    }
+
+    async fn piece(mut self) -> Result<Bytes, Error> {
+        Ok((&mut self.0).await.map_err(|_| Error::WorkerEnded)??)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("runs", &self.runs.len()).finish_non_exhaustive()
+        f.debug_struct("Source").field("reader", &self.reader).finish_non_exhaustive()
     }
 }

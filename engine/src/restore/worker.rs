@@ -206,8 +206,9 @@ impl Worker {
     async fn await_one(&mut self) -> Result<(), Error> {
         let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
         match landed(pending).await {
-            Ok(()) => {
-                self.landing.answered();
+            Ok(offset) => {
+                let base_offset = self.target.base_offset;
+                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
                 self.budget.progress(Instant::now());
                 Ok(())
             }
@@ -235,26 +236,32 @@ impl Worker {
             }
             let landed = self.landed().await?;
             let again = self.landing.recover(landed).map_err(|error| self.surprise(error))?;
-            match self.send_again(again).await {
+            match self.send_again(again).await? {
                 Ok(()) => return Ok(()),
                 Err(refused) => error = refused,
             }
         }
     }
 
-    /// Sends batches again, the first alone: the leader may not know us.
-    async fn send_again(&mut self, again: Vec<Sent>) -> Result<(), KafkaError> {
+    /// Sends batches again, the first alone: the leader may not know us. The inner failure is one to recover from.
+    async fn send_again(&mut self, again: Vec<Sent>) -> Result<Result<(), KafkaError>, Error> {
         for (number, sent) in again.into_iter().enumerate() {
-            self.put_in_line(sent).await?;
+            if let Err(error) = self.put_in_line(sent).await {
+                return Ok(Err(error));
+            }
             if number == 0
                 && let Some(pending) = self.on_the_way.pop_front()
             {
-                landed(pending).await?;
-                self.landing.answered();
+                let offset = match landed(pending).await {
+                    Ok(offset) => offset,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let base_offset = self.target.base_offset;
+                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
                 self.budget.progress(Instant::now());
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Waits for all answers.
@@ -295,12 +302,13 @@ impl Worker {
     }
 }
 
-/// Waits for the answer about one batch: it has landed, now or before, or it is not known to have.
-async fn landed(pending: PendingProduce) -> Result<(), KafkaError> {
+/// Waits for the answer about one batch: it has landed, now or before, or it is not known to have. Gives back the offset
+/// that it has; -1 when the broker does not remember.
+async fn landed(pending: PendingProduce) -> Result<i64, KafkaError> {
     let mut answers = pending.answer().await?;
     match answers.pop().map(|answer| answer.outcome) {
-        Some(Ok(Produced { .. })) => Ok(()),
-        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => Ok(()),
+        Some(Ok(Produced { base_offset, .. })) => Ok(base_offset),
+        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => Ok(-1),
         Some(Err(error)) => Err(error),
         None => Err(KafkaError::Protocol {
             address: "the broker".to_owned(),
