@@ -368,6 +368,8 @@ impl Restore<'_> {
         lease: &Lease,
         started_ms: i64,
     ) -> Result<RestoreReport, Error> {
+        // A prune that ended before it could see our lease may have taken the backup; from here on it sees it.
+        self.archive.manifest(&self.manifest.backup_id).await?;
         let before = journal.done().await?;
         let prepared = self.prepare(&planned, journal).await?;
         let Planned { mut plan, .. } = planned;

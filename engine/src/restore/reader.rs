@@ -55,7 +55,8 @@ impl Reader {
     }
 
     /// Whether every frame was given out.
-    pub fn is_done(&self) -> bool {
+    #[cfg(test)]
+    fn is_done(&self) -> bool {
         self.to_open.is_empty()
     }
 
