@@ -295,9 +295,9 @@ fn group_goes_on(witness: &Witness, commits: &[Position], before: &Path) -> Resu
 
 /// The first record at or after a position that the point in time keeps.
 fn next_restored(before: &Path, at: &Position) -> Result<Option<Record>> {
-    let records = Records::open(&dump::file_of(&before.join(&at.topic), at.partition))?;
+    let mut records = Records::open(&dump::file_of(&before.join(&at.topic), at.partition))?;
     let is_next = |record: &Record| record.offset >= at.offset && record.timestamp_ms <= POINT_IN_TIME.1;
-    records.filter(|record| record.as_ref().map_or(true, is_next)).next().transpose()
+    records.find(|record| record.as_ref().map_or(true, is_next)).transpose()
 }
 
 fn adds_nothing_twice(witness: &Witness, repository: &Repository<'_>, restore: &[&str]) -> Result<()> {
