@@ -1,0 +1,162 @@
+//! A point in time, other names, topics that are there already, groups that are at work: what the options of a restore promise.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use e2e::compare::{self, Rules};
+use e2e::dump::{self, Record};
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{Commit, NewTopic, Position, Protocol, Witness, properties};
+
+const START_MS: i64 = 1_770_000_000_000;
+const RECORDS: i64 = 500;
+
+/// A topic whose timestamps are out of order, in batches of many records, and its backup.
+struct BackedUp {
+    repository: Repository<'static>,
+    bootstrap: String,
+    witness: Witness,
+    topic: String,
+    backup_id: String,
+}
+
+impl BackedUp {
+    fn new(stem: &str) -> Self {
+        let kafka = Kafka::shared(Shared::Plain);
+        let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique(stem));
+        witness.create_topics(&[NewTopic::new(&topic, 2).with("retention.ms", 1_000_000_000_000_i64)]).unwrap();
+        // 7 and 500 have no common divisor: every time from START_MS on is there once, none in its place.
+        let record = |n: i64| {
+            Record::new((n % 2).try_into().unwrap(), START_MS + n * 7 % RECORDS, n.to_string(), vec![b'v'; 50])
+        };
+        let records: Vec<Record> = (0..RECORDS).map(record).collect();
+        let config = properties([("linger.ms", "50"), ("compression.type", "zstd")]);
+        witness.produce(&topic, &config, &records).unwrap();
+        let repository = Repository::folder().unwrap();
+        let report =
+            repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+        let backup_id = report["backupId"].as_str().unwrap().to_owned();
+        Self { repository, bootstrap, witness, topic, backup_id }
+    }
+
+    fn restore(&self, more: &[&str]) -> Vec<String> {
+        let command = ["restore", "--bootstrap-servers", &self.bootstrap, "--backup", &self.backup_id];
+        [&command[..], more].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    fn report(&self, more: &[&str]) -> serde_json::Value {
+        self.repository.report(&self.restore(more).iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn dump(&self, topic: &str, folder: &Path) -> std::path::PathBuf {
+        let folder = folder.join(topic);
+        self.witness.dump(topic, &folder).unwrap();
+        folder
+    }
+}
+
+#[test]
+fn a_point_in_time_is_exact_to_the_millisecond_though_times_are_out_of_order() {
+    let backed_up = BackedUp::new("point");
+    let folder = tempfile::tempdir().unwrap();
+    let before = backed_up.dump(&backed_up.topic, folder.path());
+    // 2026-02-02T02:40:00.000Z is START_MS.
+    for (time, last_ms) in
+        [("2026-02-02T02:40:00.123Z", START_MS + 123), ("2026-02-02T03:40:00.322+01:00", START_MS + 322)]
+    {
+        let target = unique("at");
+        let mapping = format!("{}={target}", backed_up.topic);
+        let report = backed_up.report(&["--topic-mapping", &mapping, "--point-in-time", time]);
+        let kept = u64::try_from(last_ms - START_MS + 1).unwrap();
+        assert_eq!(report["records"], kept, "{report}");
+        let after = backed_up.dump(&target, folder.path());
+        let keep = |record: &Record| record.timestamp_ms <= last_ms;
+        assert_eq!(compare::selected(&before, &after, Rules::RESTORED, keep).unwrap().records, kept);
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let backed_up = BackedUp::new("dry");
+    let target = unique("planned");
+    let mapping = format!("{}={target}", backed_up.topic);
+    let report = backed_up.report(&["--topic-mapping", &mapping, "--dry-run"]);
+    assert_eq!(report["outcome"], "planned");
+    let topic = &report["plan"]["topics"][0];
+    assert_eq!((&topic["target"], &topic["action"]), (&target.as_str().into(), &"create".into()));
+    let planned: i64 = topic["partitions"].as_array().unwrap().iter().map(|p| p["records"].as_i64().unwrap()).sum();
+    assert_eq!(planned, RECORDS);
+    assert!(backed_up.witness.describe_topic(&target).is_err(), "the dry run has created the topic");
+}
+
+#[test]
+fn appending_comes_behind_what_is_there_and_only_once() {
+    let backed_up = BackedUp::new("append");
+    let folder = tempfile::tempdir().unwrap();
+    let configs = backed_up.witness.describe_topic(&backed_up.topic).unwrap().configs;
+    for _ in 0..2 {
+        backed_up.report(&["--existing-topics", "append"]);
+        let after = backed_up.dump(&backed_up.topic, folder.path());
+        let records = dump::read_all(&after).unwrap();
+        assert_eq!(records.len() as i64, 2 * RECORDS);
+        let half = |partition: i32| -> Vec<(i64, Option<Vec<u8>>)> {
+            let of_partition = records.iter().filter(|record| record.partition == partition);
+            of_partition.map(|record| (record.timestamp_ms, record.key.clone())).collect()
+        };
+        for partition in 0..2 {
+            let all = half(partition);
+            assert_eq!(all[..all.len() / 2], all[all.len() / 2..]);
+        }
+    }
+    assert_eq!(backed_up.witness.describe_topic(&backed_up.topic).unwrap().configs, configs, "put back as it was");
+}
+
+#[test]
+fn overwriting_leaves_only_what_was_in_the_backup() {
+    let backed_up = BackedUp::new("overwrite");
+    let folder = tempfile::tempdir().unwrap();
+    let before = backed_up.dump(&backed_up.topic, &folder.path().join("before"));
+    let id = backed_up.witness.describe_topic(&backed_up.topic).unwrap().id;
+    backed_up.witness.produce(&backed_up.topic, &properties([]), &[Record::new(0, START_MS, "late", "late")]).unwrap();
+    backed_up.report(&["--existing-topics", "overwrite"]);
+    let after = backed_up.dump(&backed_up.topic, &folder.path().join("after"));
+    compare::dumps(&before, &after, Rules::RESTORED).unwrap();
+    assert_ne!(backed_up.witness.describe_topic(&backed_up.topic).unwrap().id, id, "it is another topic now");
+}
+
+#[test]
+fn a_group_that_is_at_work_is_left_alone_and_named() {
+    let backed_up = BackedUp::new("group");
+    let BackedUp { witness, topic, bootstrap, repository, .. } = &backed_up;
+    let group = unique("at-work");
+    witness.commit_offsets(&group, &[Commit::from(Position::new(topic, 0, 42))]).unwrap();
+    let report = repository.report(&["backup", "--bootstrap-servers", bootstrap, "--archive", "b", "--topics", topic]);
+    let member = witness.join_group(&group, Protocol::Classic, &[topic]).unwrap();
+    let mapping = format!("{topic}={}", unique("elsewhere"));
+    let groups = format!("--consumer-groups={group}");
+    let restore = ["restore", "--bootstrap-servers", bootstrap, "--backup", report["backupId"].as_str().unwrap()];
+    let ended = repository.run(&[&restore[..], &["--topic-mapping", &mapping, &groups]].concat()).unwrap();
+    assert_eq!(ended.code, Some(7), "{ended:?}");
+    let problems = ended.json().unwrap()["problems"].to_string();
+    assert!(problems.contains(&group) && problems.contains(member.client_id()), "{problems}");
+    member.leave().unwrap();
+}
+
+#[test]
+fn the_original_offset_is_added_only_when_it_is_asked_for() {
+    let backed_up = BackedUp::new("header");
+    let folder = tempfile::tempdir().unwrap();
+    let target = unique("with-header");
+    let mapping = format!("{}={target}", backed_up.topic);
+    backed_up.report(&["--topic-mapping", &mapping, "--original-offset-header", "source-offset"]);
+    let before = dump::read_all(&backed_up.dump(&backed_up.topic, folder.path())).unwrap();
+    let after = dump::read_all(&backed_up.dump(&target, folder.path())).unwrap();
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        let header = (b"source-offset".to_vec(), Some(before.offset.to_string().into_bytes()));
+        assert_eq!(after.headers, [header]);
+        assert_eq!((&after.key, &after.value), (&before.key, &before.value));
+    }
+}
