@@ -54,7 +54,7 @@ impl Reader {
         }
     }
 
-    /// Whether every frame was given out.
+    #[cfg(test)]
     pub fn is_done(&self) -> bool {
         self.to_open.is_empty()
     }
