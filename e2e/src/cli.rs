@@ -31,7 +31,6 @@ impl Ended {
     ///
     /// # Panics
     /// With everything that the run said, when it did not: this is what a test wants to show.
-    #[must_use]
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, Some(0), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self

@@ -54,31 +54,37 @@ fn topic_with_data(witness: &Witness, stem: &str) -> String {
     topic
 }
 
-/// Kills the command [`KILLS`] times, at moments spread over the time that it takes alone, and lets it end after that.
-fn run_with_kills(repository: &Repository<'_>, arguments: &[&str], alone: Duration) -> serde_json::Value {
+/// Kills runs [`KILLS`] times, at moments spread over the time that one takes alone. `arguments` gives the command after so
+/// many have ended by themselves, and `ended` sees the report of each of those; the last one ends without a killer.
+fn run_with_kills(
+    repository: &Repository<'_>,
+    alone: Duration,
+    arguments: impl Fn(u32) -> Vec<String>,
+    ended: impl Fn(u32, &serde_json::Value),
+) {
     let mut moments = Moments::new();
-    let mut kills = 0;
-    let mut last = None;
+    let (mut kills, mut whole) = (0, 0);
     while kills < KILLS {
-        let mut process = repository.cli(arguments).unwrap().spawn(Output::Discard).unwrap();
+        let command = arguments(whole);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let mut process = repository.cli(&command).unwrap().spawn(Output::Discard).unwrap();
         let moment = Instant::now() + moments.next(alone);
         while Instant::now() < moment && process.ended().unwrap().is_none() {
             sleep(Duration::from_millis(1));
         }
-        match process.ended().unwrap() {
-            // It was faster than its killer: what it says must be right as well.
-            Some(status) => {
-                assert!(status.success(), "after {kills} kills: {status}");
-                last = Some(kills);
-            }
-            None => {
-                process.kill().unwrap();
-                kills += 1;
-            }
+        if let Some(status) = process.ended().unwrap() {
+            assert!(status.success(), "after {kills} kills: {status}");
+            ended(whole, &serde_json::Value::Null);
+            whole += 1;
+        } else {
+            process.kill().unwrap();
+            kills += 1;
         }
     }
-    eprintln!("killed {kills} times; ended by itself last after {last:?} kills");
-    repository.report(arguments)
+    let command = arguments(whole);
+    let report = repository.report(&command.iter().map(String::as_str).collect::<Vec<_>>());
+    ended(whole, &report);
+    eprintln!("killed {kills} times, {} runs came to their end", whole + 1);
 }
 
 fn how_long<T>(run: impl FnOnce() -> T) -> (Duration, T) {
@@ -103,34 +109,48 @@ fn a_backup_that_is_killed_again_and_again_completes() {
     let witness = kafka.witness();
     let topic = topic_with_data(&witness, "killed-backup");
     // Slow enough, and with segments small enough, that there is much to be killed in.
-    let slow = ["--rate-limit-bytes", "20000000", "--segment-bytes-max", "1048576"];
-    let arguments = |archive: &'static str| {
-        let backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", archive, "--topics", &topic];
-        [&backup[..], &slow[..]].concat()
+    let arguments = |archive: &str| {
+        [
+            ["backup", "--bootstrap-servers", &bootstrap, "--archive", archive, "--topics", &topic],
+            [
+                "--rate-limit-bytes",
+                "20000000",
+                "--segment-bytes-max",
+                "1048576",
+                "--parallelism",
+                "4",
+                "--log-level=warn",
+            ],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>()
     };
     let repository = Repository::folder().unwrap();
-    let (alone, _) = how_long(|| repository.report(&arguments("alone")));
-    let mut report = run_with_kills(&repository, &arguments("killed"), alone);
-    if report["resumed"] == false && report["alreadyThere"] == false {
-        eprintln!("the last run had nothing to go on with");
-    }
-    assert_eq!(report["outcome"], "completed", "{report}");
-    assert_eq!(report["records"], RECORDS, "{report}");
+    let command = arguments("alone");
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (alone, _) = how_long(|| repository.report(&command));
+    run_with_kills(
+        &repository,
+        alone,
+        |_| arguments("killed"),
+        |_, report| {
+            if !report.is_null() {
+                assert_eq!(
+                    (&report["outcome"], &report["records"]),
+                    (&"completed".into(), &RECORDS.into()),
+                    "{report}"
+                );
+            }
+        },
+    );
+    // Whatever was killed, each backup of the archive is whole; and the newest is restored here.
     repository.report(&["verify", "--archive", "killed", "--level", "records"]);
-
-    // Every backup of the archive restores on its own: the newest is taken here.
     let target = format!("{topic}-back");
     let mapping = format!("{topic}={target}");
-    report = repository.report(&[
-        "restore",
-        "--bootstrap-servers",
-        &bootstrap,
-        "--archive",
-        "killed",
-        "--topic-mapping",
-        &mapping,
-    ]);
-    assert_eq!(report["outcome"], "completed", "{report}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "killed", "--topic-mapping", &mapping];
+    assert_eq!(repository.report(&restore)["outcome"], "completed");
     same(&witness, &topic, &target);
 }
 
@@ -143,15 +163,16 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     let repository = Repository::folder().unwrap();
     repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
 
-    let restore = |mapping: &str| {
-        let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", mapping];
-        restore.map(str::to_owned)
+    // A restore that has ended adds nothing any more: the next one goes to another topic.
+    let target = |number: u32| format!("{topic}-{number}");
+    let arguments = |number: u32| {
+        let mapping = format!("{topic}={}", target(number));
+        ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping]
+            .map(str::to_owned)
+            .to_vec()
     };
-    let run = |arguments: &[String; 7]| repository.report(&arguments.each_ref().map(String::as_str));
-    let (alone, _) = how_long(|| run(&restore(&format!("{topic}={topic}-alone"))));
-    let target = format!("{topic}-killed");
-    let arguments = restore(&format!("{topic}={target}"));
-    let report = run_with_kills(&repository, &arguments.each_ref().map(String::as_str), alone);
-    assert_eq!(report["outcome"], "completed", "{report}");
-    same(&witness, &topic, &target);
+    let command = arguments(1000);
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let (alone, _) = how_long(|| repository.report(&command));
+    run_with_kills(&repository, alone, arguments, |number, _| same(&witness, &topic, &target(number)));
 }

@@ -7,6 +7,7 @@ mod output;
 mod signals;
 
 use std::ffi::OsString;
+use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use kafka_backup::error::{Error, Kind};
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
-use kafka_backup::{backup, describe, list, prune, restore, verify};
+use kafka_backup::{backup, cat, describe, list, prune, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -47,6 +48,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
         Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
         Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, flags.settings()),
+        Command::Cat(flags) => Run::new(RunKind::Cat, flags.config.clone(), Output::Text, flags.settings()),
         Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -86,7 +88,8 @@ impl Run {
         };
         watching.end();
         match done {
-            Ok(report) => self.output.succeed(&report),
+            Ok(Some(report)) => self.output.succeed(&report),
+            Ok(None) => ExitCode::SUCCESS,
             Err(error) => self.output.fail(error.kind(), &error.to_string()),
         }
     }
@@ -99,17 +102,22 @@ async fn patience(kind: RunKind, stop: &Stop) {
         RunKind::Backup | RunKind::Restore | RunKind::Verify | RunKind::Prune => {
             tokio::time::sleep(STOPPING).await;
         }
-        RunKind::List | RunKind::Describe => {}
+        RunKind::List | RunKind::Describe | RunKind::Cat => {}
     }
 }
 
-async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<RunReport, Error> {
-    Ok(match config {
+/// The report of a run; of one whose result stands on stdout already, none.
+async fn run(config: RunConfig, progress: &Progress, stop: &Stop) -> Result<Option<RunReport>, Error> {
+    Ok(Some(match config {
         RunConfig::Backup(config) => RunReport::Backup(backup::run(&config.check()?, progress, stop).await?),
         RunConfig::Restore(config) => RunReport::Restore(restore::run(&config.check()?, progress, stop).await?),
         RunConfig::List(config) => RunReport::List(list::run(&config).await?),
         RunConfig::Describe(config) => RunReport::Describe(describe::run(&config).await?),
-        RunConfig::Prune(config) => RunReport::Prune(prune::run(&config, stop).await?),
         RunConfig::Verify(config) => RunReport::Verify(verify::run(&config, progress, stop).await?),
-    })
+        RunConfig::Prune(config) => RunReport::Prune(prune::run(&config, stop).await?),
+        RunConfig::Cat(config) => {
+            cat::run(&config, &mut BufWriter::new(io::stdout()), stop).await?;
+            return Ok(None);
+        }
+    }))
 }

@@ -35,6 +35,8 @@ pub enum RunConfig {
     Verify(verify::VerifyConfig),
     /// Delete backups that are not to be kept, and leftovers.
     Prune(prune::PruneConfig),
+    /// Show records of a backup.
+    Cat(cat::CatConfig),
 }
 
 /// What a run does.
@@ -52,6 +54,8 @@ pub enum RunKind {
     Verify,
     /// Delete backups that are not to be kept, and leftovers.
     Prune,
+    /// Show records of a backup.
+    Cat,
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
@@ -72,6 +76,7 @@ impl RunKind {
             Self::Describe => "describe",
             Self::Verify => "verify",
             Self::Prune => "prune",
+            Self::Cat => "cat",
         }
     }
 
@@ -82,6 +87,7 @@ impl RunKind {
             Self::List | Self::Verify => &[STORAGE],
             Self::Describe => &[STORAGE, BACKUP],
             Self::Prune => &[STORAGE, ARCHIVE],
+            Self::Cat => &[STORAGE, BACKUP, ("topic", "--topic")],
         }
     }
 }

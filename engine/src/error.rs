@@ -82,6 +82,9 @@ pub enum Error {
     /// Pruning.
     #[error(transparent)]
     Prune(#[from] crate::prune::Error),
+    /// The showing of records.
+    #[error(transparent)]
+    Cat(#[from] crate::cat::Error),
     /// A signal came, and the run did not end by itself soon enough.
     #[error("stopped as asked; the same command goes on from what is stored")]
     Interrupted,
@@ -99,6 +102,7 @@ impl Error {
             Self::Repository(error) => error.kind(),
             Self::Verify(error) => error.kind(),
             Self::Prune(error) => error.kind(),
+            Self::Cat(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
         }
     }

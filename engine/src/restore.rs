@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
-use self::plan::{Action, Plan, TopicPlan};
+use self::plan::{Action, Earlier, Plan, TargetFacts, TopicPlan};
 use self::source::Source;
 pub use self::worker::Counts;
 use self::worker::{Shared, Target};
@@ -31,7 +31,7 @@ use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId, SegmentId};
-use crate::format::manifest::{Manifest, Part};
+use crate::format::manifest::{Manifest, Part, TopicSummary};
 use crate::format::run::Run;
 use crate::format::{document, frame};
 use crate::kafka::Cluster;
@@ -84,7 +84,7 @@ pub enum Error {
         /// The topic's name in the target.
         topic: String,
         /// Why.
-        error: crate::kafka::Error,
+        error: Box<crate::kafka::Error>,
     },
     /// Stored bytes are not what was written.
     #[error("{key}, bytes {start}..{end}: {error}")]
@@ -165,7 +165,8 @@ impl Error {
     /// What it asks of whoever reads it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Kafka(error) | Self::Topic { error, .. } => error.kind(),
+            Self::Kafka(error) => error.kind(),
+            Self::Topic { error, .. } => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Repository(error) => error.kind(),
             Self::Lease(error) => error.kind(),
@@ -249,19 +250,18 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     let started_ms = now_ms();
     let (archive, manifest) = backup(config).await?;
     let cluster = Cluster::connect(&config.config.cluster, Breaker::new(config.config.cluster.circuit_breaker)).await?;
-    let plan = plan(&cluster, config, &manifest).await?;
     let run = Restore { config, archive, manifest, cluster, progress, stop };
-    let (journal, prepared) = run.journal(&plan.plan).await?;
+    let Begun { journal, prepared, planned } = run.begin(started_ms).await?;
     if config.config.dry_run {
-        return Ok(run.planned(plan.plan, journal.id, now_ms() - started_ms));
+        return Ok(run.planned(planned.plan, journal.id, now_ms() - started_ms));
     }
-    if prepared.is_none() && !plan.plan.refusals.is_empty() {
-        return Err(Error::Refused(plan.plan.refusals));
+    if prepared.is_none() && !planned.plan.refusals.is_empty() {
+        return Err(Error::Refused(planned.plan.refusals));
     }
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
     let holder = Holder::current(journal.id.as_str());
     let lease = Lease::acquire(&run.archive.store, &journal.lease(), holder, LEASE_TTL_MS, wait).await?;
-    let restored = run.restore(plan, &journal, &lease, started_ms).await;
+    let restored = run.restore(planned, &journal, &lease, started_ms).await;
     let released = lease.release().await;
     let restored = restored?;
     if let Err(error) = released {
@@ -284,19 +284,16 @@ async fn backup(config: &Checked) -> Result<(Archive, Manifest), Error> {
 
 /// A plan, and the topics that were there when it was made.
 struct Planned {
+    request: Request,
     plan: Plan,
     existing: BTreeMap<String, plan::Existing>,
 }
 
-async fn plan(cluster: &Cluster, config: &Checked, manifest: &Manifest) -> Result<Planned, Error> {
-    let not_there = |reasons| Error::NotInBackup { backup_id: manifest.backup_id.clone(), reasons };
-    let topics = plan::wanted_topics(manifest, config).map_err(not_there)?;
-    let groups = plan::wanted_groups(manifest, config).map_err(not_there)?;
-    let target_topics: Vec<String> = topics.iter().map(|(_, target)| target.clone()).collect();
-    let target_groups: Vec<String> = groups.iter().map(|(_, target)| target.clone()).collect();
-    let facts = target::facts(cluster, &target_topics, &target_groups).await?;
-    let plan = plan::make(manifest, &topics, &groups, config, &facts);
-    Ok(Planned { plan, existing: facts.existing })
+/// How far a restore is before this run does anything.
+struct Begun {
+    journal: Journal,
+    prepared: Option<Prepared>,
+    planned: Planned,
 }
 
 struct Restore<'a> {
@@ -309,30 +306,51 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    fn request(&self, plan: &Plan) -> Request {
-        let names = plan.topics.iter().map(|topic| (topic.source.name.clone(), topic.target.clone()));
+    /// Finds out what is asked for, what the target looks like, and what an earlier run of the same restore has decided.
+    async fn begin(&self, at_ms: i64) -> Result<Begun, Error> {
+        let not_there = |reasons| Error::NotInBackup { backup_id: self.manifest.backup_id.clone(), reasons };
+        let topics = plan::wanted_topics(&self.manifest, self.config).map_err(not_there)?;
+        let groups = plan::wanted_groups(&self.manifest, self.config).map_err(not_there)?;
+        let facts = target::facts(&self.cluster, &topics, &groups).await?;
+        // The journal is read after the target: whoever created the topics that were seen had written it before.
+        let request = self.request(&topics, &facts);
+        let (journal, intent, prepared) = self.journal(&request).await?;
+        let earlier = Earlier {
+            actions: intent.map(|intent| intent.actions).unwrap_or_default(),
+            groups: journal.done().await?.iter().flat_map(|done| &done.groups).map(|g| g.target.clone()).collect(),
+        };
+        let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
+        if prepared.is_none() {
+            target::rehearse(&self.cluster, &mut plan, &facts.existing).await?;
+        }
+        Ok(Begun { journal, prepared, planned: Planned { request, plan, existing: facts.existing } })
+    }
+
+    fn request(&self, topics: &[(&TopicSummary, String)], facts: &TargetFacts) -> Request {
+        let names = topics.iter().map(|(source, target)| (source.topic.name.clone(), target.clone()));
         Request {
-            backup_id: plan.backup_id.clone(),
-            target_cluster_id: plan.target_cluster_id.clone(),
+            backup_id: self.manifest.backup_id.clone(),
+            target_cluster_id: facts.cluster_id.clone(),
             topics: names.collect(),
-            point_in_time_ms: plan.point_in_time_ms,
-            start_ms: plan.start_ms,
+            point_in_time_ms: self.config.point_in_time_ms,
+            start_ms: self.config.start_ms,
             original_offset_header: self.config.config.original_offset_header.clone(),
         }
     }
 
     /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
     /// number.
-    async fn journal(&self, plan: &Plan) -> Result<(Journal, Option<Prepared>), Error> {
+    async fn journal(&self, request: &Request) -> Result<(Journal, Option<Intent>, Option<Prepared>), Error> {
         let metadata = self.cluster.metadata(None).await?;
         let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
-        let first = self.config.config.restore_id.clone().unwrap_or_else(|| self.request(plan).default_id());
+        let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
         let mut id = first.clone();
         for attempt in 2.. {
             let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+            let intent = journal.intent(request).await?;
             match journal.prepared().await? {
                 Some(prepared) if !prepared.is_current(&ids) => {}
-                prepared => return Ok((journal, prepared)),
+                prepared => return Ok((journal, intent, prepared)),
             }
             id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
         }
@@ -346,9 +364,9 @@ impl Restore<'_> {
         lease: &Lease,
         started_ms: i64,
     ) -> Result<RestoreReport, Error> {
-        let Planned { mut plan, existing } = planned;
         let before = journal.done().await?;
-        let prepared = self.prepare(&mut plan, &existing, journal).await?;
+        let prepared = self.prepare(&planned, journal).await?;
+        let Planned { mut plan, .. } = planned;
         let already_restored = before.is_some();
         if !already_restored {
             self.set_meanwhile(&plan, &prepared).await?;
@@ -380,19 +398,16 @@ impl Restore<'_> {
     }
 
     /// Brings the target into the state in which records can be written, once.
-    async fn prepare(
-        &self,
-        plan: &mut Plan,
-        existing: &BTreeMap<String, plan::Existing>,
-        journal: &Journal,
-    ) -> Result<Prepared, Error> {
+    async fn prepare(&self, planned: &Planned, journal: &Journal) -> Result<Prepared, Error> {
+        let Planned { request, plan, existing } = planned;
         if let Some(prepared) = journal.prepared().await? {
             return Ok(prepared);
         }
         let is_overwritten = |topic: &&TopicPlan| topic.action == Action::Overwrite;
         let id = |topic: &TopicPlan| Some((topic.target.clone(), existing.get(&topic.target)?.id));
         let overwritten: BTreeMap<String, Uuid> = plan.topics.iter().filter(is_overwritten).filter_map(id).collect();
-        let intent = journal.write_intent(Intent { request: self.request(plan), overwritten }).await?;
+        let actions = plan.topics.iter().map(|topic| (topic.target.clone(), topic.action)).collect();
+        let intent = journal.write_intent(Intent { request: request.clone(), actions, overwritten }).await?;
         let ids = target::create(&self.cluster, plan, &intent.overwritten).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let producer = self.cluster.init_producer_id(None, 0).await?;

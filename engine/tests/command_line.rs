@@ -1,5 +1,7 @@
 //! What the binary promises to whoever calls it: one line an error, one object a report, the right exit code.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -315,6 +317,23 @@ async fn damage_is_reported_with_the_code_for_it() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["outcome"], "damaged");
     assert_eq!(report["findings"][0]["object"], "archives/shop/segments/shop-1-e000001-w00-000000");
+}
+
+#[tokio::test]
+async fn records_are_shown_as_json_lines_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    let url = storage(dir.path());
+    let cat = ["cat", "--storage", &url, "--backup", "shop-1", "--topic", "orders"];
+    let output = kafka_backup(&[&cat[..], &["--from-offset", "12", "--limit", "2"]].concat());
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let lines: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["offset"].as_i64().unwrap()).collect::<Vec<_>>(), [12, 13]);
+    let line = refused(&["cat", "--storage", &url, "--backup", "shop-1", "--topic", "order"], Kind::Usage);
+    assert!(line.contains("orders"), "{line}");
+    // A report has no place where records are.
+    assert!(refused(&[&cat[..], &["--output", "json"]].concat(), Kind::Usage).contains("--output"));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! The files under `golden/v1` are never written again: a change of the format gets a new version and a new folder.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
+
 use bytes::Bytes;
 use kafka_backup::format::batch::{Compression, batches};
 use kafka_backup::format::codec::Decompressor;

@@ -47,6 +47,8 @@ pub enum Command {
     Verify(VerifyFlags),
     /// Delete backups of an archive that are not to be kept, and what killed runs left behind
     Prune(PruneFlags),
+    /// Show records of a backup as JSON lines, straight from the archive
+    Cat(CatFlags),
     /// Print a completion script
     Completions {
         /// The shell

@@ -173,6 +173,7 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
         RunKind::Describe => RunConfig::Describe(typed(settings, flags, file)?),
         RunKind::Verify => RunConfig::Verify(typed(settings, flags, file)?),
         RunKind::Prune => RunConfig::Prune(typed(settings, flags, file)?),
+        RunKind::Cat => RunConfig::Cat(typed(settings, flags, file)?),
     })
 }
 

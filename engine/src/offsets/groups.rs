@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::map::OffsetMap;
 use crate::format::manifest::CommittedOffset;
-use crate::kafka::groups::{CommittedOffset as TargetOffset, CommittedOffsets};
-use crate::kafka::{Cluster, TopicPartition};
+use crate::kafka::groups::{CommittedOffset as TargetOffset, CommittedOffsets, GroupDescription};
+use crate::kafka::{Cluster, Error as KafkaError, TopicPartition};
+
+/// Members of a group that are named; the rest is counted.
+const MEMBERS_NAMED: usize = 3;
 
 /// The offset map of each restored partition, by the partition's name in the source.
 pub type Maps = BTreeMap<TopicPartition, (String, OffsetMap)>;
@@ -49,21 +52,50 @@ pub async fn commit(cluster: &Cluster, group: &str, offsets: &CommittedOffsets) 
     if offsets.is_empty() {
         return Vec::new();
     }
-    let mut problems: Vec<String> = cluster
-        .commit_offsets(group, offsets)
-        .await
-        .into_iter()
-        .filter_map(|(_, committed)| Some(format!("an offset could not be committed: {}", committed.err()?)))
-        .collect();
-    if !problems.is_empty() {
-        return problems;
+    let described = cluster.describe_groups(&[group.to_owned()].into()).await;
+    if let Some(refusal) = refusal(group, described.get(group)) {
+        return vec![format!("{refusal}; then run the same command again")];
+    }
+    if let Err(refused) = refused_offset(&cluster.commit_offsets(group, offsets).await) {
+        return vec![refused];
     }
     match cluster.committed_offsets(&[group.to_owned()].into()).await.remove(group) {
-        Some(Ok(found)) => problems.extend(differences(group, offsets, &found)),
-        Some(Err(error)) => problems.push(format!("the offsets of group {group:?} cannot be read back: {error}")),
-        None => problems.push(format!("the offsets of group {group:?} cannot be read back")),
+        Some(Ok(found)) => differences(group, offsets, &found),
+        Some(Err(error)) => vec![format!("the offsets of group {group:?} cannot be read back: {error}")],
+        None => vec![format!("the offsets of group {group:?} cannot be read back")],
     }
-    problems
+}
+
+/// Why a group's offsets cannot be committed now; nothing for a group that is empty or not there.
+pub fn refusal(group: &str, described: Option<&Result<GroupDescription, KafkaError>>) -> Option<String> {
+    match described {
+        Some(Ok(description)) if description.members.is_empty() => None,
+        Some(Ok(description)) => {
+            let named = description
+                .members
+                .iter()
+                .take(MEMBERS_NAMED)
+                .map(|member| format!("client {:?} at {} ({})", member.client_id, member.host, member.member_id));
+            let named = named.collect::<Vec<_>>().join(", ");
+            let more = match description.members.len().saturating_sub(MEMBERS_NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            Some(format!("group {group:?} has active members, stop them first: {named}{more}"))
+        }
+        Some(Err(error)) => Some(format!("group {group:?} cannot be looked at: {error}")),
+        None => Some(format!("group {group:?} cannot be looked at: its coordinator says nothing about it")),
+    }
+}
+
+/// The first offset that the coordinator did not take.
+fn refused_offset(answers: &BTreeMap<TopicPartition, Result<(), KafkaError>>) -> Result<(), String> {
+    let mut refused = answers.values().filter_map(|answer| answer.as_ref().err());
+    let Some(first) = refused.next() else { return Ok(()) };
+    match refused.count() {
+        0 => Err(first.to_string()),
+        more => Err(format!("{first} (and {more} more offsets of the group were refused)")),
+    }
 }
 
 fn differences(group: &str, wanted: &CommittedOffsets, found: &CommittedOffsets) -> Vec<String> {
@@ -81,6 +113,8 @@ fn differences(group: &str, wanted: &CommittedOffsets, found: &CommittedOffsets)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::Resource;
+    use crate::kafka::groups::{GroupKind, GroupMember};
 
     #[test]
     fn offsets_go_where_the_records_are() {
@@ -113,5 +147,40 @@ mod tests {
         let found: CommittedOffsets = [(("a".to_owned(), 0), offset(5)), (("a".to_owned(), 1), offset(7))].into();
         assert_eq!(differences("g", &wanted, &wanted), Vec::<String>::new());
         assert_eq!(differences("g", &wanted, &found), [r#"group "g" on a-1: offset 6 was committed, 7 is there"#]);
+    }
+
+    #[test]
+    fn a_group_with_members_is_refused_and_they_are_named() {
+        let member = |number: usize| GroupMember {
+            member_id: format!("member-{number}"),
+            client_id: format!("app-{number}"),
+            host: "/10.0.0.1".to_owned(),
+        };
+        let description = |members: usize| {
+            Ok(GroupDescription {
+                kind: GroupKind::Classic,
+                state: "Stable".to_owned(),
+                members: (0..members).map(member).collect(),
+            })
+        };
+        assert_eq!(refusal("g", Some(&description(0))), None);
+        let text = refusal("g", Some(&description(5))).unwrap();
+        assert!(text.contains(r#"client "app-0" at /10.0.0.1 (member-0)"#) && text.ends_with("and 2 more"), "{text}");
+        assert!(!refusal("g", Some(&description(3))).unwrap().contains("more"));
+        assert!(refusal("g", None).is_some());
+    }
+
+    #[test]
+    fn every_refused_offset_is_counted() {
+        let refused = || {
+            let resource = Resource::GroupPartition("g".to_owned(), "t".to_owned(), 0);
+            Err(KafkaError::Broker { resource, api: "OffsetCommit", code: 25, message: None })
+        };
+        let partition = |number| ("t".to_owned(), number);
+        assert_eq!(refused_offset(&BTreeMap::from([(partition(0), Ok(()))])), Ok(()));
+        let one = BTreeMap::from([(partition(0), refused()), (partition(1), Ok(()))]);
+        assert!(refused_offset(&one).unwrap_err().contains("UNKNOWN_MEMBER_ID"));
+        let two = BTreeMap::from([(partition(0), refused()), (partition(1), refused())]);
+        assert!(refused_offset(&two).unwrap_err().ends_with("(and 1 more offsets of the group were refused)"));
     }
 }

@@ -104,13 +104,15 @@ fn plan_of(plan: &Plan, out: &mut Lines) {
         ));
         for partition in &topic.partitions {
             out.line(format_args!(
-                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}",
+                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}, to look \
+                 into {}",
                 partition.partition,
                 partition.start_offset,
                 partition.end_offset,
                 partition.records,
                 partition.batches_as_they_are,
-                partition.batches_made_anew
+                partition.batches_made_anew,
+                partition.batches_to_look_at
             ));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! restores/<id>/lease/      who works on it
-//! restores/<id>/intent      before a topic is deleted or created: which are to be deleted, by id
+//! restores/<id>/intent      before a topic is deleted or created: what is asked for, and what happens to which topic
 //! restores/<id>/prepared    before the first record: producer, topic ids, and where every partition ended
 //! restores/<id>/maps/..     one for each partition that is finished
 //! restores/<id>/done        the report
@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::plan::Action;
 use super::{Error, RestoreReport};
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::layout::{ArchiveKeys, BackupId, RestoreId};
@@ -54,12 +55,15 @@ impl Request {
     }
 }
 
-/// What a restore is about to do to topics.
+/// What a restore is about to do to topics. A run that is killed after it had created some of them finds them there, and
+/// only this tells it that they are its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Intent {
     /// What was asked for.
     pub request: Request,
+    /// What happens to each target topic.
+    pub actions: BTreeMap<String, Action>,
     /// Topics that are to be deleted first, with the ids that they had.
     pub overwritten: BTreeMap<String, Uuid>,
 }
@@ -135,8 +139,22 @@ impl Journal {
     /// # Errors
     /// When it cannot be written, or the one that is there is of another request.
     pub async fn write_intent(&self, intent: Intent) -> Result<Intent, Error> {
-        let written = self.create("intent", DocumentKind::Journal, intent.clone()).await?;
-        if written.request == intent.request {
+        let request = intent.request.clone();
+        let written = self.create("intent", DocumentKind::Journal, intent).await?;
+        self.of_request(written, &request)
+    }
+
+    /// The intent, if one was written.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another request: its topics are others, and nothing of it may be gone on with.
+    pub async fn intent(&self, request: &Request) -> Result<Option<Intent>, Error> {
+        let written: Option<Intent> = self.read("intent", DocumentKind::Journal).await?;
+        written.map(|written| self.of_request(written, request)).transpose()
+    }
+
+    fn of_request(&self, written: Intent, request: &Request) -> Result<Intent, Error> {
+        if written.request == *request {
             return Ok(written);
         }
         Err(Error::OtherRequest { id: self.id.clone(), backup_id: written.request.backup_id })
@@ -227,4 +245,91 @@ impl Journal {
 pub fn base_offsets(ends: &BTreeMap<TopicPartition, i64>, topic: &str, partitions: usize) -> Option<Vec<i64>> {
     let end = |partition: usize| ends.get(&(topic.to_owned(), i32::try_from(partition).ok()?)).copied();
     (0..partitions).map(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn request() -> Request {
+        Request {
+            backup_id: "b".parse().unwrap(),
+            target_cluster_id: "target".to_owned(),
+            topics: [("orders".to_owned(), "orders-2".to_owned())].into(),
+            point_in_time_ms: None,
+            start_ms: None,
+            original_offset_header: None,
+        }
+    }
+
+    fn intent(action: Action) -> Intent {
+        let actions = [("orders-2".to_owned(), action)].into();
+        Intent { request: request(), actions, overwritten: BTreeMap::new() }
+    }
+
+    async fn journal(folder: &tempfile::TempDir) -> Journal {
+        let storage = format!("file://{}", folder.path().display()).parse().unwrap();
+        let store = Store::open_or_create(&storage).await.unwrap();
+        Journal::new(store, &ArchiveKeys::new(&"a".parse().unwrap()), "r".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_first_intent_counts_whatever_a_later_run_sees() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(&folder).await;
+        assert_eq!(journal.intent(&request()).await.unwrap(), None);
+        journal.write_intent(intent(Action::Create)).await.unwrap();
+        let again = journal.write_intent(intent(Action::Use)).await.unwrap();
+        assert_eq!(again, intent(Action::Create));
+        assert_eq!(journal.intent(&request()).await.unwrap(), Some(intent(Action::Create)));
+    }
+
+    #[tokio::test]
+    async fn a_restore_of_something_else_under_the_same_id_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(&folder).await;
+        journal.write_intent(intent(Action::Create)).await.unwrap();
+        let changes: [fn(&mut Request); 6] = [
+            |request| request.backup_id = "b2".parse().unwrap(),
+            |request| request.target_cluster_id = "elsewhere".to_owned(),
+            |request| drop(request.topics.insert("payments".to_owned(), "payments".to_owned())),
+            |request| request.point_in_time_ms = Some(1),
+            |request| request.start_ms = Some(1),
+            |request| request.original_offset_header = Some("h".to_owned()),
+        ];
+        for change in changes {
+            let mut other = request();
+            change(&mut other);
+            assert_eq!(journal.intent(&other).await.unwrap_err().kind(), Kind::Conflict, "{other:?}");
+            assert_ne!(other.default_id(), request().default_id(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
+        let topic = |target: &str, id| PreparedTopic {
+            target: target.to_owned(),
+            topic_id: Uuid::from_u128(id),
+            max_batch_bytes: 0,
+            base_offsets: Vec::new(),
+            configs_meanwhile: BTreeMap::new(),
+            configs_after: BTreeMap::new(),
+        };
+        let prepared =
+            Prepared { producer_id: 1, producer_epoch: 0, topics: vec![topic("orders", 1), topic("payments", 2)] };
+        let ids = |pairs: &[(&str, u128)]| {
+            pairs.iter().map(|(name, id)| ((*name).to_owned(), Uuid::from_u128(*id))).collect::<BTreeMap<_, _>>()
+        };
+        assert!(prepared.is_current(&ids(&[("orders", 1), ("payments", 2), ("others", 3)])));
+        assert!(!prepared.is_current(&ids(&[("orders", 1)])));
+        assert!(!prepared.is_current(&ids(&[("orders", 1), ("payments", 3)])));
+    }
+
+    #[test]
+    fn base_offsets_stand_in_the_order_of_partitions_and_none_may_lack() {
+        let ends: BTreeMap<_, _> = [(("t".to_owned(), 1), 7), (("t".to_owned(), 0), 5)].into();
+        assert_eq!(base_offsets(&ends, "t", 2), Some(vec![5, 7]));
+        assert_eq!(base_offsets(&ends, "t", 3), None);
+    }
 }

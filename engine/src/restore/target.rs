@@ -7,9 +7,12 @@ use uuid::Uuid;
 
 use super::Error;
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
+use crate::error::Kind;
+use crate::format::manifest::TopicSummary;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, NewTopic, overrides};
-use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
+use crate::kafka::{Cluster, Error as KafkaError, TopicMetadata, TopicPartition};
+use crate::offsets::groups;
 
 /// How long the cluster may take to create or delete topics.
 const TOPICS_PATIENCE: Duration = Duration::from_secs(120);
@@ -20,9 +23,13 @@ const INVALID_CONFIG: i16 = 40;
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub async fn facts(cluster: &Cluster, topics: &[String], groups: &[String]) -> Result<TargetFacts, Error> {
+pub async fn facts(
+    cluster: &Cluster,
+    topics: &[(&TopicSummary, String)],
+    groups: &[(String, String)],
+) -> Result<TargetFacts, Error> {
     let metadata = cluster.metadata(None).await?;
-    let there: Vec<&TopicMetadata> = topics.iter().filter_map(|name| metadata.topics.get(name)).collect();
+    let there: Vec<&TopicMetadata> = topics.iter().filter_map(|(_, name)| metadata.topics.get(name)).collect();
     let names: BTreeSet<String> = there.iter().map(|topic| topic.name.clone()).collect();
     cluster.follow(&names).await?;
     let partitions = || {
@@ -38,7 +45,7 @@ pub async fn facts(cluster: &Cluster, topics: &[String], groups: &[String]) -> R
         let mut is_empty = true;
         for partition in &topic.partitions {
             let key = (topic.name.clone(), partition.partition);
-            let offset = |listed: &BTreeMap<TopicPartition, Result<_, crate::kafka::Error>>| {
+            let offset = |listed: &BTreeMap<TopicPartition, Result<_, KafkaError>>| {
                 listed.get(&key).cloned().ok_or(Error::NoAnswer)?.map_err(Error::from)
             };
             let (start, end): (crate::kafka::list_offsets::ListedOffset, _) = (offset(&starts)?, offset(&ends)?);
@@ -50,10 +57,14 @@ pub async fn facts(cluster: &Cluster, topics: &[String], groups: &[String]) -> R
             topic.name.clone(),
             Existing {
                 id: topic.id,
+                internal: topic.internal,
                 partitions: topic.partitions.len(),
+                replicas: topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0),
                 is_empty,
+                min_insync_replicas: number(&entries, "min.insync.replicas").unwrap_or(1),
                 max_message_bytes,
                 configs: overrides(&entries),
+                settings: entries.into_iter().map(|entry| entry.name).collect(),
             },
         );
     }
@@ -67,9 +78,10 @@ pub async fn facts(cluster: &Cluster, topics: &[String], groups: &[String]) -> R
         cluster_id: cluster.cluster_id().unwrap_or_default(),
         brokers: metadata.brokers.len(),
         min_insync_replicas: number(&broker, "min.insync.replicas").unwrap_or(1),
+        retention_ms: retention_ms(&broker),
         has_timestamp_before_and_after: has_setting("log.message.timestamp.before.max.ms"),
         existing,
-        active_groups: active_groups(cluster, groups).await?,
+        busy_groups: busy_groups(cluster, groups.iter().map(|(_, target)| target.clone()).collect()).await,
     })
 }
 
@@ -77,19 +89,68 @@ fn number<T: std::str::FromStr>(entries: &[ConfigEntry], name: &str) -> Option<T
     entries.iter().find(|entry| entry.name == name)?.value.as_ref()?.parse().ok()
 }
 
-/// Members of those groups that have any, as a person would look for them.
-async fn active_groups(cluster: &Cluster, groups: &[String]) -> Result<BTreeMap<String, Vec<String>>, Error> {
-    let mut active = BTreeMap::new();
-    for (group, description) in cluster.describe_groups(&groups.iter().cloned().collect()).await {
-        let members = description?.members;
-        if !members.is_empty() {
-            let name = |member: &crate::kafka::groups::GroupMember| {
-                format!("{} of client {:?} at {}", member.member_id, member.client_id, member.host)
-            };
-            active.insert(group, members.iter().map(name).collect());
+/// The retention of topics that set none, by the first of three settings that has a value.
+fn retention_ms(broker: &[ConfigEntry]) -> Option<i64> {
+    let minutes = || number::<i64>(broker, "log.retention.minutes")?.checked_mul(60_000);
+    let hours = || number::<i64>(broker, "log.retention.hours")?.checked_mul(3_600_000);
+    number(broker, "log.retention.ms").or_else(minutes).or_else(hours)
+}
+
+async fn busy_groups(cluster: &Cluster, groups: BTreeSet<String>) -> BTreeMap<String, String> {
+    let described = cluster.describe_groups(&groups).await;
+    groups
+        .into_iter()
+        .filter_map(|group| Some((group.clone(), groups::refusal(&group, described.get(&group))?)))
+        .collect()
+}
+
+/// Asks the cluster whether it would create the topics as they are planned, unless they are refused already. A setting of another Kafka version must not
+/// keep the data away: it is left out, and named.
+///
+/// # Errors
+/// When the cluster cannot be asked, or we may not create topics.
+pub async fn rehearse(cluster: &Cluster, plan: &mut Plan, existing: &BTreeMap<String, Existing>) -> Result<(), Error> {
+    let Plan { topics, warnings, refusals, .. } = plan;
+    if !refusals.is_empty() {
+        return Ok(());
+    }
+    let is_new = |topic: &&TopicPlan| topic.action == Action::Create && !existing.contains_key(&topic.target);
+    let new: Vec<NewTopic> = topics.iter().filter(is_new).map(new_topic).collect();
+    for (name, verdict) in cluster.create_topics(&new, true).await {
+        let Err(error) = verdict else { continue };
+        let refused = match error.code() {
+            Some(INVALID_CONFIG) => refused_settings(cluster, topics, &name).await,
+            Some(_) | None => BTreeMap::new(),
+        };
+        let topic = topics.iter_mut().find(|topic| topic.target == name && !refused.is_empty());
+        match topic {
+            Some(topic) => topic.configs.retain(|setting, _| !refused.contains_key(setting)),
+            None if error.kind() == Kind::Conflict || error.kind() == Kind::Usage => {
+                refusals.push(format!("topic {name:?} cannot be created: {error}"));
+            }
+            None => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
+        warnings.extend(
+            refused
+                .into_iter()
+                .map(|(setting, why)| format!("topic {name:?}: {setting} is left out, the target refuses it: {why}")),
+        );
+    }
+    Ok(())
+}
+
+/// Those settings of a planned topic that the cluster refuses even alone.
+async fn refused_settings(cluster: &Cluster, topics: &[TopicPlan], name: &str) -> BTreeMap<String, KafkaError> {
+    let mut refused = BTreeMap::new();
+    let Some(topic) = topics.iter().find(|topic| topic.target == name) else { return refused };
+    for (setting, value) in &topic.configs {
+        let configs = [(setting.clone(), value.clone())].into();
+        let alone = NewTopic { configs, ..new_topic(topic) };
+        if let Some(Err(error)) = cluster.create_topics(&[alone], true).await.remove(name) {
+            refused.insert(setting.clone(), error);
         }
     }
-    Ok(active)
+    refused
 }
 
 /// Creates the topics that the plan creates. `overwritten` names the topics that are to be deleted first, by the ids
@@ -99,7 +160,7 @@ async fn active_groups(cluster: &Cluster, groups: &[String]) -> Result<BTreeMap<
 /// What the cluster refuses, by topic.
 pub async fn create(
     cluster: &Cluster,
-    plan: &mut Plan,
+    plan: &Plan,
     overwritten: &BTreeMap<String, Uuid>,
 ) -> Result<BTreeMap<String, Uuid>, Error> {
     let metadata = cluster.metadata(None).await?;
@@ -108,16 +169,15 @@ pub async fn create(
         overwritten.iter().filter(|(name, id)| id_of(name) == Some(**id)).map(|(name, _)| name.clone()).collect();
     if !to_delete.is_empty() {
         for (name, deleted) in cluster.delete_topics(&to_delete).await {
-            deleted.map_err(|error| Error::Topic { topic: name, error })?;
+            deleted.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
         }
         cluster.await_deleted(&to_delete, TOPICS_PATIENCE).await?;
     }
     let is_missing =
         |topic: &TopicPlan| to_delete.contains(&topic.target) || !metadata.topics.contains_key(&topic.target);
-    drop_unknown_settings(cluster, plan, &is_missing).await?;
     let missing: Vec<NewTopic> = plan.topics.iter().filter(|topic| is_missing(topic)).map(new_topic).collect();
     for (name, created) in cluster.create_topics(&missing, false).await {
-        created.map_err(|error| Error::Topic { topic: name, error })?;
+        created.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
     }
     let partitions = plan
         .topics
@@ -144,38 +204,6 @@ fn new_topic(topic: &TopicPlan) -> NewTopic {
         replication_factor: topic.replication_factor,
         configs,
     }
-}
-
-/// A setting of another Kafka version must not keep the data away: it is left out, and named.
-async fn drop_unknown_settings(
-    cluster: &Cluster,
-    plan: &mut Plan,
-    is_missing: &impl Fn(&TopicPlan) -> bool,
-) -> Result<(), Error> {
-    let Plan { topics, warnings, .. } = plan;
-    let missing: Vec<NewTopic> = topics.iter().filter(|topic| is_missing(topic)).map(new_topic).collect();
-    for (name, verdict) in cluster.create_topics(&missing, true).await {
-        let Err(error) = verdict else { continue };
-        if error.code() != Some(INVALID_CONFIG) {
-            return Err(Error::Topic { topic: name, error });
-        }
-        let Some(topic) = topics.iter_mut().find(|topic| topic.target == name) else { continue };
-        let mut refused = Vec::new();
-        for (setting, value) in &topic.configs {
-            let configs = [(setting.clone(), value.clone())].into();
-            let alone = NewTopic { configs, ..new_topic(topic) };
-            let verdict = cluster.create_topics(&[alone], true).await.remove(&name);
-            if let Some(Err(error)) = verdict {
-                warnings.push(format!("topic {name:?}: {setting}={value} is left out, the target refuses it: {error}"));
-                refused.push(setting.clone());
-            }
-        }
-        if refused.is_empty() {
-            return Err(Error::Topic { topic: name, error });
-        }
-        topic.configs.retain(|setting, _| !refused.contains(setting));
-    }
-    Ok(())
 }
 
 /// Where every partition of the topics ends now.
@@ -231,7 +259,7 @@ async fn change(cluster: &Cluster, changes: &BTreeMap<String, BTreeMap<String, C
         return Ok(());
     }
     for (name, changed) in cluster.alter_topic_configs(changes).await {
-        changed.map_err(|error| Error::Topic { topic: name, error })?;
+        changed.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
     }
     Ok(())
 }
