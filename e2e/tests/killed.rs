@@ -67,13 +67,16 @@ fn run_with_kills(
     while kills < KILLS {
         let command = arguments(whole);
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let mut process = repository.cli(&command).unwrap().spawn(Output::Discard).unwrap();
+        let said = tempfile::NamedTempFile::new().unwrap();
+        let output = Output::File(said.reopen().unwrap());
+        let mut process = repository.cli(&command).unwrap().spawn(output).unwrap();
         let moment = Instant::now() + moments.next(alone);
         while Instant::now() < moment && process.ended().unwrap().is_none() {
             sleep(Duration::from_millis(1));
         }
         if let Some(status) = process.ended().unwrap() {
-            assert!(status.success(), "after {kills} kills: {status}");
+            let said = std::fs::read_to_string(said.path()).unwrap();
+            assert!(status.success(), "after {kills} kills: {status}: {said}");
             ended(whole, &serde_json::Value::Null);
             whole += 1;
         } else {

@@ -1,5 +1,4 @@
 //! Thousands of partitions with little data each: a backup writes objects in proportion to bytes, not to partitions.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use e2e::dump::Record;
 use e2e::kafka::{Kafka, KafkaOptions, Listener};

@@ -54,9 +54,8 @@ impl Reader {
         }
     }
 
-    /// Whether every frame was given out.
     #[cfg(test)]
-    fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         self.to_open.is_empty()
     }
 
