@@ -416,6 +416,10 @@ impl Restore<'_> {
         let intent = journal.write_intent(Intent { request: request.clone(), actions, overwritten }).await?;
         let ids = target::create(&self.cluster, plan, &intent.overwritten).await?;
         let ends = target::ends(&self.cluster, plan).await?;
+        let strangers = target::not_new(plan, &ends);
+        if !strangers.is_empty() {
+            return Err(Error::Refused(strangers));
+        }
         let producer = self.cluster.init_producer_id(None, 0).await?;
         let topics = plan
             .topics

@@ -16,6 +16,8 @@ use crate::offsets::groups;
 
 /// How long the cluster may take to create or delete topics.
 const TOPICS_PATIENCE: Duration = Duration::from_secs(120);
+/// The cluster has the topic.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// `INVALID_CONFIG`: the broker does not know a setting, or does not take its value.
 const INVALID_CONFIG: i16 = 40;
 
@@ -119,6 +121,8 @@ pub async fn rehearse(cluster: &Cluster, plan: &mut Plan, existing: &BTreeMap<St
     for (name, verdict) in cluster.create_topics(&new, true).await {
         let Err(error) = verdict else { continue };
         let refused = match error.code() {
+            // It came into being since we looked: the late request of a run that was killed. `create` sees to the rest.
+            Some(TOPIC_ALREADY_EXISTS) => continue,
             Some(INVALID_CONFIG) => refused_settings(cluster, topics, &name).await,
             Some(_) | None => BTreeMap::new(),
         };
@@ -177,7 +181,12 @@ pub async fn create(
         |topic: &TopicPlan| to_delete.contains(&topic.target) || !metadata.topics.contains_key(&topic.target);
     let missing: Vec<NewTopic> = plan.topics.iter().filter(|topic| is_missing(topic)).map(new_topic).collect();
     for (name, created) in cluster.create_topics(&missing, false).await {
-        created.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
+        match created {
+            Ok(_) => {}
+            // Late requests of a run that was killed create topics too; what must be new is found empty, or refused.
+            Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => {}
+            Err(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
     }
     let partitions = plan
         .topics
@@ -204,6 +213,14 @@ fn new_topic(topic: &TopicPlan) -> NewTopic {
         replication_factor: topic.replication_factor,
         configs,
     }
+}
+
+/// Topics that were to be new and hold something nevertheless: they are somebody else's.
+pub fn not_new(plan: &Plan, ends: &BTreeMap<TopicPartition, i64>) -> Vec<String> {
+    let is_created = |topic: &&TopicPlan| matches!(topic.action, Action::Create | Action::Overwrite);
+    let holds = |topic: &&TopicPlan| ends.iter().any(|((name, _), end)| *name == topic.target && *end > 0);
+    let text = |topic: &TopicPlan| format!("topic {:?} was just created and written to by somebody else", topic.target);
+    plan.topics.iter().filter(is_created).filter(holds).map(text).collect()
 }
 
 /// Where every partition of the topics ends now.
