@@ -111,6 +111,6 @@ mod tests {
         measure(&result, &shell("sleep 0.05")).unwrap();
         let measured: Figures = serde_json::from_slice(&fs::read(&result).unwrap()).unwrap();
         assert!(measured.wall_s >= 0.05 && measured.peak_mib > 0.0, "{measured:?}");
-        assert!(measure(&result, &shell("exit 3")).unwrap_err().to_string().contains("3"));
+        assert!(measure(&result, &shell("exit 3")).unwrap_err().to_string().contains("exit status: 3"));
     }
 }
