@@ -34,7 +34,7 @@ const IDLE_ANSWERS: u32 = 5;
 /// A log that should hold more gives nothing for this long: that is an error, never an end.
 const STALL: Duration = Duration::from_secs(60);
 /// How long a worker without work waits for what another may give back.
-const BACK_WAIT: Duration = Duration::from_millis(200);
+const BACK_WAIT: Duration = Duration::from_millis(10);
 /// A topic that nobody knows for so long was deleted; for a moment a broker may not know a topic that is there.
 const UNKNOWN_TOPIC_MEANS_DELETED: Duration = Duration::from_secs(10);
 
