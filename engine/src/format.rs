@@ -15,6 +15,7 @@ pub mod invariants;
 pub mod layout;
 pub mod manifest;
 pub mod record;
+pub mod rope;
 pub mod run;
 pub mod segment;
 

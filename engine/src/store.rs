@@ -319,14 +319,15 @@ enum UploadTo {
 }
 
 impl Upload {
-    /// Appends.
+    /// Appends pieces, one after the other.
     ///
     /// # Errors
     /// Whatever the store fails with; [`Error::Broken`] after a failed write.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+    pub async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         match &mut self.0 {
-            UploadTo::File(upload) => upload.write(bytes).await,
-            UploadTo::S3(upload) => upload.write(bytes).await,
+            UploadTo::File(upload) => upload.write(pieces).await,
+            // A part is sent minutes later, maybe: it must not keep whole responses in memory for the pieces it has of them.
+            UploadTo::S3(upload) => upload.write(pieces.concat().into()).await,
         }
     }
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use bytes::Bytes;
 use kafka_backup::config::storage::StorageConfig;
 use kafka_backup::error::Kind;
 use kafka_backup::format::batch::{Batch, Compression};
@@ -17,6 +18,7 @@ use kafka_backup::format::manifest::{
     ArchiveOwner, Manifest, Part, PartRef, PartitionSummary, Repository, TopicSummary, VERSION,
 };
 use kafka_backup::format::record::OwnedRecord;
+use kafka_backup::format::rope::Rope;
 use kafka_backup::format::segment::{OpenSegment, TopicKey};
 use kafka_backup::store::Store;
 use serde_json::Value;
@@ -45,14 +47,14 @@ async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
     let topic = TopicKey { name: "orders".to_owned(), id: Uuid::from_u128(2) };
     let record =
         |n: u8| OwnedRecord { timestamp_ms: 1_700_000_000_000, value: Some(vec![n; 100]), ..Default::default() };
-    let bytes = BatchBuilder::new(5).records((0..10).map(record)).build().unwrap();
-    let mut object = Vec::new();
+    let bytes = Bytes::from(BatchBuilder::new(5).records((0..10).map(record)).build().unwrap());
+    let mut object = Rope::default();
     let compression = ArchiveCompression { codec: Compression::Zstd, level: None };
     let mut segment = OpenSegment::new(SegmentId::new(&id, 1, 0, 0), compression, &mut object);
     segment.begin_run(&topic, 0, 5, &mut object).unwrap();
-    segment.push_batch(&Batch::parse(&bytes).unwrap(), &mut object).unwrap();
+    segment.push_batch(&Batch::parse(&bytes).unwrap(), &bytes, &mut object).unwrap();
     let stored = segment.seal(&mut object).unwrap().stored();
-    store.put(&keys.segment(&stored.segment.id), object.into()).await.unwrap();
+    store.put(&keys.segment(&stored.segment.id), object.to_bytes()).await.unwrap();
 
     let part = Part::of(&stored);
     let content = part.runs().next().unwrap().2.content;

@@ -18,6 +18,7 @@ use kafka_backup::format::frame::{ArchiveCompression, Frame};
 use kafka_backup::format::hole::{Hole, HoleReason};
 use kafka_backup::format::invariants;
 use kafka_backup::format::record::{self, ControlType, OwnedRecord};
+use kafka_backup::format::rope::Rope;
 use kafka_backup::format::run::Run;
 use kafka_backup::format::segment::{OpenSegment, TopicKey};
 use kafka_backup::kafka::fetch::AbortedTransaction;
@@ -165,7 +166,7 @@ fn back_up(
     compression: ArchiveCompression,
 ) -> (Vec<u8>, Vec<Run>) {
     let topic = TopicKey { name: "orders".to_owned(), id: uuid::Uuid::nil() };
-    let mut out = Vec::new();
+    let mut out = Rope::default();
     let mut segment = OpenSegment::new("s".parse().unwrap(), compression, &mut out);
     let mut edges: Vec<i64> = bounds.iter().copied().filter(|edge| offsets.contains(edge)).collect();
     edges.extend([offsets.start, offsets.end]);
@@ -176,6 +177,7 @@ fn back_up(
         let mut stretch = Stretch::new(edge[0]..edge[1], edge[0] == offsets.start);
         while !stretch.is_done() {
             let (response, aborted) = log.fetch(stretch.next_offset, response_batches, torn);
+            let response = Bytes::from(response);
             let after = stretch.after(&response).unwrap();
             let mut start_offset = stretch.next_offset;
             let mut begun = false;
@@ -197,11 +199,12 @@ fn back_up(
                     segment.begin_run(&topic, 0, start_offset, &mut out).unwrap();
                 }
                 match step {
-                    Step::Batch(batch) => segment.push_batch(&batch, &mut out).unwrap(),
+                    Step::Batch(batch) => segment.push_batch(&batch, &response, &mut out).unwrap(),
                     Step::Hole(hole) => segment.push_hole(hole, &mut out).unwrap(),
                     Step::NotOurs { .. } => {}
                 }
             }
+            segment.detach();
             if is_over {
                 break;
             }
@@ -213,7 +216,7 @@ fn back_up(
     runs.sort_by_key(|run| run.start_offset);
     let all: Vec<&Run> = runs.iter().collect();
     invariants::runs_tile(&topic, 0, offsets.start, offsets.end, &all).unwrap();
-    (out, runs)
+    (out.to_bytes().into(), runs)
 }
 
 /// A target partition that takes what a leader takes, and is as strict.

@@ -11,6 +11,7 @@ use kafka_backup::format::hole::{Hole, HoleReason};
 use kafka_backup::format::invariants::{self, Broken};
 use kafka_backup::format::manifest::Part;
 use kafka_backup::format::record::OwnedRecord;
+use kafka_backup::format::rope::Rope;
 use kafka_backup::format::segment::{
     self, FOOTER_BYTES, Footer, OpenSegment, StoredSegment, TopicKey, frames, open_index,
 };
@@ -97,21 +98,24 @@ fn runs() -> impl Strategy<Value = Vec<Run>> {
 }
 
 fn store(runs: &[Run], codec: Compression) -> (Vec<u8>, StoredSegment) {
-    let mut out = Vec::new();
+    let mut out = Rope::default();
     let compression = ArchiveCompression { codec, level: None };
     let mut segment = OpenSegment::new("s-1".parse().unwrap(), compression, &mut out);
     for run in runs {
         segment.begin_run(&run.topic, run.partition, run.start_offset, &mut out).unwrap();
         for piece in &run.pieces {
             match piece {
-                Piece::Batch(bytes) => segment.push_batch(&Batch::parse(bytes).unwrap(), &mut out).unwrap(),
+                Piece::Batch(bytes) => {
+                    let response = Bytes::copy_from_slice(bytes);
+                    segment.push_batch(&Batch::parse(&response).unwrap(), &response, &mut out).unwrap();
+                }
                 Piece::Hole(hole) => segment.push_hole(*hole, &mut out).unwrap(),
             }
         }
     }
     let sealed = segment.seal(&mut out).unwrap();
     assert_eq!(sealed.bytes(), out.len() as u64);
-    (out, sealed.stored())
+    (out.to_bytes().into(), sealed.stored())
 }
 
 fn index_of(object: &[u8]) -> Result<segment::Index, segment::Error> {

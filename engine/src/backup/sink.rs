@@ -12,12 +12,10 @@ use super::queue::Task;
 use crate::format::frame::ArchiveCompression;
 use crate::format::hole::Hole;
 use crate::format::layout::{ArchiveKeys, BackupId, SegmentId};
+use crate::format::rope::Rope;
 use crate::format::run::Content;
 use crate::format::segment::{OpenSegment, StoredSegment};
 use crate::store::{Store, Upload};
-
-/// What waits in memory before it is handed to the upload.
-const FLUSH_BYTES: usize = 1 << 20;
 
 /// Where segments of a run go, and how they are made.
 #[derive(Debug)]
@@ -49,7 +47,8 @@ pub struct Sink {
 struct Open {
     segment: OpenSegment,
     upload: Upload,
-    out: Vec<u8>,
+    /// What waits for the upload.
+    out: Rope,
     opened_at: Instant,
 }
 
@@ -60,12 +59,14 @@ impl Sink {
     }
 
     /// Appends steps of the task's partition, of which the first begins at the task's next offset; says what they held.
+    /// Batches are parts of `response`, which stays in memory until [`Sink::flush`].
     ///
     /// # Errors
     /// What the log or the store fails with.
     pub async fn append(
         &mut self,
         task: &Task,
+        response: &Bytes,
         steps: impl Iterator<Item = Result<Step<'_>, super::committed::Error>> + Send,
     ) -> Result<Content, Error> {
         let mut content = Content::default();
@@ -85,16 +86,13 @@ impl Sink {
             match step {
                 Step::Batch(batch) => {
                     content.add_batch(&batch);
-                    open.segment.push_batch(&batch, &mut open.out)?;
+                    open.segment.push_batch(&batch, response, &mut open.out)?;
                 }
                 Step::Hole(hole) => {
                     content.holes.add_hole(&hole);
                     open.segment.push_hole(hole, &mut open.out)?;
                 }
                 Step::NotOurs { .. } => {}
-            }
-            if open.out.len() >= FLUSH_BYTES {
-                open.flush().await?;
             }
         }
         Ok(content)
@@ -105,7 +103,7 @@ impl Sink {
     /// # Errors
     /// What the store fails with.
     pub async fn append_hole(&mut self, task: &Task, hole: Hole) -> Result<Content, Error> {
-        self.append(task, std::iter::once(Ok(Step::Hole(hole)))).await
+        self.append(task, &Bytes::new(), std::iter::once(Ok(Step::Hole(hole)))).await
     }
 
     async fn open(&mut self) -> Result<&mut Open, Error> {
@@ -116,12 +114,23 @@ impl Sink {
                 let id = SegmentId::new(backup_id, *epoch, self.worker, self.number);
                 self.number += 1;
                 let upload = store.upload(&keys.segment(&id)).await?;
-                let mut out = Vec::with_capacity(FLUSH_BYTES);
+                let mut out = Rope::default();
                 let segment = OpenSegment::new(id, *compression, &mut out);
                 Open { segment, upload, out, opened_at: Instant::now() }
             }
         };
         Ok(self.open.insert(open))
+    }
+
+    /// Hands what was appended to the upload, and lets go of the responses that it came in.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.segment.detach();
+        let out = std::mem::take(&mut open.out);
+        if out.is_empty() { Ok(()) } else { Ok(open.upload.write(out.into_pieces()).await?) }
     }
 
     /// Closes the segment when it is large or old enough; gives it back once it is stored.
@@ -146,18 +155,11 @@ impl Sink {
             return Ok(None);
         }
         let sealed = open.segment.seal(&mut open.out)?;
-        open.upload.write(Bytes::from(open.out)).await?;
+        open.upload.write(open.out.into_pieces()).await?;
         let stored_bytes = open.upload.finish().await?;
         if stored_bytes != sealed.bytes() {
             return Err(Error::Stored { written: sealed.bytes(), stored: stored_bytes });
         }
         Ok(Some(sealed.stored()))
-    }
-}
-
-impl Open {
-    async fn flush(&mut self) -> Result<(), Error> {
-        let out = std::mem::replace(&mut self.out, Vec::with_capacity(FLUSH_BYTES + (FLUSH_BYTES >> 2)));
-        Ok(self.upload.write(Bytes::from(out)).await?)
     }
 }

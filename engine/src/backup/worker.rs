@@ -198,6 +198,7 @@ impl Worker {
                     self.keep(task, &fetched).await?;
                 }
             }
+            self.sink.flush().await?;
             if let Some(task) = ended {
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
             }
@@ -237,7 +238,7 @@ impl Worker {
             return Ok(());
         }
         let steps = task.stretch.steps(&fetched.records, &fetched.aborted);
-        let content = self.sink.append(task, steps).await?;
+        let content = self.sink.append(task, &fetched.records, steps).await?;
         let after = task.stretch.after(&fetched.records).map_err(|error| Error::log(task, error))?;
         let offsets = after.next_offset.abs_diff(task.stretch.next_offset);
         if offsets > 0 {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::batch::{self, Batch, Compression};
 use super::codec::{self, Compressor, Decompressor};
 use super::hole::{self, Hole};
+use super::rope::Rope;
 
 /// Bytes before the batches.
 pub const HEADER_BYTES: usize = 40;
@@ -142,36 +143,61 @@ impl ArchiveCompression {
     pub const NONE: Self = Self { codec: Compression::None, level: None };
 }
 
-/// Writes one frame after `out`'s bytes: `batches` stand one after the other, `holes` between and around them.
-///
-/// # Errors
-/// When the codec fails.
-pub fn encode(
-    compressor: &mut Compressor,
-    compression: ArchiveCompression,
-    batches: &[u8],
-    holes: &[Hole],
-    offsets: Range<i64>,
-    out: &mut Vec<u8>,
-) -> Result<(), codec::Error> {
-    let begin = out.len();
-    out.resize(begin + HEADER_BYTES, 0);
-    compressor.compress(compression.codec, compression.level, batches, out)?;
-    let stored_bytes = out.len() - begin - HEADER_BYTES;
-    hole::encode(offsets.start, holes, out);
-    let holes_bytes = out.len() - begin - HEADER_BYTES - stored_bytes;
-    let header = &mut out[begin..begin + HEADER_BYTES];
+/// The batches of a frame, one after the other, as they are stored.
+#[derive(Debug)]
+pub struct Body {
+    /// The codec that stores them.
+    pub codec: Compression,
+    /// Their bytes before the codec.
+    pub raw_bytes: usize,
+    /// What the codec made of them.
+    pub stored: Rope,
+}
+
+impl Body {
+    /// Batches that are stored as they are.
+    pub fn as_is(batches: Rope) -> Self {
+        Self { codec: Compression::None, raw_bytes: batches.len(), stored: batches }
+    }
+
+    /// Compresses batches.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn compressed(
+        compressor: &mut Compressor,
+        compression: ArchiveCompression,
+        batches: &[u8],
+    ) -> Result<Self, codec::Error> {
+        let (mut stored, mut compressed) = (Rope::default(), Vec::new());
+        compressor.compress(compression.codec, compression.level, batches, &mut compressed)?;
+        stored.own(compressed);
+        Ok(Self { codec: compression.codec, raw_bytes: batches.len(), stored })
+    }
+}
+
+/// Appends one frame: the body, with `holes` between and around its batches. Gives back the CRC-32C over all its bytes.
+pub fn encode(body: Body, holes: &[Hole], offsets: Range<i64>, out: &mut Rope) -> u32 {
+    let Body { codec, raw_bytes, stored } = body;
+    let mut encoded_holes = Vec::new();
+    hole::encode(offsets.start, holes, &mut encoded_holes);
+    let mut header = [0; HEADER_BYTES];
     header[..4].copy_from_slice(&MAGIC);
-    header[4] = compression.codec.id() as u8;
-    for (at, size) in [(8, batches.len()), (12, stored_bytes), (16, holes_bytes)] {
+    header[4] = codec.id() as u8;
+    for (at, size) in [(8, raw_bytes), (12, stored.len()), (16, encoded_holes.len())] {
         let size = u32::try_from(size).expect("a frame is closed long before 4 GiB");
         header[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }
     header[20..28].copy_from_slice(&offsets.start.to_be_bytes());
     header[28..36].copy_from_slice(&offsets.end.to_be_bytes());
-    let crc = checksum(&out[begin..]);
-    out[begin + CRC_AT..begin + CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
-    Ok(())
+    let rest_bytes = stored.len() + encoded_holes.len();
+    let rest = stored.pieces().chain([&encoded_holes[..]]).fold(0, crc32c::crc32c_append);
+    let checksum = crc32c::crc32c_combine(crc32c::crc32c(&header[..CRC_AT]), rest, rest_bytes);
+    header[CRC_AT..].copy_from_slice(&checksum.to_be_bytes());
+    out.copy(&header);
+    out.append(stored);
+    out.copy(&encoded_holes);
+    crc32c::crc32c_combine(crc32c::crc32c(&header), rest, rest_bytes)
 }
 
 fn checksum(frame: &[u8]) -> u32 {

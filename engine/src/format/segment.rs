@@ -21,9 +21,10 @@ use uuid::Uuid;
 use super::batch::{Batch, Compression};
 use super::codec::{self, Compressor, Decompressor};
 use super::document::{self, DocumentKind, Encoding};
-use super::frame::{self, ArchiveCompression};
+use super::frame::{self, ArchiveCompression, Body};
 use super::hole::{self, Hole};
 use super::layout::SegmentId;
+use super::rope::Rope;
 use super::run::{Content, Run};
 
 /// The newest version of segments and their index.
@@ -141,20 +142,28 @@ pub struct OpenSegment {
 /// The frame that is being filled.
 #[derive(Default)]
 struct Pending {
-    batches: Vec<u8>,
+    /// Batches that are stored as they are.
+    as_is: Rope,
+    /// Batches that are to be compressed.
+    to_compress: Vec<u8>,
     holes: Vec<Hole>,
     content: Content,
     start_offset: i64,
     end_offset: i64,
     leader_epoch: i32,
-    as_is: bool,
+}
+
+impl Pending {
+    fn raw_bytes(&self) -> usize {
+        self.as_is.len() + self.to_compress.len()
+    }
 }
 
 impl OpenSegment {
     /// Opens a segment; `out` gets the first bytes of the object.
-    pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Vec<u8>) -> Self {
+    pub fn new(id: SegmentId, compression: ArchiveCompression, out: &mut Rope) -> Self {
         let header = header(&id, compression.codec);
-        out.extend_from_slice(&header);
+        out.copy(&header);
         let position = header.len() as u64;
         let compressor = Compressor::new();
         Self { id, index: Index::default(), position, pending: Pending::default(), compressor, compression }
@@ -167,7 +176,7 @@ impl OpenSegment {
 
     /// Bytes of the object so far, with what waits in the open frame.
     pub fn bytes(&self) -> u64 {
-        self.position + self.pending.batches.len() as u64
+        self.position + self.pending.raw_bytes() as u64
     }
 
     /// Begins a run of a partition at `start_offset`, or goes on with the last one when it is that partition's and ends there.
@@ -179,7 +188,7 @@ impl OpenSegment {
         topic: &TopicKey,
         partition: i32,
         start_offset: i64,
-        out: &mut Vec<u8>,
+        out: &mut Rope,
     ) -> Result<(), codec::Error> {
         let goes_on = self.index.runs.last().is_some_and(|last| {
             last.run.partition == partition
@@ -207,33 +216,45 @@ impl OpenSegment {
             content: Content::default(),
         };
         self.index.runs.push(IndexedRun { topic, run, frames: Vec::new() });
-        self.pending = Pending { start_offset, end_offset: start_offset, leader_epoch: -1, ..Pending::default() };
+        let to_compress = std::mem::take(&mut self.pending.to_compress);
+        self.pending =
+            Pending { to_compress, start_offset, end_offset: start_offset, leader_epoch: -1, ..Pending::default() };
         Ok(())
     }
 
-    /// Appends a batch to the run that was begun; offsets between the run's end and the batch become a hole of
-    /// compaction, since the log itself has nothing there. The first batch of a run may begin before it.
+    /// Appends a batch, which is a part of `response`, to the run that was begun; offsets between the run's end and the
+    /// batch become a hole of compaction, since the log itself has nothing there. The first batch of a run may begin before
+    /// it.
     ///
     /// # Errors
     /// When the codec fails.
     ///
     /// # Panics
     /// When no run was begun, or the batch begins before the run's end: the caller has mixed up partitions.
-    pub fn push_batch(&mut self, batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<(), codec::Error> {
+    pub fn push_batch(&mut self, batch: &Batch<'_>, response: &Bytes, out: &mut Rope) -> Result<(), codec::Error> {
         let is_first = self.index.runs.last().is_some_and(|last| last.run.start_offset == self.pending.end_offset);
         self.push_gap(if is_first { batch.base_offset().max(self.pending.end_offset) } else { batch.base_offset() });
-        let as_is = self.compression.codec == Compression::None || batch.compression() != Compression::None;
-        let fits = self.pending.batches.len() + batch.bytes().len() <= frame::RAW_BYTES_TARGET;
-        if !self.pending.batches.is_empty() && (self.pending.as_is != as_is || !fits) {
+        let is_as_is = self.compression.codec == Compression::None || batch.compression() != Compression::None;
+        let others = if is_as_is { self.pending.to_compress.len() } else { self.pending.as_is.len() };
+        let raw_bytes = self.pending.raw_bytes();
+        if raw_bytes > 0 && (others > 0 || raw_bytes + batch.bytes().len() > frame::RAW_BYTES_TARGET) {
             self.close_frame(out)?;
         }
         let pending = &mut self.pending;
-        pending.as_is = as_is;
-        pending.batches.extend_from_slice(batch.bytes());
+        if is_as_is {
+            pending.as_is.share(response, batch.bytes());
+        } else {
+            pending.to_compress.extend_from_slice(batch.bytes());
+        }
         pending.content.add_batch(batch);
         pending.end_offset = batch.next_offset();
         pending.leader_epoch = pending.leader_epoch.max(batch.leader_epoch());
         Ok(())
+    }
+
+    /// Lets go of the responses whose batches wait in the open frame.
+    pub fn detach(&mut self) {
+        self.pending.as_is.detach();
     }
 
     /// Appends a hole to the run that was begun; offsets between the run's end and the hole become one of compaction.
@@ -243,7 +264,7 @@ impl OpenSegment {
     ///
     /// # Panics
     /// When no run was begun, or the hole begins before the run's end.
-    pub fn push_hole(&mut self, hole: Hole, out: &mut Vec<u8>) -> Result<(), codec::Error> {
+    pub fn push_hole(&mut self, hole: Hole, out: &mut Rope) -> Result<(), codec::Error> {
         self.push_gap(hole.start_offset);
         hole::push(&mut self.pending.holes, hole);
         self.pending.content.holes.add_hole(&hole);
@@ -263,27 +284,31 @@ impl OpenSegment {
         }
     }
 
-    fn close_frame(&mut self, out: &mut Vec<u8>) -> Result<(), codec::Error> {
-        let pending = std::mem::take(&mut self.pending);
-        self.pending.start_offset = pending.end_offset;
-        self.pending.end_offset = pending.end_offset;
-        self.pending.leader_epoch = pending.leader_epoch;
-        if pending.start_offset == pending.end_offset {
+    fn close_frame(&mut self, out: &mut Rope) -> Result<(), codec::Error> {
+        let Pending { as_is, mut to_compress, holes, content, start_offset, end_offset, leader_epoch } =
+            std::mem::take(&mut self.pending);
+        let body = if to_compress.is_empty() {
+            Body::as_is(as_is)
+        } else {
+            Body::compressed(&mut self.compressor, self.compression, &to_compress)?
+        };
+        to_compress.clear();
+        self.pending =
+            Pending { to_compress, start_offset: end_offset, end_offset, leader_epoch, ..Pending::default() };
+        if start_offset == end_offset {
             return Ok(());
         }
-        let offsets = pending.start_offset..pending.end_offset;
         let begin = out.len();
-        let compression = if pending.as_is { ArchiveCompression::NONE } else { self.compression };
-        frame::encode(&mut self.compressor, compression, &pending.batches, &pending.holes, offsets, out)?;
-        let bytes = (out.len() - begin) as u64;
-        self.position += bytes;
+        let crc32c = frame::encode(body, &holes, start_offset..end_offset, out);
+        let bytes = out.len() - begin;
+        self.position += bytes as u64;
         let IndexedRun { run, frames, .. } =
             self.index.runs.last_mut().expect("a frame is filled only after a run was begun");
-        run.crc32c = crc32c::crc32c_append(run.crc32c, &out[begin..]);
-        run.end_offset = pending.end_offset;
-        run.leader_epoch = pending.leader_epoch;
-        run.content.add(&Content { stored_bytes: bytes, ..pending.content });
-        frames.push((bytes, pending.start_offset, pending.content.max_timestamp_ms.0));
+        run.crc32c = crc32c::crc32c_combine(run.crc32c, crc32c, bytes);
+        run.end_offset = end_offset;
+        run.leader_epoch = leader_epoch;
+        run.content.add(&Content { stored_bytes: bytes as u64, ..content });
+        frames.push((bytes as u64, start_offset, content.max_timestamp_ms.0));
         Ok(())
     }
 
@@ -291,18 +316,18 @@ impl OpenSegment {
     ///
     /// # Errors
     /// When the codec fails.
-    pub fn seal(mut self, out: &mut Vec<u8>) -> Result<SealedSegment, codec::Error> {
+    pub fn seal(mut self, out: &mut Rope) -> Result<SealedSegment, codec::Error> {
         self.close_frame(out)?;
         self.index.runs.retain(|indexed| !indexed.frames.is_empty());
         let index = document::seal(DocumentKind::SegmentIndex, VERSION, Encoding::JsonZstd, &self.index);
-        out.extend_from_slice(&index);
+        out.copy(&index);
         let mut footer = Vec::with_capacity(FOOTER_BYTES);
         footer.extend_from_slice(&self.position.to_be_bytes());
         footer.extend_from_slice(&(index.len() as u64).to_be_bytes());
         footer.extend_from_slice(&VERSION.to_be_bytes());
         footer.extend_from_slice(&crc32c::crc32c(&footer).to_be_bytes());
         footer.extend_from_slice(&END_MAGIC);
-        out.extend_from_slice(&footer);
+        out.copy(&footer);
         let segment = SegmentRef {
             id: self.id,
             bytes: self.position + (index.len() + FOOTER_BYTES) as u64,

@@ -17,6 +17,7 @@ use crate::format::manifest::{
     ArchiveOwner, Cut, Manifest, Part, PartRef, PartitionSummary, Repository, TopicSummary, VERSION,
 };
 use crate::format::record::OwnedRecord;
+use crate::format::rope::Rope;
 use crate::format::run::Content;
 use crate::format::segment::{OpenSegment, StoredSegment, TopicKey};
 use crate::store::Store;
@@ -142,16 +143,16 @@ pub(crate) fn record(offset: i64) -> OwnedRecord {
 }
 
 fn segment(id: SegmentId, number: i64) -> (Vec<u8>, StoredSegment) {
-    let mut out = Vec::new();
+    let mut out = Rope::default();
     let compression = ArchiveCompression { codec: Compression::Zstd, level: None };
     let mut open = OpenSegment::new(id, compression, &mut out);
     let batch = |base: i64, count: i64, codec| {
         let records = (base..base + count).map(record);
         BatchBuilder::new(base).compression(codec).leader_epoch(3).records(records)
     };
-    let push = |open: &mut OpenSegment, builder: BatchBuilder, out: &mut Vec<u8>| {
-        let bytes = builder.build().unwrap();
-        open.push_batch(&Batch::parse(&bytes).unwrap(), out).unwrap();
+    let push = |open: &mut OpenSegment, builder: BatchBuilder, out: &mut Rope| {
+        let bytes = Bytes::from(builder.build().unwrap());
+        open.push_batch(&Batch::parse(&bytes).unwrap(), &bytes, out).unwrap();
     };
 
     let start = number * ORDERS_0_ADDED;
@@ -169,7 +170,7 @@ fn segment(id: SegmentId, number: i64) -> (Vec<u8>, StoredSegment) {
     push(&mut open, batch(start + 3, 5, Compression::None).log_append_time_ms(1_770_000_009_999), &mut out);
 
     let sealed = open.seal(&mut out).unwrap();
-    (out, sealed.stored())
+    (out.to_bytes().into(), sealed.stored())
 }
 
 fn manifest(backup_id: BackupId, cut_at_ms: i64, runs: &Part, parts: Vec<PartRef>) -> Manifest {

@@ -155,11 +155,12 @@ mod tests {
     use crate::format::builder::BatchBuilder;
     use crate::format::frame::ArchiveCompression;
     use crate::format::record::OwnedRecord;
+    use crate::format::rope::Rope;
     use crate::format::segment::{OpenSegment, TopicKey};
 
     /// A segment with one run of uncompressed batches of these many bytes of value each.
     fn segment(sizes: &[usize], compression: Compression) -> (Vec<u8>, Run, Vec<Vec<u8>>) {
-        let mut out = Vec::new();
+        let mut out = Rope::default();
         let compression = ArchiveCompression { codec: compression, level: None };
         let mut segment = OpenSegment::new("s".parse().unwrap(), compression, &mut out);
         let topic = TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() };
@@ -168,12 +169,13 @@ mod tests {
         for (offset, size) in sizes.iter().enumerate() {
             let record = OwnedRecord { value: Some(vec![7; *size]), ..OwnedRecord::default() };
             let bytes = BatchBuilder::new(offset as i64).record(record).build().unwrap();
-            segment.push_batch(&Batch::parse(&bytes).unwrap(), &mut out).unwrap();
-            batches.push(bytes);
+            let bytes = Bytes::from(bytes);
+            segment.push_batch(&Batch::parse(&bytes).unwrap(), &bytes, &mut out).unwrap();
+            batches.push(bytes.into());
         }
         let stored = segment.seal(&mut out).unwrap().stored();
         let run = stored.index.runs[0].run.clone();
-        (out, run, batches)
+        (out.to_bytes().into(), run, batches)
     }
 
     fn read(run: Run, piece_bytes: u64, segment: &[u8]) -> Result<Vec<Vec<u8>>, Error> {

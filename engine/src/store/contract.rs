@@ -133,7 +133,7 @@ pub async fn uploads_appear_when_finished(store: &Store, prefix: &str) {
         for end in ["drop", "abort", "finish"] {
             let mut upload = store.upload(&key).await.expect("begun");
             for _ in 0..pieces {
-                upload.write(piece.clone()).await.expect("written");
+                upload.write(vec![piece.clone()]).await.expect("written");
             }
             assert_eq!(store.exists(&key).await, Ok(false), "{key} before {end}");
             assert_eq!(store.list(prefix).await.expect("listed").iter().filter(|o| o.key == key).count(), 0, "{key}");
@@ -155,7 +155,7 @@ pub async fn uploads_never_replace(store: &Store, prefix: &str) {
         let key = format!("{prefix}/{pieces}");
         let mut upload = store.upload(&key).await.expect("begun");
         for _ in 0..pieces {
-            upload.write(Bytes::from(vec![7; 1_000_000])).await.expect("written");
+            upload.write(vec![Bytes::from(vec![7; 1_000_000])]).await.expect("written");
         }
         store.create(&key, text("first")).await.expect("created");
         assert!(matches!(upload.finish().await, Err(Error::Conflict { .. })), "{key}");

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -469,19 +469,19 @@ impl FileUpload {
         Ok(Self { store: store.clone(), key: key.to_owned(), unfinished: Some(unfinished), size: 0 })
     }
 
-    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+    pub(super) async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         let mut unfinished = self.unfinished.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let length = bytes.len() as u64;
+        let length: usize = pieces.iter().map(Bytes::len).sum();
         let key = self.key.clone();
         let unfinished = self
             .store
             .blocking(&self.key, move |store| {
-                unfinished.file.write_all(&bytes).map_err(|error| store.error(&key, &error))?;
+                write_all(&mut unfinished.file, &pieces).map_err(|error| store.error(&key, &error))?;
                 Ok(unfinished)
             })
             .await?;
         self.unfinished = Some(unfinished);
-        self.size += length;
+        self.size += length as u64;
         Ok(())
     }
 
@@ -494,6 +494,21 @@ impl FileUpload {
             Created::AlreadyThere => Err(self.store.place(&self.key).conflict()),
         }
     }
+}
+
+fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = &mut slices[..];
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -568,7 +583,7 @@ mod tests {
         assert_eq!(store.create("a", Bytes::from_static(b"2")).await.unwrap(), Created::AlreadyThere);
         store.put("a", Bytes::from_static(b"3")).await.unwrap();
         let mut upload = store.upload("b").await.unwrap();
-        upload.write(Bytes::from_static(b"1")).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"1")]).await.unwrap();
         assert_eq!(temporaries(dir.path()), 1);
         drop(upload);
         assert_eq!(temporaries(dir.path()), 0);
@@ -581,9 +596,9 @@ mod tests {
         let mut upload = store.upload("a").await.unwrap();
         // So large that it cannot be done within one poll.
         let large = Bytes::from(vec![1; 64 << 20]);
-        let started = futures::future::poll_immediate(upload.write(large)).await;
+        let started = futures::future::poll_immediate(upload.write(vec![large])).await;
         assert_eq!(started, None);
-        assert!(matches!(upload.write(Bytes::from_static(b"2")).await, Err(Error::Broken { .. })));
+        assert!(matches!(upload.write(vec![Bytes::from_static(b"2")]).await, Err(Error::Broken { .. })));
         assert!(matches!(upload.finish().await, Err(Error::Broken { .. })));
         assert_eq!(store.size("a").await.unwrap(), None);
     }

@@ -511,7 +511,7 @@ mod tests {
     async fn an_upload_whose_last_answer_is_lost_is_finished() {
         let store = store_that_loses_its_first_answer(|token| token).await;
         let mut upload = store.upload("key").await.unwrap();
-        upload.write(Bytes::from_static(b"abc")).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"abc")]).await.unwrap();
         assert_eq!(upload.finish().await, Ok(3));
     }
 
