@@ -280,8 +280,16 @@ pub struct BackupReport {
 /// When there is no backup at the end of it. A backup of which something is missing is no error, but
 /// [`Outcome::Partial`].
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
-    let started_ms = now_ms();
     let store = Store::open_or_create(&config.config.storage).await?;
+    run_into(store, config, progress, stop).await
+}
+
+/// Makes a backup in a store that is open already; the configuration's own storage is left alone.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
+    let started_ms = now_ms();
     store.check_writable().await?;
     let breaker = Breaker::new(config.config.cluster.circuit_breaker);
     let cluster = tokio::select! {

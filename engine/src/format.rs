@@ -6,6 +6,7 @@
 pub(crate) mod arbitrary;
 pub mod batch;
 pub mod builder;
+pub mod checksum;
 pub mod codec;
 pub mod document;
 pub mod frame;

@@ -67,7 +67,11 @@ pub enum CreatedOrSame {
 
 /// A folder or a bucket. Cheap to clone: clones share their connections.
 #[derive(Clone)]
-pub struct Store(Backend);
+pub struct Store {
+    backend: Backend,
+    #[cfg(feature = "bench")]
+    discards_uploads: bool,
+}
 
 #[derive(Clone)]
 enum Backend {
@@ -100,12 +104,28 @@ impl Store {
             }
             StorageConfig::S3(storage) => Backend::S3(S3Store::open(storage).await?),
         };
-        Ok(Self(backend))
+        Ok(Self::over(backend))
+    }
+
+    fn over(backend: Backend) -> Self {
+        Self {
+            backend,
+            #[cfg(feature = "bench")]
+            discards_uploads: false,
+        }
+    }
+
+    /// The same store, which from now on counts the bytes of uploads and keeps none of them: a storage that costs nothing, for
+    /// benchmarks.
+    #[cfg(feature = "bench")]
+    #[must_use]
+    pub fn discarding_uploads(self) -> Self {
+        Self { discards_uploads: true, ..self }
     }
 
     /// What the store is called in errors and logs: its place, never a credential.
     pub fn name(&self) -> &str {
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => &store.name,
             Backend::S3(store) => &store.name,
         }
@@ -138,7 +158,7 @@ impl Store {
     /// [`Error::NotFound`] and whatever the store fails with.
     pub async fn read(&self, key: &str) -> Result<Bytes, Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.read(key).await,
             Backend::S3(store) => store.read(key).await,
         }
@@ -153,7 +173,7 @@ impl Store {
         if range.start >= range.end {
             return Ok(Bytes::new());
         }
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.read_range(key, range).await,
             Backend::S3(store) => store.read_range(key, range).await,
         }
@@ -165,7 +185,7 @@ impl Store {
     /// [`Error::NotFound`] and whatever the store fails with.
     pub async fn read_tail(&self, key: &str, bytes_max: u64) -> Result<(Bytes, u64), Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.read_tail(key, bytes_max).await,
             Backend::S3(store) => store.read_tail(key, bytes_max).await,
         }
@@ -177,7 +197,7 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.size(key).await,
             Backend::S3(store) => store.size(key).await,
         }
@@ -200,7 +220,7 @@ impl Store {
     /// Whatever the store fails with. That the key is taken is not an error.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.create(key, bytes).await,
             Backend::S3(store) => store.create(key, bytes).await,
         }
@@ -223,7 +243,7 @@ impl Store {
     /// Whatever the store fails with.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.put(key, bytes).await,
             Backend::S3(store) => store.put(key, bytes).await,
         }
@@ -237,7 +257,11 @@ impl Store {
     /// Whatever the store fails with.
     pub async fn upload(&self, key: &str) -> Result<Upload, Error> {
         key::check(key)?;
-        let upload = match &self.0 {
+        #[cfg(feature = "bench")]
+        if self.discards_uploads {
+            return Ok(Upload(UploadTo::Nowhere(0)));
+        }
+        let upload = match &self.backend {
             Backend::File(store) => UploadTo::File(FileUpload::begin(store, key).await?),
             Backend::S3(store) => UploadTo::S3(S3Upload::begin(store, key).await?),
         };
@@ -250,7 +274,7 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         key::check(key)?;
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.delete(key).await,
             Backend::S3(store) => store.delete(key).await,
         }
@@ -264,7 +288,7 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
         let prefix = key::check_prefix(prefix)?;
-        let mut objects = match &self.0 {
+        let mut objects = match &self.backend {
             Backend::File(store) => store.list(prefix).await?,
             Backend::S3(store) => store.list(prefix).await?,
         };
@@ -278,7 +302,7 @@ impl Store {
     /// As [`Store::list`].
     pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let prefix = key::check_prefix(prefix)?;
-        let mut names = match &self.0 {
+        let mut names = match &self.backend {
             Backend::File(store) => store.list_dirs(prefix).await?,
             Backend::S3(store) => store.list_dirs(prefix).await?,
         };
@@ -294,7 +318,7 @@ impl Store {
     /// # Errors
     /// Whatever the store fails with.
     pub async fn sweep_temporary(&self, now_ms: i64) -> Result<u64, Error> {
-        match &self.0 {
+        match &self.backend {
             Backend::File(store) => store.sweep(now_ms.saturating_sub(TEMPORARY_AGE_MS)).await,
             Backend::S3(_) => Ok(0),
         }
@@ -316,6 +340,8 @@ pub struct Upload(UploadTo);
 enum UploadTo {
     File(FileUpload),
     S3(S3Upload),
+    #[cfg(feature = "bench")]
+    Nowhere(u64),
 }
 
 impl Upload {
@@ -328,6 +354,11 @@ impl Upload {
             UploadTo::File(upload) => upload.write(pieces).await,
             // A part is sent minutes later, maybe: it must not keep whole responses in memory for the pieces it has of them.
             UploadTo::S3(upload) => upload.write(pieces.concat().into()).await,
+            #[cfg(feature = "bench")]
+            UploadTo::Nowhere(bytes) => {
+                *bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                Ok(())
+            }
         }
     }
 
@@ -339,6 +370,8 @@ impl Upload {
         match self.0 {
             UploadTo::File(upload) => upload.finish().await,
             UploadTo::S3(upload) => upload.finish().await,
+            #[cfg(feature = "bench")]
+            UploadTo::Nowhere(bytes) => Ok(bytes),
         }
     }
 
@@ -348,6 +381,8 @@ impl Upload {
             // The unfinished file goes with its owner.
             UploadTo::File(upload) => drop(upload),
             UploadTo::S3(upload) => upload.abort().await,
+            #[cfg(feature = "bench")]
+            UploadTo::Nowhere(_) => {}
         }
     }
 }

@@ -204,7 +204,7 @@ fn back_up(
                     Step::NotOurs { .. } => {}
                 }
             }
-            segment.detach();
+            segment.release(&mut out).unwrap();
             if is_over {
                 break;
             }

@@ -73,26 +73,33 @@ impl Queue {
             .filter(|(_, tasks)| !tasks.is_empty())
             .min_by_key(|(broker, tasks)| (readers(broker), std::cmp::Reverse(tasks.len())))
             .map(|(broker, _)| *broker)?;
-        let tasks = self.by_broker.get_mut(&broker)?;
-        let mut taken: Vec<Task> = Vec::new();
+        let mut taken = Vec::new();
+        self.top_up(broker, &mut taken);
+        *self.readers.entry(broker).or_default() += 1;
+        self.taken += 1;
+        Some((broker, taken))
+    }
+
+    /// Adds to what a worker still has to read from a broker, so that its next request asks for a whole response again: a
+    /// worker whose responses run dry one partition at a time waits for each of them.
+    pub fn top_up(&mut self, broker: i32, held: &mut Vec<Task>) {
+        let Some(tasks) = self.by_broker.get_mut(&broker) else { return };
+        let key = |task: &Task| (Arc::clone(&task.topic), task.partition);
+        let mut partitions: HashSet<_> = held.iter().map(key).collect();
+        let mut offsets: u64 = held.iter().map(|task| task.stretch.remaining()).sum();
         let mut left = VecDeque::new();
-        let mut partitions = HashSet::new();
-        let mut offsets = 0;
-        while taken.len() < TAKE_STRETCHES && (taken.is_empty() || offsets < TAKE_OFFSETS) {
+        while held.len() < TAKE_STRETCHES && (held.is_empty() || offsets < TAKE_OFFSETS) {
             let Some(task) = tasks.pop_front() else { break };
             // A fetch request names a partition once: two stretches of it are two requests.
-            if partitions.insert((Arc::clone(&task.topic), task.partition)) {
+            if partitions.insert(key(&task)) {
                 offsets += task.stretch.remaining();
-                taken.push(task);
+                held.push(task);
             } else {
                 left.push_back(task);
             }
         }
         left.append(tasks);
         *tasks = left;
-        *self.readers.entry(broker).or_default() += 1;
-        self.taken += 1;
-        Some((broker, taken))
     }
 
     /// Says that a worker is done with what it took; what it could not read comes back.
@@ -159,6 +166,24 @@ mod tests {
         };
         assert_eq!(starts(&queue.take().unwrap().1), [(0, 0), (1, 0)]);
         assert_eq!(starts(&queue.take().unwrap().1), [(0, 10)]);
+    }
+
+    #[test]
+    fn what_is_held_is_topped_up_with_other_partitions_of_the_same_broker() {
+        let mut queue = Queue::default();
+        queue.push(1, task(0, 0..TAKE_OFFSETS.cast_signed()));
+        let (broker, mut held) = queue.take().unwrap();
+        queue.push(1, task(0, 500_000..500_010));
+        queue.push(2, task(1, 0..10));
+        queue.push(1, task(2, 0..10));
+        queue.top_up(broker, &mut held);
+        assert_eq!(held.len(), 1, "a whole response is held already");
+        held[0].stretch.next_offset += 1;
+        queue.top_up(broker, &mut held);
+        assert_eq!(held.iter().map(|task| task.partition).collect::<Vec<_>>(), [0, 2]);
+        held.clear();
+        queue.top_up(broker, &mut held);
+        assert_eq!(held.iter().map(|task| task.stretch.next_offset).collect::<Vec<_>>(), [500_000]);
     }
 
     #[test]

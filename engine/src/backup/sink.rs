@@ -128,7 +128,7 @@ impl Sink {
     /// What the store fails with.
     pub async fn flush(&mut self) -> Result<(), Error> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.segment.detach();
+        open.segment.release(&mut open.out)?;
         let out = std::mem::take(&mut open.out);
         if out.is_empty() { Ok(()) } else { Ok(open.upload.write(out.into_pieces()).await?) }
     }

@@ -86,12 +86,22 @@ struct Worker {
 enum After {
     /// Ask for more.
     GoOn(Task),
-    /// All was read.
-    Done,
+    /// All was read; the offset at which the next batch begins.
+    Done(i64),
     /// Somebody else leads the partition now, or will soon.
     Elsewhere(Task),
     /// The log begins later than where we wanted to read.
     Gone(Task),
+}
+
+impl After {
+    /// The offset up to which the answer has brought the task.
+    fn next_offset(&self) -> i64 {
+        match self {
+            Self::GoOn(task) | Self::Elsewhere(task) | Self::Gone(task) => task.stretch.next_offset,
+            Self::Done(next_offset) => *next_offset,
+        }
+    }
 }
 
 /// Judges an answer by the headers of its batches.
@@ -101,7 +111,7 @@ fn after(task: &Task, outcome: &Result<Fetched, FetchError>) -> Result<After, Er
             let stretch = task.stretch.after(&fetched.records).map_err(|error| Error::log(task, error))?;
             let is_done = stretch.is_done();
             let task = Task { stretch, ..task.clone() };
-            Ok(if is_done { After::Done } else { After::GoOn(task) })
+            Ok(if is_done { After::Done(task.stretch.next_offset) } else { After::GoOn(task) })
         }
         Err(FetchError::OffsetOutOfRange(_)) => Ok(After::Gone(task.clone())),
         Err(FetchError::NotLeader(_) | FetchError::Later(_) | FetchError::UnknownTopic(_)) => {
@@ -180,11 +190,13 @@ impl Worker {
         let mut answer = self.ask(broker, &asked);
         while !asked.is_empty() && !self.shared.stop.is_set() {
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)??;
-            let (mut next, mut gone) = (Vec::new(), Vec::new());
+            let (mut next, mut gone, mut reached) = (Vec::new(), Vec::new(), Vec::new());
             for (task, answered) in asked.iter().zip(&outcomes) {
-                match after(task, &answered.outcome)? {
+                let after = after(task, &answered.outcome)?;
+                reached.push(after.next_offset());
+                match after {
                     After::GoOn(task) => next.push(task),
-                    After::Done => {}
+                    After::Done(_) => {}
                     After::Elsewhere(task) => back.push(task),
                     After::Gone(task) => gone.push(task),
                 }
@@ -192,10 +204,11 @@ impl Worker {
             let progressed = next.first() != Some(&asked[0]);
             let first = outcomes.first().and_then(|answered| answered.outcome.as_ref().ok());
             let ended = idle.judge(&asked[0], first, progressed, Instant::now())?.then(|| next.remove(0));
+            self.queue().top_up(broker, &mut next);
             answer = self.ask(broker, &next);
-            for (task, answered) in asked.iter().zip(outcomes) {
+            for ((task, answered), next_offset) in asked.iter().zip(outcomes).zip(reached) {
                 if let Ok(fetched) = answered.outcome {
-                    self.keep(task, &fetched).await?;
+                    self.keep(task, &fetched, next_offset).await?;
                 }
             }
             self.sink.flush().await?;
@@ -232,15 +245,14 @@ impl Worker {
         }))
     }
 
-    /// Stores what of a partition's answer belongs to the task.
-    async fn keep(&mut self, task: &Task, fetched: &Fetched) -> Result<(), Error> {
+    /// Stores what of a partition's answer belongs to the task, up to where the next batch begins.
+    async fn keep(&mut self, task: &Task, fetched: &Fetched, next_offset: i64) -> Result<(), Error> {
         if fetched.records.is_empty() {
             return Ok(());
         }
         let steps = task.stretch.steps(&fetched.records, &fetched.aborted);
         let content = self.sink.append(task, &fetched.records, steps).await?;
-        let after = task.stretch.after(&fetched.records).map_err(|error| Error::log(task, error))?;
-        let offsets = after.next_offset.abs_diff(task.stretch.next_offset);
+        let offsets = next_offset.abs_diff(task.stretch.next_offset);
         if offsets > 0 {
             self.budget.progress(std::time::Instant::now());
         }

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::checksum;
+
 /// Bytes of a record batch before its records.
 pub const HEADER_BYTES: usize = 61;
 /// Bytes before and including the length field, which the length does not count.
@@ -156,7 +158,7 @@ impl<'a> Batch<'a> {
     /// [`Error::Crc`] with both values.
     pub fn check_crc(&self) -> Result<(), Error> {
         let stored = u32::from_be_bytes(array_at(self.bytes, 17));
-        let computed = crc32c::crc32c(&self.bytes[CRC_START..]);
+        let computed = checksum::crc32c(&self.bytes[CRC_START..]);
         if stored == computed {
             return Ok(());
         }

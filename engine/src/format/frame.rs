@@ -17,6 +17,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::batch::{self, Batch, Compression};
+use super::checksum;
 use super::codec::{self, Compressor, Decompressor};
 use super::hole::{self, Hole};
 use super::rope::Rope;
@@ -152,12 +153,14 @@ pub struct Body {
     pub raw_bytes: usize,
     /// What the codec made of them.
     pub stored: Rope,
+    /// CRC-32C over what is stored.
+    pub crc32c: u32,
 }
 
 impl Body {
-    /// Batches that are stored as they are.
-    pub fn as_is(batches: Rope) -> Self {
-        Self { codec: Compression::None, raw_bytes: batches.len(), stored: batches }
+    /// Batches that are stored as they are, with the CRC-32C over all of them.
+    pub fn as_is(batches: Rope, crc32c: u32) -> Self {
+        Self { codec: Compression::None, raw_bytes: batches.len(), stored: batches, crc32c }
     }
 
     /// Compresses batches.
@@ -171,14 +174,16 @@ impl Body {
     ) -> Result<Self, codec::Error> {
         let (mut stored, mut compressed) = (Rope::default(), Vec::new());
         compressor.compress(compression.codec, compression.level, batches, &mut compressed)?;
+        let crc32c = checksum::crc32c(&compressed);
         stored.own(compressed);
-        Ok(Self { codec: compression.codec, raw_bytes: batches.len(), stored })
+        Ok(Self { codec: compression.codec, raw_bytes: batches.len(), stored, crc32c })
     }
 }
 
-/// Appends one frame: the body, with `holes` between and around its batches. Gives back the CRC-32C over all its bytes.
-pub fn encode(body: Body, holes: &[Hole], offsets: Range<i64>, out: &mut Rope) -> u32 {
-    let Body { codec, raw_bytes, stored } = body;
+/// Appends one frame: the body, with `holes` between and around its batches. Gives back the CRC-32C over everything from the
+/// beginning of its run: `run_crc32c` is the one over the frames before it.
+pub fn encode(body: Body, holes: &[Hole], offsets: Range<i64>, run_crc32c: u32, out: &mut Rope) -> u32 {
+    let Body { codec, raw_bytes, stored, crc32c } = body;
     let mut encoded_holes = Vec::new();
     hole::encode(offsets.start, holes, &mut encoded_holes);
     let mut header = [0; HEADER_BYTES];
@@ -191,17 +196,17 @@ pub fn encode(body: Body, holes: &[Hole], offsets: Range<i64>, out: &mut Rope) -
     header[20..28].copy_from_slice(&offsets.start.to_be_bytes());
     header[28..36].copy_from_slice(&offsets.end.to_be_bytes());
     let rest_bytes = stored.len() + encoded_holes.len();
-    let rest = stored.pieces().chain([&encoded_holes[..]]).fold(0, crc32c::crc32c_append);
-    let checksum = crc32c::crc32c_combine(crc32c::crc32c(&header[..CRC_AT]), rest, rest_bytes);
+    let rest = checksum::append(crc32c, &encoded_holes);
+    let checksum = checksum::combine(checksum::crc32c(&header[..CRC_AT]), rest, rest_bytes);
     header[CRC_AT..].copy_from_slice(&checksum.to_be_bytes());
     out.copy(&header);
     out.append(stored);
     out.copy(&encoded_holes);
-    crc32c::crc32c_combine(crc32c::crc32c(&header), rest, rest_bytes)
+    checksum::combine(checksum::append(run_crc32c, &header), rest, rest_bytes)
 }
 
-fn checksum(frame: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[CRC_AT + 4..])
+fn checksum_of(frame: &[u8]) -> u32 {
+    checksum::append(checksum::crc32c(&frame[..CRC_AT]), &frame[CRC_AT + 4..])
 }
 
 /// A checked frame, opened.
@@ -226,7 +231,7 @@ impl Frame {
         if bytes.len() < frame_bytes {
             return Err(Error::Truncated { have: bytes.len(), need: frame_bytes });
         }
-        if checksum(&bytes[..frame_bytes]) != header.crc32c {
+        if checksum_of(&bytes[..frame_bytes]) != header.crc32c {
             return Err(Error::Crc);
         }
         let stored = bytes.slice(HEADER_BYTES..HEADER_BYTES + header.stored_bytes);

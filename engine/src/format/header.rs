@@ -1,6 +1,7 @@
 //! Writing the 61 bytes before a batch's records; reading them is [`super::batch`].
 
 use super::batch::{CRC_START, HEADER_BYTES, LENGTH_PREFIX_BYTES};
+use super::checksum;
 
 const CRC_AT: usize = 17;
 const PRODUCER_AT: usize = 43;
@@ -57,6 +58,6 @@ pub(crate) fn stamp_producer(batch: &mut [u8], producer_id: i64, producer_epoch:
 
 /// Computes the CRC-32C of a batch anew and writes it.
 pub(crate) fn stamp_crc(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(&batch[CRC_START..]);
+    let crc = checksum::crc32c(&batch[CRC_START..]);
     batch[CRC_AT..CRC_START].copy_from_slice(&crc.to_be_bytes());
 }

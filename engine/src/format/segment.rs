@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batch::{Batch, Compression};
+use super::checksum;
 use super::codec::{self, Compressor, Decompressor};
 use super::document::{self, DocumentKind, Encoding};
 use super::frame::{self, ArchiveCompression, Body};
@@ -110,7 +111,7 @@ fn header(id: &SegmentId, codec: Compression) -> Vec<u8> {
     header.extend_from_slice(&u16::try_from(name.len()).expect("names have at most 200 bytes").to_be_bytes());
     header.extend_from_slice(name);
     header.extend_from_slice(&0_u16.to_be_bytes());
-    header.extend_from_slice(&crc32c::crc32c(&header).to_be_bytes());
+    header.extend_from_slice(&checksum::crc32c(&header).to_be_bytes());
     header
 }
 
@@ -144,6 +145,8 @@ pub struct OpenSegment {
 struct Pending {
     /// Batches that are stored as they are.
     as_is: Rope,
+    /// CRC-32C over these.
+    as_is_crc32c: u32,
     /// Batches that are to be compressed.
     to_compress: Vec<u8>,
     holes: Vec<Hole>,
@@ -243,6 +246,8 @@ impl OpenSegment {
         let pending = &mut self.pending;
         if is_as_is {
             pending.as_is.share(response, batch.bytes());
+            // The batch's own checksum was looked at a moment ago: its bytes are still in the processor's cache.
+            pending.as_is_crc32c = checksum::append(pending.as_is_crc32c, batch.bytes());
         } else {
             pending.to_compress.extend_from_slice(batch.bytes());
         }
@@ -252,9 +257,17 @@ impl OpenSegment {
         Ok(())
     }
 
-    /// Lets go of the responses whose batches wait in the open frame.
-    pub fn detach(&mut self) {
+    /// Lets go of the responses whose batches wait in the open frame: a frame that is large enough is closed, and the batches of
+    /// another are copied.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn release(&mut self, out: &mut Rope) -> Result<(), codec::Error> {
+        if self.pending.as_is.len() >= frame::RAW_BYTES_TARGET / 4 {
+            return self.close_frame(out);
+        }
         self.pending.as_is.detach();
+        Ok(())
     }
 
     /// Appends a hole to the run that was begun; offsets between the run's end and the hole become one of compaction.
@@ -285,10 +298,10 @@ impl OpenSegment {
     }
 
     fn close_frame(&mut self, out: &mut Rope) -> Result<(), codec::Error> {
-        let Pending { as_is, mut to_compress, holes, content, start_offset, end_offset, leader_epoch } =
+        let Pending { as_is, as_is_crc32c, mut to_compress, holes, content, start_offset, end_offset, leader_epoch } =
             std::mem::take(&mut self.pending);
         let body = if to_compress.is_empty() {
-            Body::as_is(as_is)
+            Body::as_is(as_is, as_is_crc32c)
         } else {
             Body::compressed(&mut self.compressor, self.compression, &to_compress)?
         };
@@ -299,16 +312,15 @@ impl OpenSegment {
             return Ok(());
         }
         let begin = out.len();
-        let crc32c = frame::encode(body, &holes, start_offset..end_offset, out);
-        let bytes = out.len() - begin;
-        self.position += bytes as u64;
         let IndexedRun { run, frames, .. } =
             self.index.runs.last_mut().expect("a frame is filled only after a run was begun");
-        run.crc32c = crc32c::crc32c_combine(run.crc32c, crc32c, bytes);
+        run.crc32c = frame::encode(body, &holes, start_offset..end_offset, run.crc32c, out);
+        let bytes = (out.len() - begin) as u64;
+        self.position += bytes;
         run.end_offset = end_offset;
         run.leader_epoch = leader_epoch;
-        run.content.add(&Content { stored_bytes: bytes as u64, ..content });
-        frames.push((bytes as u64, start_offset, content.max_timestamp_ms.0));
+        run.content.add(&Content { stored_bytes: bytes, ..content });
+        frames.push((bytes, start_offset, content.max_timestamp_ms.0));
         Ok(())
     }
 
@@ -325,7 +337,7 @@ impl OpenSegment {
         footer.extend_from_slice(&self.position.to_be_bytes());
         footer.extend_from_slice(&(index.len() as u64).to_be_bytes());
         footer.extend_from_slice(&VERSION.to_be_bytes());
-        footer.extend_from_slice(&crc32c::crc32c(&footer).to_be_bytes());
+        footer.extend_from_slice(&checksum::crc32c(&footer).to_be_bytes());
         footer.extend_from_slice(&END_MAGIC);
         out.copy(&footer);
         let segment = SegmentRef {
@@ -395,7 +407,7 @@ impl Footer {
         let footer = &tail[start..];
         let u64_at = |at: usize| u64::from_be_bytes(footer[at..at + 8].try_into().expect("eight bytes"));
         let u32_at = |at: usize| u32::from_be_bytes(footer[at..at + 4].try_into().expect("four bytes"));
-        if footer[24..] != END_MAGIC || u32_at(20) != crc32c::crc32c(&footer[..20]) {
+        if footer[24..] != END_MAGIC || u32_at(20) != checksum::crc32c(&footer[..20]) {
             return Err(Error::Footer);
         }
         if u32_at(16) != VERSION {

@@ -16,6 +16,7 @@ use crate::breaker::Breaker;
 use crate::config::cluster::{Address, Checked, ClusterConfig};
 use crate::kafka::TopicPartition;
 use crate::kafka::api::Api;
+use crate::kafka::buffers::Buffers;
 use crate::kafka::connection::{Connection, Pending};
 use crate::kafka::error::{Error, LEADER_NOT_AVAILABLE, Resource, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::metadata::{Broker, Metadata, TopicMetadata, build_metadata, process_metadata};
@@ -43,6 +44,7 @@ pub struct Cluster {
 struct Inner {
     config: Checked,
     transport: Transport,
+    buffers: Buffers,
     breaker: Breaker,
     view: Mutex<View>,
     /// When the last refresh began; held while one is on its way.
@@ -146,6 +148,7 @@ impl Cluster {
             inner: Arc::new(Inner {
                 config,
                 transport,
+                buffers: Buffers::default(),
                 breaker,
                 view: Mutex::default(),
                 refreshed: tokio::sync::Mutex::default(),
@@ -291,7 +294,8 @@ impl Cluster {
         let transport: &transport::Transport = &self.inner.transport;
         let stream = transport.open(address).await?;
         let timeout = self.request_timeout();
-        let connection = Connection::open(stream, address.to_string(), transport.clone(), timeout).await?;
+        let buffers = self.inner.buffers.clone();
+        let connection = Connection::open(stream, address.to_string(), transport.clone(), buffers, timeout).await?;
         if let Some(credentials) = &self.inner.config.sasl {
             sasl::authenticate(&connection, credentials).await?;
         }

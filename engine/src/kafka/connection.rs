@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::kafka::api::{self, Api};
+use crate::kafka::buffers::Buffers;
 use crate::kafka::error::{Error, UNSUPPORTED_VERSION, one_line};
 use crate::kafka::transport::{Duplex, Transport};
 
@@ -56,6 +57,7 @@ impl Drop for Inner {
 struct Shared {
     address: String,
     transport: Transport,
+    buffers: Buffers,
     state: Mutex<State>,
 }
 
@@ -106,11 +108,13 @@ impl Connection {
         stream: Box<dyn Duplex>,
         address: String,
         transport: Transport,
+        buffers: Buffers,
         request_timeout: Duration,
     ) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
             address,
             transport,
+            buffers,
             state: Mutex::new(State {
                 next_correlation_id: 0,
                 waiting: HashMap::new(),
@@ -381,7 +385,7 @@ async fn write(
 
 async fn read(mut stream: impl AsyncRead + Unpin, shared: Arc<Shared>) {
     loop {
-        match read_frame(&mut stream, &shared.address).await {
+        match read_frame(&mut stream, &shared.buffers, &shared.address).await {
             Ok(frame) => {
                 let correlation_id = (&frame[..4]).get_i32();
                 let answer = {
@@ -418,7 +422,11 @@ impl From<io::Error> for ReadError {
 }
 
 /// One response, without its length: at least a correlation id, at most [`RESPONSE_BYTES_MAX`].
-async fn read_frame(stream: &mut (impl AsyncRead + Unpin), address: &str) -> Result<Bytes, ReadError> {
+async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffers: &Buffers,
+    address: &str,
+) -> Result<Bytes, ReadError> {
     let announced = stream.read_i32().await?;
     let length = usize::try_from(announced)
         .ok()
@@ -430,14 +438,14 @@ async fn read_frame(stream: &mut (impl AsyncRead + Unpin), address: &str) -> Res
                 max: RESPONSE_BYTES_MAX,
             })
         })?;
-    let mut frame = BytesMut::with_capacity(length);
+    let mut frame = buffers.take(length);
     while frame.len() < length {
         let missing = length - frame.len();
         if stream.read_buf(&mut (&mut frame).limit(missing)).await? == 0 {
             return Err(ReadError::Io(io::ErrorKind::UnexpectedEof.into()));
         }
     }
-    Ok(frame.freeze())
+    Ok(buffers.freeze(frame))
 }
 
 #[cfg(test)]
@@ -486,8 +494,10 @@ mod tests {
         let transport = Transport::new(&ClusterConfig::plaintext(vec![address.clone()]).check().unwrap()).unwrap();
         let stream = transport.open(&address.parse().unwrap()).await.unwrap();
         let mut fake = Fake { stream: listener.accept().await.unwrap().0 };
-        let (connection, ()) =
-            tokio::join!(Connection::open(stream, address, transport, timeout), fake.answer_api_versions());
+        let (connection, ()) = tokio::join!(
+            Connection::open(stream, address, transport, Buffers::default(), timeout),
+            fake.answer_api_versions()
+        );
         (connection.unwrap(), fake)
     }
 

@@ -437,7 +437,7 @@ mod tests {
             .skip_signature();
         let name: Arc<str> = Arc::from("s3://bucket");
         let client = http_client(Place { store: &name, key: "" }, None).await.unwrap();
-        Store(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
+        Store::over(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
     }
 
     async fn converse(mut stream: TcpStream, answer: Arc<impl Fn(&Request) -> Option<String>>) {

@@ -10,6 +10,7 @@ use super::backup::{WantedSegment, place};
 use super::finding::{Finding, Stretch};
 use super::frame::{self, Expected, Sum};
 use crate::error::Kind;
+use crate::format::checksum;
 use crate::format::codec::Decompressor;
 use crate::format::layout::ArchiveKeys;
 use crate::format::run::Run;
@@ -175,7 +176,7 @@ impl Check {
             self.progress.add(offsets.end.abs_diff(offsets.start), 0, 0);
             let stretch = || vec![Stretch::within(topic, run.partition, offsets)];
             let Some(mut bytes) = self.piece(piece.bytes.clone(), stretch, read).await? else { continue };
-            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+            crc32c = checksum::append(crc32c, &bytes);
             let mut position = piece.bytes.start;
             for number in piece.frames {
                 let (frame_bytes, _, max_timestamp_ms) = indexed.frames[number];
@@ -220,7 +221,7 @@ impl Check {
             let piece = position..end.min(position + PIECE_BYTES_MAX);
             position = piece.end;
             let Some(bytes) = self.piece(piece, stretch, read).await? else { return Ok(()) };
-            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+            crc32c = checksum::append(crc32c, &bytes);
         }
         if crc32c != run.crc32c {
             let finding = self.finding("the run fails its CRC-32C");

@@ -1,21 +1,34 @@
 //! The bare limit: a topic is fetched as a backup fetches it, and thrown away.
 //!
-//! What a backup takes beyond this is its own work: checksums, frames, and storing them.
+//! What a backup takes beyond this is its own work, checksums and frames, and what storing them costs. To tell the two apart,
+//! the same backup is also run into a storage that costs nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use kafka_backup::backup;
 use kafka_backup::breaker::Breaker;
+use kafka_backup::config::backup::BackupConfig;
 use kafka_backup::config::cluster::ClusterConfig;
 use kafka_backup::format::batch::{Batch, Error};
 use kafka_backup::kafka::fetch::{FetchLimits, FetchTarget};
 use kafka_backup::kafka::list_offsets::{ListedOffset, Position};
 use kafka_backup::kafka::{Cluster, TopicPartition};
+use kafka_backup::progress::Progress;
+use kafka_backup::stop::Stop;
+use kafka_backup::store::Store;
+use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// The hidden subcommand that runs [`fetch_and_discard`].
-pub const SUBCOMMAND: &str = "fetch-and-discard";
+pub const FETCH: &str = "fetch-and-discard";
+/// The hidden subcommand that runs [`backup_and_discard`].
+pub const BACKUP: &str = "backup-and-discard";
+
+/// A storage that costs nothing but the copy: memory that looks like a folder.
+pub const FREE_STORAGE: &str = "/dev/shm";
 
 /// Bytes of one response, as a backup asks for.
 const FETCH_BYTES: i32 = 4 << 20;
@@ -57,6 +70,28 @@ pub fn fetch_and_discard(bootstrap: &str, topic: &str, parallelism: usize) -> Re
             ended.context("a lane ended without a word")??;
         }
         Ok(offsets)
+    })
+}
+
+/// Backs a topic up as the command line does, into a store that throws segments away; how many records it was.
+pub fn backup_and_discard(bootstrap: &str, topic: &str, parallelism: usize) -> Result<u64> {
+    // Documents are kept, in memory where that can be had: to sync them to a disk is not what is measured here.
+    let memory = Path::new(FREE_STORAGE);
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let folder = folder.context("no temporary folder")?;
+    let config: BackupConfig = serde_json::from_value(json!({
+        "cluster": { "bootstrapServers": [bootstrap] },
+        "storage": format!("file://{}", folder.path().display()),
+        "archive": "bench",
+        "topics": [topic],
+        "consumerGroups": [],
+        "compression": "none",
+        "parallelism": parallelism,
+    }))?;
+    Runtime::new().context("no async runtime")?.block_on(async {
+        let store = Store::open(&config.storage).await?.discarding_uploads();
+        let report = backup::run_into(store, &config.check()?, &Progress::default(), &Stop::default()).await?;
+        Ok(report.records)
     })
 }
 

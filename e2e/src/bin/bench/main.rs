@@ -23,9 +23,6 @@ use self::measure::Figures;
 use self::payload::Shape;
 use self::verdict::{Compared, Row};
 
-/// A storage that costs nothing: memory that looks like a folder.
-const FREE_STORAGE: &str = "/dev/shm";
-
 #[derive(Debug, Parser)]
 #[command(about = "Measures backup and restore beside Kafka's own tools", args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -73,15 +70,21 @@ enum Part {
         #[arg(last = true)]
         command: Vec<String>,
     },
-    #[command(name = discard::SUBCOMMAND, hide = true)]
-    FetchAndDiscard {
-        #[arg(long)]
-        bootstrap: String,
-        #[arg(long)]
-        topic: String,
-        #[arg(long)]
-        parallelism: usize,
-    },
+    #[command(name = discard::FETCH, hide = true)]
+    FetchAndDiscard(What),
+    #[command(name = discard::BACKUP, hide = true)]
+    BackupAndDiscard(What),
+}
+
+/// What is read and thrown away.
+#[derive(Debug, clap::Args)]
+struct What {
+    #[arg(long)]
+    bootstrap: String,
+    #[arg(long)]
+    topic: String,
+    #[arg(long)]
+    parallelism: usize,
 }
 
 fn main() -> ExitCode {
@@ -89,11 +92,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.part {
         None => benchmark(&arguments.options),
         Some(Part::Measure { result, command }) => measure::measure(&result, &command).map(|()| true),
-        Some(Part::FetchAndDiscard { bootstrap, topic, parallelism }) => {
-            discard::fetch_and_discard(&bootstrap, &topic, parallelism)
-                .and_then(|offsets| say(&offsets.to_string()))
-                .map(|()| true)
-        }
+        Some(Part::FetchAndDiscard(what)) => say_count(discard::fetch_and_discard, &what),
+        Some(Part::BackupAndDiscard(what)) => say_count(discard::backup_and_discard, &what),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -103,6 +103,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn say_count(discard: fn(&str, &str, usize) -> Result<u64>, what: &What) -> Result<bool> {
+    let count = discard(&what.bootstrap, &what.topic, what.parallelism)?;
+    say(&count.to_string()).map(|()| true)
 }
 
 /// Whether everything promised holds.
@@ -146,6 +151,7 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Runs {
     discard: Vec<Figures>,
+    discarding_backup: Vec<Figures>,
     free_backup: Vec<Figures>,
     free_compressing_backup: Vec<Figures>,
     backup: Vec<Figures>,
@@ -167,16 +173,17 @@ impl<'a> Bench<'a> {
         let source = self.shape.name();
         // The broker's code is warm after it, for reading too once everything was fetched; neither run counts.
         self.produce(source)?;
-        self.discard(source)?;
+        self.discard(discard::FETCH, source)?;
 
         let mut runs = Runs::default();
         let mut raw_bytes = 0;
         for number in 1..=self.options.repeat {
             waiting_for(&format!("run {number} of {}", self.options.repeat));
-            runs.discard.push(self.discard(source)?);
-            if Path::new(FREE_STORAGE).is_dir() {
+            runs.discard.push(self.discard(discard::FETCH, source)?);
+            runs.discarding_backup.push(self.discard(discard::BACKUP, source)?);
+            if Path::new(discard::FREE_STORAGE).is_dir() {
                 let storage = || {
-                    let folder = tempfile::tempdir_in(FREE_STORAGE).context("no folder in memory")?;
+                    let folder = tempfile::tempdir_in(discard::FREE_STORAGE).context("no folder in memory")?;
                     anyhow::Ok(Repository::Folder(folder))
                 };
                 runs.free_backup.push(self.backup(source, &storage()?, "none")?.0);
@@ -199,6 +206,7 @@ impl<'a> Bench<'a> {
     fn print(&self, runs: &Runs, raw_bytes: u64) -> Result<bool> {
         let rows = [
             ("fetch and discard", &runs.discard),
+            ("backup and discard", &runs.discarding_backup),
             ("backup to memory, compression none", &runs.free_backup),
             ("backup to memory, compression zstd", &runs.free_compressing_backup),
             ("backup to disk, default settings", &runs.backup),
@@ -214,6 +222,7 @@ impl<'a> Bench<'a> {
         let compared = Compared {
             shape: self.shape,
             discard: Figures::median(&runs.discard),
+            discarding_backup: Figures::median(&runs.discarding_backup),
             free_backup: (!runs.free_backup.is_empty()).then(|| Figures::median(&runs.free_backup)),
             backup: Figures::median(&runs.backup),
             restore: Figures::median(&runs.restore),
@@ -234,13 +243,13 @@ impl<'a> Bench<'a> {
         self.folder.path().join("payload")
     }
 
-    fn discard(&self, topic: &str) -> Result<Figures> {
+    fn discard(&self, how: &'static str, topic: &str) -> Result<Figures> {
         let mut command = Command::new(std::env::current_exe().context("the path of this program is unknown")?);
         let parallelism = self.options.parallelism.to_string();
-        command.args([discard::SUBCOMMAND, "--bootstrap", &self.bootstrap, "--topic", topic]);
+        command.args([how, "--bootstrap", &self.bootstrap, "--topic", topic]);
         command.args(["--parallelism", &parallelism]);
         let (figures, said) = measure::run(&command)?;
-        self.count("fetch and discard", said.trim().parse().ok())?;
+        self.count(how, said.trim().parse().ok())?;
         Ok(figures)
     }
 
