@@ -1,0 +1,7 @@
+//! Runs of the library against a stand-in for a broker: sizes and failures that no real cluster on one machine has.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answer;
+mod broker;
+mod many_partitions;
+mod topic;
