@@ -283,7 +283,9 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<B
     let started_ms = now_ms();
     let store = Store::open_or_create(&config.config.storage).await?;
     store.check_writable().await?;
-    let breaker = Breaker::new(config.config.cluster.circuit_breaker);
+    let circuit_breaker = config.config.cluster.circuit_breaker;
+    let store = store.with_breaker(Breaker::new("store", circuit_breaker));
+    let breaker = Breaker::new("brokers", circuit_breaker);
     let cluster = tokio::select! {
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::NotBegun),
