@@ -349,7 +349,7 @@ impl Run<'_> {
             queue: Mutex::new(queue),
             plan: Arc::new(self.segment_plan(lease, cut)),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit),
+            limiter: RateLimiter::new(self.config.config.rate_limit, run_stop.clone()),
             progress: self.progress.clone(),
             stop: run_stop.clone(),
         });

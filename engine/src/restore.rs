@@ -465,7 +465,7 @@ impl Restore<'_> {
             cluster: self.cluster.clone(),
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit),
+            limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         });

@@ -3,5 +3,7 @@
 
 mod answer;
 mod broker;
+mod configs;
 mod many_partitions;
+mod rate_limit;
 mod topic;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use kafka_backup::backup::{self, BackupReport, Outcome};
-use kafka_backup::config::backup::{BackupConfig, PARALLELISM};
-use kafka_backup::config::verify::{Level, VerifyConfig};
+use kafka_backup::config::backup::PARALLELISM;
+use kafka_backup::config::verify::Level;
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use kafka_backup::verify;
@@ -13,6 +13,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::broker::Broker;
+use crate::configs;
 use crate::topic::{Log, Topic};
 
 const TOPICS: usize = 100;
@@ -39,14 +40,8 @@ struct BackedUp {
 impl BackedUp {
     async fn of(broker: &Broker, segment_bytes_max: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config: BackupConfig = serde_json::from_value(json!({
-            "cluster": broker.config(),
-            "storage": format!("file://{}", folder.path().display()),
-            "archive": "many",
-            "segmentBytesMax": segment_bytes_max,
-        }))
-        .unwrap();
-        let report = backup::run(&config.check().unwrap(), &Progress::default(), &Stop::default()).await.unwrap();
+        let config = configs::backup(broker, folder.path(), json!({ "segmentBytesMax": segment_bytes_max }));
+        let report = backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
         let (partitions, records, bytes) = (broker.topics().iter().flat_map(|topic| &topic.partitions))
             .fold((0, 0, 0), |(partitions, records, bytes), log| {
                 (partitions + 1, records + log.end_offset(), bytes + log.bytes())
@@ -57,11 +52,7 @@ impl BackedUp {
     }
 
     async fn verify(&self) {
-        let config: VerifyConfig = serde_json::from_value(json!({
-            "storage": format!("file://{}", self.folder.path().display()),
-            "archive": "many",
-        }))
-        .unwrap();
+        let config = configs::verify(self.folder.path());
         assert_eq!(config.level, Level::Records);
         let verified = verify::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
         assert_eq!(verified.outcome, verify::Outcome::Intact, "{:?}", verified.findings);
@@ -70,7 +61,7 @@ impl BackedUp {
     }
 
     fn segments(&self) -> usize {
-        objects(&self.folder.path().join("archives/many/segments"))
+        objects(&self.folder.path().join("archives").join(configs::ARCHIVE).join("segments"))
     }
 
     fn other_objects(&self) -> usize {
