@@ -577,27 +577,6 @@ mod tests {
         assert_eq!((record.holder.started_ticks, record.free_at_ms()), (Some(17), 2 + 60_000 + CLOCK_SKEW_MS));
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn one_of_twelve_gets_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
-        let attempts: Vec<_> = (0..12)
-            .map(|n| {
-                let store = store.clone();
-                tokio::spawn(async move { acquire(&store, Holder::current(&format!("run-{n}"))).await })
-            })
-            .collect();
-        let mut leases = Vec::new();
-        for attempt in attempts {
-            match attempt.await.unwrap() {
-                Ok(lease) => leases.push(lease),
-                Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{error}"),
-            }
-        }
-        assert_eq!(leases.len(), 1);
-        leases[0].check().await.unwrap();
-    }
-
     #[tokio::test]
     async fn a_conflict_names_the_holder_and_how_long_it_may_take() {
         let dir = tempfile::tempdir().unwrap();
@@ -609,29 +588,6 @@ mod tests {
         assert!(holder.starts_with("nightly on elsewhere (process "), "{holder}");
         let until: jiff::Timestamp = until.parse().unwrap();
         assert_eq!(until.as_millisecond(), now_ms + TTL_MS + CLOCK_SKEW_MS);
-    }
-
-    #[tokio::test]
-    async fn whoever_was_taken_over_from_is_fenced() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
-        let first = acquire(&store, holder("run")).await.unwrap();
-        first.check().await.unwrap();
-        let second = acquire(&store, holder("run")).await.unwrap();
-        assert_eq!((first.epoch(), second.epoch()), (1, 2));
-        assert!(matches!(first.check().await, Err(Error::Lost { epoch: 1, .. })));
-        second.check().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_a_late_holder_writes_undoes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = store(&dir).await;
-        let first = acquire(&store, holder("run")).await.unwrap();
-        let second = acquire(&store, holder("run")).await.unwrap();
-        first.release().await.unwrap();
-        second.check().await.unwrap();
-        assert!(matches!(acquire(&store, holder("other")).await, Err(Error::Held { .. })));
     }
 
     #[tokio::test]
