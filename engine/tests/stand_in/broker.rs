@@ -1,7 +1,7 @@
 //! A stand-in for a cluster of one broker, on a port of this machine.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -26,13 +26,23 @@ pub struct State {
     /// Requests that were answered, by what was asked.
     answered: Mutex<BTreeMap<i16, u64>>,
     requests: AtomicU64,
+    is_away: AtomicBool,
+    /// How often somebody came while it was away.
+    in_vain: AtomicU64,
 }
 
 impl Broker {
     pub async fn start(topics: Vec<Topic>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State { port, topics, answered: Mutex::default(), requests: AtomicU64::new(0) });
+        let state = Arc::new(State {
+            port,
+            topics,
+            answered: Mutex::default(),
+            requests: AtomicU64::new(0),
+            is_away: AtomicBool::new(false),
+            in_vain: AtomicU64::new(0),
+        });
         let shared = Arc::clone(&state);
         let listening = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -45,6 +55,16 @@ impl Broker {
 
     pub fn config(&self) -> ClusterConfig {
         ClusterConfig::plaintext(vec![format!("127.0.0.1:{}", self.state.port)])
+    }
+
+    /// From now on it closes every connection at the first sign of a client; or it is as before.
+    pub fn set_away(&self, is_away: bool) {
+        self.state.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// Connections and requests that ended like this.
+    pub fn attempts_in_vain(&self) -> u64 {
+        self.state.in_vain.load(Ordering::Relaxed)
     }
 
     pub fn topics(&self) -> &[Topic] {
@@ -62,6 +82,14 @@ impl Broker {
     }
 }
 
+impl State {
+    fn turns_away(&self) -> bool {
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        self.in_vain.fetch_add(u64::from(is_away), Ordering::Relaxed);
+        is_away
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         self.listening.abort();
@@ -69,8 +97,14 @@ impl Drop for Broker {
 }
 
 async fn converse(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
+    if state.turns_away() {
+        return Ok(());
+    }
     loop {
         let length = usize::try_from(stream.read_i32().await?).unwrap();
+        if state.turns_away() {
+            return Ok(());
+        }
         let mut frame = BytesMut::zeroed(length);
         stream.read_exact(&mut frame).await?;
         let mut frame = frame.freeze();

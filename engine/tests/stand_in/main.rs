@@ -5,5 +5,6 @@ mod answer;
 mod broker;
 mod configs;
 mod many_partitions;
+mod outage;
 mod rate_limit;
 mod topic;
