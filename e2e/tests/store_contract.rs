@@ -1,5 +1,4 @@
 //! The promises of a store, kept by a real one.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::{Command, Stdio};
 
