@@ -4,7 +4,8 @@
 //! that process ends. [`kafka`] and [`minio`] are the systems; [`witness`], [`librdkafka`] and [`rskafka`] are clients
 //! that are not ours, which write what a backup has to keep and read what a restore brought back; [`dump`] is the form
 //! in which they all hand over records, and [`compare`] says where two dumps differ; [`hostile`] writes a log with
-//! everything in it that backup tools have stumbled over; [`cli`] runs the binary under test.
+//! everything in it that backup tools have stumbled over, and [`sample`] much of the same; [`cli`] runs the binary under
+//! test, and [`running`] is a run that is at work.
 
 pub mod cache;
 pub mod certificates;
@@ -18,7 +19,9 @@ pub mod minio;
 pub mod port;
 pub mod process;
 pub mod rskafka;
+pub mod running;
 pub mod runs;
+pub mod sample;
 pub mod witness;
 
 use std::hash::{BuildHasher, RandomState};

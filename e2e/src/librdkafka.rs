@@ -131,6 +131,32 @@ pub fn dump(bootstrap: &str, topic: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The record with which a member of this group goes on that joins by the consumer protocol (KIP-848); nothing is committed.
+///
+/// # Errors
+/// librdkafka's, or when no record comes.
+pub fn next_of_consumer_group(bootstrap: &str, group: &str, topic: &str) -> Result<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", group)
+        .set("group.protocol", "consumer")
+        .set("enable.auto.commit", "false")
+        // A group whose committed offset is not found must not begin anywhere.
+        .set("auto.offset.reset", "error")
+        .create()
+        .context("librdkafka makes no consumer")?;
+    consumer.subscribe(&[topic]).context("librdkafka does not subscribe")?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => return record(&message),
+            Some(Err(error)) => return Err(error).context("librdkafka cannot read"),
+            None => {}
+        }
+    }
+    bail!("group {group} read nothing of {topic} for {PATIENCE:?}")
+}
+
 fn record(message: &impl Message) -> Result<Record> {
     let (is_append_time, timestamp_ms) = match message.timestamp() {
         Timestamp::NotAvailable => (false, -1),

@@ -168,6 +168,13 @@ impl Drop for Process {
 pub enum Output {
     /// Both into one file.
     File(File),
+    /// Each into a file of its own.
+    Files {
+        /// For standard output.
+        stdout: File,
+        /// For standard error.
+        stderr: File,
+    },
     /// Both into pipes that the caller reads through [`Process::child_mut`].
     Piped,
     /// Both nowhere.
@@ -180,6 +187,9 @@ impl Output {
             Self::File(file) => {
                 let copy = file.try_clone().context("cannot share a log file")?;
                 command.stdout(file).stderr(copy);
+            }
+            Self::Files { stdout, stderr } => {
+                command.stdout(stdout).stderr(stderr);
             }
             Self::Piped => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::cli::{Cli, Ended};
 use crate::minio::Minio;
+use crate::running::Running;
 
 /// Where a test keeps its archive.
 #[derive(Debug)]
@@ -83,6 +84,14 @@ impl<'a> Repository<'a> {
         self.cli(arguments)?.run()
     }
 
+    /// Starts the binary, to be watched, signalled or killed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Result<Running> {
+        Running::start(self.cli(arguments)?)
+    }
+
     /// Runs the binary, which must succeed, and gives back its report.
     ///
     /// # Panics
@@ -92,20 +101,29 @@ impl<'a> Repository<'a> {
         ended.json().unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// Every object that is stored, by its path.
+    /// Every object that is stored, by its path; in a bucket by that of the folder in which MinIO keeps it.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When a folder cannot be read.
     pub fn objects(&self) -> Result<Vec<PathBuf>> {
         fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
             for entry in std::fs::read_dir(folder)? {
                 let path = entry?.path();
-                if path.is_dir() { walk(&path, found)? } else { found.push(path) }
+                let is_object_of_minio = path.join("xl.meta").is_file();
+                match path.is_dir() && !is_object_of_minio {
+                    // A writer removes its unfinished files while we look.
+                    true if path.exists() => walk(&path, found)?,
+                    true | false => found.push(path),
+                }
             }
             Ok(())
         }
         let mut found = Vec::new();
-        walk(self.path(), &mut found)?;
+        let folder = match self {
+            Self::Folder(folder) => folder.path().to_owned(),
+            Self::Bucket { minio, bucket } => minio.folder().join("data").join(bucket),
+        };
+        walk(&folder, &mut found)?;
         found.sort();
         Ok(found)
     }

@@ -4,15 +4,14 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use e2e::compare::{self, Rules};
 use e2e::kafka::{Kafka, Listener, Shared};
-use e2e::process::Output;
+use e2e::minio::Minio;
 use e2e::runs::Repository;
-use e2e::unique;
-use e2e::witness::{Generate, NewTopic, Shape, Witness, properties};
+use e2e::sample::Sample;
 
 const KILLS: u32 = 50;
-const PARTITIONS: i32 = 6;
+/// A run on a bucket is longer, and there are fewer kinds of moments in it than runs of [`KILLS`] would meet.
+const KILLS_ON_S3: u32 = 15;
 const RECORDS: u64 = 120_000;
 
 /// The moments of the kills follow from a seed: `KILL_SEED`, or else the clock. It is printed.
@@ -36,51 +35,31 @@ impl Moments {
     }
 }
 
-fn topic_with_data(witness: &Witness, stem: &str) -> String {
-    let topic = unique(stem);
-    witness.create_topics(&[NewTopic::new(&topic, PARTITIONS)]).unwrap();
-    let stream = Generate {
-        topic: topic.clone(),
-        partitions: PARTITIONS,
-        records: RECORDS,
-        seed: 1,
-        shape: Shape::Random,
-        value_bytes: 300,
-        keys: 1000,
-        timestamp_ms: 1_700_000_000_000,
-        config: properties([("batch.size", "4096"), ("linger.ms", "1")]),
-    };
-    witness.generate(&stream).unwrap();
-    topic
-}
-
-/// Kills runs [`KILLS`] times, at moments spread over the time that one takes alone. `arguments` gives the command after so
+/// Kills runs so many times, at moments spread over the time that one takes alone. `arguments` gives the command after so
 /// many have ended by themselves, and `ended` sees the report of each of those; the last one ends without a killer.
 fn run_with_kills(
     repository: &Repository<'_>,
+    kills_wanted: u32,
     alone: Duration,
     arguments: impl Fn(u32) -> Vec<String>,
     ended: impl Fn(u32, &serde_json::Value),
 ) {
     let mut moments = Moments::new();
     let (mut kills, mut whole) = (0, 0);
-    while kills < KILLS {
+    while kills < kills_wanted {
         let command = arguments(whole);
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let said = tempfile::NamedTempFile::new().unwrap();
-        let output = Output::File(said.reopen().unwrap());
-        let mut process = repository.cli(&command).unwrap().spawn(output).unwrap();
+        let mut running = repository.start(&command).unwrap();
         let moment = Instant::now() + moments.next(alone);
-        while Instant::now() < moment && process.ended().unwrap().is_none() {
+        while Instant::now() < moment && running.status().unwrap().is_none() {
             sleep(Duration::from_millis(1));
         }
-        if let Some(status) = process.ended().unwrap() {
-            let said = std::fs::read_to_string(said.path()).unwrap();
-            assert!(status.success(), "after {kills} kills: {status}: {said}");
+        if let Some(status) = running.status().unwrap() {
+            assert!(status.success(), "after {kills} kills: {:?}", running.ended().unwrap());
             ended(whole, &serde_json::Value::Null);
             whole += 1;
         } else {
-            process.kill().unwrap();
+            running.kill().unwrap();
             kills += 1;
         }
     }
@@ -96,46 +75,24 @@ fn how_long<T>(run: impl FnOnce() -> T) -> (Duration, T) {
     (begin.elapsed(), done)
 }
 
-fn same(witness: &Witness, source: &str, target: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let (before, after) = (folder.path().join("before"), folder.path().join("after"));
-    witness.dump(source, &before).unwrap();
-    witness.dump(target, &after).unwrap();
-    let compared = compare::dumps(&before, &after, Rules::RESTORED).unwrap();
-    assert_eq!(compared.records, RECORDS);
-}
-
-#[test]
-fn a_backup_that_is_killed_again_and_again_completes() {
+/// Kills backups, and looks at what the archive is worth after that.
+fn a_backup_completes(repository: &Repository<'_>, kills: u32) {
     let kafka = Kafka::shared(Shared::Plain);
     let bootstrap = kafka.bootstrap(Listener::Plain);
     let witness = kafka.witness();
-    let topic = topic_with_data(&witness, "killed-backup");
+    let sample = Sample::write(&witness, "killed-backup", RECORDS).unwrap();
     // Slow enough, and with segments small enough, that there is much to be killed in.
+    let slow = ["--rate-limit-bytes=20000000", "--segment-bytes-max=1048576", "--parallelism=4", "--log-level=warn"];
     let arguments = |archive: &str| {
-        [
-            ["backup", "--bootstrap-servers", &bootstrap, "--archive", archive, "--topics", &topic],
-            [
-                "--rate-limit-bytes",
-                "20000000",
-                "--segment-bytes-max",
-                "1048576",
-                "--parallelism",
-                "4",
-                "--log-level=warn",
-            ],
-        ]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect::<Vec<_>>()
+        let command = ["backup", "--bootstrap-servers", &bootstrap, "--archive", archive, "--topics", &sample.topic];
+        [&command[..], &slow[..]].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    let repository = Repository::folder().unwrap();
     let command = arguments("alone");
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let (alone, _) = how_long(|| repository.report(&command));
     run_with_kills(
-        &repository,
+        repository,
+        kills,
         alone,
         |_| arguments("killed"),
         |_, report| {
@@ -150,11 +107,29 @@ fn a_backup_that_is_killed_again_and_again_completes() {
     );
     // Whatever was killed, each backup of the archive is whole; and the newest is restored here.
     repository.report(&["verify", "--archive", "killed", "--level", "records"]);
-    let target = format!("{topic}-back");
-    let mapping = format!("{topic}={target}");
+    let target = format!("{}-back", sample.topic);
+    let mapping = format!("{}={target}", sample.topic);
     let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "killed", "--topic-mapping", &mapping];
     assert_eq!(repository.report(&restore)["outcome"], "completed");
-    same(&witness, &topic, &target);
+    sample.came_back_as(&witness, &target).unwrap();
+
+    // And what killed runs left behind can be told from what belongs to backups, and goes.
+    repository.report(&["prune", "--archive", "killed", "--grace", "0h", "--confirm"]);
+    let left = repository.report(&["verify", "--archive", "killed", "--level", "records"]);
+    assert_eq!(left["leftovers"].as_array().map(Vec::len), Some(0), "{left}");
+    let listed = repository.report(&["list", "--archive", "killed"]);
+    let states = listed["archives"][0]["backups"].as_array().unwrap().iter().map(|backup| &backup["state"]);
+    assert!(states.clone().count() > 0 && states.clone().all(|state| state == "completed"), "{listed}");
+}
+
+#[test]
+fn a_backup_that_is_killed_again_and_again_completes() {
+    a_backup_completes(&Repository::folder().unwrap(), KILLS);
+}
+
+#[test]
+fn a_backup_to_s3_that_is_killed_again_and_again_completes() {
+    a_backup_completes(&Repository::bucket(Minio::shared(), "killed").unwrap(), KILLS_ON_S3);
 }
 
 #[test]
@@ -162,9 +137,10 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     let kafka = Kafka::shared(Shared::Plain);
     let bootstrap = kafka.bootstrap(Listener::Plain);
     let witness = kafka.witness();
-    let topic = topic_with_data(&witness, "killed-restore");
+    let sample = Sample::write(&witness, "killed-restore", RECORDS).unwrap();
+    let topic = &sample.topic;
     let repository = Repository::folder().unwrap();
-    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", topic]);
 
     // A restore that has ended adds nothing any more: the next one goes to another topic.
     let target = |number: u32| format!("{topic}-{number}");
@@ -177,5 +153,6 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     let command = arguments(1000);
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let (alone, _) = how_long(|| repository.report(&command));
-    run_with_kills(&repository, alone, arguments, |number, _| same(&witness, &topic, &target(number)));
+    let came_back = |number: u32, _: &serde_json::Value| sample.came_back_as(&witness, &target(number)).unwrap();
+    run_with_kills(&repository, KILLS, alone, arguments, came_back);
 }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use e2e::cli::Ended;
+use e2e::cli::{Cli, Ended};
 use e2e::kafka::{Kafka, Listener, Shared, User};
+use e2e::minio::{Minio, MinioOptions};
 use e2e::runs::Repository;
 use e2e::unique;
 use e2e::witness::NewTopic;
@@ -104,4 +105,21 @@ fn each_listener_lets_in_who_has_what_it_asks_for_and_nobody_else() {
     let (cert, key) = (certificates.file("foreign-client.crt"), certificates.file("foreign-client.key"));
     let stranger = flags([("--ca-file", &ca), ("--cert-file", &cert), ("--key-file", &key)]);
     denied(&try_in(Listener::MutualTls, &stranger), &[&address(Listener::MutualTls)]);
+}
+
+#[test]
+fn a_store_whose_certificate_is_not_trusted_is_asked_once() {
+    let minio = Minio::start(MinioOptions { is_tls: true, ..MinioOptions::default() }).unwrap();
+    let bucket = minio.make_bucket("trust").unwrap();
+    let list = |more: &str| {
+        let storage = format!("{}{more}", minio.url(&bucket, "x"));
+        let cli = Cli::new(["list", "--storage", &storage]).unwrap();
+        minio.environment().into_iter().fold(cli, |cli, (name, value)| cli.env(name, value)).run().unwrap()
+    };
+    let ended = list("");
+    denied(&ended, &["certificate"]);
+    assert!(!ended.stderr.contains("repeating it"), "{}", ended.stderr);
+    // With the right authority it is only empty.
+    let ended = list(&format!("&ca_file={}", minio.certificates().file("ca.crt").display()));
+    assert!(ended.stderr.contains("holds no repository"), "{ended:?}");
 }

@@ -291,7 +291,9 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<B
 pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
     let started_ms = now_ms();
     store.check_writable().await?;
-    let breaker = Breaker::new(config.config.cluster.circuit_breaker);
+    let circuit_breaker = config.config.cluster.circuit_breaker;
+    let store = store.with_breaker(Breaker::new("store", circuit_breaker));
+    let breaker = Breaker::new("brokers", circuit_breaker);
     let cluster = tokio::select! {
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::NotBegun),
@@ -355,7 +357,7 @@ impl Run<'_> {
             queue: Mutex::new(queue),
             plan: Arc::new(self.segment_plan(lease, cut)),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit),
+            limiter: RateLimiter::new(self.config.config.rate_limit, run_stop.clone()),
             progress: self.progress.clone(),
             stop: run_stop.clone(),
         });

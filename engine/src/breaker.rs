@@ -1,7 +1,7 @@
 //! A circuit breaker over broker and store calls: a sick cluster is left alone for a while, instead of hammered.
 //!
-//! One breaker is shared by all workers of a run. Enough failures in a row open it, and whoever asks for
-//! [`Breaker::ready`] waits. After the reset timeout one caller goes through as a probe: its success closes the
+//! All workers of a run share two: one over the brokers and one over the store, since a store that answers says nothing
+//! about a broker that does not. Enough failures in a row open a breaker, and whoever asks for [`Breaker::ready`] waits. After the reset timeout one caller goes through as a probe: its success closes the
 //! breaker, its failure opens it for another reset timeout.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,26 +9,27 @@ use std::time::{Duration, Instant};
 
 use crate::config::cluster::CircuitBreakerConfig;
 
-/// Shared by everything that calls a broker or a store; a clone is the same breaker.
+/// Shared by everything that calls the brokers, or the store; a clone is the same breaker.
 #[derive(Debug, Clone)]
 pub struct Breaker {
+    over: &'static str,
     state: Option<Arc<Mutex<State>>>,
     born: Instant,
 }
 
 impl Breaker {
-    /// A closed breaker; one that never opens if the configuration says so.
-    pub fn new(config: CircuitBreakerConfig) -> Self {
+    /// A closed breaker; one that never opens if the configuration says so. `over` is what the log calls what it protects.
+    pub fn new(over: &'static str, config: CircuitBreakerConfig) -> Self {
         let state = config.enabled.then(|| {
             let reset_ms = config.reset_timeout_secs.saturating_mul(1000);
             Arc::new(Mutex::new(State::new(config.failure_threshold, reset_ms)))
         });
-        Self { state, born: Instant::now() }
+        Self { over, state, born: Instant::now() }
     }
 
     /// A breaker that never opens.
     pub fn disabled() -> Self {
-        Self { state: None, born: Instant::now() }
+        Self { over: "nothing", state: None, born: Instant::now() }
     }
 
     /// Returns at once while the breaker is closed; else waits until this caller may go on.
@@ -41,14 +42,14 @@ impl Breaker {
     /// A call was answered.
     pub fn success(&self) {
         if let Some(Some(change)) = self.with(|state, _| state.success()) {
-            change.tell();
+            change.tell(self.over);
         }
     }
 
     /// A call was not answered, or answered by a sick system.
     pub fn failure(&self) {
         if let Some(Some(change)) = self.with(State::failure) {
-            change.tell();
+            change.tell(self.over);
         }
     }
 
@@ -81,14 +82,17 @@ enum Change {
 }
 
 impl Change {
-    fn tell(self) {
+    fn tell(self, over: &'static str) {
         match self {
             Self::Opened { failures, reset_ms } => tracing::warn!(
+                over,
                 failures,
                 pause_secs = reset_ms / 1000,
                 "the circuit breaker is open: too many calls failed in a row, the run pauses"
             ),
-            Self::Closed => tracing::warn!("the circuit breaker is closed: calls are answered again, the run goes on"),
+            Self::Closed => {
+                tracing::warn!(over, "the circuit breaker is closed: calls are answered again, the run goes on");
+            }
         }
     }
 }
@@ -263,8 +267,10 @@ mod tests {
 
     #[tokio::test]
     async fn clones_share_one_state() {
-        let breaker =
-            Breaker::new(CircuitBreakerConfig { enabled: true, failure_threshold: 1, reset_timeout_secs: 60 });
+        let breaker = Breaker::new(
+            "brokers",
+            CircuitBreakerConfig { enabled: true, failure_threshold: 1, reset_timeout_secs: 60 },
+        );
         breaker.clone().failure();
         assert!(breaker.is_open());
         assert_eq!(breaker.times_opened(), 1);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 
+use crate::breaker::Breaker;
 use crate::config::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::document::{self, DocumentKind};
@@ -243,6 +244,12 @@ impl Archive {
     pub fn new(store: Store, name: ArchiveName) -> Self {
         let keys = ArchiveKeys::new(&name);
         Self { store, name, keys }
+    }
+
+    /// The same archive, for a run that pauses while its store is sick: see [`Store::with_breaker`].
+    #[must_use]
+    pub fn with_breaker(self, breaker: Breaker) -> Self {
+        Self { store: self.store.with_breaker(breaker), ..self }
     }
 
     /// What the archive belongs to; `None` when its first run was killed before it said so.

@@ -249,7 +249,9 @@ pub struct RestoreReport {
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
     let started_ms = now_ms();
     let (archive, manifest) = backup(config).await?;
-    let breaker = Breaker::new(config.config.cluster.circuit_breaker);
+    let circuit_breaker = config.config.cluster.circuit_breaker;
+    let archive = archive.with_breaker(Breaker::new("store", circuit_breaker));
+    let breaker = Breaker::new("brokers", circuit_breaker);
     let cluster = tokio::select! {
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::Interrupted),
@@ -463,7 +465,7 @@ impl Restore<'_> {
             cluster: self.cluster.clone(),
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit),
+            limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         });

@@ -9,7 +9,9 @@
 //!   volume is not mounted, a refused permission, a lost connection: each is another error.
 //! - What was written can be read and is listed from then on, and on a file system it is on the disk.
 //!
-//! Calls to S3 that fail in passing are repeated a few times with growing pauses; every call has an end in time.
+//! Calls to S3 that fail in passing are repeated with growing pauses: a few times, or for minutes by a run that has a
+//! circuit breaker over its store. Every request has an end in time. Calls to a folder are not repeated: what a file system
+//! fails with once, such as a disk that is full or broken, it fails with again.
 
 #[cfg(any(test, feature = "store-contract"))]
 pub mod contract;
@@ -18,6 +20,7 @@ mod file;
 mod key;
 pub mod lease;
 mod s3;
+mod transport;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,6 +31,7 @@ pub use self::error::Error;
 use self::file::{FileStore, FileUpload};
 pub use self::s3::UPLOAD_MEMORY_BYTES;
 use self::s3::{S3Store, S3Upload};
+use crate::breaker::Breaker;
 use crate::config::storage::{FileStorage, StorageConfig};
 
 /// How long an unfinished file is left alone, in milliseconds: longer than any upload takes.
@@ -121,6 +125,25 @@ impl Store {
     #[must_use]
     pub fn discarding_uploads(self) -> Self {
         Self { discards_uploads: true, ..self }
+    }
+
+    /// The same store for a run that would rather pause than fail: its calls are repeated for some minutes, every attempt
+    /// tells the breaker how it went, and none is made while the breaker is open. A folder is the same as before.
+    #[must_use]
+    pub fn with_breaker(&self, breaker: Breaker) -> Self {
+        Self(match &self.0 {
+            Backend::File(store) => Backend::File(store.clone()),
+            Backend::S3(store) => Backend::S3(store.with_breaker(breaker)),
+        })
+    }
+
+    /// The same store as it was opened, for calls that must not wait until a breaker closes.
+    #[must_use]
+    pub fn without_breaker(&self) -> Self {
+        Self(match &self.0 {
+            Backend::File(store) => Backend::File(store.clone()),
+            Backend::S3(store) => Backend::S3(store.without_breaker()),
+        })
     }
 
     /// What the store is called in errors and logs: its place, never a credential.

@@ -128,8 +128,16 @@ pub struct FetchedPartition {
     pub outcome: Result<Fetched, FetchError>,
 }
 
+/// What became of one request.
+enum Answer {
+    /// Each target has its outcome.
+    Fetched(Vec<FetchedPartition>),
+    /// The broker read nothing, since the client has used up its quota.
+    Throttled,
+}
+
 impl Cluster {
-    /// One fetch from one broker. Failures of the connection and of the whole request are retried, unless another
+    /// One fetch from one broker, as late as the client's quota there allows. Failures of the connection and of the whole request are retried, unless another
     /// broker has become the leader of one of the partitions in the meantime: then each of those that moved is
     /// [`FetchError::NotLeader`], and the rest [`FetchError::Later`]. Failures of single partitions are the caller's.
     /// Every target is in the result, in its order.
@@ -153,7 +161,13 @@ impl Cluster {
                 return Ok(moved);
             }
             let error = match self.fetch_once(broker, lane, wait, targets, limits).await {
-                Ok(answers) => return Ok(answers),
+                Ok(Answer::Fetched(answers)) => return Ok(answers),
+                // The connection keeps quiet for as long as the broker asked; to be slowed down is no failure.
+                Ok(Answer::Throttled) => {
+                    retry.progress_if(true);
+                    last = None;
+                    continue;
+                }
                 Err(error) => error,
             };
             retry.again(error.clone()).await?;
@@ -168,12 +182,15 @@ impl Cluster {
         wait: Duration,
         targets: &[FetchTarget],
         limits: FetchLimits,
-    ) -> Result<Vec<FetchedPartition>, Error> {
+    ) -> Result<Answer, Error> {
         let newest = newest_version(targets);
         let pending = self.start_up_to(broker, lane, newest, |version| build_fetch(version, targets, limits)).await?;
         let version = pending.version();
         let response = self.observe(pending.with_extra_time(wait).response().await)?;
-        process_fetch(broker, version, targets, response)
+        if is_throttled(&response) {
+            return Ok(Answer::Throttled);
+        }
+        process_fetch(broker, version, targets, response).map(Answer::Fetched)
     }
 
     /// After a failure: the targets, if one of them is led by another broker now.
@@ -194,6 +211,12 @@ impl Cluster {
         });
         Some(answers.collect())
     }
+}
+
+/// A client over its quota gets an answer without any topic, and the time for which it should keep quiet (KIP-219). It
+/// says nothing about the partitions; least of all that they are empty.
+fn is_throttled(response: &FetchResponse) -> bool {
+    response.error_code == 0 && response.throttle_time_ms > 0 && response.responses.is_empty()
 }
 
 /// Versions that name topics by id can only be used when every topic has one: a cluster whose metadata version is
@@ -398,5 +421,19 @@ mod tests {
     fn an_error_of_the_whole_request_is_an_error_of_the_call() {
         let error = process_fetch(1, 17, &[], FetchResponse::default().with_error_code(56)).unwrap_err();
         assert!(error.is_retriable());
+    }
+
+    #[test]
+    fn an_answer_without_topics_is_a_pause_only_if_the_broker_asks_for_one() {
+        let topic = FetchableTopicResponse::default().with_topic(topic_name("a"));
+        let empty = FetchResponse::default;
+        assert!(is_throttled(&empty().with_throttle_time_ms(1)));
+        for answer in [
+            empty(),
+            empty().with_throttle_time_ms(1).with_responses(vec![topic]),
+            empty().with_throttle_time_ms(1).with_error_code(-1),
+        ] {
+            assert!(!is_throttled(&answer), "{answer:?}");
+        }
     }
 }

@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use futures::future::join_all;
 
+use super::lease::{self, Holder, Lease, WaitPolicy};
 use super::{Created, CreatedOrSame, Error, Store};
+use crate::error::Kind;
 
 /// Runs all of them below `prefix`.
 pub async fn keeps_all(store: &Store, prefix: &str) {
@@ -22,6 +24,8 @@ pub async fn keeps_all(store: &Store, prefix: &str) {
     lists_completely_and_sorted(store, &below("list")).await;
     folders_are_not_beginnings_of_names(store, &below("folders")).await;
     refuses_keys_that_lead_elsewhere(store).await;
+    one_of_twelve_gets_the_lease(store, &below("lease")).await;
+    whoever_was_taken_over_from_is_fenced(store, &below("fenced")).await;
 }
 
 fn text(text: &str) -> Bytes {
@@ -221,4 +225,47 @@ pub async fn refuses_keys_that_lead_elsewhere(store: &Store) {
         assert!(store.upload(key).await.is_err(), "{key:?}");
     }
     assert!(matches!(store.list("../a").await, Err(Error::Key { .. })));
+}
+
+async fn acquire(store: &Store, prefix: &str, holder: Holder) -> Result<Lease, lease::Error> {
+    Lease::acquire(store, prefix, holder, 60_000, WaitPolicy::Refuse).await
+}
+
+/// And when it gives it back, the next one.
+pub async fn one_of_twelve_gets_the_lease(store: &Store, prefix: &str) {
+    for round in 1..=3 {
+        let attempts = (0..12).map(|n| {
+            let (store, prefix) = (store.clone(), prefix.to_owned());
+            tokio::spawn(async move { acquire(&store, &prefix, Holder::current(&format!("run-{n}"))).await })
+        });
+        let mut leases = Vec::new();
+        for attempt in join_all(attempts.collect::<Vec<_>>()).await {
+            match attempt.expect("the attempt ran") {
+                Ok(lease) => leases.push(lease),
+                Err(error) => assert_eq!(error.kind(), Kind::Conflict, "{error}"),
+            }
+        }
+        let lease = leases.pop().expect("somebody gets it");
+        assert!(leases.is_empty(), "{} others have it too", leases.len());
+        assert_eq!(lease.epoch(), round);
+        lease.check().await.expect("it is held");
+        lease.release().await.expect("it is given back");
+    }
+}
+
+/// As soon as the other has it, and whatever it writes late.
+pub async fn whoever_was_taken_over_from_is_fenced(store: &Store, prefix: &str) {
+    // A pod that was started again somewhere else, for the same run.
+    let elsewhere = |number: u32| Holder {
+        host: format!("elsewhere-{number}"),
+        boot_id: Some("another boot".to_owned()),
+        ..Holder::current("run")
+    };
+    let first = acquire(store, prefix, elsewhere(1)).await.expect("it is free");
+    first.check().await.expect("it is held");
+    let second = acquire(store, prefix, elsewhere(2)).await.expect("the same run may take it over");
+    assert!(matches!(first.check().await, Err(lease::Error::Lost { epoch: 1, .. })));
+    first.release().await.expect("written, and without effect");
+    second.check().await.expect("it is held");
+    assert!(matches!(acquire(store, prefix, Holder::current("other")).await, Err(lease::Error::Held { .. })));
 }

@@ -284,7 +284,7 @@ fn innermost(error: &opendal::Error) -> String {
 }
 
 /// Whether the store's certificate was refused.
-fn is_certificate(error: &opendal::Error) -> bool {
+pub(super) fn is_certificate(error: &opendal::Error) -> bool {
     sources(error).any(is_certificate_cause)
 }
 

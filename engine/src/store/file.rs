@@ -51,9 +51,14 @@ impl FileStore {
         match fs::create_dir(&self.root) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // A missing parent is a typing error or a volume that is not mounted; making it would hide both.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(place.misconfigured(format!("the folder {} does not exist", parent.display())));
+                let parent_text = parent.display();
+                return Err(place.misconfigured(match fs::exists(parent) {
+                    // /proc answers so, where nobody can make anything.
+                    Ok(true) => format!("no folder can be made in {parent_text}: choose a place on a disk"),
+                    // A missing parent is a typing error or a volume that is not mounted; making it would hide both.
+                    Ok(false) | Err(_) => format!("the folder {parent_text} does not exist"),
+                }));
             }
             Err(error) => return Err(place.io(&error)),
         }
@@ -547,6 +552,14 @@ mod tests {
         let error = Store::open_or_create(&config(&deep)).await.unwrap_err();
         assert!(error.to_string().contains("typo does not exist"), "{error}");
         assert!(!dir.path().join("typo").exists());
+    }
+
+    #[tokio::test]
+    async fn a_parent_that_takes_no_folder_is_not_called_missing() {
+        let error = Store::open_or_create(&config(Path::new("/proc/backups"))).await.unwrap_err();
+        assert!(matches!(error, Error::Misconfigured { .. }));
+        let text = error.to_string();
+        assert!(text.contains("no folder can be made in /proc") && !text.contains("does not exist"), "{text}");
     }
 
     #[tokio::test]

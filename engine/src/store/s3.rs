@@ -19,14 +19,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator, Writer};
-use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
+use super::transport::{PIECE_TIMEOUT, Transport};
 use super::{Created, Object};
+use crate::breaker::Breaker;
 use crate::config::storage::S3Storage;
 
 /// Size of the parts that an upload is cut into, in bytes. S3 takes 10,000 parts, so an object may have 80 GiB.
@@ -38,14 +39,14 @@ pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 2);
 
 /// Longest time for a connection. The metadata service of EC2 is asked in vain where there is none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time for a call without much data.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time for a part to go out or the next piece to come in: 8 MiB in a minute is 140 kB a second.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Repetitions of a call that failed in passing, after 0.2, 0.4, 0.8 and 1.6 seconds, with jitter. Longer outages
 /// are for the circuit breaker of the run, which pauses it and says so.
 const RETRIES: usize = 4;
+/// The same in a run that has a circuit breaker: two minutes of pauses, which the breaker stretches, and so at least what a
+/// broker is waited for.
+const RETRIES_WITH_BREAKER: usize = 17;
 const RETRY_FIRST_PAUSE: Duration = Duration::from_millis(200);
+const RETRY_LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Where an object says which call made it. S3 answers a repeated "create if absent" with "it exists", also when it
 /// was the first attempt, whose answer got lost, that created it; this tells the two apart.
@@ -56,6 +57,34 @@ pub(super) struct S3Store {
     pub(super) name: Arc<str>,
     bucket: Arc<str>,
     operator: Operator,
+    source: Arc<Source>,
+}
+
+/// What an operator is made of.
+struct Source {
+    /// Without any layer.
+    service: Operator,
+    client: reqwest::Client,
+}
+
+impl Source {
+    /// Deadlines and breaker inside, repetitions around them: each attempt has a deadline of its own, and asks the breaker.
+    fn operator(&self, breaker: Breaker, retries: usize, name: &Arc<str>) -> Operator {
+        let logged = Arc::clone(name);
+        let repetitions = RetryLayer::new()
+            .with_max_times(retries)
+            .with_min_delay(RETRY_FIRST_PAUSE)
+            .with_max_delay(RETRY_LONGEST_PAUSE)
+            .with_factor(2.0)
+            .with_jitter()
+            .with_notify(move |event: RetryEvent<'_>| {
+                let (operation, attempt) = (event.op, event.attempt);
+                tracing::warn!(store = %logged, %operation, attempt, "a call failed in passing, repeating it");
+            });
+        let transport = HttpTransporter::new(Transport::new(self.client.clone(), breaker));
+        let context = OperationContext::default().with_http_transport(transport);
+        self.service.clone().with_context(context).layer(repetitions)
+    }
 }
 
 impl S3Store {
@@ -101,25 +130,18 @@ impl S3Store {
         Ok(store)
     }
 
-    /// Deadlines inside, repetitions around them: each attempt has a deadline of its own.
-    fn over(operator: Operator, client: reqwest::Client, name: Arc<str>, bucket: &str) -> Self {
-        let transport = HttpTransporter::new(ReqwestTransport::new(client));
-        let deadlines = TimeoutLayer::new().with_timeout(CALL_TIMEOUT).with_io_timeout(PIECE_TIMEOUT);
-        let logged = name.clone();
-        let repetitions = RetryLayer::new()
-            .with_max_times(RETRIES)
-            .with_min_delay(RETRY_FIRST_PAUSE)
-            .with_factor(2.0)
-            .with_jitter()
-            .with_notify(move |event: RetryEvent<'_>| {
-                let (operation, attempt) = (event.op, event.attempt);
-                tracing::warn!(store = %logged, %operation, attempt, "a call failed in passing, repeating it");
-            });
-        let operator = operator
-            .with_context(OperationContext::default().with_http_transport(transport))
-            .layer(deadlines)
-            .layer(repetitions);
-        Self { name, bucket: Arc::from(bucket), operator }
+    fn over(service: Operator, client: reqwest::Client, name: Arc<str>, bucket: &str) -> Self {
+        let source = Source { service, client };
+        let operator = source.operator(Breaker::disabled(), RETRIES, &name);
+        Self { name, bucket: Arc::from(bucket), operator, source: Arc::new(source) }
+    }
+
+    pub(super) fn with_breaker(&self, breaker: Breaker) -> Self {
+        Self { operator: self.source.operator(breaker, RETRIES_WITH_BREAKER, &self.name), ..self.clone() }
+    }
+
+    pub(super) fn without_breaker(&self) -> Self {
+        Self { operator: self.source.operator(Breaker::disabled(), RETRIES, &self.name), ..self.clone() }
     }
 
     /// One listing of at most one key: it finds a missing bucket, a wrong key, a wrong certificate.
@@ -398,11 +420,13 @@ async fn abort(mut writer: Writer) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::config::cluster::CircuitBreakerConfig;
     use crate::store::{Backend, Store};
 
     /// A request as the stand-in for S3 sees it.
@@ -563,5 +587,70 @@ mod tests {
         })
         .await;
         assert_eq!(store.check_writable().await, Ok(()));
+    }
+
+    /// A store whose requests are counted, and fail until the breaker has opened so often.
+    async fn sick_until_opened(breaker: &Breaker, times: u64) -> (Store, Arc<AtomicUsize>) {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (seen, asked) = (Arc::clone(&requests), breaker.clone());
+        let store = serve(move |_| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let is_well = asked.times_opened() >= times;
+            Some(if is_well { OK.to_owned() } else { failed(503, "SlowDown") })
+        })
+        .await;
+        (store.with_breaker(breaker.clone()), requests)
+    }
+
+    fn breaker(failure_threshold: u32) -> Breaker {
+        let config = CircuitBreakerConfig { enabled: true, failure_threshold, reset_timeout_secs: 1 };
+        Breaker::new("store", config)
+    }
+
+    #[tokio::test]
+    async fn a_sick_store_is_left_alone_but_for_one_probe_at_a_time_and_then_the_run_goes_on() {
+        const WORKERS: usize = 20;
+        const OPENED: u64 = 3;
+        let breaker = breaker(1);
+        let (store, requests) = sick_until_opened(&breaker, OPENED).await;
+        let keys: Vec<String> = (0..WORKERS).map(|number| format!("key-{number}")).collect();
+        let reads = keys.iter().map(|key| store.read(key));
+        let read: Vec<_> = futures::future::join_all(reads).await;
+        assert!(read.iter().all(Result::is_ok), "{read:?}");
+        // All at once before it opens, a probe each time it opens again, and each once it is closed.
+        let requests = requests.load(Ordering::Relaxed);
+        assert_eq!(breaker.times_opened(), OPENED);
+        assert!(requests <= WORKERS + OPENED as usize + WORKERS, "{requests} requests");
+        assert!(!breaker.is_open());
+    }
+
+    #[tokio::test]
+    async fn an_upload_goes_on_when_its_store_is_well_again() {
+        let breaker = breaker(1);
+        let (store, _) = sick_until_opened(&breaker, 2).await;
+        let mut upload = store.upload("key").await.unwrap();
+        upload.write(Bytes::from_static(b"abc")).await.unwrap();
+        assert_eq!(upload.finish().await, Ok(3));
+        assert_eq!(breaker.times_opened(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_must_not_wait_asks_although_the_breaker_is_open() {
+        let breaker = breaker(1);
+        let (store, requests) = sick_until_opened(&breaker, 1).await;
+        breaker.failure();
+        assert!(breaker.is_open());
+        assert_eq!(store.without_breaker().read("key").await, Ok(Bytes::new()));
+        assert_eq!((requests.load(Ordering::Relaxed), breaker.is_open()), (1, true));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_refuses_is_well() {
+        let breaker = breaker(1);
+        let store = serve(|_| Some(failed(403, "AccessDenied"))).await.with_breaker(breaker.clone());
+        for _ in 0..3 {
+            assert!(matches!(store.read("key").await, Err(Error::Denied { .. })));
+        }
+        assert_eq!(breaker.times_opened(), 0);
     }
 }

@@ -1,0 +1,186 @@
+//! What the stand-in answers to each request that a backup makes, as a broker would.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, FetchRequest,
+    FetchResponse, ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    TopicName,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+
+use crate::broker::State;
+use crate::topic::Topic;
+
+const BROKER: BrokerId = BrokerId(1);
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+/// ListOffsets asks for the log start offset by this timestamp.
+const EARLIEST: i64 = -2;
+/// From this version on, a fetch names topics by their ids (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
+
+/// What is spoken, as Kafka 4.3 does.
+const APIS: [(ApiKey, i16, i16); 6] = [
+    (ApiKey::ApiVersions, 0, 3),
+    (ApiKey::Metadata, 0, 12),
+    (ApiKey::ListOffsets, 1, 9),
+    (ApiKey::Fetch, 4, 17),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::ListGroups, 0, 5),
+];
+
+pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Bytes {
+    match api {
+        ApiKey::ApiVersions => encoded(&api_versions(), version),
+        ApiKey::Metadata => encoded(&metadata(state, &decoded(request, version)), version),
+        ApiKey::ListOffsets => encoded(&list_offsets(state, &decoded(request, version)), version),
+        ApiKey::Fetch => encoded(&fetch(state, version, &decoded(request, version)).await, version),
+        ApiKey::DescribeConfigs => encoded(&describe_configs(&decoded(request, version)), version),
+        ApiKey::ListGroups => encoded(&ListGroupsResponse::default(), version),
+        other => panic!("the stand-in does not speak {other:?}"),
+    }
+}
+
+fn decoded<T: Decodable>(mut request: Bytes, version: i16) -> T {
+    T::decode(&mut request, version).unwrap()
+}
+
+fn encoded<T: Encodable>(response: &T, version: i16) -> Bytes {
+    let mut bytes = BytesMut::new();
+    response.encode(&mut bytes, version).unwrap();
+    bytes.freeze()
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn api_versions() -> ApiVersionsResponse {
+    let apis = APIS.map(|(api, min, max)| {
+        ApiVersion::default().with_api_key(api as i16).with_min_version(min).with_max_version(max)
+    });
+    ApiVersionsResponse::default().with_api_keys(apis.to_vec())
+}
+
+fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
+    let topics = match &request.topics {
+        None => state.topics.iter().map(metadata_of).collect(),
+        Some(asked) => asked
+            .iter()
+            .map(|asked| {
+                let known =
+                    state.topics.iter().find(|topic| asked.name.as_ref().is_some_and(|name| **name == *topic.name));
+                known.map_or_else(
+                    || {
+                        MetadataResponseTopic::default()
+                            .with_name(asked.name.clone())
+                            .with_error_code(UNKNOWN_TOPIC_OR_PARTITION)
+                    },
+                    metadata_of,
+                )
+            })
+            .collect(),
+    };
+    let broker = MetadataResponseBroker::default()
+        .with_node_id(BROKER)
+        .with_host(text("127.0.0.1"))
+        .with_port(i32::from(state.port));
+    MetadataResponse::default()
+        .with_brokers(vec![broker])
+        .with_cluster_id(Some(text("stand-in")))
+        .with_controller_id(BROKER)
+        .with_topics(topics)
+}
+
+fn metadata_of(topic: &Topic) -> MetadataResponseTopic {
+    let partitions = (0..).zip(&topic.partitions).map(|(number, _)| {
+        MetadataResponsePartition::default()
+            .with_partition_index(number)
+            .with_leader_id(BROKER)
+            .with_leader_epoch(0)
+            .with_replica_nodes(vec![BROKER])
+            .with_isr_nodes(vec![BROKER])
+    });
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(text(&topic.name))))
+        .with_topic_id(topic.id)
+        .with_partitions(partitions.collect())
+}
+
+fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+    let topics = request.topics.iter().map(|asked| {
+        let topic = state.topics.iter().find(|topic| *topic.name == **asked.name).unwrap();
+        let partitions = asked.partitions.iter().map(|asked| {
+            let log = &topic.partitions[usize::try_from(asked.partition_index).unwrap()];
+            let offset = if asked.timestamp == EARLIEST { 0 } else { log.end_offset() };
+            ListOffsetsPartitionResponse::default()
+                .with_partition_index(asked.partition_index)
+                .with_offset(offset)
+                .with_leader_epoch(0)
+        });
+        ListOffsetsTopicResponse::default().with_name(asked.name.clone()).with_partitions(partitions.collect())
+    });
+    ListOffsetsResponse::default().with_topics(topics.collect())
+}
+
+fn describe_configs(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let results = request.resources.iter().map(|asked| {
+        let policy = DescribeConfigsResourceResult::default()
+            .with_name(text("cleanup.policy"))
+            .with_value(Some(text("delete")))
+            .with_config_source(5);
+        DescribeConfigsResult::default()
+            .with_resource_type(asked.resource_type)
+            .with_resource_name(asked.resource_name.clone())
+            .with_configs(vec![policy])
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+/// Filled in the order of the request, each partition up to its own limit and all up to that of the request; the first that
+/// has any data gives a batch even if it is larger.
+async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResponse {
+    let mut room = usize::try_from(request.max_bytes).unwrap();
+    let mut is_empty = true;
+    let topics: Vec<_> = request
+        .topics
+        .iter()
+        .map(|asked| {
+            let is_asked = |topic: &&Topic| match version >= TOPIC_ID_VERSION {
+                true => topic.id == asked.topic_id,
+                false => *topic.name == **asked.topic,
+            };
+            let topic = state.topics.iter().find(is_asked).unwrap();
+            let partitions = asked.partitions.iter().map(|asked| {
+                let log = &topic.partitions[usize::try_from(asked.partition).unwrap()];
+                let bytes_max = room.min(usize::try_from(asked.partition_max_bytes).unwrap());
+                let records = log.read(asked.fetch_offset, bytes_max, is_empty);
+                room = room.saturating_sub(records.len());
+                is_empty &= records.is_empty();
+                PartitionData::default()
+                    .with_partition_index(asked.partition)
+                    .with_high_watermark(log.end_offset())
+                    .with_last_stable_offset(log.end_offset())
+                    .with_log_start_offset(0)
+                    .with_aborted_transactions(Some(Vec::new()))
+                    .with_records(Some(records))
+            });
+            FetchableTopicResponse::default()
+                .with_topic(asked.topic.clone())
+                .with_topic_id(asked.topic_id)
+                .with_partitions(partitions.collect())
+        })
+        .collect();
+    if is_empty {
+        tokio::time::sleep(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap())).await;
+    }
+    FetchResponse::default().with_responses(topics)
+}

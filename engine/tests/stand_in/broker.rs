@@ -1,0 +1,130 @@
+//! A stand-in for a cluster of one broker, on a port of this machine.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_backup::config::cluster::ClusterConfig;
+use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::topic::Topic;
+
+/// Serves its topics until it is dropped.
+pub struct Broker {
+    state: Arc<State>,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+/// What all its connections share.
+pub struct State {
+    pub port: u16,
+    pub topics: Vec<Topic>,
+    /// Requests that were answered, by what was asked.
+    answered: Mutex<BTreeMap<i16, u64>>,
+    requests: AtomicU64,
+    is_away: AtomicBool,
+    /// How often somebody came while it was away.
+    in_vain: AtomicU64,
+}
+
+impl Broker {
+    pub async fn start(topics: Vec<Topic>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State {
+            port,
+            topics,
+            answered: Mutex::default(),
+            requests: AtomicU64::new(0),
+            is_away: AtomicBool::new(false),
+            in_vain: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&state);
+        let listening = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A client that goes away ends its connection, and nothing else.
+                tokio::spawn(converse(stream, Arc::clone(&shared)));
+            }
+        });
+        Self { state, listening }
+    }
+
+    pub fn config(&self) -> ClusterConfig {
+        ClusterConfig::plaintext(vec![format!("127.0.0.1:{}", self.state.port)])
+    }
+
+    /// From now on it closes every connection at the first sign of a client; or it is as before.
+    pub fn set_away(&self, is_away: bool) {
+        self.state.is_away.store(is_away, Ordering::Relaxed);
+    }
+
+    /// Connections and requests that ended like this.
+    pub fn attempts_in_vain(&self) -> u64 {
+        self.state.in_vain.load(Ordering::Relaxed)
+    }
+
+    pub fn topics(&self) -> &[Topic] {
+        &self.state.topics
+    }
+
+    /// All requests since the start.
+    pub fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests of one kind since the start.
+    pub fn requests_of(&self, api: ApiKey) -> u64 {
+        self.state.answered.lock().unwrap().get(&(api as i16)).copied().unwrap_or(0)
+    }
+}
+
+impl State {
+    fn turns_away(&self) -> bool {
+        let is_away = self.is_away.load(Ordering::Relaxed);
+        self.in_vain.fetch_add(u64::from(is_away), Ordering::Relaxed);
+        is_away
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn converse(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
+    if state.turns_away() {
+        return Ok(());
+    }
+    loop {
+        let length = usize::try_from(stream.read_i32().await?).unwrap();
+        if state.turns_away() {
+            return Ok(());
+        }
+        let mut frame = BytesMut::zeroed(length);
+        stream.read_exact(&mut frame).await?;
+        let mut frame = frame.freeze();
+        let (api, version) = (i16::from_be_bytes([frame[0], frame[1]]), i16::from_be_bytes([frame[2], frame[3]]));
+        let api = ApiKey::try_from(api).unwrap();
+        let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).unwrap();
+        state.requests.fetch_add(1, Ordering::Relaxed);
+        let answer = crate::answer::to(&state, api, version, frame).await;
+        *state.answered.lock().unwrap().entry(api as i16).or_default() += 1;
+        stream.write_all(&framed(api, version, header.correlation_id, &answer)).await?;
+    }
+}
+
+fn framed(api: ApiKey, version: i16, correlation_id: i32, answer: &Bytes) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(answer.len() + 16);
+    frame.put_i32(0);
+    let header = ResponseHeader::default().with_correlation_id(correlation_id);
+    header.encode(&mut frame, api.response_header_version(version)).unwrap();
+    frame.extend_from_slice(answer);
+    let length = u32::try_from(frame.len() - 4).unwrap();
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
+}

@@ -1,0 +1,28 @@
+//! What the runs against the stand-in are told.
+
+use std::path::Path;
+
+use kafka_backup::config::backup::{BackupConfig, Checked};
+use kafka_backup::config::verify::VerifyConfig;
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+
+pub const ARCHIVE: &str = "stand-in";
+
+/// A backup of all that the broker has into a folder, with these settings besides.
+pub fn backup(broker: &Broker, folder: &Path, settings: Value) -> Checked {
+    let mut config = json!({ "cluster": broker.config(), "storage": url(folder), "archive": ARCHIVE });
+    let Value::Object(settings) = settings else { panic!("settings are an object") };
+    config.as_object_mut().unwrap().extend(settings);
+    serde_json::from_value::<BackupConfig>(config).unwrap().check().unwrap()
+}
+
+/// A look at every record in that folder.
+pub fn verify(folder: &Path) -> VerifyConfig {
+    serde_json::from_value(json!({ "storage": url(folder), "archive": ARCHIVE })).unwrap()
+}
+
+fn url(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}

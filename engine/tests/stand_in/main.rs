@@ -1,0 +1,10 @@
+//! Runs of the library against a stand-in for a broker: sizes and failures that no real cluster on one machine has.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answer;
+mod broker;
+mod configs;
+mod many_partitions;
+mod outage;
+mod rate_limit;
+mod topic;
