@@ -36,7 +36,7 @@ use crate::format::run::Run;
 use crate::format::{document, frame};
 use crate::kafka::Cluster;
 use crate::offsets::groups::{self, GroupReport, Maps};
-use crate::offsets::map::OffsetMap;
+use crate::offsets::map::{OffsetMap, OutOfOrder};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::repository::{self, Archive, Repository};
@@ -116,6 +116,16 @@ pub enum Error {
         /// Why.
         error: rewrite::Error,
     },
+    /// The batches of the backup are not in the order of a log.
+    #[error("the backup of what goes to topic {topic:?} partition {partition} is damaged: {error}")]
+    OutOfOrder {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What is out of order.
+        error: OutOfOrder,
+    },
     /// The target does not hold what this restore has put there, or more.
     #[error("topic {topic:?} partition {partition}: {error}")]
     Surprise {
@@ -175,7 +185,7 @@ impl Error {
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
                 Kind::Conflict
             }
-            Self::Damaged { .. } | Self::Document { .. } => Kind::Corrupt,
+            Self::Damaged { .. } | Self::Document { .. } | Self::OutOfOrder { .. } => Kind::Corrupt,
             Self::NoAnswer => Kind::Unavailable,
             Self::WorkerEnded => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,

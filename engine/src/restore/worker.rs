@@ -160,7 +160,12 @@ struct Worker {
 impl Worker {
     async fn send(&mut self, batch: ProducibleBatch) -> Result<(), Error> {
         for stretch in batch.stretches() {
-            self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
+            let pushed = self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
+            pushed.map_err(|error| Error::OutOfOrder {
+                topic: self.target.topic.clone(),
+                partition: self.target.partition,
+                error,
+            })?;
         }
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;
