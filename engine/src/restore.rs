@@ -6,6 +6,7 @@
 
 mod journal;
 mod landing;
+mod memory;
 pub mod plan;
 mod reader;
 mod runs;
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
+use self::memory::Memory;
 use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
 use self::runs::Runs;
 use self::source::Source;
@@ -54,8 +56,9 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
-/// Partitions that are under way for each worker: while one waits for an answer, others read or compress.
-const PARTITIONS_PER_WORKER: usize = 4;
+/// Partitions that are under way for each worker: while one waits for an answer, the other reads or compresses. Each has
+/// a frame and two pieces of a segment in memory.
+const PARTITIONS_PER_WORKER: usize = 2;
 /// Consumer groups whose offsets are committed at a time: each takes three calls, one after the other.
 const GROUPS_AT_ONCE: usize = 16;
 
@@ -519,6 +522,7 @@ impl Restore<'_> {
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
             limiter: RateLimiter::new(self.config.config.rate_limit),
+            memory: Memory::new(self.config.config.parallelism),
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         });

@@ -231,7 +231,8 @@ impl Store {
 
     /// Begins an object that is written piece by piece and appears when it is finished.
     ///
-    /// Memory is bounded whatever the size: a folder needs none, S3 at most [`UPLOAD_MEMORY_BYTES`] an upload.
+    /// Memory is bounded whatever the size: a folder needs none, S3 at most [`UPLOAD_MEMORY_BYTES`] an
+    /// upload of up to 5 GB, and more for larger ones.
     ///
     /// # Errors
     /// Whatever the store fails with.
@@ -239,7 +240,7 @@ impl Store {
         key::check(key)?;
         let upload = match &self.0 {
             Backend::File(store) => UploadTo::File(FileUpload::begin(store, key).await?),
-            Backend::S3(store) => UploadTo::S3(S3Upload::begin(store, key).await?),
+            Backend::S3(store) => UploadTo::S3(Box::new(S3Upload::begin(store, key).await?)),
         };
         Ok(Upload(upload))
     }
@@ -315,7 +316,7 @@ pub struct Upload(UploadTo);
 
 enum UploadTo {
     File(FileUpload),
-    S3(S3Upload),
+    S3(Box<S3Upload>),
 }
 
 impl Upload {

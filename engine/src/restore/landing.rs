@@ -117,6 +117,11 @@ impl Landing {
         self.unanswered.len() < if self.is_known { IN_FLIGHT_MAX } else { 1 }
     }
 
+    /// Batches that were sent and have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
     /// The oldest unanswered batch stands at `offset`, `base_offset` being where the first of all was to stand. A broker
     /// that knows only that it has the batch tells -1.
     ///

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::landing::{Landing, Sent};
+use super::memory::{Memory, Room};
 use super::source::Source;
 use crate::format::batch::Batch;
 use crate::kafka::list_offsets::Position;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub retry_timeout: Duration,
     /// Limits the whole run.
     pub limiter: RateLimiter,
+    /// Bounds what is in memory.
+    pub memory: Memory,
     /// Counts.
     pub progress: Progress,
     /// Ends the run.
@@ -96,15 +99,23 @@ pub async fn run(
 ) -> Result<(OffsetMap, Counts), Error> {
     let map = OffsetMap::new(target.base_offset);
     let budget = Budget::new(shared.retry_timeout, Instant::now(), target.partition.unsigned_abs().into());
-    let mut worker = Worker { shared, target, landing: Landing::default(), on_the_way: VecDeque::new(), map, budget };
+    let mut worker = Worker {
+        shared: Arc::clone(&shared),
+        target,
+        landing: Landing::default(),
+        on_the_way: VecDeque::new(),
+        rooms: VecDeque::new(),
+        map,
+        budget,
+    };
     worker.landing = Landing::resumed(worker.landed().await?);
-    let mut scratch = Scratch::default();
     let mut counts = Counts::default();
-    while let Some(frame) = source.next().await? {
+    while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let made = produce_as(&batch, &request, &mut scratch, &mut counts).map_err(|error| Error::Rewrite {
+            let made = shared.memory.with_bench(|bench| produce_as(&batch, &request, &mut bench.scratch, &mut counts));
+            let made = made.map_err(|error| Error::Rewrite {
                 topic: worker.target.topic.clone(),
                 partition: worker.target.partition,
                 error,
@@ -153,6 +164,8 @@ struct Worker {
     target: Target,
     landing: Landing,
     on_the_way: VecDeque<PendingProduce>,
+    /// One for each unanswered batch, in order.
+    rooms: VecDeque<Room>,
     map: OffsetMap,
     budget: Budget,
 }
@@ -176,13 +189,21 @@ impl Worker {
             self.settle().await?;
             return Err(Error::Interrupted);
         }
-        while !self.landing.has_room() {
+        let room = loop {
+            if self.landing.has_room() {
+                if let Some(room) = self.shared.memory.try_room(batch.len_bytes()) {
+                    break room;
+                }
+                if self.landing.unanswered() == 0 {
+                    break self.shared.memory.room(batch.len_bytes()).await;
+                }
+            }
             self.await_one().await?;
             // Late requests of a process that was killed may have been found in the target meanwhile.
             if self.landing.skip(records).map_err(|error| self.surprise(error))? {
                 return Ok(());
             }
-        }
+        };
         self.shared.limiter.take(bytes, records).await;
         let stamped = batch.stamp(&rewrite::Producer {
             producer_id: self.shared.producer.id,
@@ -190,6 +211,7 @@ impl Worker {
             base_sequence: self.landing.next_sequence(),
         });
         let sent = self.landing.sent(records, stamped);
+        self.rooms.push_back(room);
         self.shared.progress.add(0, records, bytes);
         if let Err(error) = self.put_in_line(sent).await {
             self.recover(error).await?;
@@ -212,13 +234,25 @@ impl Worker {
         let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
         match landed(pending).await {
             Ok(offset) => {
-                let base_offset = self.target.base_offset;
-                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
-                self.budget.progress(Instant::now());
+                self.answered_at(offset)?;
                 Ok(())
             }
             Err(error) => self.recover(error).await,
         }
+    }
+
+    /// The oldest batch stands at this offset.
+    fn answered_at(&mut self, offset: i64) -> Result<(), Error> {
+        let base_offset = self.target.base_offset;
+        self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
+        self.give_room_back();
+        self.budget.progress(Instant::now());
+        Ok(())
+    }
+
+    fn give_room_back(&mut self) {
+        let answered = self.rooms.len().saturating_sub(self.landing.unanswered());
+        self.rooms.drain(..answered);
     }
 
     /// Lets everything that is on its way come to rest, finds out what of it landed, and sends the rest again.
@@ -241,6 +275,7 @@ impl Worker {
             }
             let landed = self.landed().await?;
             let again = self.landing.recover(landed).map_err(|error| self.surprise(error))?;
+            self.give_room_back();
             match self.send_again(again).await? {
                 Ok(()) => return Ok(()),
                 Err(refused) => error = refused,
@@ -261,9 +296,7 @@ impl Worker {
                     Ok(offset) => offset,
                     Err(error) => return Ok(Err(error)),
                 };
-                let base_offset = self.target.base_offset;
-                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
-                self.budget.progress(Instant::now());
+                self.answered_at(offset)?;
             }
         }
         Ok(Ok(()))
