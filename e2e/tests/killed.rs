@@ -5,11 +5,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use e2e::compare::{self, Rules};
+use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::process::Output;
 use e2e::runs::Repository;
 use e2e::unique;
-use e2e::witness::{Generate, NewTopic, Shape, Witness, properties};
+use e2e::witness::{At, Generate, NewTopic, Shape, Witness, properties};
 
 const KILLS: u32 = 50;
 const PARTITIONS: i32 = 6;
@@ -178,4 +179,38 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let (alone, _) = how_long(|| repository.report(&command));
     run_with_kills(&repository, alone, arguments, |number, _| same(&witness, &topic, &target(number)));
+}
+
+#[test]
+fn a_restore_does_not_go_on_behind_records_that_somebody_else_has_written() {
+    const FEW: i64 = 400;
+    let kafka = Kafka::shared(Shared::Plain);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = unique("strangers");
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    // One record a batch: whatever is written meanwhile, the target ends where a batch of the restore does.
+    let records: Vec<Record> = (0..FEW).map(|n| Record::new(0, 1_700_000_000_000 + n, n.to_string(), "v")).collect();
+    witness.produce(&topic, &properties([("batch.size", "0")]), &records).unwrap();
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+
+    let target = format!("{topic}-back");
+    let mapping = format!("{topic}={target}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
+    let slow = [&restore[..], &["--rate-limit-records", "50"]].concat();
+    let mut process = repository.cli(&slow).unwrap().spawn(Output::Discard).unwrap();
+    let end = || witness.offsets(&target, At::Latest).map_or(0, |ends| ends[0]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while end() < 20 {
+        assert!(Instant::now() < deadline && process.ended().unwrap().is_none(), "it restores nothing, or all at once");
+    }
+    process.kill().unwrap();
+    witness.produce(&target, &properties([]), &[Record::new(0, 1_700_000_000_000, "stranger", "v")]).unwrap();
+    let found = end();
+    assert!(found < FEW, "there is something left to restore");
+    let ended = repository.run(&restore).unwrap();
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    assert!(ended.stdout.contains("somebody else has written to it"), "{ended:?}");
+    assert_eq!(end(), found, "nothing was written behind it");
 }

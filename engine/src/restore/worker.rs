@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::landing::{Landing, Sent};
+use super::landing::{Landing, LastBatch, Sent};
 use super::memory::{Memory, Room};
 use super::source::Source;
-use crate::format::batch::Batch;
+use crate::error::Kind;
+use crate::format::batch::{Batch, batches};
+use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::produce::{PendingProduce, ProduceBatch, Produced};
 use crate::kafka::producer_id::Producer;
@@ -108,7 +110,9 @@ pub async fn run(
         map,
         budget,
     };
-    worker.landing = Landing::resumed(worker.landed().await?);
+    let landed = worker.landed().await?;
+    worker.check_last_batch(landed).await?;
+    worker.landing = Landing::resumed(landed);
     let mut counts = Counts::default();
     while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
@@ -315,6 +319,50 @@ impl Worker {
         self.settle().await?;
         let landed = self.landed().await?;
         self.landing.finish(landed).map_err(|error| self.surprise(error))
+    }
+
+    /// Before we go on behind `landed` records: the batch that the target ends with must be ours.
+    async fn check_last_batch(&mut self, landed: u64) -> Result<(), Error> {
+        let Target { base_offset, .. } = self.target;
+        let Some(before) = landed.checked_sub(1) else { return Ok(()) };
+        let Some(last) = self.batch_at(base_offset.saturating_add_unsigned(before)).await? else { return Ok(()) };
+        let Producer { id, epoch } = self.shared.producer;
+        last.is_ours(id, epoch, base_offset).map_err(|error| self.surprise(error))
+    }
+
+    /// The batch that holds the record at this offset. None when it cannot be seen: it was deleted, it stands behind a
+    /// transaction that is open, or we may write to the topic and not read it.
+    async fn batch_at(&mut self, offset: i64) -> Result<Option<LastBatch>, Error> {
+        // One whole batch comes, however small the limit (KIP-74).
+        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
+        loop {
+            let Target { topic, topic_id, partition, lane, .. } = &self.target;
+            let leader = self.shared.cluster.leader(topic, *partition)?;
+            let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
+            let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };
+            let fetched = self.shared.cluster.fetch(leader.broker, *lane, &[target], limits).await?;
+            let error = match fetched.into_iter().next().map(|answer| answer.outcome).ok_or(Error::NoAnswer)? {
+                Ok(fetched) => {
+                    let first = batches(&fetched.records, true).next().transpose();
+                    let first = first.map_err(|error| self.broken(error.into()))?;
+                    return Ok(first.filter(|batch| batch.offsets().contains(&offset)).map(|batch| LastBatch {
+                        base_offset: batch.base_offset(),
+                        producer_id: batch.producer_id(),
+                        producer_epoch: batch.producer_epoch(),
+                        base_sequence: batch.base_sequence(),
+                    }));
+                }
+                Err(FetchError::OffsetOutOfRange(_)) => return Ok(None),
+                Err(FetchError::Final(error)) if error.kind() == Kind::Denied => return Ok(None),
+                Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => error,
+                Err(FetchError::Final(error)) => return Err(error.into()),
+            };
+            let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
+            tokio::time::sleep(pause).await;
+            if let Err(refused) = self.shared.cluster.refresh().await {
+                tracing::debug!(error = %refused, "the metadata could not be refreshed");
+            }
+        }
     }
 
     /// Records between the base and the end of the target.
