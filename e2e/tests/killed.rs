@@ -4,10 +4,14 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::minio::Minio;
+use e2e::process::Output;
 use e2e::runs::Repository;
 use e2e::sample::Sample;
+use e2e::unique;
+use e2e::witness::{At, NewTopic, properties};
 
 const KILLS: u32 = 50;
 /// A run on a bucket is longer, and there are fewer kinds of moments in it than runs of [`KILLS`] would meet.
@@ -155,4 +159,38 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     let (alone, _) = how_long(|| repository.report(&command));
     let came_back = |number: u32, _: &serde_json::Value| sample.came_back_as(&witness, &target(number)).unwrap();
     run_with_kills(&repository, KILLS, alone, arguments, came_back);
+}
+
+#[test]
+fn a_restore_does_not_go_on_behind_records_that_somebody_else_has_written() {
+    const FEW: i64 = 400;
+    let kafka = Kafka::shared(Shared::Plain);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = unique("strangers");
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    // One record a batch: whatever is written meanwhile, the target ends where a batch of the restore does.
+    let records: Vec<Record> = (0..FEW).map(|n| Record::new(0, 1_700_000_000_000 + n, n.to_string(), "v")).collect();
+    witness.produce(&topic, &properties([("batch.size", "0")]), &records).unwrap();
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+
+    let target = format!("{topic}-back");
+    let mapping = format!("{topic}={target}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
+    let slow = [&restore[..], &["--rate-limit-records", "50"]].concat();
+    let mut process = repository.cli(&slow).unwrap().spawn(Output::Discard).unwrap();
+    let end = || witness.offsets(&target, At::Latest).map_or(0, |ends| ends[0]);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while end() < 20 {
+        assert!(Instant::now() < deadline && process.ended().unwrap().is_none(), "it restores nothing, or all at once");
+    }
+    process.kill().unwrap();
+    witness.produce(&target, &properties([]), &[Record::new(0, 1_700_000_000_000, "stranger", "v")]).unwrap();
+    let found = end();
+    assert!(found < FEW, "there is something left to restore");
+    let ended = repository.run(&restore).unwrap();
+    assert_eq!(ended.code, Some(6), "{ended:?}");
+    assert!(ended.stdout.contains("somebody else has written to it"), "{ended:?}");
+    assert_eq!(end(), found, "nothing was written behind it");
 }

@@ -127,6 +127,38 @@ fn overwriting_leaves_only_what_was_in_the_backup() {
 }
 
 #[test]
+fn overwriting_touches_nothing_when_the_backup_is_damaged() {
+    let backed_up = BackedUp::new("damaged");
+    let folder = tempfile::tempdir().unwrap();
+    let before = backed_up.dump(&backed_up.topic, &folder.path().join("before"));
+    let id = backed_up.witness.describe_topic(&backed_up.topic).unwrap().id;
+    let objects = backed_up.repository.objects().unwrap();
+    for (kind, how) in
+        [("/parts/", "cut short"), ("/parts/", "missing"), ("/segments/", "cut short"), ("/segments/", "missing")]
+    {
+        let object = objects.iter().find(|path| path.to_str().unwrap().contains(kind)).unwrap();
+        let whole = std::fs::read(object).unwrap();
+        std::fs::remove_file(object).unwrap();
+        if how == "cut short" {
+            std::fs::write(object, &whole[..whole.len() - 1]).unwrap();
+        }
+        for more in [&[][..], &["--dry-run"]] {
+            let command = backed_up.restore(&[&["--existing-topics", "overwrite"], more].concat());
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            let ended = backed_up.repository.run(&command).unwrap();
+            assert!(ended.code != Some(0), "{kind} {how}: {ended:?}");
+        }
+        assert_eq!(backed_up.witness.describe_topic(&backed_up.topic).unwrap().id, id, "{kind} {how}");
+        std::fs::remove_file(object).ok();
+        std::fs::write(object, &whole).unwrap();
+    }
+    let after = backed_up.dump(&backed_up.topic, &folder.path().join("after"));
+    compare::dumps(&before, &after, Rules::RESTORED).unwrap();
+    // With the backup as it was, the same command does what it says.
+    assert_eq!(backed_up.report(&["--existing-topics", "overwrite"])["outcome"], "completed");
+}
+
+#[test]
 fn a_group_that_is_at_work_is_left_alone_and_named() {
     let backed_up = BackedUp::new("group");
     let BackedUp { witness, topic, bootstrap, repository, .. } = &backed_up;

@@ -6,8 +6,10 @@
 
 mod journal;
 mod landing;
+mod memory;
 pub mod plan;
 mod reader;
+mod runs;
 mod source;
 mod target;
 mod worker;
@@ -16,13 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
-use self::plan::{Action, Earlier, Plan, TargetFacts, TopicPlan};
+use self::memory::Memory;
+use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
+use self::runs::Runs;
 use self::source::Source;
 pub use self::worker::Counts;
 use self::worker::{Shared, Target};
@@ -30,13 +35,15 @@ use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
 use crate::error::Kind;
-use crate::format::layout::{ArchiveName, BackupId, RestoreId, SegmentId};
-use crate::format::manifest::{Manifest, Part, TopicSummary};
+use crate::format::invariants::Broken;
+use crate::format::layout::{ArchiveName, BackupId, RestoreId};
+use crate::format::manifest::{Manifest, TopicSummary};
 use crate::format::run::Run;
+use crate::format::segment::{SegmentRef, TopicKey};
 use crate::format::{document, frame};
 use crate::kafka::Cluster;
 use crate::offsets::groups::{self, GroupReport, Maps};
-use crate::offsets::map::OffsetMap;
+use crate::offsets::map::{OffsetMap, OutOfOrder};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::repository::{self, Archive, Repository};
@@ -49,8 +56,11 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
-/// Partitions that are under way for each worker: while one waits for an answer, others read or compress.
-const PARTITIONS_PER_WORKER: usize = 4;
+/// Partitions that are under way for each worker: while one waits for an answer, the other reads or compresses. Each has
+/// a frame and two pieces of a segment in memory.
+const PARTITIONS_PER_WORKER: usize = 2;
+/// Consumer groups whose offsets are committed at a time: each takes three calls, one after the other.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// Why a restore could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +116,22 @@ pub enum Error {
         /// What is wrong with it.
         error: document::Error,
     },
+    /// The lists of runs are not what the manifest says.
+    #[error("the manifest {key} and its lists of runs contradict each other: {broken}; nothing was restored")]
+    Broken {
+        /// The manifest.
+        key: String,
+        /// The first contradiction.
+        broken: Broken,
+    },
+    /// Segments that the backup needs are gone, or have another size.
+    #[error("backup {backup_id} has lost segments: {lost}; nothing was restored")]
+    LostSegments {
+        /// The backup.
+        backup_id: BackupId,
+        /// Which.
+        lost: String,
+    },
     /// A batch cannot be made fit for the target.
     #[error("topic {topic:?} partition {partition}: {error}")]
     Rewrite {
@@ -115,6 +141,16 @@ pub enum Error {
         partition: i32,
         /// Why.
         error: rewrite::Error,
+    },
+    /// The batches of the backup are not in the order of a log.
+    #[error("the backup of what goes to topic {topic:?} partition {partition} is damaged: {error}")]
+    OutOfOrder {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What is out of order.
+        error: OutOfOrder,
     },
     /// The target does not hold what this restore has put there, or more.
     #[error("topic {topic:?} partition {partition}: {error}")]
@@ -175,7 +211,11 @@ impl Error {
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
                 Kind::Conflict
             }
-            Self::Damaged { .. } | Self::Document { .. } => Kind::Corrupt,
+            Self::Damaged { .. }
+            | Self::Document { .. }
+            | Self::OutOfOrder { .. }
+            | Self::Broken { .. }
+            | Self::LostSegments { .. } => Kind::Corrupt,
             Self::NoAnswer => Kind::Unavailable,
             Self::WorkerEnded => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
@@ -259,6 +299,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     let run = Restore { config, archive, manifest, cluster, progress, stop };
     let Begun { journal, prepared, planned } = run.begin(started_ms).await?;
     if config.config.dry_run {
+        run.runs(&planned.plan).await?;
         return Ok(run.planned(planned.plan, journal.id, now_ms() - started_ms));
     }
     if prepared.is_none() && !planned.plan.refusals.is_empty() {
@@ -373,13 +414,15 @@ impl Restore<'_> {
         // A prune that ended before it could see our lease may have taken the backup; from here on it sees it.
         self.archive.manifest(&self.manifest.backup_id).await?;
         let before = journal.done().await?;
+        // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
+        let runs = if before.is_some() { Runs::default() } else { self.runs(&planned.plan).await? };
         let prepared = self.prepare(&planned, journal).await?;
         let Planned { mut plan, .. } = planned;
         let already_restored = before.is_some();
         if !already_restored {
             self.set_meanwhile(&plan, &prepared).await?;
         }
-        let (maps, topics) = self.copy(&plan, &prepared, journal, lease).await?;
+        let (maps, topics) = self.copy(&plan, &prepared, runs, journal, lease).await?;
         let groups = self.groups(&mut plan, &maps, before.as_ref()).await;
         lease.check().await?;
         if !already_restored {
@@ -403,6 +446,20 @@ impl Restore<'_> {
         };
         journal.write_done(&report).await?;
         Ok(report)
+    }
+
+    /// The runs of everything that is restored: every list is read, and every segment is there.
+    async fn runs(&self, plan: &Plan) -> Result<Runs, Error> {
+        let Self { archive, manifest, .. } = self;
+        let part = archive.runs(manifest).await?;
+        let wanted: BTreeSet<&TopicKey> = plan.topics.iter().map(|topic| &topic.source).collect();
+        let topics = manifest.topics.iter().filter(|topic| wanted.contains(&topic.topic));
+        let key = archive.keys.manifest(&manifest.backup_id);
+        let runs = Runs::of_topics(topics, &part).map_err(|broken| Error::Broken { key, broken })?;
+        match runs.lost_segments(&archive.keys, &archive.store.list(&archive.keys.segments()).await?) {
+            Some(lost) => Err(Error::LostSegments { backup_id: manifest.backup_id.clone(), lost }),
+            None => Ok(runs),
+        }
     }
 
     /// Brings the target into the state in which records can be written, once.
@@ -456,6 +513,7 @@ impl Restore<'_> {
         &self,
         plan: &Plan,
         prepared: &Prepared,
+        mut runs: Runs,
         journal: &Journal,
         lease: &Lease,
     ) -> Result<(Maps, Vec<TopicReport>), Error> {
@@ -466,6 +524,7 @@ impl Restore<'_> {
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
             limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
+            memory: Memory::new(self.config.config.parallelism),
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         });
@@ -473,15 +532,13 @@ impl Restore<'_> {
             topic.partitions.iter().map(|partition| partition.end_offset.abs_diff(partition.start_offset)).sum()
         };
         self.progress.expect_offsets(plan.topics.iter().map(offsets).sum());
-        let mut runs = runs_by_partition(self.archive.runs(&self.manifest).await?);
         let permits = Arc::new(Semaphore::new(self.config.config.parallelism * PARTITIONS_PER_WORKER));
         let mut tasks = JoinSet::new();
         let mut lane = 0;
         for (number, (topic, prepared)) in plan.topics.iter().zip(&prepared.topics).enumerate() {
             for (partition, base_offset) in topic.partitions.iter().zip(&prepared.base_offsets) {
-                let key = (topic.source.name.clone(), partition.partition);
-                let of_partition = runs.remove(&key).unwrap_or_default();
-                let segment_key = |(segment, run)| (self.archive.keys.segment(&segment), run);
+                let of_partition = runs.take(&topic.source.name, partition.partition);
+                let segment_key = |(segment, run): (SegmentRef, Run)| (self.archive.keys.segment(&segment.id), run);
                 let target = Target {
                     topic: topic.target.clone(),
                     topic_id: prepared.topic_id,
@@ -535,19 +592,19 @@ impl Restore<'_> {
     /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.
     async fn groups(&self, plan: &mut Plan, maps: &Maps, before: Option<&RestoreReport>) -> Vec<GroupReport> {
         let mut reports = before.map(|before| before.groups.clone()).unwrap_or_default();
-        for group in &plan.groups {
-            if reports.iter().any(|report| report.target == group.target) {
-                continue;
-            }
+        let restored: BTreeSet<String> = reports.iter().map(|report| report.target.clone()).collect();
+        let commit = |group: GroupPlan| async move {
             let offsets = groups::translate(&group.offsets, maps);
             let problems = groups::commit(&self.cluster, &group.target, &offsets).await;
+            let GroupPlan { source, target, left_out, .. } = group;
+            (GroupReport { source, target, committed: offsets.len(), left_out }, problems)
+        };
+        let left: Vec<GroupPlan> =
+            plan.groups.iter().filter(|group| !restored.contains(&group.target)).cloned().collect();
+        let mut committed = stream::iter(left.into_iter().map(commit)).buffered(GROUPS_AT_ONCE);
+        while let Some((report, problems)) = committed.next().await {
             if problems.is_empty() {
-                reports.push(GroupReport {
-                    source: group.source.clone(),
-                    target: group.target.clone(),
-                    committed: offsets.len(),
-                    left_out: group.left_out,
-                });
+                reports.push(report);
             }
             plan.problems.extend(problems);
         }
@@ -590,18 +647,4 @@ async fn restore_partition(
     let (map, counts) = worker::run(shared, target, source, request).await?;
     journal.write_map(topic, partition, &map).await?;
     Ok((map, counts))
-}
-
-type RunsOfPartition = Vec<(SegmentId, Run)>;
-
-/// The runs of each partition, in the order of offsets.
-fn runs_by_partition(part: Part) -> BTreeMap<(String, i32), RunsOfPartition> {
-    let mut runs: BTreeMap<(String, i32), RunsOfPartition> = BTreeMap::new();
-    for (topic, segment, run) in part.runs() {
-        runs.entry((topic.name.clone(), run.partition)).or_default().push((segment.id.clone(), run.clone()));
-    }
-    for of_partition in runs.values_mut() {
-        of_partition.sort_by_key(|(_, run)| run.start_offset);
-    }
-    runs
 }

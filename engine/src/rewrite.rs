@@ -20,7 +20,7 @@ use crate::format::record::{self, Added, RECORDS_BYTES_MAX, Record, RecordTime, 
 pub use producible::{Producer, ProducibleBatch, Stretch, pass_through, stamp};
 
 /// The scratch memory that is kept for the next batch, in bytes; a larger batch gives its memory back.
-const SCRATCH_BYTES_MAX: usize = 8 << 20;
+const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
 /// Why a batch cannot be made anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

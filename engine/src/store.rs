@@ -119,6 +119,12 @@ impl Store {
         }
     }
 
+    fn with_backend(&self, backend: Backend) -> Self {
+        let mut store = self.clone();
+        store.backend = backend;
+        store
+    }
+
     /// The same store, which from now on counts the bytes of uploads and keeps none of them: a storage that costs nothing, for
     /// benchmarks.
     #[cfg(feature = "bench")]
@@ -131,7 +137,7 @@ impl Store {
     /// tells the breaker how it went, and none is made while the breaker is open. A folder is the same as before.
     #[must_use]
     pub fn with_breaker(&self, breaker: Breaker) -> Self {
-        Self(match &self.0 {
+        self.with_backend(match &self.backend {
             Backend::File(store) => Backend::File(store.clone()),
             Backend::S3(store) => Backend::S3(store.with_breaker(breaker)),
         })
@@ -140,7 +146,7 @@ impl Store {
     /// The same store as it was opened, for calls that must not wait until a breaker closes.
     #[must_use]
     pub fn without_breaker(&self) -> Self {
-        Self(match &self.0 {
+        self.with_backend(match &self.backend {
             Backend::File(store) => Backend::File(store.clone()),
             Backend::S3(store) => Backend::S3(store.without_breaker()),
         })
@@ -274,7 +280,8 @@ impl Store {
 
     /// Begins an object that is written piece by piece and appears when it is finished.
     ///
-    /// Memory is bounded whatever the size: a folder needs none, S3 at most [`UPLOAD_MEMORY_BYTES`] an upload.
+    /// Memory is bounded whatever the size: a folder needs none, S3 at most [`UPLOAD_MEMORY_BYTES`] an
+    /// upload of up to 5 GB, and more for larger ones.
     ///
     /// # Errors
     /// Whatever the store fails with.
@@ -286,7 +293,7 @@ impl Store {
         }
         let upload = match &self.backend {
             Backend::File(store) => UploadTo::File(FileUpload::begin(store, key).await?),
-            Backend::S3(store) => UploadTo::S3(S3Upload::begin(store, key).await?),
+            Backend::S3(store) => UploadTo::S3(Box::new(S3Upload::begin(store, key).await?)),
         };
         Ok(Upload(upload))
     }
@@ -362,7 +369,7 @@ pub struct Upload(UploadTo);
 
 enum UploadTo {
     File(FileUpload),
-    S3(S3Upload),
+    S3(Box<S3Upload>),
     #[cfg(feature = "bench")]
     Nowhere(u64),
 }

@@ -278,7 +278,7 @@ fn restore(segment: &[u8], runs: &[Run], request: &Request, base_offset: i64) ->
                 };
                 for producible in made {
                     for stretch in producible.stretches() {
-                        map.push(stretch.source_offset, stretch.count.unsigned_abs());
+                        map.push(stretch.source_offset, stretch.count.unsigned_abs()).unwrap();
                     }
                     target.produce(producible);
                 }

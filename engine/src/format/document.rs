@@ -8,16 +8,20 @@
 //! The body is JSON, or JSON compressed with zstd. `tail -n +2 manifest | sha256sum` checks it without any of our
 //! code. Nothing of a body is looked at before its length and checksum are right.
 
+use std::io::{BufReader, BufWriter, Read};
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The longest header line that is looked for.
 const HEADER_BYTES_MAX: usize = 1024;
-/// The longest body after decompression: a hostile object cannot take more memory than this.
-const BODY_BYTES_MAX: usize = 1 << 30;
+/// The longest body after decompression: a hostile object cannot take more time and memory than this.
+const BODY_BYTES_MAX: u64 = 1 << 30;
 /// zstd level of compressed bodies: the lists of runs shrink tenfold at next to no cost.
 const ZSTD_LEVEL: i32 = 3;
+/// JSON that is in memory at a time while a compressed body is written or read.
+const JSON_BUFFER_BYTES: usize = 64 << 10;
 
 /// What a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,10 +115,17 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 
 /// Writes `value` as a document.
 pub fn seal<T: Serialize>(kind: DocumentKind, version: u32, encoding: Encoding, value: &T) -> Vec<u8> {
-    let json = serde_json::to_vec(value).expect("our own types have string keys and no failing serializer");
+    const PLAIN: &str = "our own types have string keys and no failing serializer";
     let body = match encoding {
-        Encoding::Json => json,
-        Encoding::JsonZstd => zstd::bulk::compress(&json, ZSTD_LEVEL).expect("compressing into memory cannot fail"),
+        Encoding::Json => serde_json::to_vec(value).expect(PLAIN),
+        Encoding::JsonZstd => {
+            // A list of millions of numbers is never in memory as JSON.
+            let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).expect("the level is one of zstd's");
+            let mut encoder = BufWriter::with_capacity(JSON_BUFFER_BYTES, encoder);
+            serde_json::to_writer(&mut encoder, value).expect(PLAIN);
+            let encoder = encoder.into_inner().ok().expect("writing into memory cannot fail");
+            encoder.finish().expect("compressing into memory cannot fail")
+        }
     };
     let header = Header { kafka_backup: kind, version, encoding, bytes: body.len(), sha256: sha256_hex(&body) };
     let mut sealed = serde_json::to_vec(&header).expect("a header is plain");
@@ -144,20 +155,16 @@ pub fn open<T: DeserializeOwned>(kind: DocumentKind, supported: u32, bytes: &[u8
         return Err(Error::Checksum);
     }
     match header.encoding {
-        Encoding::Json => parse(body),
+        Encoding::Json => serde_json::from_slice(body).map_err(content),
         Encoding::JsonZstd => {
-            let reader = zstd::stream::Decoder::with_buffer(body).map_err(|error| Error::Content(error.to_string()))?;
-            let mut json = Vec::new();
-            let limit = BODY_BYTES_MAX as u64;
-            std::io::Read::read_to_end(&mut std::io::Read::take(reader, limit), &mut json)
-                .map_err(|error| Error::Content(error.to_string()))?;
-            parse(&json)
+            let json = zstd::stream::Decoder::with_buffer(body).map_err(content)?.take(BODY_BYTES_MAX);
+            serde_json::from_reader(BufReader::with_capacity(JSON_BUFFER_BYTES, json)).map_err(content)
         }
     }
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(json).map_err(|error| Error::Content(error.to_string()))
+fn content(error: impl std::fmt::Display) -> Error {
+    Error::Content(error.to_string())
 }
 
 #[cfg(test)]

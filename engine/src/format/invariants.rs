@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::Cut;
+use super::manifest::{Cut, PartitionSummary};
 use super::run::{Content, Run};
 use super::segment::TopicKey;
 
@@ -30,6 +30,14 @@ pub enum Broken {
         partition: i32,
         /// The first offset concerned.
         offset: i64,
+    },
+    /// Runs that hold other things than is said of their partition.
+    #[error("{topic}-{partition}: its runs do not add up to what is said of it")]
+    Content {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
     },
     /// Runs of a partition that was not selected.
     #[error("{topic}-{partition}: there are runs of a partition that is not in the backup")]
@@ -84,6 +92,19 @@ pub fn runs_tile(
         return Ok(content);
     }
     Err(Broken::Missing { topic: topic(), partition, start_offset: at, end_offset })
+}
+
+/// The runs of a partition tile the range that a manifest states, and hold what it states.
+///
+/// # Errors
+/// The first offset of which that is not true, or [`Broken::Content`].
+pub fn summary_holds(topic: &TopicKey, summary: &PartitionSummary, runs: &[&Run]) -> Result<(), Broken> {
+    let PartitionSummary { partition, start_offset, end_offset, content } = summary;
+    let found = runs_tile(topic, *partition, *start_offset, *end_offset, runs)?;
+    if found == *content {
+        return Ok(());
+    }
+    Err(Broken::Content { topic: topic.name.clone(), partition: *partition })
 }
 
 /// Every partition of the cut is tiled by its runs, and there are no others.

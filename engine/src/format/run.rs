@@ -98,6 +98,6 @@ pub struct Run {
 impl Run {
     /// The bytes of the segment in which the run stands.
     pub fn byte_range(&self) -> std::ops::Range<u64> {
-        self.position..self.position + self.content.stored_bytes
+        self.position..self.position.saturating_add(self.content.stored_bytes)
     }
 }

@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn offsets_go_where_the_records_are() {
         let mut map = OffsetMap::new(100);
-        map.push(10, 5);
-        map.push(20, 5);
+        map.push(10, 5).unwrap();
+        map.push(20, 5).unwrap();
         let maps: Maps = [(("orders".to_owned(), 0), ("orders-back".to_owned(), map))].into();
         let at = |topic: &str, partition, offset| CommittedOffset {
             topic: topic.to_owned(),

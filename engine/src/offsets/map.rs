@@ -4,13 +4,28 @@
 //! compacted log makes many short ones, so they are kept as variable-length integers, two to four bytes a stretch, and
 //! never as one entry a record.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::hole::{put_varint, take_varint};
 
 /// The newest version of stored maps.
 pub const VERSION: u32 = 1;
+
+/// Records that cannot stand behind those that a map holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{count} records from source offset {source_offset} on cannot follow those before offset {end_offset}")]
+pub struct OutOfOrder {
+    /// Where they begin in the source.
+    pub source_offset: i64,
+    /// How many there are.
+    pub count: u64,
+    /// The source offset behind the last record that the map holds.
+    pub end_offset: i64,
+}
 
 /// The map of one partition, while it is made and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +45,11 @@ pub struct OffsetMap {
 /// How a map is stored.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Stored {
+struct Stored<T> {
     base_offset: i64,
     records: u64,
     /// Gap before and length of each stretch, in turn.
-    stretches: Vec<u64>,
+    stretches: T,
 }
 
 impl OffsetMap {
@@ -45,21 +60,31 @@ impl OffsetMap {
 
     /// Adds `count` records that stand one after the other in the source, from `source_offset` on, behind all others.
     ///
-    /// # Panics
-    /// When the source offset lies before the end of what was added: the records would be out of order.
-    pub fn push(&mut self, source_offset: i64, count: u64) {
+    /// # Errors
+    /// [`OutOfOrder`] when the source offset lies before the end of what was added, or the last record beyond the last
+    /// offset that there is. The map is as it was then.
+    pub fn push(&mut self, source_offset: i64, count: u64) -> Result<(), OutOfOrder> {
         if count == 0 {
-            return;
+            return Ok(());
         }
-        self.records += count;
+        let end_offset = self.source_end_offset();
+        if source_offset < end_offset || source_offset.checked_add_unsigned(count).is_none() {
+            return Err(OutOfOrder { source_offset, count, end_offset });
+        }
         match &mut self.open {
-            Some((start, length)) if start.checked_add_unsigned(*length) == Some(source_offset) => *length += count,
+            Some((_, length)) if source_offset == end_offset => *length += count,
             Some(_) | None => {
                 self.close();
-                assert!(self.encoded_end <= source_offset, "records come in the order of the source");
                 self.open = Some((source_offset, count));
             }
         }
+        self.records += count;
+        Ok(())
+    }
+
+    /// The source offset behind the last record.
+    fn source_end_offset(&self) -> i64 {
+        self.open.map_or(self.encoded_end, |(start, length)| start.saturating_add_unsigned(length))
     }
 
     fn close(&mut self) {
@@ -107,13 +132,7 @@ impl OffsetMap {
 
     /// Writes the map as a document.
     pub fn seal(&self) -> Vec<u8> {
-        let mut end = 0_i64;
-        let stretches = self.stretches().flat_map(|(start, length)| {
-            let gap = start.abs_diff(end);
-            end = start.saturating_add_unsigned(length);
-            [gap, length]
-        });
-        let stored = Stored { base_offset: self.base_offset, records: self.records, stretches: stretches.collect() };
+        let stored = Stored { base_offset: self.base_offset, records: self.records, stretches: Written(self) };
         document::seal(DocumentKind::OffsetMap, VERSION, Encoding::JsonZstd, &stored)
     }
 
@@ -122,17 +141,60 @@ impl OffsetMap {
     /// # Errors
     /// When the bytes are anything else.
     pub fn open(bytes: &[u8]) -> Result<Self, document::Error> {
-        let stored: Stored = document::open(DocumentKind::OffsetMap, VERSION, bytes)?;
-        let content = |what: &str| document::Error::Content(what.to_owned());
-        let mut map = Self::new(stored.base_offset);
-        let mut end = 0_i64;
-        for pair in stored.stretches.chunks(2) {
-            let &[gap, length] = pair else { return Err(content("a stretch has no length")) };
-            let start = end.checked_add_unsigned(gap).ok_or_else(|| content("a stretch begins nowhere"))?;
-            end = start.checked_add_unsigned(length).ok_or_else(|| content("a stretch ends nowhere"))?;
-            map.push(start, length);
+        let stored: Stored<Read> = document::open(DocumentKind::OffsetMap, VERSION, bytes)?;
+        let Stored { base_offset, records, stretches: Read(map) } = stored;
+        if map.records != records {
+            return Err(document::Error::Content("the stretches do not add up".to_owned()));
         }
-        if map.records == stored.records { Ok(map) } else { Err(content("the stretches do not add up")) }
+        if base_offset < 0 || base_offset.checked_add_unsigned(records).is_none() {
+            return Err(document::Error::Content(format!("no record can stand at offset {base_offset}")));
+        }
+        Ok(Self { base_offset, ..map })
+    }
+}
+
+/// The stretches of a map on their way out, one number after the other.
+struct Written<'a>(&'a OffsetMap);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut end = 0_i64;
+        serializer.collect_seq(self.0.stretches().flat_map(|(start, length)| {
+            let gap = start.abs_diff(end);
+            end = start.saturating_add_unsigned(length);
+            [gap, length]
+        }))
+    }
+}
+
+/// The stretches of a map on their way in: only their variable-length form is ever in memory.
+struct Read(OffsetMap);
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Stretches)
+    }
+}
+
+struct Stretches;
+
+impl<'de> Visitor<'de> for Stretches {
+    type Value = Read;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("gap and length of each stretch, in turn")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Read, A::Error> {
+        let mut map = OffsetMap::new(0);
+        let mut end = 0_i64;
+        while let Some(gap) = numbers.next_element::<u64>()? {
+            let length: u64 = numbers.next_element()?.ok_or_else(|| A::Error::custom("a stretch has no length"))?;
+            let start = end.checked_add_unsigned(gap).ok_or_else(|| A::Error::custom("a stretch begins nowhere"))?;
+            end = start.checked_add_unsigned(length).ok_or_else(|| A::Error::custom("a stretch ends nowhere"))?;
+            map.push(start, length).map_err(A::Error::custom)?;
+        }
+        Ok(Read(map))
     }
 }
 
@@ -160,7 +222,7 @@ mod tests {
             let mut map = OffsetMap::new(base);
             let mut sources = Vec::new();
             for (start, length) in stretches {
-                map.push(start, length);
+                map.push(start, length).unwrap();
                 sources.extend(start..start.saturating_add_unsigned(length));
             }
             prop_assert_eq!(map.records(), sources.len() as u64);
@@ -175,7 +237,7 @@ mod tests {
         #[test]
         fn a_map_comes_back_from_the_store((base, stretches) in stretches()) {
             let mut map = OffsetMap::new(base);
-            stretches.iter().for_each(|(start, length)| map.push(*start, *length));
+            stretches.iter().for_each(|(start, length)| map.push(*start, *length).unwrap());
             let opened = OffsetMap::open(&map.seal()).unwrap();
             prop_assert_eq!(opened.records(), map.records());
             for (start, length) in stretches {
@@ -189,8 +251,59 @@ mod tests {
     #[test]
     fn a_log_without_holes_takes_a_few_bytes_however_long_it_is() {
         let mut map = OffsetMap::new(0);
-        (0..1_000_000).for_each(|offset| map.push(offset, 1));
+        (0..1_000_000).for_each(|offset| map.push(offset, 1).unwrap());
         assert!(map.encoded.len() < 20, "{} bytes", map.encoded.len());
         assert_eq!(map.translate(777_777), 777_777);
+    }
+
+    #[test]
+    fn records_out_of_order_are_refused_and_leave_the_map_as_it_was() {
+        let mut map = OffsetMap::new(0);
+        map.push(10, 5).unwrap();
+        let before = map.clone();
+        for (source_offset, count) in [(14, 1), (9, 1), (-1, 3), (15, u64::MAX), (i64::MAX, 1), (15, 1 << 63)] {
+            assert_eq!(map.push(source_offset, count), Err(OutOfOrder { source_offset, count, end_offset: 15 }));
+            assert_eq!(map, before);
+        }
+        map.push(14, 0).unwrap();
+        map.push(15, 1).unwrap();
+        assert_eq!(map.records(), 6);
+    }
+
+    /// A map with this body and a checksum that fits it.
+    fn forged(body: &str) -> Vec<u8> {
+        let value: serde_json::Value = serde_json::from_str(body).unwrap();
+        document::seal(DocumentKind::OffsetMap, VERSION, Encoding::JsonZstd, &value)
+    }
+
+    #[test]
+    fn a_hostile_map_with_a_checksum_that_fits_is_an_error() {
+        let (huge, most) = (u64::MAX, i64::MAX);
+        for (body, why) in [
+            (r#"{"baseOffset":0,"records":1,"stretches":[5]}"#.to_owned(), "has no length"),
+            (format!(r#"{{"baseOffset":0,"records":1,"stretches":[{huge},1]}}"#), "begins nowhere"),
+            (format!(r#"{{"baseOffset":0,"records":1,"stretches":[1,{most}]}}"#), "ends nowhere"),
+            (format!(r#"{{"baseOffset":0,"records":2,"stretches":[{most},0,1,1]}}"#), "begins nowhere"),
+            (r#"{"baseOffset":0,"records":2,"stretches":[0,1]}"#.to_owned(), "do not add up"),
+            (r#"{"baseOffset":-1,"records":1,"stretches":[0,1]}"#.to_owned(), "no record can stand"),
+            (format!(r#"{{"baseOffset":{most},"records":1,"stretches":[0,1]}}"#), "no record can stand"),
+            (r#"{"baseOffset":0,"records":1,"stretches":[0,-1]}"#.to_owned(), "cannot be read"),
+            (r#"{"baseOffset":0,"records":0,"stretches":[],"more":1}"#.to_owned(), "unknown field"),
+        ] {
+            let error = OffsetMap::open(&forged(&body)).unwrap_err();
+            assert!(matches!(error, document::Error::Content(_)) && error.to_string().contains(why), "{body}: {error}");
+        }
+        // Stretches of nothing are no reason to lose a restore.
+        let odd = OffsetMap::open(&forged(r#"{"baseOffset":3,"records":2,"stretches":[0,0,4,2]}"#)).unwrap();
+        assert_eq!((odd.translate(4), odd.translate(5), odd.translate(9)), (3, 4, 5));
+    }
+
+    #[test]
+    fn a_map_of_version_1_is_read() {
+        let map = OffsetMap::open(include_bytes!("../../tests/golden/v1/restore/map")).unwrap();
+        assert_eq!((map.records(), map.end_offset()), (2_000_005, 2_000_022));
+        for (source, target) in [(0, 17), (100, 17), (103, 20), (104, 21), (107, 21), (108, 22), (1_000_001, 23)] {
+            assert_eq!(map.translate(source), target, "{source}");
+        }
     }
 }

@@ -251,6 +251,8 @@ pub fn base_offsets(ends: &BTreeMap<TopicPartition, i64>, topic: &str, partition
 mod tests {
     use super::*;
     use crate::error::Kind;
+    use crate::offsets::groups::GroupReport;
+    use crate::restore::{Counts, Outcome, TopicReport};
 
     fn request() -> Request {
         Request {
@@ -331,5 +333,71 @@ mod tests {
         let ends: BTreeMap<_, _> = [(("t".to_owned(), 1), 7), (("t".to_owned(), 0), 5)].into();
         assert_eq!(base_offsets(&ends, "t", 2), Some(vec![5, 7]));
         assert_eq!(base_offsets(&ends, "t", 3), None);
+    }
+
+    /// A journal that holds what version 1 of this program wrote into it. These files are never written again.
+    async fn golden(folder: &tempfile::TempDir) -> Journal {
+        let journal = journal(folder).await;
+        let files: [(&str, &'static [u8]); 4] = [
+            ("intent", include_bytes!("../../tests/golden/v1/restore/intent")),
+            ("prepared", include_bytes!("../../tests/golden/v1/restore/prepared")),
+            ("maps/00001/000007", include_bytes!("../../tests/golden/v1/restore/map")),
+            ("done", include_bytes!("../../tests/golden/v1/restore/done")),
+        ];
+        for (name, bytes) in files {
+            let key = format!("{}{name}", journal.folder);
+            journal.store.create(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
+        }
+        journal
+    }
+
+    fn text(text: &str) -> String {
+        text.to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_journal_of_version_1_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = golden(&folder).await;
+        let request = Request {
+            backup_id: "shop-20260212-143000".parse().unwrap(),
+            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
+            topics: [(text("orders"), text("orders-2")), (text("audit"), text("audit"))].into(),
+            point_in_time_ms: Some(1_770_906_600_123),
+            start_ms: Some(1_700_000_000_000),
+            original_offset_header: Some(text("source-offset")),
+        };
+        // A restore that was begun by an older program goes on only if its request still has the same name.
+        assert_eq!(request.default_id().as_str(), "r-0eb92eb6092c0a73");
+        let intent = journal.intent(&request).await.unwrap().unwrap();
+        assert_eq!(intent.actions, [(text("orders-2"), Action::Overwrite), (text("audit"), Action::Append)].into());
+        assert_eq!(intent.overwritten, [(text("orders-2"), Uuid::from_u128(5))].into());
+
+        let prepared = journal.prepared().await.unwrap().unwrap();
+        assert_eq!(prepared.producer(), Producer { id: 4_000_000_007, epoch: 3 });
+        let [orders, audit] = prepared.topics.as_slice() else { panic!("{} topics", prepared.topics.len()) };
+        assert_eq!((orders.target.as_str(), orders.topic_id), ("orders-2", Uuid::from_u128(6)));
+        assert_eq!((orders.max_batch_bytes, orders.base_offsets.as_slice()), (1_048_588, &[0, 0][..]));
+        assert_eq!(orders.configs_meanwhile, [(text("retention.ms"), text("-1"))].into());
+        assert_eq!(orders.configs_after, [(text("retention.ms"), None)].into());
+        assert_eq!((audit.topic_id, audit.base_offsets.as_slice()), (Uuid::nil(), &[17][..]));
+        assert_eq!(audit.configs_after, [(text("cleanup.policy"), Some(text("compact")))].into());
+
+        let map = journal.map(1, 7).await.unwrap().unwrap();
+        assert_eq!((map.records(), map.translate(107)), (2_000_005, 21));
+    }
+
+    #[tokio::test]
+    async fn a_report_of_version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let done = golden(&folder).await.done().await.unwrap().unwrap();
+        assert_eq!((done.outcome, done.records, done.duration_ms), (Outcome::Partial, 2_000_005, 1_234));
+        assert_eq!((done.restore_id.as_str(), done.archive.as_str()), ("r-0123456789abcdef", "shop"));
+        let counts = Counts { records: 2_000_005, passed: 40, rewritten: 3, skipped: 2, records_outside_time: 9 };
+        assert_eq!(done.topics, [TopicReport { source: text("orders"), target: text("orders-2"), counts }]);
+        let group = GroupReport { source: text("billing"), target: text("billing-2"), committed: 2, left_out: 1 };
+        assert_eq!(done.groups, [group]);
+        assert_eq!((done.problems, done.warnings), (vec![text("a problem")], vec![text("a warning")]));
+        assert!(!done.already_restored && done.plan.is_none());
     }
 }

@@ -56,6 +56,15 @@ pub enum Surprise {
         /// Where the broker says that it stands.
         found: i64,
     },
+    /// The target ends with a batch that is not ours, or not where ours has to be.
+    #[error(
+        "the batch at offset {offset}, with which it ends, is not one that this restore has put there: somebody else has \
+         written to it since the restore began"
+    )]
+    Stranger {
+        /// The base offset of the batch.
+        offset: i64,
+    },
     /// The target is longer than what was sent.
     #[error("it holds {landed} records where only {sent} were sent: somebody else writes to it")]
     TooMany {
@@ -64,6 +73,35 @@ pub enum Surprise {
         /// Records that were sent.
         sent: u64,
     },
+}
+
+/// The batch that a target ends with, as far as it tells who wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastBatch {
+    /// The offset of its first record.
+    pub base_offset: i64,
+    /// Who wrote it.
+    pub producer_id: i64,
+    /// The producer's epoch.
+    pub producer_epoch: i16,
+    /// The sequence of its first record; -1 for none.
+    pub base_sequence: i32,
+}
+
+impl LastBatch {
+    /// Whether it is ours and all before it, down to `base_offset`, as well: our sequence counts our records only, and so
+    /// it falls behind the offset by as many as others have written.
+    ///
+    /// # Errors
+    /// [`Surprise::Stranger`]: what others wrote would be taken for records that have landed, and these be left out.
+    pub fn is_ours(&self, producer_id: i64, producer_epoch: i16, base_offset: i64) -> Result<(), Surprise> {
+        let expected = u64::try_from(self.base_offset - base_offset).map(sequence);
+        let is_ours = self.producer_id == producer_id && self.producer_epoch == producer_epoch;
+        if is_ours && expected == Ok(self.base_sequence) {
+            return Ok(());
+        }
+        Err(Surprise::Stranger { offset: self.base_offset })
+    }
 }
 
 /// Where the restore of a partition stands.
@@ -115,6 +153,11 @@ impl Landing {
     /// Whether another batch may be sent before an answer has come.
     pub fn has_room(&self) -> bool {
         self.unanswered.len() < if self.is_known { IN_FLIGHT_MAX } else { 1 }
+    }
+
+    /// Batches that were sent and have no answer yet.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.len()
     }
 
     /// The oldest unanswered batch stands at `offset`, `base_offset` being where the first of all was to stand. A broker
@@ -209,6 +252,25 @@ mod tests {
         assert_eq!(landing.answered_at(100, 111), Err(Surprise::Misplaced { expected: 110, found: 111 }));
         assert_eq!(landing.answered_at(100, -1), Ok(()), "a duplicate whose place is forgotten");
         assert_eq!(landing.landed, 20);
+    }
+
+    #[test]
+    fn a_batch_of_somebody_else_is_not_taken_for_one_that_landed() {
+        let last = LastBatch { base_offset: 110, producer_id: 7, producer_epoch: 1, base_sequence: 10 };
+        assert_eq!(last.is_ours(7, 1, 100), Ok(()));
+        let stranger = Err(Surprise::Stranger { offset: 110 });
+        for other in [
+            LastBatch { producer_id: -1, producer_epoch: -1, base_sequence: -1, ..last },
+            LastBatch { producer_id: 8, ..last },
+            LastBatch { producer_epoch: 2, ..last },
+            // Ours, behind two records of somebody else.
+            LastBatch { base_sequence: 8, ..last },
+        ] {
+            assert_eq!(other.is_ours(7, 1, 100), stranger, "{other:?}");
+        }
+        assert_eq!(last.is_ours(7, 1, 111), stranger, "it begins before the restore does");
+        let late = LastBatch { base_offset: 5 + (1 << 31), base_sequence: 5, ..last };
+        assert_eq!(late.is_ours(7, 1, 0), Ok(()), "sequences go round");
     }
 
     #[test]

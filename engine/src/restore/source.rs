@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tokio::task::JoinHandle;
 
 use super::Error;
+use super::memory::Memory;
 use super::reader::{Piece, Reader};
-use crate::format::codec::Decompressor;
 use crate::format::frame::Frame;
 use crate::format::run::Run;
 use crate::store::{self, Store};
@@ -19,23 +19,22 @@ pub struct Source {
     reader: Reader,
     /// The piece after the one that is being opened; none before the first is asked for.
     ahead: Option<Ahead>,
-    decompressor: Decompressor,
 }
 
 impl Source {
     /// Reads these runs, which are in the order of offsets, each with the key of its segment.
     pub fn new(store: Store, runs: impl IntoIterator<Item = (String, Run)>) -> Self {
         let reader = Reader::new(runs, PIECE_BYTES);
-        Self { store, reader, ahead: None, decompressor: Decompressor::new() }
+        Self { store, reader, ahead: None }
     }
 
     /// The next frame, checked; none at the end.
     ///
     /// # Errors
     /// What the store fails with, and [`Error::Damaged`] when the bytes are not what was written.
-    pub async fn next(&mut self) -> Result<Option<Frame>, Error> {
+    pub async fn next(&mut self, memory: &Memory) -> Result<Option<Frame>, Error> {
         loop {
-            if let Some(frame) = self.reader.next_frame(&mut self.decompressor)? {
+            if let Some(frame) = memory.with_bench(|bench| self.reader.next_frame(&mut bench.decompressor))? {
                 return Ok(Some(frame));
             }
             let piece = match self.ahead.take() {

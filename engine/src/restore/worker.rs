@@ -5,9 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::landing::{Landing, Sent};
+use super::landing::{Landing, LastBatch, Sent};
+use super::memory::{Memory, Room};
 use super::source::Source;
-use crate::format::batch::Batch;
+use crate::error::Kind;
+use crate::format::batch::{Batch, batches};
+use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::produce::{PendingProduce, ProduceBatch, Produced};
 use crate::kafka::producer_id::Producer;
@@ -36,6 +39,8 @@ pub struct Shared {
     pub retry_timeout: Duration,
     /// Limits the whole run.
     pub limiter: RateLimiter,
+    /// Bounds what is in memory.
+    pub memory: Memory,
     /// Counts.
     pub progress: Progress,
     /// Ends the run.
@@ -96,15 +101,25 @@ pub async fn run(
 ) -> Result<(OffsetMap, Counts), Error> {
     let map = OffsetMap::new(target.base_offset);
     let budget = Budget::new(shared.retry_timeout, Instant::now(), target.partition.unsigned_abs().into());
-    let mut worker = Worker { shared, target, landing: Landing::default(), on_the_way: VecDeque::new(), map, budget };
-    worker.landing = Landing::resumed(worker.landed().await?);
-    let mut scratch = Scratch::default();
+    let mut worker = Worker {
+        shared: Arc::clone(&shared),
+        target,
+        landing: Landing::default(),
+        on_the_way: VecDeque::new(),
+        rooms: VecDeque::new(),
+        map,
+        budget,
+    };
+    let landed = worker.landed().await?;
+    worker.check_last_batch(landed).await?;
+    worker.landing = Landing::resumed(landed);
     let mut counts = Counts::default();
-    while let Some(frame) = source.next().await? {
+    while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let made = produce_as(&batch, &request, &mut scratch, &mut counts).map_err(|error| Error::Rewrite {
+            let made = shared.memory.with_bench(|bench| produce_as(&batch, &request, &mut bench.scratch, &mut counts));
+            let made = made.map_err(|error| Error::Rewrite {
                 topic: worker.target.topic.clone(),
                 partition: worker.target.partition,
                 error,
@@ -153,6 +168,8 @@ struct Worker {
     target: Target,
     landing: Landing,
     on_the_way: VecDeque<PendingProduce>,
+    /// One for each unanswered batch, in order.
+    rooms: VecDeque<Room>,
     map: OffsetMap,
     budget: Budget,
 }
@@ -160,7 +177,12 @@ struct Worker {
 impl Worker {
     async fn send(&mut self, batch: ProducibleBatch) -> Result<(), Error> {
         for stretch in batch.stretches() {
-            self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
+            let pushed = self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
+            pushed.map_err(|error| Error::OutOfOrder {
+                topic: self.target.topic.clone(),
+                partition: self.target.partition,
+                error,
+            })?;
         }
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;
@@ -171,13 +193,21 @@ impl Worker {
             self.settle().await?;
             return Err(Error::Interrupted);
         }
-        while !self.landing.has_room() {
+        let room = loop {
+            if self.landing.has_room() {
+                if let Some(room) = self.shared.memory.try_room(batch.len_bytes()) {
+                    break room;
+                }
+                if self.landing.unanswered() == 0 {
+                    break self.shared.memory.room(batch.len_bytes()).await;
+                }
+            }
             self.await_one().await?;
             // Late requests of a process that was killed may have been found in the target meanwhile.
             if self.landing.skip(records).map_err(|error| self.surprise(error))? {
                 return Ok(());
             }
-        }
+        };
         self.shared.limiter.take(bytes, records).await;
         let stamped = batch.stamp(&rewrite::Producer {
             producer_id: self.shared.producer.id,
@@ -185,6 +215,7 @@ impl Worker {
             base_sequence: self.landing.next_sequence(),
         });
         let sent = self.landing.sent(records, stamped);
+        self.rooms.push_back(room);
         self.shared.progress.add(0, records, bytes);
         if let Err(error) = self.put_in_line(sent).await {
             self.recover(error).await?;
@@ -207,13 +238,25 @@ impl Worker {
         let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
         match landed(pending).await {
             Ok(offset) => {
-                let base_offset = self.target.base_offset;
-                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
-                self.budget.progress(Instant::now());
+                self.answered_at(offset)?;
                 Ok(())
             }
             Err(error) => self.recover(error).await,
         }
+    }
+
+    /// The oldest batch stands at this offset.
+    fn answered_at(&mut self, offset: i64) -> Result<(), Error> {
+        let base_offset = self.target.base_offset;
+        self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
+        self.give_room_back();
+        self.budget.progress(Instant::now());
+        Ok(())
+    }
+
+    fn give_room_back(&mut self) {
+        let answered = self.rooms.len().saturating_sub(self.landing.unanswered());
+        self.rooms.drain(..answered);
     }
 
     /// Lets everything that is on its way come to rest, finds out what of it landed, and sends the rest again.
@@ -236,6 +279,7 @@ impl Worker {
             }
             let landed = self.landed().await?;
             let again = self.landing.recover(landed).map_err(|error| self.surprise(error))?;
+            self.give_room_back();
             match self.send_again(again).await? {
                 Ok(()) => return Ok(()),
                 Err(refused) => error = refused,
@@ -256,9 +300,7 @@ impl Worker {
                     Ok(offset) => offset,
                     Err(error) => return Ok(Err(error)),
                 };
-                let base_offset = self.target.base_offset;
-                self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
-                self.budget.progress(Instant::now());
+                self.answered_at(offset)?;
             }
         }
         Ok(Ok(()))
@@ -277,6 +319,50 @@ impl Worker {
         self.settle().await?;
         let landed = self.landed().await?;
         self.landing.finish(landed).map_err(|error| self.surprise(error))
+    }
+
+    /// Before we go on behind `landed` records: the batch that the target ends with must be ours.
+    async fn check_last_batch(&mut self, landed: u64) -> Result<(), Error> {
+        let Target { base_offset, .. } = self.target;
+        let Some(before) = landed.checked_sub(1) else { return Ok(()) };
+        let Some(last) = self.batch_at(base_offset.saturating_add_unsigned(before)).await? else { return Ok(()) };
+        let Producer { id, epoch } = self.shared.producer;
+        last.is_ours(id, epoch, base_offset).map_err(|error| self.surprise(error))
+    }
+
+    /// The batch that holds the record at this offset. None when it cannot be seen: it was deleted, it stands behind a
+    /// transaction that is open, or we may write to the topic and not read it.
+    async fn batch_at(&mut self, offset: i64) -> Result<Option<LastBatch>, Error> {
+        // One whole batch comes, however small the limit (KIP-74).
+        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
+        loop {
+            let Target { topic, topic_id, partition, lane, .. } = &self.target;
+            let leader = self.shared.cluster.leader(topic, *partition)?;
+            let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
+            let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };
+            let fetched = self.shared.cluster.fetch(leader.broker, *lane, &[target], limits).await?;
+            let error = match fetched.into_iter().next().map(|answer| answer.outcome).ok_or(Error::NoAnswer)? {
+                Ok(fetched) => {
+                    let first = batches(&fetched.records, true).next().transpose();
+                    let first = first.map_err(|error| self.broken(error.into()))?;
+                    return Ok(first.filter(|batch| batch.offsets().contains(&offset)).map(|batch| LastBatch {
+                        base_offset: batch.base_offset(),
+                        producer_id: batch.producer_id(),
+                        producer_epoch: batch.producer_epoch(),
+                        base_sequence: batch.base_sequence(),
+                    }));
+                }
+                Err(FetchError::OffsetOutOfRange(_)) => return Ok(None),
+                Err(FetchError::Final(error)) if error.kind() == Kind::Denied => return Ok(None),
+                Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => error,
+                Err(FetchError::Final(error)) => return Err(error.into()),
+            };
+            let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
+            tokio::time::sleep(pause).await;
+            if let Err(refused) = self.shared.cluster.refresh().await {
+                tracing::debug!(error = %refused, "the metadata could not be refreshed");
+            }
+        }
     }
 
     /// Records between the base and the end of the target.

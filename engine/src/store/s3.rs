@@ -30,12 +30,17 @@ use super::{Created, Object};
 use crate::breaker::Breaker;
 use crate::config::storage::S3Storage;
 
-/// Size of the parts that an upload is cut into, in bytes. S3 takes 10,000 parts, so an object may have 80 GiB.
-const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Parts of one upload that are under way at a time.
-const PARTS_IN_FLIGHT: usize = 2;
-/// Most memory that one upload to S3 holds, in bytes: the parts under way, one that waits, one that is being filled.
-pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 2);
+/// Size of the first parts of an upload, in bytes: the smallest that S3 takes.
+const PART_BYTES: usize = 5 << 20;
+/// Size of the parts of an object that is in memory as a whole, in bytes.
+const WHOLE_PART_BYTES: usize = 8 << 20;
+/// After so many parts they double in size. S3 takes 10,000 parts of an object, so that it may have 4.8 TiB.
+const PARTS_OF_A_SIZE: u32 = 1_000;
+/// Parts of one upload that are under way at a time: workers upload beside each other.
+const PARTS_IN_FLIGHT: usize = 1;
+/// Most memory that one upload to S3 holds, in bytes, while the object has less than [`PARTS_OF_A_SIZE`] parts (5 GB): the
+/// part under way, and the next.
+pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 1);
 
 /// Longest time for a connection. The metadata service of EC2 is asked in vain where there is none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -263,7 +268,7 @@ impl S3Store {
     }
 
     pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        let options = WriteOptions { chunk: Some(PART_BYTES), concurrent: PARTS_IN_FLIGHT, ..Default::default() };
+        let options = WriteOptions { chunk: Some(WHOLE_PART_BYTES), concurrent: PARTS_IN_FLIGHT, ..Default::default() };
         self.operator.write_options(key, bytes, options).await.map(drop).map_err(|error| self.error(key, &error))
     }
 
@@ -319,10 +324,15 @@ fn folder(prefix: &str) -> String {
     format!("{prefix}/")
 }
 
+/// For bytes that are in memory as a whole.
 fn create_options(token: &str) -> WriteOptions {
+    WriteOptions { chunk: Some(WHOLE_PART_BYTES), ..part_options(token) }
+}
+
+/// For parts that we cut ourselves.
+fn part_options(token: &str) -> WriteOptions {
     WriteOptions {
         if_not_exists: true,
-        chunk: Some(PART_BYTES),
         concurrent: PARTS_IN_FLIGHT,
         user_metadata: Some(HashMap::from([(WRITTEN_BY.to_owned(), token.to_owned())])),
         ..Default::default()
@@ -348,21 +358,67 @@ pub(super) struct S3Upload {
     /// `None` while a write is under way: one that is abandoned or fails leaves the upload broken for good, for the
     /// writer's buffer may have lost bytes.
     writer: Option<Writer>,
+    filling: Part,
     size: u64,
+}
+
+/// The part that is being filled, and the number that it will have, from 0. Bytes are copied into it: pieces would keep all
+/// the memory alive that they are a part of.
+#[derive(Debug, Default)]
+struct Part {
+    bytes: Vec<u8>,
+    number: u32,
+}
+
+impl Part {
+    /// Takes what there is room for out of `bytes`; gives the part back when it is full.
+    fn fill(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
+        let size = part_bytes(self.number);
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(size);
+        }
+        let piece = bytes.split_to((size - self.bytes.len()).min(bytes.len()));
+        self.bytes.extend_from_slice(&piece);
+        (self.bytes.len() == size).then(|| self.take())
+    }
+
+    /// Gives out what there is, and begins the next.
+    fn take(&mut self) -> Bytes {
+        self.number += 1;
+        Bytes::from(std::mem::take(&mut self.bytes))
+    }
+}
+
+/// The size of a part, by its number from 0. All before the last have the same size up to 5 GB, which some stores want.
+fn part_bytes(number: u32) -> usize {
+    PART_BYTES << (number / PARTS_OF_A_SIZE).min(9)
 }
 
 impl S3Upload {
     pub(super) async fn begin(store: &S3Store, key: &str) -> Result<Self, Error> {
         let token = uuid::Uuid::new_v4().to_string();
-        let writer = store.operator.writer_options(key, create_options(&token)).await;
+        let writer = store.operator.writer_options(key, part_options(&token)).await;
         let writer = writer.map_err(|error| store.error(key, &error))?;
-        Ok(Self { store: store.clone(), key: key.to_owned(), token, writer: Some(writer), size: 0 })
+        let (store, key) = (store.clone(), key.to_owned());
+        Ok(Self { store, key, token, writer: Some(writer), filling: Part::default(), size: 0 })
     }
 
-    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
+    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        if self.writer.is_none() {
+            return Err(self.store.place(&self.key).broken());
+        }
+        self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            if let Some(part) = self.filling.fill(&mut bytes) {
+                self.send(part).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, part: Bytes) -> Result<(), Error> {
         let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let length = bytes.len() as u64;
-        if let Err(error) = writer.write(bytes).await {
+        if let Err(error) = writer.write(part).await {
             let error = self.store.error(&self.key, &error);
             abort(writer).await;
             // The store cannot lack what is only being written.
@@ -373,11 +429,14 @@ impl S3Upload {
             });
         }
         self.writer = Some(writer);
-        self.size += length;
         Ok(())
     }
 
     pub(super) async fn finish(mut self) -> Result<u64, Error> {
+        if !self.filling.bytes.is_empty() {
+            let last = self.filling.take();
+            self.send(last).await?;
+        }
         let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
         let closed = writer.close().await.map(drop);
         let failed = closed.is_err();
@@ -428,6 +487,22 @@ mod tests {
     use super::*;
     use crate::config::cluster::CircuitBreakerConfig;
     use crate::store::{Backend, Store};
+
+    #[test]
+    fn parts_are_cut_exactly_and_an_object_of_4_tib_needs_no_more_than_10_000() {
+        let mut part = Part::default();
+        let mut cut = Vec::new();
+        for size in [1, PART_BYTES - 1, 3 * PART_BYTES, 7, 0] {
+            let mut bytes = Bytes::from(vec![7; size]);
+            while !bytes.is_empty() {
+                cut.extend(part.fill(&mut bytes).map(|part| part.len()));
+            }
+        }
+        assert_eq!((cut, part.bytes.len(), part.number), (vec![PART_BYTES; 4], 7, 4));
+        assert_eq!((part.take().len(), part.bytes.len()), (7, 0));
+        let all: u64 = (0..10_000).map(|number| part_bytes(number) as u64).sum();
+        assert!(all >= 4 << 40, "{all} bytes");
+    }
 
     /// A request as the stand-in for S3 sees it.
     struct Request {
@@ -629,7 +704,7 @@ mod tests {
         let breaker = breaker(1);
         let (store, _) = sick_until_opened(&breaker, 2).await;
         let mut upload = store.upload("key").await.unwrap();
-        upload.write(Bytes::from_static(b"abc")).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"abc")]).await.unwrap();
         assert_eq!(upload.finish().await, Ok(3));
         assert_eq!(breaker.times_opened(), 2);
     }

@@ -14,7 +14,7 @@ use crate::breaker::Breaker;
 
 /// Longest time until the answer to a request begins that sends next to nothing.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest time for a part to go out, or for the next piece of an answer to come in: 8 MiB in a minute is 140 kB a second.
+/// Longest time for a part to go out, or for the next piece of an answer to come in: 5 MiB in a minute is 90 kB a second.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A request with a body up to this size is one that sends next to nothing.
 const SMALL_BYTES: usize = 64 * 1024;

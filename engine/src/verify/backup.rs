@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::finding::{Finding, Stretch};
 use crate::format::invariants;
 use crate::format::layout::{ArchiveKeys, BackupId, PartId, SegmentId};
-use crate::format::manifest::{Manifest, Part, PartitionSummary};
+use crate::format::manifest::{Manifest, Part};
 use crate::format::run::{Content, Run};
 use crate::format::segment::{SegmentRef, TopicKey};
 
@@ -104,15 +104,11 @@ fn contradictions(manifest: &Manifest, runs: &Part) -> Vec<String> {
     let mut all = Content::default();
     for topic in &manifest.topics {
         for summary in &topic.partitions {
-            let PartitionSummary { partition, start_offset, end_offset, content } = summary;
-            let of_partition = by_partition.remove(&(&topic.topic, *partition)).unwrap_or_default();
-            match invariants::runs_tile(&topic.topic, *partition, *start_offset, *end_offset, &of_partition) {
-                Ok(found) if found == *content => {}
-                Ok(_) => wrong
-                    .push(format!("{}-{partition}: its runs do not add up to what is said of it", topic.topic.name)),
-                Err(broken) => wrong.push(broken.to_string()),
+            let of_partition = by_partition.remove(&(&topic.topic, summary.partition)).unwrap_or_default();
+            if let Err(broken) = invariants::summary_holds(&topic.topic, summary, &of_partition) {
+                wrong.push(broken.to_string());
             }
-            all.add(content);
+            all.add(&summary.content);
         }
     }
     if all != manifest.content {

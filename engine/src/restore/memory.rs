@@ -1,0 +1,123 @@
+//! The memory of a restore, which is bounded whatever the size of records: bytes of batches that are under way, over all
+//! partitions, and the working memory that is lent to whoever reads or rewrites a batch at the moment.
+//!
+//! Nobody waits for room who has a batch under way: whoever finds none waits for an answer of its own first, which gives
+//! room back. So room is held only by those who go on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::format::codec::Decompressor;
+use crate::rewrite::Scratch;
+
+/// Bytes of batches that may be under way for each worker. Each is in memory twice until it is on the wire, so that this
+/// comes to a tenth of the 128 MiB that four workers may take; it is four times what one connection needs for 100 MB/s over
+/// a line of 5 ms.
+const IN_FLIGHT_BYTES_PER_WORKER: usize = 2 << 20;
+
+/// Room for a batch that is under way; dropping it gives the room back.
+#[derive(Debug)]
+pub struct Room {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a worker needs while it works on one frame or batch.
+#[derive(Default)]
+pub struct Bench {
+    /// Opens frames.
+    pub decompressor: Decompressor,
+    /// Makes batches anew.
+    pub scratch: Scratch,
+}
+
+/// The memory that all partitions share.
+pub struct Memory {
+    in_flight: Arc<Semaphore>,
+    in_flight_bytes: usize,
+    benches: Mutex<Vec<Bench>>,
+    benches_max: usize,
+}
+
+impl Memory {
+    /// Memory for so many workers.
+    pub fn new(workers: usize) -> Self {
+        let in_flight_bytes = workers.max(1) * IN_FLIGHT_BYTES_PER_WORKER;
+        Self {
+            in_flight: Arc::new(Semaphore::new(in_flight_bytes)),
+            in_flight_bytes,
+            benches: Mutex::new(Vec::new()),
+            benches_max: workers,
+        }
+    }
+
+    /// Room for a batch of so many bytes, if there is some now.
+    pub fn try_room(&self, bytes: usize) -> Option<Room> {
+        let permit = Arc::clone(&self.in_flight).try_acquire_many_owned(self.permits(bytes)).ok()?;
+        Some(Room { _permit: Some(permit) })
+    }
+
+    /// Room for a batch of so many bytes, as soon as others have given it back. Only for whoever has no batch under way.
+    pub async fn room(&self, bytes: usize) -> Room {
+        // The semaphore is never closed; were it, to go on without a bound would be the lesser evil.
+        Room { _permit: Arc::clone(&self.in_flight).acquire_many_owned(self.permits(bytes)).await.ok() }
+    }
+
+    /// A batch that is larger than all room there is takes it all.
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.min(self.in_flight_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// Lends working memory for a moment, in which nothing is waited for.
+    pub fn with_bench<T>(&self, work: impl FnOnce(&mut Bench) -> T) -> T {
+        // What a panic left behind is only memory.
+        let benches = || self.benches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bench = benches().pop().unwrap_or_default();
+        let done = work(&mut bench);
+        let mut benches = benches();
+        if benches.len() < self.benches_max {
+            benches.push(bench);
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn room_is_given_until_it_is_used_up_and_comes_back() {
+        let memory = Memory::new(1);
+        let first = memory.try_room(IN_FLIGHT_BYTES_PER_WORKER - 10).unwrap();
+        let second = memory.try_room(10).unwrap();
+        assert!(memory.try_room(1).is_none());
+        drop(second);
+        assert!(memory.try_room(11).is_none() && memory.try_room(10).is_some());
+        drop(first);
+        assert!(memory.try_room(usize::MAX).is_some(), "a batch larger than all room goes alone");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_room_is_served_before_those_who_come_later() {
+        let memory = Arc::new(Memory::new(1));
+        let held = memory.room(IN_FLIGHT_BYTES_PER_WORKER / 2).await;
+        let mut waiting = Box::pin(memory.room(usize::MAX));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waiting).await.is_err());
+        assert!(memory.try_room(1).is_none(), "a small batch would starve a large one");
+        drop(held);
+        let all = waiting.await;
+        assert!(memory.try_room(1).is_none());
+        drop(all);
+        assert!(memory.try_room(1).is_some());
+    }
+
+    #[test]
+    fn no_more_working_memory_is_kept_than_there_are_workers() {
+        let memory = Memory::new(2);
+        memory.with_bench(|_| memory.with_bench(|_| memory.with_bench(|_| ())));
+        assert_eq!(memory.benches.lock().unwrap().len(), 2);
+    }
+}
