@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -25,6 +25,11 @@ use crate::kafka::transport::{Duplex, Transport};
 /// No response may be longer, in bytes: more than twice what a broker sends for the largest fetch we ask for
 /// together with a record batch of the largest size in use. Checked before a byte of it is allocated.
 pub const RESPONSE_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Small requests that are in line go out together, up to so many bytes.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Small answers that came together are taken in together, up to so many bytes; large ones go where they belong at once.
+const READ_BYTES: usize = 16 * 1024;
 
 /// How we call ourselves towards brokers, in their logs and quotas.
 pub const CLIENT_ID: &str = "kafka-backup";
@@ -366,7 +371,12 @@ async fn write(
     mut frames: mpsc::UnboundedReceiver<BytesMut>,
     shared: Arc<Shared>,
 ) {
-    while let Some(frame) = frames.recv().await {
+    while let Some(mut frame) = frames.recv().await {
+        while frame.len() < WRITE_BYTES
+            && let Ok(next) = frames.try_recv()
+        {
+            frame.extend_from_slice(&next);
+        }
         if let Some(until) = shared.quiet_until() {
             tokio::time::sleep_until(until.into()).await;
         }
@@ -383,7 +393,8 @@ async fn write(
     }
 }
 
-async fn read(mut stream: impl AsyncRead + Unpin, shared: Arc<Shared>) {
+async fn read(stream: impl AsyncRead + Unpin, shared: Arc<Shared>) {
+    let mut stream = BufReader::with_capacity(READ_BYTES, stream);
     loop {
         match read_frame(&mut stream, &shared.buffers, &shared.address).await {
             Ok(frame) => {
