@@ -175,6 +175,10 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// What should be known, each in one line.
     pub warnings: Vec<String>,
+    /// Groups whose offsets could not be committed at this moment, each in one line. A run that comes to its end says what
+    /// became of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub busy_groups: Vec<String>,
     /// Why nothing may be done at all, each in one line.
     pub refusals: Vec<String>,
 }
@@ -261,6 +265,7 @@ pub fn make(
         groups: Vec::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
+        busy_groups: Vec::new(),
         refusals: Vec::new(),
     };
     for problem in &manifest.problems {
@@ -275,10 +280,12 @@ pub fn make(
         plan.topics.push(topic);
     }
     for (source, target) in groups {
-        if let Some(busy) = facts.busy_groups.get(target).filter(|_| !earlier.groups.contains(target)) {
-            plan.warnings
-                .push(format!("{busy}: its offsets are restored only if that is over when the records are there"));
-        }
+        let busy = facts.busy_groups.get(target).filter(|_| !earlier.groups.contains(target));
+        plan.busy_groups.extend(
+            busy.map(|busy| {
+                format!("{busy}: its offsets are restored only if that is over when the records are there")
+            }),
+        );
         let Some(group) = manifest.groups.iter().find(|group| group.id == *source) else { continue };
         let (offsets, others): (Vec<_>, Vec<_>) =
             group.offsets.iter().cloned().partition(|offset| renamed.contains_key(offset.topic.as_str()));
@@ -822,9 +829,10 @@ mod tests {
         let config = config(|config| config.consumer_groups = Some(Vec::new()));
         let busy = facts(|facts| drop(facts.busy_groups.insert("billing".to_owned(), "members".to_owned())));
         let plan = made(&orders(), &config, &busy);
-        assert_eq!((plan.groups.len(), plan.warnings.len(), plan.problems.len()), (2, 1, 0));
+        assert_eq!((plan.groups.len(), plan.busy_groups.len(), plan.problems.len()), (2, 1, 0));
+        assert!(plan.warnings.is_empty(), "it is told once");
         let earlier = Earlier { groups: BTreeSet::from(["billing".to_owned()]), ..Earlier::default() };
-        assert!(made_after(&orders(), &config, &busy, &earlier).warnings.is_empty());
+        assert!(made_after(&orders(), &config, &busy, &earlier).busy_groups.is_empty());
     }
 
     #[test]
