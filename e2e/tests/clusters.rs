@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use e2e::compare::{self, Rules};
+use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::process::Output;
 use e2e::runs::Repository;
@@ -88,4 +89,24 @@ fn the_older_line_is_served_as_well() {
     let mapping = format!("{topic}={target}");
     repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping]);
     same(&witness, &topic, &target, 5_000);
+}
+
+#[test]
+fn a_setting_that_the_target_refuses_is_known_before_a_topic_is_deleted() {
+    let (older, newer) = (Kafka::shared(Shared::Older), Kafka::shared(Shared::Plain));
+    let (from, to) = (older.bootstrap(Listener::Plain), newer.bootstrap(Listener::Plain));
+    let topic = unique("refused");
+    // Since Kafka 4.0 a segment has a megabyte at least (KIP-1030).
+    older.witness().create_topics(&[NewTopic::new(&topic, 1).with("segment.bytes", 20_000)]).unwrap();
+    older.witness().produce(&topic, &properties([]), &[Record::new(0, 1_700_000_000_000, "k", "v")]).unwrap();
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &from, "--archive", "a", "--topics", &topic]);
+    let witness = newer.witness();
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    let restore = ["restore", "--bootstrap-servers", &to, "--archive", "a", "--existing-topics", "overwrite"];
+    let report = repository.report(&restore);
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("segment.bytes is left out"), "{warnings}");
+    assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &1.into()), "{report}");
+    assert!(!witness.describe_topic(&topic).unwrap().configs.contains_key("segment.bytes"));
 }

@@ -173,7 +173,89 @@ fn a_group_that_is_at_work_is_left_alone_and_named() {
     assert_eq!(ended.code, Some(7), "{ended:?}");
     let problems = ended.json().unwrap()["problems"].to_string();
     assert!(problems.contains(&group) && problems.contains(member.client_id()), "{problems}");
+    assert!(!ended.json().unwrap()["warnings"].to_string().contains(&group), "it is told once: {ended:?}");
     member.leave().unwrap();
+}
+
+/// What the journals of a repository hold whose key contains `part`.
+fn journal_objects(repository: &Repository<'_>, part: &str) -> Vec<std::path::PathBuf> {
+    let objects = repository.objects().unwrap().into_iter();
+    objects
+        .filter(|path| path.to_str().is_some_and(|path| path.contains("/restores/") && path.contains(part)))
+        .collect()
+}
+
+#[test]
+fn a_group_is_restored_once_and_never_set_back() {
+    let backed_up = BackedUp::new("once");
+    let BackedUp { witness, topic, bootstrap, repository, .. } = &backed_up;
+    let group = unique("restored-once");
+    let commit = |topic: &str, offset| witness.commit_offsets(&group, &[Commit::from(Position::new(topic, 0, offset))]);
+    commit(topic, 42).unwrap();
+    let report = repository.report(&["backup", "--bootstrap-servers", bootstrap, "--archive", "b", "--topics", topic]);
+    let target = unique("once-back");
+    let mapping = format!("{topic}={target}");
+    let groups = format!("--consumer-groups={group}");
+    let restore = ["restore", "--bootstrap-servers", bootstrap, "--backup", report["backupId"].as_str().unwrap()];
+    let restore = [&restore[..], &["--topic-mapping", &mapping, &groups]].concat();
+    let offset = || {
+        let offsets = witness.group_offsets(&group).unwrap();
+        offsets.iter().find(|commit| commit.position.topic == target).map(|commit| commit.position.offset)
+    };
+    assert_eq!(repository.report(&restore)["groups"][0]["committed"], 1);
+    assert_eq!(offset(), Some(42));
+    let forget = |part: &str| {
+        let objects = journal_objects(repository, part);
+        assert_eq!(objects.len(), 1, "{part}: {objects:?}");
+        std::fs::remove_file(&objects[0]).unwrap();
+    };
+
+    // Killed after the commit, before it was written down: the group stands where the commit has put it.
+    forget("/done");
+    forget("/committed");
+    let report = repository.report(&restore);
+    assert_eq!((&report["outcome"], offset()), (&"completed".into(), Some(42)), "{report}");
+
+    // Killed before the report was written, and the group has worked since.
+    commit(&target, 50).unwrap();
+    forget("/done");
+    let report = repository.report(&restore);
+    assert_eq!((&report["outcome"], &report["groups"][0]["committed"]), (&"completed".into(), &1.into()), "{report}");
+    assert_eq!((&report["warnings"], offset()), (&serde_json::json!([]), Some(50)));
+
+    // Killed after the commit, before it was written down, and the group has worked since: nobody can tell.
+    forget("/done");
+    forget("/committed");
+    let ended = repository.run(&restore).unwrap();
+    assert_eq!((ended.code, offset()), (Some(7), Some(50)), "{ended:?}");
+    assert!(ended.json().unwrap()["problems"][0].as_str().unwrap().contains("is left as it is"), "{ended:?}");
+}
+
+#[test]
+fn whoever_asks_again_for_a_restore_that_has_ended_learns_what_happened_since() {
+    let backed_up = BackedUp::new("since");
+    let target = unique("since-back");
+    let mapping = format!("{}={target}", backed_up.topic);
+    let restore = |more: &[&str]| backed_up.report(&[&["--topic-mapping", &mapping], more].concat());
+    let warnings = |report: &serde_json::Value| report["warnings"].to_string();
+    restore(&[]);
+    let report = restore(&[]);
+    assert_eq!((&report["alreadyRestored"], warnings(&report).as_str()), (&true.into(), "[]"), "{report}");
+
+    let late = Record::new(0, START_MS, "late", "late");
+    backed_up.witness.produce(&target, &properties([]), &[late]).unwrap();
+    assert!(warnings(&restore(&[])).contains("somebody has written to 1 of its partitions"));
+    backed_up.witness.delete_records(&[Position::new(&target, 1, 5)]).unwrap();
+    assert!(warnings(&restore(&[])).contains("deleted from the beginning of 1 of its partitions"));
+
+    let id = backed_up.witness.describe_topic(&target).unwrap().id;
+    assert!(warnings(&restore(&["--existing-topics", "overwrite"])).contains("with --existing-topics fail"));
+    assert_eq!(backed_up.witness.describe_topic(&target).unwrap().id, id, "nothing was overwritten");
+
+    backed_up.witness.delete_topics(&[&target]).unwrap();
+    let report = restore(&[]);
+    assert_eq!((&report["alreadyRestored"], &report["records"]), (&false.into(), &RECORDS.into()), "{report}");
+    assert!(warnings(&report).contains("deleted or created again") && warnings(&report).contains(&target), "{report}");
 }
 
 #[test]

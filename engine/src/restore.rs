@@ -4,6 +4,8 @@
 //! deterministic, and everything that must not change between two runs of it stands in a journal. So a restore that was
 //! killed goes on where it was, and one that is run again adds nothing (see `landing` for why).
 
+mod changes;
+mod commits;
 mod journal;
 mod landing;
 mod memory;
@@ -33,7 +35,7 @@ pub use self::worker::Counts;
 use self::worker::{Shared, Target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
-use crate::config::restore::{Checked, WhichBackup};
+use crate::config::restore::{Checked, ExistingTopics, WhichBackup};
 use crate::error::Kind;
 use crate::format::invariants::Broken;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
@@ -42,7 +44,7 @@ use crate::format::run::Run;
 use crate::format::segment::{SegmentRef, TopicKey};
 use crate::format::{document, frame};
 use crate::kafka::Cluster;
-use crate::offsets::groups::{self, GroupReport, Maps};
+use crate::offsets::groups::{GroupReport, Maps};
 use crate::offsets::map::{OffsetMap, OutOfOrder};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
@@ -59,7 +61,7 @@ const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// Partitions that are under way for each worker: while one waits for an answer, the other reads or compresses. Each has
 /// a frame and two pieces of a segment in memory.
 const PARTITIONS_PER_WORKER: usize = 2;
-/// Consumer groups whose offsets are committed at a time: each takes three calls, one after the other.
+/// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
 const GROUPS_AT_ONCE: usize = 16;
 
 /// Why a restore could not be done.
@@ -336,6 +338,15 @@ struct Planned {
     existing: BTreeMap<String, plan::Existing>,
 }
 
+/// The journal of a restore, and what stands in it.
+struct Found {
+    journal: Journal,
+    intent: Option<Intent>,
+    prepared: Option<Prepared>,
+    /// Why it is not the journal that the request alone leads to.
+    again: Option<String>,
+}
+
 /// How far a restore is before this run does anything.
 struct Begun {
     journal: Journal,
@@ -361,12 +372,18 @@ impl Restore<'_> {
         let facts = target::facts(&self.cluster, &topics, &groups).await?;
         // The journal is read after the target: whoever created the topics that were seen had written it before.
         let request = self.request(&topics, &facts);
-        let (journal, intent, prepared) = self.journal(&request).await?;
+        let Found { journal, intent, prepared, again } = self.journal(&request).await?;
+        let done = journal.done().await?;
+        let policy = intent.as_ref().and_then(|intent| intent.existing_topics);
         let earlier = Earlier {
             actions: intent.map(|intent| intent.actions).unwrap_or_default(),
-            groups: journal.done().await?.iter().flat_map(|done| &done.groups).map(|g| g.target.clone()).collect(),
+            groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
         };
         let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
+        plan.warnings.extend(again);
+        if done.is_some() {
+            plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
+        }
         if prepared.is_none() {
             target::rehearse(&self.cluster, &mut plan, &facts.existing).await?;
         }
@@ -387,17 +404,25 @@ impl Restore<'_> {
 
     /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
     /// number.
-    async fn journal(&self, request: &Request) -> Result<(Journal, Option<Intent>, Option<Prepared>), Error> {
+    async fn journal(&self, request: &Request) -> Result<Found, Error> {
         let metadata = self.cluster.metadata(None).await?;
         let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
         let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
         let mut id = first.clone();
+        let mut again = None;
         for attempt in 2.. {
             let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
             let intent = journal.intent(request).await?;
             match journal.prepared().await? {
-                Some(prepared) if !prepared.is_current(&ids) => {}
-                prepared => return Ok((journal, intent, prepared)),
+                Some(prepared) if !prepared.is_current(&ids) => {
+                    let changed = prepared.changed(&ids).join(", ");
+                    again = Some(format!(
+                        "topics were deleted or created again since restore {id} wrote to them, so that this is another \
+                         restore: {changed}",
+                        id = journal.id
+                    ));
+                }
+                prepared => return Ok(Found { journal, intent, prepared, again }),
             }
             id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
         }
@@ -423,7 +448,10 @@ impl Restore<'_> {
             self.set_meanwhile(&plan, &prepared).await?;
         }
         let (maps, topics) = self.copy(&plan, &prepared, runs, journal, lease).await?;
-        let groups = self.groups(&mut plan, &maps, before.as_ref()).await;
+        if already_restored {
+            plan.warnings.extend(changes::since(&self.cluster, &prepared, &maps).await?);
+        }
+        let groups = self.groups(&mut plan, &maps, journal, before.as_ref()).await?;
         lease.check().await?;
         if !already_restored {
             let after = prepared.topics.iter().map(|topic| (topic.target.clone(), topic.configs_after.clone()));
@@ -472,7 +500,14 @@ impl Restore<'_> {
         let id = |topic: &TopicPlan| Some((topic.target.clone(), existing.get(&topic.target)?.id));
         let overwritten: BTreeMap<String, Uuid> = plan.topics.iter().filter(is_overwritten).filter_map(id).collect();
         let actions = plan.topics.iter().map(|topic| (topic.target.clone(), topic.action)).collect();
-        let intent = journal.write_intent(Intent { request: request.clone(), actions, overwritten }).await?;
+        let intent = journal
+            .write_intent(Intent {
+                request: request.clone(),
+                actions,
+                overwritten,
+                existing_topics: Some(self.config.config.existing_topics),
+            })
+            .await?;
         let ids = target::create(&self.cluster, plan, &intent.overwritten).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, &ends);
@@ -590,25 +625,26 @@ impl Restore<'_> {
     }
 
     /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.
-    async fn groups(&self, plan: &mut Plan, maps: &Maps, before: Option<&RestoreReport>) -> Vec<GroupReport> {
+    async fn groups(
+        &self,
+        plan: &mut Plan,
+        maps: &Maps,
+        journal: &Journal,
+        before: Option<&RestoreReport>,
+    ) -> Result<Vec<GroupReport>, Error> {
         let mut reports = before.map(|before| before.groups.clone()).unwrap_or_default();
         let restored: BTreeSet<String> = reports.iter().map(|report| report.target.clone()).collect();
-        let commit = |group: GroupPlan| async move {
-            let offsets = groups::translate(&group.offsets, maps);
-            let problems = groups::commit(&self.cluster, &group.target, &offsets).await;
-            let GroupPlan { source, target, left_out, .. } = group;
-            (GroupReport { source, target, committed: offsets.len(), left_out }, problems)
-        };
+        let commit = |group: GroupPlan| commits::commit(&self.cluster, journal, group, maps);
         let left: Vec<GroupPlan> =
             plan.groups.iter().filter(|group| !restored.contains(&group.target)).cloned().collect();
         let mut committed = stream::iter(left.into_iter().map(commit)).buffered(GROUPS_AT_ONCE);
-        while let Some((report, problems)) = committed.next().await {
-            if problems.is_empty() {
-                reports.push(report);
-            }
+        while let Some(ended) = committed.next().await {
+            let commits::Ended { report, problems, warnings } = ended?;
+            reports.extend(report);
             plan.problems.extend(problems);
+            plan.warnings.extend(warnings);
         }
-        reports
+        Ok(reports)
     }
 
     fn planned(&self, plan: Plan, restore_id: RestoreId, duration_ms: i64) -> RestoreReport {
@@ -624,7 +660,7 @@ impl Restore<'_> {
             topics: Vec::new(),
             groups: Vec::new(),
             problems: [plan.refusals.clone(), plan.problems.clone()].concat(),
-            warnings: plan.warnings.clone(),
+            warnings: [plan.warnings.clone(), plan.busy_groups.clone()].concat(),
             plan: Some(plan),
         }
     }
@@ -647,4 +683,30 @@ async fn restore_partition(
     let (map, counts) = worker::run(shared, target, source, request).await?;
     journal.write_map(topic, partition, &map).await?;
     Ok((map, counts))
+}
+
+/// A restore's name does not tell what was to be done with topics that were there; who asks for something else now, and gets
+/// nothing, is told.
+fn other_policy(id: &RestoreId, then: Option<ExistingTopics>, now: ExistingTopics) -> Option<String> {
+    then.filter(|then| *then != now).map(|then| {
+        format!(
+            "restore {id} has ended, with --existing-topics {then}: nothing is done with {now}; give another --restore-id to \
+             restore again"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_policy_than_that_of_a_restore_that_has_ended_is_told() {
+        let id: RestoreId = "r".parse().unwrap();
+        let told = |then, now| other_policy(&id, then, now);
+        assert_eq!(told(Some(ExistingTopics::Append), ExistingTopics::Append), None);
+        assert_eq!(told(None, ExistingTopics::Append), None, "an older journal does not know");
+        let text = told(Some(ExistingTopics::Append), ExistingTopics::Overwrite).unwrap();
+        assert!(text.contains("with --existing-topics append: nothing is done with overwrite"), "{text}");
+    }
 }

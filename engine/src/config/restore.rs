@@ -25,6 +25,16 @@ pub enum ExistingTopics {
     Overwrite,
 }
 
+impl std::fmt::Display for ExistingTopics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Fail => "fail",
+            Self::Append => "append",
+            Self::Overwrite => "overwrite",
+        })
+    }
+}
+
 impl std::str::FromStr for ExistingTopics {
     type Err = String;
 
@@ -52,7 +62,8 @@ pub struct RestoreConfig {
     /// The archive whose newest backup is to be restored. Either this or `backup`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveName>,
-    /// Names the restore, so that the same command goes on with it; by default derived from backup, target and mapping.
+    /// Names the restore, so that the same command goes on with it; by default derived from backup, target cluster, topics,
+    /// times and header, and not from `existing_topics`: what has ended is not done again under another policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_id: Option<RestoreId>,
     /// Only records with a timestamp at or before this one: RFC 3339, to the millisecond.

@@ -718,7 +718,7 @@ mod tests {
         spawnable(&cluster.broker_config(1, None));
         spawnable(&cluster.create_topics(&[], false));
         spawnable(&cluster.delete_topics(&names));
-        spawnable(&cluster.alter_topic_configs(&changes));
+        spawnable(&cluster.alter_topic_configs(&changes, false));
         spawnable(&cluster.await_created(&epochs_of(), Duration::ZERO));
         spawnable(&cluster.await_deleted(&names, Duration::ZERO));
         spawnable(&cluster.list_groups());

@@ -241,11 +241,12 @@ impl Cluster {
     pub async fn alter_topic_configs(
         &self,
         changes: &BTreeMap<String, BTreeMap<String, ConfigChange>>,
+        validate_only: bool,
     ) -> BTreeMap<String, Result<(), Error>> {
         let topics: Vec<String> = changes.keys().cloned().collect();
         self.ask_about_topics(IncrementalAlterConfigsRequest::NAME, &topics, passes_at_controller, |topics| {
             async move {
-                let build = |_| build_alter_configs(&topics, changes);
+                let build = |_| build_alter_configs(&topics, changes, validate_only);
                 self.call_controller_once(Duration::ZERO, build).await.map(process_alter_configs)
             }
             .boxed()
@@ -483,6 +484,7 @@ fn process_delete_topics(response: DeleteTopicsResponse) -> Vec<(String, Result<
 fn build_alter_configs(
     topics: &[String],
     changes: &BTreeMap<String, BTreeMap<String, ConfigChange>>,
+    validate_only: bool,
 ) -> IncrementalAlterConfigsRequest {
     let resources = topics.iter().map(|topic| {
         let changes = changes.get(topic).into_iter().flatten().map(|(name, change)| {
@@ -497,7 +499,7 @@ fn build_alter_configs(
             .with_resource_name(string(topic))
             .with_configs(changes.collect())
     });
-    IncrementalAlterConfigsRequest::default().with_resources(resources.collect())
+    IncrementalAlterConfigsRequest::default().with_resources(resources.collect()).with_validate_only(validate_only)
 }
 
 fn process_alter_configs(response: IncrementalAlterConfigsResponse) -> Vec<(String, Result<(), Error>)> {
@@ -612,7 +614,8 @@ mod tests {
             [("a".to_owned(), ConfigChange::Set("1".to_owned())), ("b".to_owned(), ConfigChange::Delete)].into(),
         )]
         .into();
-        let request = build_alter_configs(&["t".to_owned()], &changes);
+        let request = build_alter_configs(&["t".to_owned()], &changes, true);
+        assert!(request.validate_only);
         let built: Vec<_> =
             request.resources[0].configs.iter().map(|c| (c.config_operation, c.value.is_some())).collect();
         assert_eq!(built, [(0, true), (1, false)]);

@@ -47,15 +47,14 @@ pub fn translate(offsets: &[CommittedOffset], maps: &Maps) -> CommittedOffsets {
         .collect()
 }
 
-/// Commits the offsets and reads them back; gives back what is wrong, one line each.
-pub async fn commit(cluster: &Cluster, group: &str, offsets: &CommittedOffsets) -> Vec<String> {
-    if offsets.is_empty() {
-        return Vec::new();
-    }
+/// Why a group's offsets cannot be committed at this moment.
+pub async fn refusal_now(cluster: &Cluster, group: &str) -> Option<String> {
     let described = cluster.describe_groups(&[group.to_owned()].into()).await;
-    if let Some(refusal) = refusal(group, described.get(group)) {
-        return vec![format!("{refusal}; then run the same command again")];
-    }
+    refusal(group, described.get(group))
+}
+
+/// Commits the offsets of a group without members and reads them back; gives back what is wrong, one line each.
+pub async fn commit(cluster: &Cluster, group: &str, offsets: &CommittedOffsets) -> Vec<String> {
     if let Err(refused) = refused_offset(&cluster.commit_offsets(group, offsets).await) {
         return vec![refused];
     }
@@ -96,6 +95,20 @@ fn refused_offset(answers: &BTreeMap<TopicPartition, Result<(), KafkaError>>) ->
         0 => Err(first.to_string()),
         more => Err(format!("{first} (and {more} more offsets of the group were refused)")),
     }
+}
+
+/// Says so when a group stands before what was committed for it, or nowhere: only ahead may it have gone by itself.
+pub fn behind(group: &str, committed: &CommittedOffsets, found: &CommittedOffsets) -> Option<String> {
+    let is_behind = |(key, committed): &(&TopicPartition, &TargetOffset)| {
+        found.get(*key).is_none_or(|found| found.offset < committed.offset)
+    };
+    let ((topic, partition), offset) = committed.iter().find(is_behind)?;
+    let found =
+        found.get(&(topic.clone(), *partition)).map_or_else(|| "none".to_owned(), |found| found.offset.to_string());
+    Some(format!(
+        "group {group:?} on {topic}-{partition}: this restore has committed offset {}, and now {found} is there",
+        offset.offset
+    ))
 }
 
 fn differences(group: &str, wanted: &CommittedOffsets, found: &CommittedOffsets) -> Vec<String> {
@@ -147,6 +160,19 @@ mod tests {
         let found: CommittedOffsets = [(("a".to_owned(), 0), offset(5)), (("a".to_owned(), 1), offset(7))].into();
         assert_eq!(differences("g", &wanted, &wanted), Vec::<String>::new());
         assert_eq!(differences("g", &wanted, &found), [r#"group "g" on a-1: offset 6 was committed, 7 is there"#]);
+    }
+
+    #[test]
+    fn a_group_that_went_back_after_its_commit_is_told_and_one_that_went_on_is_not() {
+        let offsets = |pairs: &[(i32, i64)]| -> CommittedOffsets {
+            let offset = |offset| TargetOffset { offset, leader_epoch: -1, metadata: String::new() };
+            pairs.iter().map(|(partition, at)| (("a".to_owned(), *partition), offset(*at))).collect()
+        };
+        let committed = offsets(&[(0, 5), (1, 6)]);
+        assert_eq!(behind("g", &committed, &offsets(&[(0, 5), (1, 700)])), None);
+        let text = behind("g", &committed, &offsets(&[(0, 5), (1, 3)])).unwrap();
+        assert_eq!(text, r#"group "g" on a-1: this restore has committed offset 6, and now 3 is there"#);
+        assert!(behind("g", &committed, &offsets(&[(1, 6)])).unwrap().ends_with("now none is there"));
     }
 
     #[test]

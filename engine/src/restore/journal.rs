@@ -5,6 +5,7 @@
 //! restores/<id>/intent      before a topic is deleted or created: what is asked for, and what happens to which topic
 //! restores/<id>/prepared    before the first record: producer, topic ids, and where every partition ended
 //! restores/<id>/maps/..     one for each partition that is finished
+//! restores/<id>/groups/..   for each group: where it stood before its offsets are committed, and that they are
 //! restores/<id>/done        the report
 //! ```
 //!
@@ -18,10 +19,13 @@ use uuid::Uuid;
 
 use super::plan::Action;
 use super::{Error, RestoreReport};
+use crate::config::restore::ExistingTopics;
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::layout::{ArchiveKeys, BackupId, RestoreId};
 use crate::kafka::TopicPartition;
+use crate::kafka::groups::CommittedOffsets;
 use crate::kafka::producer_id::Producer;
+use crate::offsets::groups::GroupReport;
 use crate::offsets::map::OffsetMap;
 use crate::store::{Created, Store};
 
@@ -66,6 +70,36 @@ pub struct Intent {
     pub actions: BTreeMap<String, Action>,
     /// Topics that are to be deleted first, with the ids that they had.
     pub overwritten: BTreeMap<String, Uuid>,
+    /// What was to be done with topics that were there; absent in journals of the first programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing_topics: Option<ExistingTopics>,
+}
+
+/// Where a group stood before a restore committed its offsets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GroupBefore {
+    /// The group's name in the target.
+    pub group: String,
+    /// Topic, partition and committed offset, of those partitions that are about to get another.
+    pub offsets: Vec<(String, i32, i64)>,
+}
+
+impl GroupBefore {
+    /// What `found` says of the partitions that are `wanted`.
+    pub fn new(group: &str, wanted: &CommittedOffsets, found: &CommittedOffsets) -> Self {
+        let of = |(topic, partition): &TopicPartition| {
+            let found = found.get(&(topic.clone(), *partition))?;
+            Some((topic.clone(), *partition, found.offset))
+        };
+        Self { group: group.to_owned(), offsets: wanted.keys().filter_map(of).collect() }
+    }
+
+    /// Where the group stood in a partition, if it had committed anything there.
+    pub fn offset(&self, (topic, partition): &TopicPartition) -> Option<i64> {
+        let found = self.offsets.iter().find(|(name, number, _)| (name, number) == (topic, partition))?;
+        Some(found.2)
+    }
 }
 
 /// One target topic as it was before the first record.
@@ -106,7 +140,13 @@ impl Prepared {
 
     /// Whether the topics are still the ones that were written to.
     pub fn is_current(&self, ids: &BTreeMap<String, Uuid>) -> bool {
-        self.topics.iter().all(|topic| ids.get(&topic.target) == Some(&topic.topic_id))
+        self.changed(ids).is_empty()
+    }
+
+    /// Names of the topics that are others now, or not there.
+    pub fn changed(&self, ids: &BTreeMap<String, Uuid>) -> Vec<&str> {
+        let is_other = |topic: &&PreparedTopic| ids.get(&topic.target) != Some(&topic.topic_id);
+        self.topics.iter().filter(is_other).map(|topic| topic.target.as_str()).collect()
     }
 }
 
@@ -193,6 +233,43 @@ impl Journal {
         Ok(self.store.put(&format!("{}done", self.folder), sealed.into()).await?)
     }
 
+    /// The key of what is remembered of a group, whose name may hold anything.
+    fn group_name(group: &str, what: &str) -> String {
+        format!("groups/{}/{what}", &document::sha256_hex(group.as_bytes())[..32])
+    }
+
+    /// Where a group stood before its offsets were committed, if a run of this restore came so far.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn group_before(&self, group: &str) -> Result<Option<GroupBefore>, Error> {
+        self.read(&Self::group_name(group, "before"), DocumentKind::Journal).await
+    }
+
+    /// Writes down where a group stands before its offsets are committed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_group_before(&self, before: GroupBefore) -> Result<(), Error> {
+        self.create(&Self::group_name(&before.group, "before"), DocumentKind::Journal, before.clone()).await.map(drop)
+    }
+
+    /// What was committed for a group, if it was.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn group_committed(&self, group: &str) -> Result<Option<GroupReport>, Error> {
+        self.read(&Self::group_name(group, "committed"), DocumentKind::Journal).await
+    }
+
+    /// Writes down that the offsets of a group are committed; what is there already counts.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_group_committed(&self, group: &str, report: GroupReport) -> Result<GroupReport, Error> {
+        self.create(&Self::group_name(group, "committed"), DocumentKind::Journal, report).await
+    }
+
     /// The map of a partition, if it is finished.
     ///
     /// # Errors
@@ -251,7 +328,7 @@ pub fn base_offsets(ends: &BTreeMap<TopicPartition, i64>, topic: &str, partition
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use crate::offsets::groups::GroupReport;
+    use crate::kafka::groups::CommittedOffset;
     use crate::restore::{Counts, Outcome, TopicReport};
 
     fn request() -> Request {
@@ -267,7 +344,7 @@ mod tests {
 
     fn intent(action: Action) -> Intent {
         let actions = [("orders-2".to_owned(), action)].into();
-        Intent { request: request(), actions, overwritten: BTreeMap::new() }
+        Intent { request: request(), actions, overwritten: BTreeMap::new(), existing_topics: None }
     }
 
     async fn journal(folder: &tempfile::TempDir) -> Journal {
@@ -308,6 +385,28 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_was_done_with_a_group_is_remembered_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(&folder).await;
+        let offset = |offset| CommittedOffset { offset, leader_epoch: -1, metadata: String::new() };
+        let wanted: CommittedOffsets = [(("t".to_owned(), 0), offset(5)), (("t".to_owned(), 1), offset(6))].into();
+        let found: CommittedOffsets = [(("t".to_owned(), 1), offset(3)), (("u".to_owned(), 1), offset(9))].into();
+        for group in ["g", "../../g", "", "a/b", "\u{1f980} \n"] {
+            assert_eq!(journal.group_before(group).await.unwrap(), None, "{group:?}");
+            let before = GroupBefore::new(group, &wanted, &found);
+            assert_eq!((before.offset(&("t".to_owned(), 0)), before.offset(&("t".to_owned(), 1))), (None, Some(3)));
+            journal.write_group_before(before.clone()).await.unwrap();
+            assert_eq!(journal.group_before(group).await.unwrap(), Some(before));
+            assert_eq!(journal.group_committed(group).await.unwrap(), None);
+            let report =
+                |committed| GroupReport { source: "s".to_owned(), target: group.to_owned(), committed, left_out: 0 };
+            journal.write_group_committed(group, report(2)).await.unwrap();
+            assert_eq!(journal.write_group_committed(group, report(3)).await.unwrap(), report(2), "the first counts");
+            assert_eq!(journal.group_committed(group).await.unwrap(), Some(report(2)));
+        }
+    }
+
     #[test]
     fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
         let topic = |target: &str, id| PreparedTopic {
@@ -325,7 +424,7 @@ mod tests {
         };
         assert!(prepared.is_current(&ids(&[("orders", 1), ("payments", 2), ("others", 3)])));
         assert!(!prepared.is_current(&ids(&[("orders", 1)])));
-        assert!(!prepared.is_current(&ids(&[("orders", 1), ("payments", 3)])));
+        assert_eq!(prepared.changed(&ids(&[("orders", 1), ("payments", 3)])), ["payments"]);
     }
 
     #[test]
@@ -372,6 +471,7 @@ mod tests {
         let intent = journal.intent(&request).await.unwrap().unwrap();
         assert_eq!(intent.actions, [(text("orders-2"), Action::Overwrite), (text("audit"), Action::Append)].into());
         assert_eq!(intent.overwritten, [(text("orders-2"), Uuid::from_u128(5))].into());
+        assert_eq!(intent.existing_topics, None);
 
         let prepared = journal.prepared().await.unwrap().unwrap();
         assert_eq!(prepared.producer(), Producer { id: 4_000_000_007, epoch: 3 });

@@ -20,6 +20,8 @@ const TOPICS_PATIENCE: Duration = Duration::from_secs(120);
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// `INVALID_CONFIG`: the broker does not know a setting, or does not take its value.
 const INVALID_CONFIG: i16 = 40;
+/// `INVALID_REQUEST`: what some versions say of a setting that they do not know.
+const INVALID_REQUEST: i16 = 42;
 
 /// Looks at the target: only what a plan depends on.
 ///
@@ -106,34 +108,65 @@ async fn busy_groups(cluster: &Cluster, groups: BTreeSet<String>) -> BTreeMap<St
         .collect()
 }
 
-/// Asks the cluster whether it would create the topics as they are planned, unless they are refused already. A setting of another Kafka version must not
-/// keep the data away: it is left out, and named.
+/// Asks the cluster whether it takes the topics as they are planned, unless they are refused already: their configuration in
+/// the end, and the one that they are created with. What is refused at the end only, with all records there, would keep the
+/// restore from ever coming to it. A setting of another Kafka version must not keep the data away: it is left out, and named.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or we may not create topics.
+/// When the cluster cannot be asked, or we may not create or change topics.
 pub async fn rehearse(cluster: &Cluster, plan: &mut Plan, existing: &BTreeMap<String, Existing>) -> Result<(), Error> {
-    let Plan { topics, warnings, refusals, .. } = plan;
-    if !refusals.is_empty() {
+    if !plan.refusals.is_empty() {
         return Ok(());
     }
-    let is_new = |topic: &&TopicPlan| topic.action == Action::Create && !existing.contains_key(&topic.target);
-    let new: Vec<NewTopic> = topics.iter().filter(is_new).map(new_topic).collect();
-    for (name, verdict) in cluster.create_topics(&new, true).await {
+    let created = |topic: &&TopicPlan| matches!(topic.action, Action::Create | Action::Overwrite);
+    let (there, new): (Vec<_>, Vec<_>) =
+        plan.topics.iter().filter(created).cloned().partition(|topic| existing.contains_key(&topic.target));
+    // A topic that is still to be deleted, or that a killed run has created, has a name that cannot be created.
+    let in_the_end = there.iter().map(|topic| (topic.target.clone(), set(&topic.configs))).collect();
+    let verdicts = cluster.alter_topic_configs(&in_the_end, true).await;
+    leave_refused_out(cluster, plan, Rehearsal::Change, verdicts).await?;
+    let in_the_end: Vec<NewTopic> = new.iter().map(|topic| new_topic(topic, &topic.configs)).collect();
+    let verdicts = cluster.create_topics(&in_the_end, true).await;
+    leave_refused_out(cluster, plan, Rehearsal::Create, verdicts).await?;
+    // What is left of the configuration, under that which holds while data flows.
+    let is_new = |topic: &&TopicPlan| new.iter().any(|new| new.target == topic.target);
+    let meanwhile: Vec<NewTopic> = plan.topics.iter().filter(is_new).map(new_topic_meanwhile).collect();
+    let verdicts = cluster.create_topics(&meanwhile, true).await;
+    leave_refused_out(cluster, plan, Rehearsal::Create, verdicts).await
+}
+
+/// How a configuration is tried out.
+#[derive(Debug, Clone, Copy)]
+enum Rehearsal {
+    /// By creating the topic.
+    Create,
+    /// By changing the topic that is there.
+    Change,
+}
+
+async fn leave_refused_out<T>(
+    cluster: &Cluster,
+    plan: &mut Plan,
+    rehearsal: Rehearsal,
+    verdicts: BTreeMap<String, Result<T, KafkaError>>,
+) -> Result<(), Error> {
+    let Plan { topics, warnings, refusals, .. } = plan;
+    for (name, verdict) in verdicts {
         let Err(error) = verdict else { continue };
+        let Some(topic) = topics.iter_mut().find(|topic| topic.target == name) else { continue };
         let refused = match error.code() {
             // It came into being since we looked: the late request of a run that was killed. `create` sees to the rest.
             Some(TOPIC_ALREADY_EXISTS) => continue,
-            Some(INVALID_CONFIG) => refused_settings(cluster, topics, &name).await,
+            Some(INVALID_CONFIG | INVALID_REQUEST) => refused_settings(cluster, topic, rehearsal).await,
             Some(_) | None => BTreeMap::new(),
         };
-        let topic = topics.iter_mut().find(|topic| topic.target == name && !refused.is_empty());
-        match topic {
-            Some(topic) => topic.configs.retain(|setting, _| !refused.contains_key(setting)),
-            None if error.kind() == Kind::Conflict || error.kind() == Kind::Usage => {
-                refusals.push(format!("topic {name:?} cannot be created: {error}"));
+        if refused.is_empty() {
+            if error.kind() != Kind::Conflict && error.kind() != Kind::Usage {
+                return Err(Error::Topic { topic: name, error: Box::new(error) });
             }
-            None => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+            refusals.push(format!("topic {name:?} cannot be made as it is planned: {error}"));
         }
+        topic.configs.retain(|setting, _| !refused.contains_key(setting));
         warnings.extend(
             refused
                 .into_iter()
@@ -144,13 +177,22 @@ pub async fn rehearse(cluster: &Cluster, plan: &mut Plan, existing: &BTreeMap<St
 }
 
 /// Those settings of a planned topic that the cluster refuses even alone.
-async fn refused_settings(cluster: &Cluster, topics: &[TopicPlan], name: &str) -> BTreeMap<String, KafkaError> {
+async fn refused_settings(cluster: &Cluster, topic: &TopicPlan, rehearsal: Rehearsal) -> BTreeMap<String, KafkaError> {
     let mut refused = BTreeMap::new();
-    let Some(topic) = topics.iter().find(|topic| topic.target == name) else { return refused };
     for (setting, value) in &topic.configs {
-        let configs = [(setting.clone(), value.clone())].into();
-        let alone = NewTopic { configs, ..new_topic(topic) };
-        if let Some(Err(error)) = cluster.create_topics(&[alone], true).await.remove(name) {
+        let alone = [(setting.clone(), value.clone())].into();
+        let verdict = match rehearsal {
+            Rehearsal::Create => cluster
+                .create_topics(&[new_topic(topic, &alone)], true)
+                .await
+                .remove(&topic.target)
+                .map(|v| v.map(drop)),
+            Rehearsal::Change => {
+                let change = [(topic.target.clone(), set(&alone))].into();
+                cluster.alter_topic_configs(&change, true).await.remove(&topic.target)
+            }
+        };
+        if let Some(Err(error)) = verdict {
             refused.insert(setting.clone(), error);
         }
     }
@@ -179,7 +221,8 @@ pub async fn create(
     }
     let is_missing =
         |topic: &TopicPlan| to_delete.contains(&topic.target) || !metadata.topics.contains_key(&topic.target);
-    let missing: Vec<NewTopic> = plan.topics.iter().filter(|topic| is_missing(topic)).map(new_topic).collect();
+    let missing: Vec<NewTopic> =
+        plan.topics.iter().filter(|topic| is_missing(topic)).map(new_topic_meanwhile).collect();
     for (name, created) in cluster.create_topics(&missing, false).await {
         match created {
             Ok(_) => {}
@@ -204,15 +247,24 @@ pub async fn create(
     names.iter().map(id).collect()
 }
 
-fn new_topic(topic: &TopicPlan) -> NewTopic {
-    let mut configs = topic.configs.clone();
-    configs.extend(topic.configs_meanwhile.clone());
+fn new_topic(topic: &TopicPlan, configs: &BTreeMap<String, String>) -> NewTopic {
     NewTopic {
         name: topic.target.clone(),
         partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
         replication_factor: topic.replication_factor,
-        configs,
+        configs: configs.clone(),
     }
+}
+
+/// The topic as it is while data flows.
+fn new_topic_meanwhile(topic: &TopicPlan) -> NewTopic {
+    let mut configs = topic.configs.clone();
+    configs.extend(topic.configs_meanwhile.clone());
+    new_topic(topic, &configs)
+}
+
+fn set(configs: &BTreeMap<String, String>) -> BTreeMap<String, ConfigChange> {
+    configs.iter().map(|(name, value)| (name.clone(), ConfigChange::Set(value.clone()))).collect()
 }
 
 /// Topics that were to be new and hold something nevertheless: they are somebody else's.
@@ -232,7 +284,19 @@ pub async fn ends(cluster: &Cluster, plan: &Plan) -> Result<BTreeMap<TopicPartit
         .topics
         .iter()
         .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.target.clone(), partition.partition)));
-    let listed = cluster.list_offsets(partitions, Position::HighWatermark).await;
+    listed(cluster, partitions, Position::HighWatermark).await
+}
+
+/// These offsets of all partitions.
+///
+/// # Errors
+/// When a leader does not answer.
+pub async fn listed(
+    cluster: &Cluster,
+    partitions: impl Iterator<Item = TopicPartition>,
+    position: Position,
+) -> Result<BTreeMap<TopicPartition, i64>, Error> {
+    let listed = cluster.list_offsets(partitions, position).await;
     listed.into_iter().map(|(key, listed)| Ok((key, listed?.offset))).collect()
 }
 
@@ -252,10 +316,7 @@ pub fn configs_after(topic: &TopicPlan, existing: Option<&Existing>) -> BTreeMap
 /// # Errors
 /// What the cluster refuses, by topic.
 pub async fn set_meanwhile(cluster: &Cluster, topics: &[(String, BTreeMap<String, String>)]) -> Result<(), Error> {
-    let set = |value: &String| ConfigChange::Set(value.clone());
-    let changes = topics.iter().map(|(topic, configs)| {
-        (topic.clone(), configs.iter().map(|(name, value)| (name.clone(), set(value))).collect())
-    });
+    let changes = topics.iter().map(|(topic, configs)| (topic.clone(), set(configs)));
     change(cluster, &changes.collect()).await
 }
 
@@ -275,7 +336,7 @@ async fn change(cluster: &Cluster, changes: &BTreeMap<String, BTreeMap<String, C
     if changes.is_empty() {
         return Ok(());
     }
-    for (name, changed) in cluster.alter_topic_configs(changes).await {
+    for (name, changed) in cluster.alter_topic_configs(changes, false).await {
         changed.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
     }
     Ok(())

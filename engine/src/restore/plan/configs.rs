@@ -1,0 +1,102 @@
+//! The configuration of a topic: what of the archived one it gets, and what holds while data flows.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Existing, Plan, TargetFacts, TopicPlan};
+use crate::config::restore::Checked;
+use crate::format::manifest::{PartitionSummary, TopicSummary};
+
+/// Left behind by reassignments: they name brokers, which are others in the target.
+const OF_SOURCE_BROKERS: [&str; 2] =
+    ["follower.replication.throttled.replicas", "leader.replication.throttled.replicas"];
+
+/// Settings that name brokers of the source, or that the target does not know, are left out and named.
+pub fn leave_out(target: &str, configs: &mut BTreeMap<String, String>, existing: Option<&Existing>, plan: &mut Plan) {
+    configs.retain(|name, value| {
+        let why = if OF_SOURCE_BROKERS.contains(&name.as_str()) {
+            "it names brokers of the source"
+        } else if existing.is_some_and(|existing| !existing.settings.contains(name)) {
+            "the target does not know it"
+        } else {
+            return true;
+        };
+        plan.warnings.push(format!("topic {target:?}: {name}={value} is left out, {why}"));
+        false
+    });
+}
+
+/// Whoever restores old records under a shorter retention loses them a few minutes later, without a word from anybody.
+pub fn retention_warning(source: &TopicSummary, topic: &TopicPlan, facts: &TargetFacts, at_ms: i64) -> Option<String> {
+    let own = match (topic.action, facts.existing.get(&topic.target)) {
+        (Action::Use | Action::Append, Some(existing)) => &existing.configs,
+        (Action::Create | Action::Overwrite | Action::Use | Action::Append, _) => &topic.configs,
+    };
+    let is_swept = own.get("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    let retention_ms = own.get("retention.ms").and_then(|value| value.parse().ok()).or(facts.retention_ms)?;
+    let oldest_kept_ms = at_ms.checked_sub(retention_ms).filter(|_| is_swept && retention_ms >= 0)?;
+    let is_old = |partition: &&PartitionSummary| {
+        partition.content.records > 0 && (0..oldest_kept_ms).contains(&partition.content.max_timestamp_ms.0)
+    };
+    let old = source.partitions.iter().filter(is_old).count();
+    (old > 0).then(|| {
+        format!(
+            "topic {:?}: all records of {old} partitions are older than its retention.ms ({retention_ms}), and the target \
+             deletes them soon after the restore: create the topic beforehand with a longer one to keep them",
+            topic.target
+        )
+    })
+}
+
+/// A replication factor that the cluster cannot give, or that lies under `min.insync.replicas`, would land nothing.
+pub fn check_replication(
+    target: &str,
+    factor: i16,
+    configs: &mut BTreeMap<String, String>,
+    config: &Checked,
+    facts: &TargetFacts,
+    plan: &mut Plan,
+) {
+    if usize::try_from(factor).unwrap_or(0) > facts.brokers {
+        plan.refusals.push(format!(
+            "topic {target:?} is to have {factor} replicas, the target has {} brokers: give --replication-factor",
+            facts.brokers
+        ));
+    }
+    let archived = configs.get("min.insync.replicas").and_then(|value| value.parse::<i64>().ok());
+    if archived.unwrap_or(facts.min_insync_replicas) <= i64::from(factor) {
+        return;
+    }
+    if config.config.replication_factor.is_some() {
+        plan.warnings.push(format!("topic {target:?}: min.insync.replicas is lowered to its {factor} replicas"));
+        configs.insert("min.insync.replicas".to_owned(), factor.to_string());
+    } else {
+        plan.refusals.push(format!(
+            "topic {target:?} would have {factor} replicas, fewer than min.insync.replicas: nothing could be written; give \
+             --replication-factor"
+        ));
+    }
+}
+
+/// While data flows nothing may be swept, cleaned, dated or compressed again: records are old, and their times are theirs.
+pub fn meanwhile(is_created: bool, max_batch_bytes: u64, facts: &TargetFacts) -> BTreeMap<String, String> {
+    let forever = i64::MAX.to_string();
+    let mut configs: BTreeMap<String, String> = [
+        ("cleanup.policy", "delete"),
+        ("compression.type", "producer"),
+        ("message.timestamp.type", "CreateTime"),
+        ("retention.bytes", "-1"),
+        ("retention.ms", "-1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let limits: &[&str] = if facts.has_timestamp_before_and_after {
+        &["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"]
+    } else {
+        &["message.timestamp.difference.max.ms"]
+    };
+    configs.extend(limits.iter().map(|name| ((*name).to_owned(), forever.clone())));
+    if is_created {
+        configs.insert("max.message.bytes".to_owned(), max_batch_bytes.to_string());
+    }
+    configs
+}

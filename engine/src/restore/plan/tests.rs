@@ -1,0 +1,343 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::config::restore::{ExistingTopics, RestoreConfig};
+use crate::format::manifest::{CommittedOffset, Group, PartitionSummary};
+use crate::format::run::{Content, Timestamp};
+use crate::format::segment::TopicKey;
+
+/// The newest record of the topics below.
+const NEWEST_MS: i64 = 1_000_000;
+const NOW_MS: i64 = 2_000_000;
+
+fn config(change: impl FnOnce(&mut RestoreConfig)) -> Checked {
+    let text = r#"{"cluster": {"bootstrapServers": ["localhost:9092"]}, "storage": "file:///b", "backup": "b"}"#;
+    let mut config: RestoreConfig = serde_json::from_str(text).unwrap();
+    change(&mut config);
+    config.check().unwrap()
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn topic(name: &str, configs: &[(&str, &str)]) -> TopicSummary {
+    let content = Content {
+        batches: 10,
+        records: 100,
+        rewrite_batches: 3,
+        batch_bytes_max: 5_000,
+        max_timestamp_ms: Timestamp(NEWEST_MS),
+        ..Content::default()
+    };
+    let partition = |partition| PartitionSummary { partition, start_offset: 5, end_offset: 110, content };
+    TopicSummary {
+        topic: TopicKey { name: name.to_owned(), id: Uuid::from_u128(1) },
+        replication_factor: 3,
+        configs: map(configs),
+        partitions: vec![partition(0), partition(1)],
+    }
+}
+
+fn manifest(topics: Vec<TopicSummary>) -> Manifest {
+    let committed = |topic: &str| CommittedOffset {
+        topic: topic.to_owned(),
+        partition: 0,
+        offset: 50,
+        leader_epoch: 0,
+        metadata: String::new(),
+    };
+    let offsets = vec![committed("orders"), committed("elsewhere")];
+    let group = |id: &str| Group { id: id.to_owned(), protocol: "classic".to_owned(), offsets: offsets.clone() };
+    Manifest {
+        backup_id: "b".parse().unwrap(),
+        archive: "a".parse().unwrap(),
+        engine_version: String::new(),
+        source_cluster_id: "source".to_owned(),
+        cut_at_ms: 0,
+        completed_at_ms: 0,
+        topics,
+        groups: vec![group("billing"), group("shipping")],
+        parts: Vec::new(),
+        open_transactions: Vec::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        content: Content::default(),
+        segment_bytes: 0,
+    }
+}
+
+fn orders() -> Manifest {
+    manifest(vec![topic("orders", &[("cleanup.policy", "compact")])])
+}
+
+fn existing(partitions: usize, is_empty: bool) -> Existing {
+    Existing {
+        id: Uuid::from_u128(2),
+        internal: false,
+        partitions,
+        replicas: 3,
+        is_empty,
+        min_insync_replicas: 1,
+        max_message_bytes: 4_000,
+        configs: map(&[("cleanup.policy", "compact")]),
+        settings: BTreeSet::from(["cleanup.policy".to_owned()]),
+    }
+}
+
+fn facts(change: impl FnOnce(&mut TargetFacts)) -> TargetFacts {
+    let mut facts = TargetFacts {
+        cluster_id: "target".to_owned(),
+        brokers: 3,
+        min_insync_replicas: 1,
+        has_timestamp_before_and_after: true,
+        ..TargetFacts::default()
+    };
+    change(&mut facts);
+    facts
+}
+
+fn made_after(manifest: &Manifest, config: &Checked, facts: &TargetFacts, earlier: &Earlier) -> Plan {
+    let topics = wanted_topics(manifest, config).unwrap();
+    let groups = wanted_groups(manifest, config).unwrap();
+    make(manifest, &topics, &groups, config, facts, earlier, NOW_MS)
+}
+
+fn made(manifest: &Manifest, config: &Checked, facts: &TargetFacts) -> Plan {
+    made_after(manifest, config, facts, &Earlier::default())
+}
+
+fn with_orders(topic: Existing) -> TargetFacts {
+    facts(|facts| drop(facts.existing.insert("orders".to_owned(), topic)))
+}
+
+#[test]
+fn a_mapping_from_a_topic_that_is_not_restored_is_an_error() {
+    let mapped = |mapping: &[(&str, &str)]| {
+        let mapping = map(mapping);
+        wanted_topics(&orders(), &config(|config| config.topic_mapping = mapping)).map(|topics| topics[0].1.clone())
+    };
+    assert_eq!(mapped(&[("orders", "orders-2")]), Ok("orders-2".to_owned()));
+    assert!(mapped(&[("gone", "x")]).unwrap_err()[0].contains(r#""gone""#));
+}
+
+#[test]
+fn a_topic_that_takes_the_name_of_another_is_an_error() {
+    let manifest = manifest(vec![topic("orders", &[]), topic("payments", &[])]);
+    let config = config(|config| config.topic_mapping = map(&[("payments", "orders")]));
+    assert!(wanted_topics(&manifest, &config).unwrap_err()[0].contains("are both to become"));
+}
+
+#[test]
+fn what_was_asked_for_and_is_not_in_the_backup_is_an_error() {
+    for pattern in ["gone", "gone.*"] {
+        let config = config(|config| config.topics = vec![pattern.to_owned()]);
+        assert!(wanted_topics(&orders(), &config).is_err(), "{pattern}");
+    }
+    let excluded = config(|config| config.exclude_topics = vec![".*".to_owned()]);
+    assert_eq!(wanted_topics(&orders(), &excluded), Err(vec!["no topic is left to restore".to_owned()]));
+    let group = config(|config| config.consumer_groups = Some(vec!["gone".to_owned()]));
+    assert!(wanted_groups(&orders(), &group).is_err());
+}
+
+#[test]
+fn a_created_topic_keeps_its_configuration_and_takes_old_records_meanwhile() {
+    let plan = made(&orders(), &config(|_| ()), &facts(|_| ()));
+    let topic = &plan.topics[0];
+    assert_eq!((topic.action, topic.replication_factor), (Action::Create, 3));
+    assert_eq!(topic.configs, map(&[("cleanup.policy", "compact")]));
+    let meanwhile = |name: &str| topic.configs_meanwhile.get(name).map(String::as_str);
+    assert_eq!(meanwhile("cleanup.policy"), Some("delete"));
+    assert_eq!(meanwhile("retention.ms"), Some("-1"));
+    assert_eq!(meanwhile("message.timestamp.type"), Some("CreateTime"));
+    assert_eq!(meanwhile("message.timestamp.after.max.ms"), Some("9223372036854775807"));
+    assert_eq!(meanwhile("message.timestamp.difference.max.ms"), None);
+    assert!(plan.refusals.is_empty() && plan.warnings.is_empty(), "{plan:?}");
+    let older = made(&orders(), &config(|_| ()), &facts(|facts| facts.has_timestamp_before_and_after = false));
+    assert!(older.topics[0].configs_meanwhile.contains_key("message.timestamp.difference.max.ms"));
+}
+
+#[test]
+fn a_created_topic_takes_the_largest_batch_whatever_its_limit_was() {
+    let largest = |limit: &str| {
+        let mut topic = topic("orders", &[("max.message.bytes", limit)]);
+        topic.partitions[1].content.batch_bytes_max = 3_000_000;
+        let plan = made(&manifest(vec![topic]), &config(|_| ()), &facts(|_| ()));
+        assert_eq!(plan.topics[0].configs_meanwhile["max.message.bytes"], plan.topics[0].max_batch_bytes.to_string());
+        plan.topics[0].max_batch_bytes
+    };
+    assert!(largest("1000") > 3_000_000);
+    assert_eq!(largest("5000000"), 5_000_000);
+}
+
+#[test]
+fn a_topic_with_records_is_refused_unless_the_request_says_what_to_do() {
+    let plan_for = |policy, is_empty| {
+        made(&orders(), &config(|config| config.existing_topics = policy), &with_orders(existing(2, is_empty)))
+    };
+    let refused = plan_for(ExistingTopics::Fail, false);
+    assert!(refused.refusals[0].contains(r#""orders" exists and is not empty"#));
+    for (policy, is_empty, action) in [
+        (ExistingTopics::Fail, true, Action::Use),
+        (ExistingTopics::Append, true, Action::Use),
+        (ExistingTopics::Append, false, Action::Append),
+        (ExistingTopics::Overwrite, false, Action::Overwrite),
+        (ExistingTopics::Overwrite, true, Action::Overwrite),
+    ] {
+        let plan = plan_for(policy, is_empty);
+        assert_eq!((plan.topics[0].action, plan.refusals.len()), (action, 0), "{policy:?} {is_empty}");
+    }
+}
+
+#[test]
+fn an_existing_topic_needs_as_many_partitions() {
+    let plan = |partitions| made(&orders(), &config(|_| ()), &with_orders(existing(partitions, true)));
+    assert!(plan(1).refusals[0].contains("1 partitions, the backup has 2"));
+    assert!(plan(2).refusals.is_empty() && plan(3).refusals.is_empty());
+    assert!(plan(3).warnings.iter().any(|warning| warning.contains("another partition")));
+}
+
+#[test]
+fn an_existing_topic_keeps_its_limit_and_its_configuration_and_that_is_said() {
+    let mut topic = existing(2, true);
+    topic.configs = map(&[("cleanup.policy", "delete")]);
+    let plan = made(&orders(), &config(|_| ()), &with_orders(topic));
+    assert_eq!(plan.topics[0].max_batch_bytes, 4_000);
+    assert!(!plan.topics[0].configs_meanwhile.contains_key("max.message.bytes"));
+    assert!(plan.warnings.iter().any(|warning| warning.contains("these are split")), "{:?}", plan.warnings);
+    assert!(plan.warnings.iter().any(|warning| warning.ends_with("other values of cleanup.policy")));
+}
+
+#[test]
+fn topics_of_kafka_itself_are_never_written_to() {
+    for policy in [ExistingTopics::Fail, ExistingTopics::Append, ExistingTopics::Overwrite] {
+        let to_internal = config(|config| {
+            config.existing_topics = policy;
+            config.topic_mapping = map(&[("orders", "__consumer_offsets")]);
+        });
+        assert!(made(&orders(), &to_internal, &facts(|_| ())).refusals[0].contains("Kafka's own"));
+    }
+    let internal = Existing { internal: true, ..existing(2, true) };
+    assert!(made(&orders(), &config(|_| ()), &with_orders(internal)).refusals[0].contains("Kafka's own"));
+}
+
+#[test]
+fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
+    let one = |facts: &mut TargetFacts| facts.brokers = 1;
+    assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("--replication-factor"));
+    let given = config(|config| config.replication_factor = Some(1));
+    let plan = made(&orders(), &given, &facts(one));
+    assert_eq!((plan.topics[0].replication_factor, plan.refusals.len()), (1, 0));
+}
+
+#[test]
+fn fewer_replicas_than_must_be_in_sync_are_refused_or_the_number_is_lowered_and_said() {
+    let manifest = manifest(vec![topic("orders", &[("min.insync.replicas", "2")])]);
+    let given = config(|config| config.replication_factor = Some(1));
+    let plan = made(&manifest, &given, &facts(|_| ()));
+    assert_eq!(plan.topics[0].configs["min.insync.replicas"], "1");
+    assert!(plan.warnings[0].contains("min.insync.replicas is lowered"));
+    let of_cluster = facts(|facts| facts.min_insync_replicas = 4);
+    assert!(made(&orders(), &config(|_| ()), &of_cluster).refusals[0].contains("min.insync.replicas"));
+    let existing = Existing { replicas: 1, min_insync_replicas: 2, ..existing(2, true) };
+    assert!(made(&orders(), &config(|_| ()), &with_orders(existing)).refusals[0].contains("nothing can be written"));
+}
+
+#[test]
+fn settings_that_mean_nothing_in_the_target_are_left_out_and_named() {
+    let throttled = "leader.replication.throttled.replicas";
+    let manifest = manifest(vec![topic("orders", &[(throttled, "0:1"), ("confluent.x", "y")])]);
+    let plan = made(&manifest, &config(|_| ()), &facts(|_| ()));
+    assert_eq!(plan.topics[0].configs, map(&[("confluent.x", "y")]), "what is unknown only the cluster can tell");
+    assert!(plan.warnings[0].contains(throttled));
+    let overwrite = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+    let plan = made(&manifest, &overwrite, &with_orders(existing(2, false)));
+    assert!(plan.topics[0].configs.is_empty());
+    assert!(plan.warnings.iter().any(|warning| warning.contains("confluent.x=y")));
+}
+
+#[test]
+fn batches_are_counted_by_what_is_known_of_them() {
+    let counts = |change: &dyn Fn(&mut RestoreConfig)| {
+        let plan = made(&orders(), &config(|config| change(config)), &facts(|_| ()));
+        let partition = plan.topics[0].partitions[0];
+        (partition.batches_as_they_are, partition.batches_made_anew, partition.batches_to_look_at)
+    };
+    assert_eq!(counts(&|_| ()), (7, 3, 0));
+    // 1,000,000 ms after the epoch is the newest record: then all pass, and one millisecond earlier any may not.
+    assert_eq!(counts(&|config| config.point_in_time = Some("1970-01-01T00:16:40.000Z".to_owned())), (7, 3, 0));
+    assert_eq!(counts(&|config| config.point_in_time = Some("1970-01-01T00:16:39.999Z".to_owned())), (0, 3, 7));
+    assert_eq!(counts(&|config| config.start_time = Some("1970-01-01T00:00:00Z".to_owned())), (0, 3, 7));
+    assert_eq!(counts(&|config| config.original_offset_header = Some("h".to_owned())), (0, 10, 0));
+}
+
+#[test]
+fn records_that_the_target_would_sweep_at_once_are_warned_about() {
+    let age_ms = NOW_MS - NEWEST_MS;
+    let warned = |configs: &[(&str, &str)], of_cluster: Option<i64>| {
+        let facts = facts(|facts| facts.retention_ms = of_cluster);
+        let plan = made(&manifest(vec![topic("orders", configs)]), &config(|_| ()), &facts);
+        plan.warnings.iter().any(|warning| warning.contains("all records of 2 partitions are older"))
+    };
+    assert!(warned(&[], Some(age_ms - 1)));
+    assert!(!warned(&[], Some(age_ms)));
+    assert!(!warned(&[], Some(-1)) && !warned(&[], None));
+    assert!(warned(&[("retention.ms", "1000")], Some(-1)));
+    assert!(!warned(&[("retention.ms", "1000"), ("cleanup.policy", "compact")], None));
+    assert!(warned(&[("retention.ms", "1000"), ("cleanup.policy", "compact,delete")], None));
+}
+
+#[test]
+fn offsets_on_topics_that_are_not_restored_are_counted_and_left_out() {
+    let config = config(|config| {
+        config.consumer_groups = Some(vec!["bill.*".to_owned()]);
+        config.group_mapping = map(&[("billing", "billing-2")]);
+    });
+    let plan = made(&orders(), &config, &facts(|_| ()));
+    let [group] = plan.groups.as_slice() else { panic!("{:?}", plan.groups) };
+    assert_eq!((group.source.as_str(), group.target.as_str()), ("billing", "billing-2"));
+    assert_eq!((group.offsets.len(), group.left_out), (1, 1));
+}
+
+#[test]
+fn a_group_that_is_busy_is_warned_about_until_it_is_restored() {
+    let config = config(|config| config.consumer_groups = Some(Vec::new()));
+    let busy = facts(|facts| drop(facts.busy_groups.insert("billing".to_owned(), "members".to_owned())));
+    let plan = made(&orders(), &config, &busy);
+    assert_eq!((plan.groups.len(), plan.busy_groups.len(), plan.problems.len()), (2, 1, 0));
+    assert!(plan.warnings.is_empty(), "it is told once");
+    let earlier = Earlier { groups: BTreeSet::from(["billing".to_owned()]), ..Earlier::default() };
+    assert!(made_after(&orders(), &config, &busy, &earlier).busy_groups.is_empty());
+}
+
+#[test]
+fn a_run_that_goes_on_keeps_to_what_was_decided() {
+    let decided = |action| Earlier { actions: [("orders".to_owned(), action)].into(), ..Earlier::default() };
+    let plan = |action, is_empty| {
+        made_after(&orders(), &config(|_| ()), &with_orders(existing(2, is_empty)), &decided(action))
+    };
+    // A killed run had created the topic: it is still one that gets the archived configuration in the end.
+    let created = plan(Action::Create, true);
+    assert_eq!((created.topics[0].action, created.refusals.len()), (Action::Create, 0));
+    assert!(created.topics[0].configs_meanwhile.contains_key("max.message.bytes"));
+    for (action, is_empty, refused) in [
+        (Action::Create, false, true),
+        (Action::Use, false, true),
+        (Action::Append, false, false),
+        (Action::Overwrite, false, false),
+    ] {
+        assert_eq!(!plan(action, is_empty).refusals.is_empty(), refused, "{action:?}");
+    }
+}
+
+#[test]
+fn a_partial_backup_is_said_to_be_one() {
+    let mut manifest = orders();
+    manifest.problems.push("partition 7 had no leader".to_owned());
+    assert_eq!(
+        made(&manifest, &config(|_| ()), &facts(|_| ())).warnings,
+        ["the backup is partial: partition 7 had no leader"]
+    );
+}

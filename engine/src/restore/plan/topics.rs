@@ -1,0 +1,243 @@
+//! What happens to each topic, and what of its partitions is restored.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::configs;
+use super::{Existing, Plan, TargetFacts};
+use crate::backup::select::{Selection, select};
+use crate::config::restore::{Checked, ExistingTopics};
+use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
+use crate::format::segment::TopicKey;
+
+/// What a broker takes in one batch unless it is told otherwise (`message.max.bytes`): 1 MiB and a batch header.
+pub const MAX_MESSAGE_BYTES_DEFAULT: u64 = 1_048_588;
+/// Room for a header that is added to every record, and for codecs that make larger frames than the producer's did.
+const BATCH_ROOM_BYTES: u64 = 64 << 10;
+
+/// Topics that brokers keep for themselves: whoever writes to them breaks groups, transactions or share groups.
+const KAFKAS_OWN: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+/// What happens to a target topic before the first record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// It is created.
+    Create,
+    /// It is used as it is, and holds nothing.
+    Use,
+    /// It is written to behind what it holds.
+    Append,
+    /// It is deleted and created again.
+    Overwrite,
+}
+
+/// One topic of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicPlan {
+    /// The topic in the backup.
+    pub source: TopicKey,
+    /// Its name in the target.
+    pub target: String,
+    /// What happens to it first.
+    pub action: Action,
+    /// Replicas of each partition, if it is created.
+    pub replication_factor: i16,
+    /// Configuration that the topic has in the end, if it is created.
+    pub configs: BTreeMap<String, String>,
+    /// Configuration that holds while data flows.
+    pub configs_meanwhile: BTreeMap<String, String>,
+    /// The largest batch that is sent, in bytes; larger ones are split.
+    pub max_batch_bytes: u64,
+    /// What of each partition is restored.
+    pub partitions: Vec<PartitionPlan>,
+}
+
+/// One partition of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionPlan {
+    /// The partition's number.
+    pub partition: i32,
+    /// The first source offset that the backup answers for.
+    pub start_offset: i64,
+    /// The source offset after the last one that the backup answers for.
+    pub end_offset: i64,
+    /// Records in the backup; fewer are restored if a time is given.
+    pub records: u64,
+    /// Batches that are sent as they are, unless they are too large.
+    pub batches_as_they_are: u64,
+    /// Batches that are made anew in any case.
+    pub batches_made_anew: u64,
+    /// Batches of which only a look inside, or at their header, tells what of them lies in the wanted times.
+    pub batches_to_look_at: u64,
+}
+
+/// The topics of the backup that are wanted, with their target names.
+///
+/// # Errors
+/// What was asked for and is not in the backup, one line each.
+pub fn wanted_topics<'m>(
+    manifest: &'m Manifest,
+    config: &Checked,
+) -> Result<Vec<(&'m TopicSummary, String)>, Vec<String>> {
+    let by_name: BTreeMap<&str, &TopicSummary> =
+        manifest.topics.iter().map(|topic| (topic.topic.name.as_str(), topic)).collect();
+    let Selection { names, missing, idle } = select(by_name.keys().copied(), &config.topics, &config.exclude_topics);
+    let mut errors: Vec<String> = missing.iter().map(|name| format!("topic {name:?} is not in the backup")).collect();
+    errors.extend(idle.iter().map(|pattern| format!("the pattern {pattern:?} fits no topic of the backup")));
+    let mapping = &config.config.topic_mapping;
+    for source in mapping.keys().filter(|source| !names.contains(source)) {
+        errors.push(format!("topicMapping names {source:?}, which is not among the topics to restore"));
+    }
+    let target_of = |name: &String| mapping.get(name).cloned().unwrap_or_else(|| name.clone());
+    let mut sources: BTreeMap<String, &String> = BTreeMap::new();
+    for name in &names {
+        if let Some(first) = sources.insert(target_of(name), name) {
+            errors.push(format!("topics {first:?} and {name:?} are both to become {:?}", target_of(name)));
+        }
+    }
+    if names.is_empty() && errors.is_empty() {
+        errors.push("no topic is left to restore".to_owned());
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(names.iter().filter_map(|name| Some((*by_name.get(name.as_str())?, target_of(name)))).collect())
+}
+
+/// What happens to one topic; what keeps it away, or should be known, is added to the plan.
+pub fn topic_plan(
+    source: &TopicSummary,
+    target: &str,
+    config: &Checked,
+    facts: &TargetFacts,
+    decided: Option<Action>,
+    plan: &mut Plan,
+) -> TopicPlan {
+    let existing = facts.existing.get(target);
+    if KAFKAS_OWN.contains(&target) || existing.is_some_and(|existing| existing.internal) {
+        plan.refusals.push(format!("topic {target:?} is Kafka's own: choose another name (--topic-mapping)"));
+    }
+    let action = match (decided, existing) {
+        (Some(action), existing) => {
+            plan.refusals.extend(grown(target, action, existing));
+            action
+        }
+        (None, None) => Action::Create,
+        (None, Some(existing)) => action(source, target, existing, config.config.existing_topics, plan),
+    };
+    let mut configs = source.configs.clone();
+    let replication_factor = config.config.replication_factor.unwrap_or(source.replication_factor);
+    let is_created = matches!(action, Action::Create | Action::Overwrite);
+    if is_created {
+        configs::check_replication(target, replication_factor, &mut configs, config, facts, plan);
+        configs::leave_out(target, &mut configs, existing, plan);
+    }
+    let content = source.content();
+    let largest = content.batch_bytes_max + BATCH_ROOM_BYTES;
+    let max_batch_bytes = match existing {
+        Some(existing) if !is_created => existing.max_message_bytes,
+        Some(_) | None => {
+            let archived = configs.get("max.message.bytes").and_then(|value| value.parse().ok());
+            archived.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).max(largest)
+        }
+    };
+    if content.batch_bytes_max > max_batch_bytes {
+        plan.warnings.push(format!(
+            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}: these are split",
+            content.batch_bytes_max
+        ));
+    }
+    TopicPlan {
+        source: source.topic.clone(),
+        target: target.to_owned(),
+        action,
+        replication_factor,
+        configs_meanwhile: configs::meanwhile(is_created, max_batch_bytes, facts),
+        configs,
+        max_batch_bytes,
+        partitions: source.partitions.iter().map(|partition| partition_plan(partition, config)).collect(),
+    }
+}
+
+fn partition_plan(partition: &PartitionSummary, config: &Checked) -> PartitionPlan {
+    let PartitionSummary { partition, start_offset, end_offset, content } = partition;
+    let made_anew = match &config.config.original_offset_header {
+        Some(_) => content.batches,
+        None => content.rewrite_batches,
+    };
+    // Of times only the latest is known: it can say that all records pass, and never that some do not.
+    let all_pass = config.start_ms.is_none()
+        && config.point_in_time_ms.is_none_or(|latest_ms| content.max_timestamp_ms.0 <= latest_ms);
+    let others = content.batches.saturating_sub(made_anew);
+    PartitionPlan {
+        partition: *partition,
+        start_offset: *start_offset,
+        end_offset: *end_offset,
+        records: content.records,
+        batches_as_they_are: if all_pass { others } else { 0 },
+        batches_made_anew: made_anew,
+        batches_to_look_at: if all_pass { 0 } else { others },
+    }
+}
+
+/// What to do with a topic that is there before the restore has done anything.
+fn action(source: &TopicSummary, target: &str, existing: &Existing, policy: ExistingTopics, plan: &mut Plan) -> Action {
+    let action = match (policy, existing.is_empty) {
+        (ExistingTopics::Overwrite, _) => return Action::Overwrite,
+        (ExistingTopics::Append, false) => Action::Append,
+        (ExistingTopics::Append | ExistingTopics::Fail, true) => Action::Use,
+        (ExistingTopics::Fail, false) => {
+            plan.refusals.push(format!(
+                "topic {target:?} exists and is not empty: choose another name (--topic-mapping), or say what to do with it \
+                 (--existing-topics append or overwrite)"
+            ));
+            return Action::Use;
+        }
+    };
+    let (wanted, found) = (source.partitions.len(), existing.partitions);
+    if found < wanted {
+        plan.refusals.push(format!(
+            "topic {target:?} has {found} partitions, the backup has {wanted}: add partitions, or let it be overwritten"
+        ));
+    }
+    if found > wanted {
+        plan.warnings.push(format!(
+            "topic {target:?} has {found} partitions, the backup has {wanted}: new records of a key may go to another \
+             partition than its restored ones"
+        ));
+    }
+    if usize::try_from(existing.min_insync_replicas).is_ok_and(|wanted| wanted > existing.replicas) {
+        plan.refusals.push(format!(
+            "topic {target:?} has {} replicas, fewer than its min.insync.replicas ({}): nothing can be written to it",
+            existing.replicas, existing.min_insync_replicas
+        ));
+    }
+    let kept: Vec<&str> = source
+        .configs
+        .iter()
+        .filter(|(name, value)| existing.configs.get(*name) != Some(*value))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !kept.is_empty() {
+        plan.warnings.push(format!(
+            "topic {target:?} exists and keeps its own configuration; the backup has other values of {}",
+            kept.join(", ")
+        ));
+    }
+    action
+}
+
+/// Between the decision to create a topic and the first record nobody else may have written to it.
+fn grown(target: &str, action: Action, existing: Option<&Existing>) -> Option<String> {
+    let is_ours = matches!(action, Action::Create | Action::Use);
+    let has_records = existing.is_some_and(|existing| !existing.is_empty);
+    (is_ours && has_records).then(|| {
+        format!(
+            "topic {target:?} was empty when this restore began, and somebody else has written to it since: choose \
+             another --restore-id and say what to do with it (--existing-topics)"
+        )
+    })
+}
