@@ -9,7 +9,7 @@ mod archive;
 pub mod committed;
 mod cut;
 pub mod queue;
-pub mod select;
+
 mod sink;
 mod worker;
 

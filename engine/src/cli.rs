@@ -2,6 +2,7 @@
 
 mod args;
 mod bar;
+mod error;
 mod logs;
 mod output;
 mod signals;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use kafka_backup::config::{self, Flags, RunConfig, RunKind};
-use kafka_backup::error::{Error, Kind};
+use kafka_backup::error::Kind;
 use kafka_backup::progress::Progress;
 use kafka_backup::report::RunReport;
 use kafka_backup::stop::Stop;
@@ -22,6 +23,7 @@ use kafka_backup::{backup, cat, describe, list, prune, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
+use self::error::Error;
 use self::output::Output;
 
 /// How long a run may take to end by itself: less than the 30 seconds after which Kubernetes kills it. One that waits for a

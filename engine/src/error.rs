@@ -1,8 +1,7 @@
 //! What went wrong, as far as it decides what happens next.
 //!
-//! Every module has an error enum of its own, with the context as fields. At the crate's face they meet in
-//! [`Error`], whose [`Kind`] says what the reader has to do. Exit code, retry and status reason are derived
-//! from the kind, here and nowhere else.
+//! Every module has an error enum of its own, with the context as fields; its [`Kind`] says what the reader has to do. Exit code,
+//! retry and status reason are derived from the kind, here and nowhere else.
 
 use std::process::ExitCode;
 
@@ -52,58 +51,5 @@ impl Kind {
 impl From<Kind> for ExitCode {
     fn from(kind: Kind) -> Self {
         Self::from(kind.code())
-    }
-}
-
-/// Any failure of a run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// File and flags do not make a configuration.
-    #[error(transparent)]
-    Config(#[from] crate::config::Error),
-    /// A backup's configuration does not hold together.
-    #[error(transparent)]
-    BackupConfig(#[from] crate::config::backup::Error),
-    /// A backup.
-    #[error(transparent)]
-    Backup(#[from] crate::backup::Error),
-    /// A restore's configuration does not hold together.
-    #[error(transparent)]
-    RestoreConfig(#[from] crate::config::restore::Error),
-    /// A restore.
-    #[error(transparent)]
-    Restore(#[from] crate::restore::Error),
-    /// The repository cannot be read.
-    #[error(transparent)]
-    Repository(#[from] crate::repository::Error),
-    /// A verification.
-    #[error(transparent)]
-    Verify(#[from] crate::verify::Error),
-    /// Pruning.
-    #[error(transparent)]
-    Prune(#[from] crate::prune::Error),
-    /// The showing of records.
-    #[error(transparent)]
-    Cat(#[from] crate::cat::Error),
-    /// A signal came, and the run did not end by itself soon enough.
-    #[error("stopped as asked; the same command goes on from what is stored")]
-    Interrupted,
-}
-
-impl Error {
-    /// What it asks of whoever reads it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Config(error) => error.kind(),
-            Self::BackupConfig(error) => error.kind(),
-            Self::Backup(error) => error.kind(),
-            Self::RestoreConfig(error) => error.kind(),
-            Self::Restore(error) => error.kind(),
-            Self::Repository(error) => error.kind(),
-            Self::Verify(error) => error.kind(),
-            Self::Prune(error) => error.kind(),
-            Self::Cat(error) => error.kind(),
-            Self::Interrupted => Kind::Interrupted,
-        }
     }
 }

@@ -55,6 +55,7 @@ pub mod report;
 pub mod repository;
 pub mod restore;
 pub mod rewrite;
+pub mod select;
 pub mod stop;
 pub mod store;
 pub mod verify;

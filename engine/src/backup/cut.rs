@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
-use super::select::{Pattern, Selection, select};
 use crate::config::backup::Checked;
 use crate::format::layout::BackupId;
 use crate::format::manifest::{CommittedOffset, Cut, Group, OpenTransaction, PartitionCut, TopicCut};
@@ -15,6 +14,7 @@ use crate::kafka::groups::{CommittedOffsets, GroupKind};
 use crate::kafka::list_offsets::{ListedOffset, Position};
 use crate::kafka::topics::{ConfigEntry, overrides};
 use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
+use crate::select::{Pattern, Selection, select};
 
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
 type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::{self, ClusterConfig};
 use super::storage::StorageConfig;
-use crate::backup::select::{Pattern, PatternError};
 use crate::error::Kind;
 use crate::format::batch::Compression;
 use crate::format::codec;
 use crate::format::frame::ArchiveCompression;
 use crate::format::layout::{ArchiveName, BackupId};
 use crate::rate_limit::RateLimit;
+use crate::select::{Pattern, PatternError};
 
 /// Workers that read and store at once. Four keep a broker and a store busy, and need less than 128 MiB.
 pub const PARALLELISM: usize = 4;

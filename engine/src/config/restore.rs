@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::backup::{self, PARALLELISM, PARALLELISM_MAX, patterns};
 use super::cluster::{self, ClusterConfig};
 use super::storage::StorageConfig;
-use crate::backup::select::Pattern;
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::rate_limit::RateLimit;
+use crate::select::Pattern;
 
 /// What to do with a target topic that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Earlier, TargetFacts};
-use crate::backup::select::{Pattern, Selection, select};
 use crate::config::restore::Checked;
 use crate::format::manifest::{CommittedOffset, Manifest};
+use crate::select::{Pattern, Selection, select};
 
 /// One consumer group of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

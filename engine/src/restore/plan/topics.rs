@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::configs;
 use super::{Existing, Plan, TargetFacts};
-use crate::backup::select::{Selection, select};
 use crate::config::restore::{Checked, ExistingTopics};
 use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
 use crate::format::segment::TopicKey;
+use crate::select::{Selection, select};
 
 /// What a broker takes in one batch unless it is told otherwise (`message.max.bytes`): 1 MiB and a batch header.
 pub const MAX_MESSAGE_BYTES_DEFAULT: u64 = 1_048_588;
