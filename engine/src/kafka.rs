@@ -23,6 +23,7 @@ pub mod metadata;
 pub mod produce;
 pub mod producer_id;
 pub mod retry;
+mod rounds;
 mod sasl;
 pub mod topics;
 pub mod transactions;

@@ -1,7 +1,6 @@
 //! A cluster: who is in it, who leads what, and the connections to all of them.
 //!
-//! Every call that may be retried goes through [`Retry`]: the table of [`crate::kafka::retry`] decides, the
-//! circuit breaker is asked first, and the metadata is refreshed where the failure calls for it.
+//! Every call that may be retried goes through [`Retry`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -20,7 +19,8 @@ use crate::kafka::buffers::Buffers;
 use crate::kafka::connection::{Connection, Pending};
 use crate::kafka::error::{Error, LEADER_NOT_AVAILABLE, Resource, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::metadata::{Broker, Metadata, TopicMetadata, build_metadata, process_metadata};
-use crate::kafka::retry::{Budget, Class};
+use crate::kafka::retry::Budget;
+use crate::kafka::rounds::{Retry, Rounds, of_all};
 use crate::kafka::transport::Transport;
 use crate::kafka::{sasl, transport};
 
@@ -383,7 +383,7 @@ impl Cluster {
     pub(crate) fn retry(&self) -> Retry<'_> {
         let seed = self.inner.seed.fetch_add(0x9e37_79b9, Ordering::Relaxed);
         let limit = Duration::from_millis(self.inner.config.retry_timeout_ms);
-        Retry { cluster: self, budget: Budget::new(limit, Instant::now(), seed), limit, refresh: false }
+        Retry::new(self, limit, seed)
     }
 
     /// Sends each partition's question to its leader, and asks again for those whose answer may be retried. Every
@@ -394,41 +394,24 @@ impl Cluster {
         partitions: impl IntoIterator<Item = TopicPartition>,
         send: impl Fn(i32, Arc<[TopicPartition]>) -> Asked<'a, TopicPartition, T>,
     ) -> BTreeMap<TopicPartition, Result<T, Error>> {
-        let mut open: Vec<TopicPartition> = partitions.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        let mut done = BTreeMap::new();
-        let topics: BTreeSet<String> = open.iter().map(|(topic, _)| topic.clone()).collect();
+        let partitions: BTreeSet<TopicPartition> = partitions.into_iter().collect();
+        let topics: BTreeSet<String> = partitions.iter().map(|(topic, _)| topic.clone()).collect();
         if let Err(error) = self.follow(&topics).await {
-            return open.into_iter().map(|partition| (partition, Err(error.clone()))).collect();
+            return partitions.into_iter().map(|partition| (partition, Err(error.clone()))).collect();
         }
-        let mut retry = self.retry();
-        while !open.is_empty() {
-            retry.ready().await;
+        let mut rounds = Rounds::new(self.retry(), api, partitions);
+        while let Some(open) = rounds.next().await {
             let (by_leader, leaderless) = self.by_leader(open);
             let asked = by_leader.into_iter().map(|(broker, partitions)| {
                 let partitions: Arc<[TopicPartition]> = partitions.into();
                 let answers = send(broker, Arc::clone(&partitions));
-                async move { assign(api, &partitions, answers.await) }
+                async move { of_all(&partitions, answers.await) }
             });
             let answers = join_all(asked).await.into_iter().flatten();
-            let mut failed = Vec::new();
-            for (partition, answer) in answers.chain(leaderless.into_iter().map(|(p, error)| (p, Err(error)))) {
-                match answer {
-                    Err(error) if error.is_retriable() => failed.push((partition, error)),
-                    answer => {
-                        retry.progress_if(answer.is_ok());
-                        done.insert(partition, answer);
-                    }
-                }
-            }
-            open = match retry.again_all(failed).await {
-                Ok(open) => open,
-                Err(given_up) => {
-                    done.extend(given_up.into_iter().map(|(partition, error)| (partition, Err(error))));
-                    Vec::new()
-                }
-            };
+            let leaderless = leaderless.into_iter().map(|(partition, error)| (partition, Err(error)));
+            rounds.settle(answers.chain(leaderless), Error::is_retriable).await;
         }
-        done
+        rounds.done()
     }
 
     #[expect(clippy::type_complexity, reason = "two lists, named where they are taken apart")]
@@ -518,89 +501,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives every partition that was asked about its answer: its own, that of the whole request, or the complaint that
-/// the broker left it out.
-fn assign<T>(
-    api: &'static str,
-    asked: &[TopicPartition],
-    answers: Result<Answers<TopicPartition, T>, Error>,
-) -> Vec<(TopicPartition, Result<T, Error>)> {
-    let mut answers: HashMap<TopicPartition, Result<T, Error>> = match answers {
-        Ok(answers) => answers.into_iter().collect(),
-        Err(error) => return asked.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
-    };
-    let complete = asked.iter().map(|partition| {
-        let answer = answers.remove(partition).unwrap_or_else(|| {
-            Err(Error::Protocol {
-                address: "a broker".to_owned(),
-                api,
-                why: format!("nothing about topic {:?} partition {}", partition.0, partition.1),
-            })
-        });
-        (partition.clone(), answer)
-    });
-    complete.collect()
-}
-
-/// The one place where a call is made again.
-pub(crate) struct Retry<'a> {
-    cluster: &'a Cluster,
-    budget: Budget,
-    limit: Duration,
-    refresh: bool,
-}
-
-impl Retry<'_> {
-    /// Waits until a call may be made: the breaker is closed, and the metadata fresh if the last failure asked for it.
-    pub(crate) async fn ready(&mut self) {
-        self.cluster.inner.breaker.ready().await;
-        if std::mem::take(&mut self.refresh)
-            && let Err(error) = self.cluster.refresh().await
-        {
-            tracing::debug!(%error, "the metadata could not be refreshed");
-        }
-    }
-
-    /// Something succeeded: the retry timeout begins again.
-    pub(crate) fn progress_if(&mut self, succeeded: bool) {
-        if succeeded {
-            self.budget.progress(Instant::now());
-        }
-    }
-
-    /// Pauses before the next try.
-    ///
-    /// # Errors
-    /// The failure itself if it is not one to retry, or [`Error::Exhausted`] when the time is up.
-    pub(crate) async fn again(&mut self, error: Error) -> Result<(), Error> {
-        if !error.is_retriable() {
-            return Err(error);
-        }
-        let Some(pause) = self.budget.pause(Instant::now()) else { return Err(self.exhausted(error)) };
-        tracing::debug!(%error, pause_ms = pause.as_millis(), "trying again");
-        self.refresh |= error.class() == Class::RefreshMetadata;
-        tokio::time::sleep(pause).await;
-        Ok(())
-    }
-
-    /// The same for a part of a request: what is to be asked again, or everything with its own last failure.
-    pub(crate) async fn again_all<K>(&mut self, failed: Vec<(K, Error)>) -> Result<Vec<K>, Vec<(K, Error)>> {
-        let Some((_, first)) = failed.first() else { return Ok(Vec::new()) };
-        let Some(pause) = self.budget.pause(Instant::now()) else {
-            return Err(failed.into_iter().map(|(key, error)| (key, self.exhausted(error))).collect());
-        };
-        tracing::debug!(error = %first, parts = failed.len(), pause_ms = pause.as_millis(), "trying again");
-        self.refresh |= failed.iter().any(|(_, error)| error.class() == Class::RefreshMetadata);
-        tokio::time::sleep(pause).await;
-        Ok(failed.into_iter().map(|(key, _)| key).collect())
-    }
-
-    fn exhausted(&self, last: Error) -> Error {
-        let after_ms = u64::try_from(self.limit.as_millis()).unwrap_or(u64::MAX);
-        Error::Exhausted { after_ms, last: Box::new(last) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -673,14 +573,6 @@ mod tests {
         let error = view.leader("t", 0).unwrap_err();
         assert_eq!((error.code(), error.is_retriable()), (Some(LEADER_NOT_AVAILABLE), true));
         assert_eq!(view.leader("t", 1).unwrap_err().code(), Some(UNKNOWN_TOPIC_OR_PARTITION));
-    }
-
-    #[test]
-    fn a_partition_that_the_broker_leaves_out_is_a_failure_of_that_partition() {
-        let asked = vec![("t".to_owned(), 0), ("t".to_owned(), 1)];
-        let answers = assign("ListOffsets", &asked, Ok(vec![(("t".to_owned(), 1), Ok(7))]));
-        assert!(matches!(&answers[0], ((_, 0), Err(Error::Protocol { .. }))));
-        assert_eq!(answers[1], (("t".to_owned(), 1), Ok(7)));
     }
 
     #[tokio::test]

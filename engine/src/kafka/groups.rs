@@ -22,6 +22,7 @@ use crate::kafka::api::Api;
 use crate::kafka::cluster::{Answers, Asked, CONTROL_LANE, Cluster};
 use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSUPPORTED_VERSION};
 use crate::kafka::metadata::{string, topic_name};
+use crate::kafka::rounds::{Rounds, left_out, of_all};
 
 /// Groups in one request to a coordinator: their offsets for all topics come back in one response.
 const GROUPS_PER_REQUEST: usize = 100;
@@ -208,34 +209,12 @@ impl Cluster {
         group: &str,
         offsets: &CommittedOffsets,
     ) -> BTreeMap<TopicPartition, Result<(), Error>> {
-        let mut done = BTreeMap::new();
-        let mut open: Vec<TopicPartition> = offsets.keys().cloned().collect();
-        let mut retry = self.retry();
-        while !open.is_empty() {
-            retry.ready().await;
-            let mut answers = match self.commit_once(group, &open, offsets).await {
-                Ok(answers) => answers,
-                Err(error) => open.iter().map(|partition| (partition.clone(), Err(error.clone()))).collect(),
-            };
-            let mut failed = Vec::new();
-            for partition in open {
-                match answers.remove(&partition).unwrap_or_else(|| Err(left_out(OffsetCommitRequest::NAME, group))) {
-                    Err(error) if error.is_retriable() => failed.push((partition, error)),
-                    answer => {
-                        retry.progress_if(answer.is_ok());
-                        done.insert(partition, answer);
-                    }
-                }
-            }
-            open = match retry.again_all(failed).await {
-                Ok(open) => open,
-                Err(given_up) => {
-                    done.extend(given_up.into_iter().map(|(partition, error)| (partition, Err(error))));
-                    Vec::new()
-                }
-            };
+        let mut rounds = Rounds::new(self.retry(), OffsetCommitRequest::NAME, offsets.keys().cloned());
+        while let Some(open) = rounds.next().await {
+            let answers = of_all(&open, self.commit_once(group, &open, offsets).await);
+            rounds.settle(answers, Error::is_retriable).await;
         }
-        done
+        rounds.done()
     }
 
     async fn commit_once(
@@ -243,7 +222,7 @@ impl Cluster {
         group: &str,
         partitions: &[TopicPartition],
         offsets: &CommittedOffsets,
-    ) -> Result<HashMap<TopicPartition, Result<(), Error>>, Error> {
+    ) -> Result<Answers<TopicPartition, ()>, Error> {
         let coordinator = self.coordinator(CoordinatorOf::Group, group).await?;
         let build = |version| build_offset_commit(version, group, partitions, offsets);
         let response = self.call_once(coordinator, CONTROL_LANE, Duration::ZERO, build).await?;
@@ -285,55 +264,27 @@ impl Cluster {
         groups: &BTreeSet<String>,
         send: impl Fn(i32, Arc<[String]>) -> Asked<'a, String, T>,
     ) -> BTreeMap<String, Result<T, Error>> {
-        let mut done = BTreeMap::new();
-        let mut open: Vec<String> = groups.iter().cloned().collect();
-        let mut retry = self.retry();
-        while !open.is_empty() {
-            retry.ready().await;
-            let mut answers: HashMap<String, Result<T, Error>> = HashMap::new();
+        let mut rounds = Rounds::new(self.retry(), api, groups.iter().cloned());
+        while let Some(open) = rounds.next().await {
+            let mut answers: Answers<String, T> = Vec::with_capacity(open.len());
             let mut by_coordinator: BTreeMap<i32, Vec<String>> = BTreeMap::new();
             match self.coordinators(CoordinatorOf::Group, &open).await {
                 Ok(found) => found.into_iter().for_each(|(group, coordinator)| match coordinator {
                     Ok(broker) => by_coordinator.entry(broker).or_default().push(group),
-                    Err(error) => drop(answers.insert(group, Err(error))),
+                    Err(error) => answers.push((group, Err(error))),
                 }),
-                Err(error) => answers.extend(open.iter().map(|group| (group.clone(), Err(error.clone())))),
+                Err(error) => answers = of_all(&open, Err(error)),
             }
             let asked = by_coordinator.into_iter().map(|(broker, groups)| {
                 let groups: Arc<[String]> = groups.into();
                 let answers = send(broker, Arc::clone(&groups));
-                async move { (groups, answers.await) }
+                async move { of_all(&groups, answers.await) }
             });
-            for (groups, answer) in join_all(asked).await {
-                match answer {
-                    Ok(own) => answers.extend(own),
-                    Err(error) => answers.extend(groups.iter().map(|group| (group.clone(), Err(error.clone())))),
-                }
-            }
-            let mut failed = Vec::new();
-            for group in open {
-                match answers.remove(&group).unwrap_or_else(|| Err(left_out(api, &group))) {
-                    Err(error) if error.is_retriable() => failed.push((group, error)),
-                    answer => {
-                        retry.progress_if(answer.is_ok());
-                        done.insert(group, answer);
-                    }
-                }
-            }
-            open = match retry.again_all(failed).await {
-                Ok(open) => open,
-                Err(given_up) => {
-                    done.extend(given_up.into_iter().map(|(group, error)| (group, Err(error))));
-                    Vec::new()
-                }
-            };
+            answers.extend(join_all(asked).await.into_iter().flatten());
+            rounds.settle(answers, Error::is_retriable).await;
         }
-        done
+        rounds.done()
     }
-}
-
-fn left_out(api: &'static str, what: &str) -> Error {
-    Error::Protocol { address: "a broker".to_owned(), api, why: format!("nothing about {what:?}") }
 }
 
 fn build_list_groups(version: i16) -> ListGroupsRequest {
@@ -574,7 +525,7 @@ fn build_offset_commit(
         .with_topics(topics.collect())
 }
 
-fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> HashMap<TopicPartition, Result<(), Error>> {
+fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> Answers<TopicPartition, ()> {
     let answers = response.topics.into_iter().flat_map(|topic| {
         topic.partitions.into_iter().map(move |answer| {
             let key = (topic.name.to_string(), answer.partition_index);
@@ -719,7 +670,7 @@ mod tests {
                 partition(2, 16),
             ]),
         ]);
-        let answers = process_offset_commit("g", response);
+        let answers: HashMap<_, _> = process_offset_commit("g", response).into_iter().collect();
         assert_eq!(answers[&("t".to_owned(), 0)], Ok(()));
         assert_eq!(answers[&("t".to_owned(), 1)].as_ref().unwrap_err().kind(), Kind::Conflict);
         assert!(answers[&("t".to_owned(), 2)].as_ref().unwrap_err().is_retriable());

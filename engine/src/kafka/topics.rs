@@ -23,6 +23,7 @@ use crate::kafka::delete_records::timeout_ms;
 use crate::kafka::error::{Error, Resource, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::metadata::{Metadata, string, topic_name};
 use crate::kafka::retry::Budget;
+use crate::kafka::rounds::{Rounds, left_out, of_all};
 
 /// The controller of Kafka 3 and later refuses to create more than 10,000 partitions with one request, and takes its
 /// time for many: this much stays well within a request's deadline.
@@ -138,10 +139,9 @@ impl Cluster {
             retry.ready().await;
             let build = |_| build_describe_configs(&resources, names);
             let answer = match self.call_once(broker, CONTROL_LANE, Duration::ZERO, build).await {
-                Ok(response) => process_describe_configs(response, |_| Resource::Broker(broker)).pop().map_or_else(
-                    || Err(left_out(DescribeConfigsRequest::NAME, &broker.to_string())),
-                    |(_, answer)| answer,
-                ),
+                Ok(response) => process_describe_configs(response, |_| Resource::Broker(broker))
+                    .pop()
+                    .map_or_else(|| Err(left_out(DescribeConfigsRequest::NAME, broker)), |(_, answer)| answer),
                 Err(error) => Err(error),
             };
             match answer {
@@ -298,34 +298,12 @@ impl Cluster {
         may_pass: fn(&Error) -> bool,
         send: impl Fn(Arc<[String]>) -> Asked<'a, String, T>,
     ) -> BTreeMap<String, Result<T, Error>> {
-        let mut done = BTreeMap::new();
-        let mut open = topics.to_vec();
-        let mut retry = self.retry();
-        while !open.is_empty() {
-            retry.ready().await;
-            let mut answers: BTreeMap<String, Result<T, Error>> = match send(open.clone().into()).await {
-                Ok(answers) => answers.into_iter().collect(),
-                Err(error) => open.iter().map(|topic| (topic.clone(), Err(error.clone()))).collect(),
-            };
-            let mut failed = Vec::new();
-            for topic in open {
-                match answers.remove(&topic).unwrap_or_else(|| Err(left_out(api, &topic))) {
-                    Err(error) if may_pass(&error) => failed.push((topic, error)),
-                    answer => {
-                        retry.progress_if(answer.is_ok());
-                        done.insert(topic, answer);
-                    }
-                }
-            }
-            open = match retry.again_all(failed).await {
-                Ok(open) => open,
-                Err(given_up) => {
-                    done.extend(given_up.into_iter().map(|(topic, error)| (topic, Err(error))));
-                    Vec::new()
-                }
-            };
+        let mut rounds = Rounds::new(self.retry(), api, topics.iter().cloned());
+        while let Some(open) = rounds.next().await {
+            let answers = of_all(&open, send(open.clone().into()).await);
+            rounds.settle(answers, may_pass).await;
         }
-        done
+        rounds.done()
     }
 }
 
@@ -340,10 +318,6 @@ fn passes_at_controller(error: &Error) -> bool {
 
 fn exhausted(timeout: Duration, last: Error) -> Error {
     Error::Exhausted { after_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX), last: Box::new(last) }
-}
-
-fn left_out(api: &'static str, what: &str) -> Error {
-    Error::Protocol { address: "a broker".to_owned(), api, why: format!("nothing about {what:?}") }
 }
 
 /// What a topic still lacks of being usable.
