@@ -447,7 +447,7 @@ impl Restore<'_> {
         if !already_restored {
             self.set_meanwhile(&plan, &prepared).await?;
         }
-        let (maps, topics) = self.copy(&plan, &prepared, runs, journal, lease).await?;
+        let (maps, topics) = self.copy(&plan, &prepared, runs, already_restored, journal, lease).await?;
         if already_restored {
             plan.warnings.extend(changes::since(&self.cluster, &prepared, &maps).await?);
         }
@@ -549,6 +549,7 @@ impl Restore<'_> {
         plan: &Plan,
         prepared: &Prepared,
         mut runs: Runs,
+        has_ended: bool,
         journal: &Journal,
         lease: &Lease,
     ) -> Result<(Maps, Vec<TopicReport>), Error> {
@@ -588,7 +589,7 @@ impl Restore<'_> {
                 let (journal, partition) = (journal.clone(), partition.partition);
                 tasks.spawn(async move {
                     let _permit = permits.acquire_owned().await.map_err(|_| Error::WorkerEnded)?;
-                    let done = restore_partition(shared, target, source, request, &journal, number).await?;
+                    let done = restore_partition(shared, target, source, request, &journal, number, has_ended).await?;
                     Ok::<_, Error>((number, partition, done))
                 });
             }
@@ -674,9 +675,13 @@ async fn restore_partition(
     request: rewrite::Request,
     journal: &Journal,
     topic: usize,
+    has_ended: bool,
 ) -> Result<(OffsetMap, Counts), Error> {
     let partition = target.partition;
     if let Some(map) = journal.map(topic, partition).await? {
+        if !has_ended {
+            worker::check_finished(&shared, &target, &map).await?;
+        }
         let counts = Counts { records: map.records(), ..Counts::default() };
         return Ok((map, counts));
     }

@@ -301,8 +301,8 @@ pub struct RestoreFlags {
     /// The archive whose newest backup is to be restored
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
-    /// Names the restore for its journal, so that the same command goes on with it [default: derived from all that
-    /// decides what lands]
+    /// Names the restore for its journal, so that the same command goes on with it; one that has ended is not done again,
+    /// whatever --existing-topics says [default: derived from all that decides what lands]
     #[arg(long, value_name = "NAME")]
     restore_id: Option<String>,
     /// Only records with a timestamp at or before this one, as in 2026-02-12T14:30:00.000Z [default: all]

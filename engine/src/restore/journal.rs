@@ -488,6 +488,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_journal_of_version_1_says_of_policy_and_groups_is_read_and_still_written_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(&folder).await;
+        let files: [(&str, &'static [u8]); 3] = [
+            ("intent", include_bytes!("../../tests/golden/v1/restore/intent-with-policy")),
+            (
+                "groups/834d97761b49d6a3d612ae68c181329d/before",
+                include_bytes!("../../tests/golden/v1/restore/group-before"),
+            ),
+            (
+                "groups/834d97761b49d6a3d612ae68c181329d/committed",
+                include_bytes!("../../tests/golden/v1/restore/group-committed"),
+            ),
+        ];
+        for (name, bytes) in files {
+            let key = format!("{}{name}", journal.folder);
+            journal.store.create(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
+        }
+        let request = Request {
+            backup_id: "shop-20260212-143000".parse().unwrap(),
+            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
+            ..request()
+        };
+        let intent = journal.intent(&request).await.unwrap().unwrap();
+        assert_eq!(intent.existing_topics, Some(ExistingTopics::Overwrite));
+        let before = journal.group_before("billing-2").await.unwrap().unwrap();
+        assert_eq!(before.offsets, [(text("orders-2"), 0, 7), (text("orders-2"), 2, 0)]);
+        let report = journal.group_committed("billing-2").await.unwrap().unwrap();
+        assert_eq!((report.source.as_str(), report.committed, report.left_out), ("billing", 2, 1));
+        // What this program writes is what it reads: the same bytes.
+        let sealed = [
+            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent),
+            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &before),
+            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &report),
+        ];
+        for ((name, golden), sealed) in files.iter().zip(sealed) {
+            assert_eq!(String::from_utf8_lossy(golden), String::from_utf8_lossy(&sealed), "{name}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_report_of_version_1_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let done = golden(&folder).await.done().await.unwrap().unwrap();

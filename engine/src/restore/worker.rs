@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::landing::{Landing, LastBatch, Sent};
+use super::landing::{Landing, LastBatch, Sent, Surprise};
 use super::memory::{Memory, Room};
 use super::source::Source;
 use crate::error::Kind;
@@ -138,6 +138,32 @@ pub async fn run(
     Ok((worker.map, counts))
 }
 
+/// Looks whether the target still holds all of a partition that an earlier run of this restore has finished.
+///
+/// # Errors
+/// When it has lost records, or is another topic of the same name: brokers before Kafka 2.8 do not tell the two apart.
+pub async fn check_finished(shared: &Shared, target: &Target, map: &OffsetMap) -> Result<(), Error> {
+    let (landed, acknowledged) = (landed(shared, target).await?, map.records());
+    if landed >= acknowledged {
+        return Ok(());
+    }
+    let error = Surprise::Lost { landed, acknowledged };
+    Err(Error::Surprise { topic: target.topic.clone(), partition: target.partition, error })
+}
+
+/// Records between the base and the end of the target.
+async fn landed(shared: &Shared, target: &Target) -> Result<u64, Error> {
+    let key = (target.topic.clone(), target.partition);
+    let mut ends = shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
+    let end = ends.remove(&key).ok_or(Error::NoAnswer)??.offset;
+    u64::try_from(end - target.base_offset).map_err(|_| Error::Shrunk {
+        topic: target.topic.clone(),
+        partition: target.partition,
+        base_offset: target.base_offset,
+        end_offset: end,
+    })
+}
+
 /// What is to be produced for a batch of the source.
 fn produce_as(
     batch: &Batch<'_>,
@@ -236,7 +262,7 @@ impl Worker {
     /// Waits for the answer to the oldest batch, and sets right what is wrong.
     async fn await_one(&mut self) -> Result<(), Error> {
         let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
-        match landed(pending).await {
+        match answer_about(pending).await {
             Ok(offset) => {
                 self.answered_at(offset)?;
                 Ok(())
@@ -269,7 +295,7 @@ impl Worker {
             }
             for pending in std::mem::take(&mut self.on_the_way) {
                 // What became of it is read from the target's end.
-                let _ = landed(pending).await;
+                let _ = answer_about(pending).await;
             }
             let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
             tokio::time::sleep(pause).await;
@@ -296,7 +322,7 @@ impl Worker {
             if number == 0
                 && let Some(pending) = self.on_the_way.pop_front()
             {
-                let offset = match landed(pending).await {
+                let offset = match answer_about(pending).await {
                     Ok(offset) => offset,
                     Err(error) => return Ok(Err(error)),
                 };
@@ -365,20 +391,11 @@ impl Worker {
         }
     }
 
-    /// Records between the base and the end of the target.
     async fn landed(&self) -> Result<u64, Error> {
-        let key = (self.target.topic.clone(), self.target.partition);
-        let mut ends = self.shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
-        let end = ends.remove(&key).ok_or(Error::NoAnswer)??.offset;
-        u64::try_from(end - self.target.base_offset).map_err(|_| Error::Shrunk {
-            topic: self.target.topic.clone(),
-            partition: self.target.partition,
-            base_offset: self.target.base_offset,
-            end_offset: end,
-        })
+        landed(&self.shared, &self.target).await
     }
 
-    fn surprise(&self, error: super::landing::Surprise) -> Error {
+    fn surprise(&self, error: Surprise) -> Error {
         Error::Surprise { topic: self.target.topic.clone(), partition: self.target.partition, error }
     }
 
@@ -390,7 +407,7 @@ impl Worker {
 
 /// Waits for the answer about one batch: it has landed, now or before, or it is not known to have. Gives back the offset
 /// that it has; -1 when the broker does not remember.
-async fn landed(pending: PendingProduce) -> Result<i64, KafkaError> {
+async fn answer_about(pending: PendingProduce) -> Result<i64, KafkaError> {
     let mut answers = pending.answer().await?;
     match answers.pop().map(|answer| answer.outcome) {
         Some(Ok(Produced { base_offset, .. })) => Ok(base_offset),

@@ -11,13 +11,13 @@
 //! The permissions that are used: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, `s3:AbortMultipartUpload`,
 //! `s3:DeleteObject`. Without `s3:ListBucket` S3 answers "denied" where an object is missing, and so do we.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
@@ -366,26 +366,42 @@ pub(super) struct S3Upload {
 /// the memory alive that they are a part of.
 #[derive(Debug, Default)]
 struct Part {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     number: u32,
+    /// The last two parts that were given out. Once the store has the older one, its memory is filled again: allocators keep
+    /// more than what is in use when blocks of this size come and go.
+    given_out: VecDeque<Bytes>,
 }
 
 impl Part {
     /// Takes what there is room for out of `bytes`; gives the part back when it is full.
     fn fill(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
         let size = part_bytes(self.number);
-        if self.bytes.capacity() == 0 {
-            self.bytes.reserve_exact(size);
+        if self.bytes.is_empty() {
+            self.bytes = self.empty(size);
         }
         let piece = bytes.split_to((size - self.bytes.len()).min(bytes.len()));
         self.bytes.extend_from_slice(&piece);
         (self.bytes.len() == size).then(|| self.take())
     }
 
+    /// Memory for a part of this size.
+    fn empty(&mut self, size: usize) -> BytesMut {
+        let oldest = if self.given_out.len() > PARTS_IN_FLIGHT { self.given_out.pop_front() } else { None };
+        let mut again = oldest.and_then(|part| part.try_into_mut().ok()).unwrap_or_default();
+        again.clear();
+        if again.capacity() < size {
+            again = BytesMut::with_capacity(size);
+        }
+        again
+    }
+
     /// Gives out what there is, and begins the next.
     fn take(&mut self) -> Bytes {
         self.number += 1;
-        Bytes::from(std::mem::take(&mut self.bytes))
+        let part = std::mem::take(&mut self.bytes).freeze();
+        self.given_out.push_back(part.clone());
+        part
     }
 }
 
@@ -502,6 +518,25 @@ mod tests {
         assert_eq!((part.take().len(), part.bytes.len()), (7, 0));
         let all: u64 = (0..10_000).map(|number| part_bytes(number) as u64).sum();
         assert!(all >= 4 << 40, "{all} bytes");
+    }
+
+    #[test]
+    fn the_memory_of_a_part_that_the_store_has_is_filled_again() {
+        let mut part = Part::default();
+        let mut places = Vec::new();
+        for round in 0..6_u8 {
+            let full = part.fill(&mut Bytes::from(vec![round; PART_BYTES])).unwrap();
+            assert!(full.iter().all(|byte| *byte == round));
+            places.push(full.as_ptr());
+        }
+        assert_eq!((places[2], places[3]), (places[0], places[1]));
+        assert_eq!((places[4], places[5]), (places[0], places[1]));
+        // What somebody still reads is left alone.
+        let held = part.fill(&mut Bytes::from(vec![9; PART_BYTES])).unwrap();
+        for _ in 0..3 {
+            part.fill(&mut Bytes::from(vec![7; PART_BYTES])).unwrap();
+        }
+        assert!(held.iter().all(|byte| *byte == 9));
     }
 
     /// A request as the stand-in for S3 sees it.
