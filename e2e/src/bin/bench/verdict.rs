@@ -88,6 +88,7 @@ pub fn verdicts(compared: &Compared) -> Vec<Verdict> {
     let peak_mib = free_backup.map_or(backup.peak_mib, |free| free.peak_mib.max(backup.peak_mib));
     let bound = Some((PEAK_MIB_MAX, true));
     verdicts.push(Verdict { what: "peak memory: backup", value: peak_mib, unit: " MiB", bound });
+    verdicts.push(Verdict { what: "peak memory: restore", value: restore.peak_mib, unit: " MiB", bound });
     verdicts
 }
 
@@ -138,7 +139,7 @@ mod tests {
             discarding_backup: figures(0.6, 1.4, 60.0),
             free_backup: Some(figures(0.8, 1.6, 129.0)),
             backup: figures(1.1, 2.0, 80.0),
-            restore: figures(2.1, 9.0, 70.0),
+            restore: figures(2.1, 9.0, 128.5),
             ..compared()
         };
         assert_eq!(
@@ -147,7 +148,8 @@ mod tests {
                 "CPU: backup to disk / ConsumerPerformance",
                 "wall: backup and discard / fetch and discard",
                 "CPU: restore / ProducerPerformance",
-                "peak memory: backup"
+                "peak memory: backup",
+                "peak memory: restore"
             ]
         );
         assert!(verdicts(&worse)[0].to_string().ends_with("at most 0.1: DOES NOT HOLD"));
