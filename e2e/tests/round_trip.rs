@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use e2e::compare::{self, Rules};
 use e2e::hostile::{self, HostileLog, Trait};
@@ -90,7 +92,14 @@ fn comes_back_equal(kafka: &Kafka, log: &HostileLog, repository: &Repository<'_>
 }
 
 fn same_configs(witness: &Witness, source: &str, target: &str) {
-    let (source, target) = (witness.describe_topic(source).unwrap(), witness.describe_topic(target).unwrap());
+    let describe = |topic: &str| witness.describe_topic(topic).unwrap();
+    let (source, mut target) = (describe(source), describe(target));
+    // The controller answers once a change is decided; the broker that is asked here hears of it a moment later.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while source.configs != target.configs && Instant::now() < deadline {
+        sleep(Duration::from_millis(100));
+        target = describe(&target.name);
+    }
     assert_eq!(source.configs, target.configs, "{}", source.name);
     assert_eq!(source.partitions.len(), target.partitions.len());
 }
