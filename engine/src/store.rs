@@ -382,8 +382,7 @@ impl Upload {
     pub async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         match &mut self.0 {
             UploadTo::File(upload) => upload.write(pieces).await,
-            // A part is sent minutes later, maybe: it must not keep whole responses in memory for the pieces it has of them.
-            UploadTo::S3(upload) => upload.write(pieces.concat().into()).await,
+            UploadTo::S3(upload) => upload.write(pieces).await,
             #[cfg(feature = "bench")]
             UploadTo::Nowhere(bytes) => {
                 *bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();

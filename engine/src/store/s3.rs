@@ -419,14 +419,16 @@ impl S3Upload {
         Ok(Self { store, key, token, writer: Some(writer), filling: Part::default(), size: 0 })
     }
 
-    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+    pub(super) async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         if self.writer.is_none() {
             return Err(self.store.place(&self.key).broken());
         }
-        self.size += bytes.len() as u64;
-        while !bytes.is_empty() {
-            if let Some(part) = self.filling.fill(&mut bytes) {
-                self.send(part).await?;
+        for mut piece in pieces {
+            self.size += piece.len() as u64;
+            while !piece.is_empty() {
+                if let Some(part) = self.filling.fill(&mut piece) {
+                    self.send(part).await?;
+                }
             }
         }
         Ok(())
