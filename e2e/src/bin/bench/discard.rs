@@ -31,7 +31,7 @@ pub const BACKUP: &str = "backup-and-discard";
 pub const FREE_STORAGE: &str = "/dev/shm";
 
 /// Bytes of one response, as a backup asks for.
-const FETCH_BYTES: i32 = 4 << 20;
+const FETCH_BYTES: i32 = 1 << 20;
 
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, kafka_backup::kafka::Error>>;
 
