@@ -8,8 +8,9 @@
 mod archive;
 pub mod committed;
 mod cut;
+mod error;
 pub mod queue;
-
+mod report;
 mod sink;
 mod worker;
 
@@ -17,33 +18,28 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::archive::{Archive, Begun};
+pub use self::error::Error;
 use self::queue::{Queue, Task};
+pub use self::report::{BackupReport, Outcome};
 use self::sink::SegmentPlan;
 use self::worker::Shared;
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::backup::Checked;
-use crate::error::Kind;
-use crate::format::document;
-use crate::format::hole::HoleCounts;
 use crate::format::invariants::{self, Broken};
-use crate::format::layout::{ArchiveName, BackupId, NameError};
-use crate::format::manifest::{
-    Cut, Manifest, OpenTransaction, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary,
-};
+use crate::format::manifest::{Cut, Manifest, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary};
 use crate::format::run::Content;
-use crate::format::{codec, segment::StoredSegment};
+use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
-use crate::store::{self, Store};
 
 /// A writer that fell silent for this long has lost the archive.
 pub const LEASE_TTL_MS: i64 = 60_000;
@@ -51,228 +47,6 @@ pub const LEASE_TTL_MS: i64 = 60_000;
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// Segments that wait for a checkpoint; workers wait when there are more.
 const STORED_WAITING: usize = 16;
-
-/// Why a backup could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster.
-    #[error(transparent)]
-    Kafka(#[from] crate::kafka::Error),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// The lease on the archive.
-    #[error(transparent)]
-    Lease(#[from] lease::Error),
-    /// A name that was derived.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// The archive's codec.
-    #[error(transparent)]
-    Codec(#[from] codec::Error),
-    /// Topics that were named are not there.
-    #[error("{}", no_such_topic(topics, *internal))]
-    NoSuchTopic {
-        /// Their names.
-        topics: Vec<String>,
-        /// Whether one of them is internal to Kafka.
-        internal: bool,
-    },
-    /// No topic is left to back up.
-    #[error("no topic fits {patterns:?}: nothing was backed up")]
-    NothingSelected {
-        /// What was asked for.
-        patterns: Vec<String>,
-    },
-    /// What the broker returned is not what a log holds.
-    #[error("topic {topic:?} partition {partition}: {error}")]
-    Log {
-        /// The topic's name.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// What is wrong.
-        error: committed::Error,
-    },
-    /// The log ends before an offset that it had.
-    #[error(
-        "topic {topic:?} partition {partition}: the log no longer reaches offset {offset}, which it had at the beginning \
-         (an unclean leader election?): start a new backup"
-    )]
-    Truncated {
-        /// The topic's name.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// The offset that was to be read.
-        offset: i64,
-    },
-    /// The broker returns nothing where something must be.
-    #[error(
-        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset} for {seconds} s, although the \
-         log reaches {end_offset}"
-    )]
-    Stalled {
-        /// The topic's name.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// The offset that is asked for.
-        offset: i64,
-        /// The end that was seen.
-        end_offset: i64,
-        /// For how long.
-        seconds: u64,
-    },
-    /// A partition without a leader.
-    #[error("topic {topic:?} partition {partition} has no leader{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
-    Leaderless {
-        /// The topic's name.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// What the cluster says.
-        why: Option<Box<crate::kafka::Error>>,
-    },
-    /// A stored document is not what it should be.
-    #[error("{key}: {error}")]
-    Document {
-        /// The object.
-        key: String,
-        /// What is wrong with it.
-        error: document::Error,
-    },
-    /// The archive belongs to somebody else.
-    #[error("archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt)")]
-    OtherOwner {
-        /// The archive.
-        archive: ArchiveName,
-        /// Whose it is.
-        owner: String,
-        /// Who wants it.
-        wanted: String,
-    },
-    /// The id belongs to an unfinished backup of something else.
-    #[error("backup {backup_id} was begun with {began_with}, and is asked for with {asked_for}: choose another id")]
-    OtherSelection {
-        /// The backup.
-        backup_id: BackupId,
-        /// What it was begun with.
-        began_with: String,
-        /// What is asked for now.
-        asked_for: String,
-    },
-    /// An object that only we write is there, with other content.
-    #[error("{key} was written by somebody else: two runs work on one archive")]
-    Taken {
-        /// The object.
-        key: String,
-    },
-    /// The store holds another number of bytes than it was given.
-    #[error("a segment of {written} bytes was stored with {stored} bytes")]
-    Stored {
-        /// Bytes that were written.
-        written: u64,
-        /// Bytes that the store says it has.
-        stored: u64,
-    },
-    /// What was read does not make a whole.
-    #[error("the backup does not hold what it was to hold: {0}")]
-    Broken(#[from] Broken),
-    /// A worker ended without a word.
-    #[error("a worker of the backup ended before its work was done")]
-    WorkerEnded,
-    /// The run was asked to stop before anything was read.
-    #[error("stopped as asked, before anything was read")]
-    NotBegun,
-    /// The run was asked to stop.
-    #[error("stopped as asked; what was read is stored, and the same command goes on from there (backup {backup_id})")]
-    Interrupted {
-        /// The backup that is not finished.
-        backup_id: BackupId,
-    },
-}
-
-fn no_such_topic(topics: &[String], internal: bool) -> String {
-    let list = topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
-    let why = if internal { "internal to Kafka, and not backed up" } else { "not there" };
-    format!("topic {list}: {why}")
-}
-
-impl Error {
-    fn log(task: &Task, error: committed::Error) -> Self {
-        Self::Log { topic: task.topic.name.clone(), partition: task.partition, error }
-    }
-
-    /// What it asks of whoever reads it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Kafka(error) => error.kind(),
-            Self::Store(error) => error.kind(),
-            Self::Lease(error) => error.kind(),
-            Self::Codec(error) => error.kind(),
-            Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
-            Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
-            Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
-            Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
-            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
-            Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
-            Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
-        }
-    }
-}
-
-/// How a backup ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Outcome {
-    /// Everything that was asked for is in the backup.
-    Completed,
-    /// There is a backup, and its problems name what is missing.
-    Partial,
-}
-
-/// What a backup run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupReport {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The backup.
-    pub backup_id: BackupId,
-    /// The archive it is in.
-    pub archive: ArchiveName,
-    /// The cluster that was read.
-    pub source_cluster_id: String,
-    /// When the cut was made, in milliseconds since the epoch.
-    pub cut_at_ms: i64,
-    /// Whether an unfinished backup was gone on with.
-    pub resumed: bool,
-    /// Whether the backup was there already, so that nothing was done.
-    pub already_there: bool,
-    /// Milliseconds that this run took.
-    pub duration_ms: i64,
-    /// Topics in the backup.
-    pub topics: usize,
-    /// Partitions in the backup, empty ones among them.
-    pub partitions: usize,
-    /// Records in the backup, as the batch headers count them.
-    pub records: u64,
-    /// Bytes of record batches.
-    pub bytes: u64,
-    /// Bytes of the segments that hold them.
-    pub stored_bytes: u64,
-    /// Offsets without a record, by reason.
-    pub holes: HoleCounts,
-    /// Consumer groups in the backup.
-    pub groups: usize,
-    /// Transactions that hold back the end of a partition.
-    pub open_transactions: Vec<OpenTransaction>,
-    /// What is missing, each in one line.
-    pub problems: Vec<String>,
-    /// What else should be known, each in one line.
-    pub warnings: Vec<String>,
-}
 
 /// Makes a backup.
 ///
@@ -309,7 +83,8 @@ pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop:
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
-    Ok(report(&made, now_ms() - started_ms))
+    let Made { manifest, resumed, already_there } = made;
+    Ok(BackupReport::of(&manifest, resumed, already_there, now_ms() - started_ms))
 }
 
 struct Run<'a> {
@@ -515,28 +290,4 @@ fn losses(topic: &TopicSummary) -> impl Iterator<Item = String> {
             topic.topic.name, partition.partition, partition.content.holes.deleted
         )
     })
-}
-
-fn report(made: &Made, duration_ms: i64) -> BackupReport {
-    let Made { manifest, resumed, already_there } = made;
-    BackupReport {
-        outcome: if manifest.is_partial() { Outcome::Partial } else { Outcome::Completed },
-        backup_id: manifest.backup_id.clone(),
-        archive: manifest.archive.clone(),
-        source_cluster_id: manifest.source_cluster_id.clone(),
-        cut_at_ms: manifest.cut_at_ms,
-        resumed: *resumed,
-        already_there: *already_there,
-        duration_ms,
-        topics: manifest.topics.len(),
-        partitions: manifest.topics.iter().map(|topic| topic.partitions.len()).sum(),
-        records: manifest.content.records,
-        bytes: manifest.content.raw_bytes,
-        stored_bytes: manifest.segment_bytes,
-        holes: manifest.content.holes,
-        groups: manifest.groups.len(),
-        open_transactions: manifest.open_transactions.clone(),
-        problems: manifest.problems.clone(),
-        warnings: manifest.warnings.clone(),
-    }
 }

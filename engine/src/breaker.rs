@@ -1,8 +1,9 @@
 //! A circuit breaker over broker and store calls: a sick cluster is left alone for a while, instead of hammered.
 //!
 //! All workers of a run share two: one over the brokers and one over the store, since a store that answers says nothing
-//! about a broker that does not. Enough failures in a row open a breaker, and whoever asks for [`Breaker::ready`] waits. After the reset timeout one caller goes through as a probe: its success closes the
-//! breaker, its failure opens it for another reset timeout.
+//! about a broker that does not. Enough failures in a row open a breaker, and whoever asks for [`Breaker::ready`] waits. After the
+//! reset timeout one caller goes through as a probe: its success closes the breaker, its failure opens it for another reset
+//! timeout.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -6,11 +6,13 @@
 
 mod changes;
 mod commits;
+mod error;
 mod journal;
 mod landing;
 mod memory;
 pub mod plan;
 mod reader;
+mod report;
 mod runs;
 mod source;
 mod target;
@@ -21,14 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+pub use self::error::Error;
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
 use self::memory::Memory;
 use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
+pub use self::report::{Outcome, RestoreReport, TopicReport};
 use self::runs::Runs;
 use self::source::Source;
 pub use self::worker::Counts;
@@ -36,22 +39,18 @@ use self::worker::{Shared, Target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, ExistingTopics, WhichBackup};
-use crate::error::Kind;
-use crate::format::invariants::Broken;
-use crate::format::layout::{ArchiveName, BackupId, RestoreId};
+use crate::format::layout::RestoreId;
 use crate::format::manifest::{Manifest, TopicSummary};
 use crate::format::run::Run;
 use crate::format::segment::{SegmentRef, TopicKey};
-use crate::format::{document, frame};
 use crate::kafka::Cluster;
 use crate::offsets::groups::{GroupReport, Maps};
-use crate::offsets::map::{OffsetMap, OutOfOrder};
+use crate::offsets::map::OffsetMap;
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
-use crate::repository::{self, Archive, Repository};
+use crate::repository::{Archive, Repository};
 use crate::rewrite::{self, Cut, HeaderValue, InjectedHeader};
 use crate::stop::Stop;
-use crate::store;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
 /// A restore that fell silent for this long may be gone on with by another process.
@@ -63,225 +62,6 @@ const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 const PARTITIONS_PER_WORKER: usize = 2;
 /// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
 const GROUPS_AT_ONCE: usize = 16;
-
-/// Why a restore could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The cluster.
-    #[error(transparent)]
-    Kafka(#[from] crate::kafka::Error),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// The repository.
-    #[error(transparent)]
-    Repository(#[from] repository::Error),
-    /// The lease on the restore.
-    #[error(transparent)]
-    Lease(#[from] lease::Error),
-    /// What was asked for is not in the backup.
-    #[error("backup {backup_id}: {}", reasons.join("; "))]
-    NotInBackup {
-        /// The backup.
-        backup_id: BackupId,
-        /// One for each thing.
-        reasons: Vec<String>,
-    },
-    /// The target is not fit, and nothing was written.
-    #[error("nothing was restored: {}", .0.join("; "))]
-    Refused(Vec<String>),
-    /// A topic could not be created, deleted or changed.
-    #[error("topic {topic:?}: {error}")]
-    Topic {
-        /// The topic's name in the target.
-        topic: String,
-        /// Why.
-        error: Box<crate::kafka::Error>,
-    },
-    /// Stored bytes are not what was written.
-    #[error("{key}, bytes {start}..{end}: {error}")]
-    Damaged {
-        /// The object.
-        key: String,
-        /// Where the damage begins, in bytes.
-        start: u64,
-        /// Where the run ends, in bytes.
-        end: u64,
-        /// What is wrong.
-        error: frame::Error,
-    },
-    /// A stored document is not what it should be.
-    #[error("{key}: {error}")]
-    Document {
-        /// The object.
-        key: String,
-        /// What is wrong with it.
-        error: document::Error,
-    },
-    /// The lists of runs are not what the manifest says.
-    #[error("the manifest {key} and its lists of runs contradict each other: {broken}; nothing was restored")]
-    Broken {
-        /// The manifest.
-        key: String,
-        /// The first contradiction.
-        broken: Broken,
-    },
-    /// Segments that the backup needs are gone, or have another size.
-    #[error("backup {backup_id} has lost segments: {lost}; nothing was restored")]
-    LostSegments {
-        /// The backup.
-        backup_id: BackupId,
-        /// Which.
-        lost: String,
-    },
-    /// A batch cannot be made fit for the target.
-    #[error("topic {topic:?} partition {partition}: {error}")]
-    Rewrite {
-        /// The topic's name in the target.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// Why.
-        error: rewrite::Error,
-    },
-    /// The batches of the backup are not in the order of a log.
-    #[error("the backup of what goes to topic {topic:?} partition {partition} is damaged: {error}")]
-    OutOfOrder {
-        /// The topic's name in the target.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// What is out of order.
-        error: OutOfOrder,
-    },
-    /// The target does not hold what this restore has put there, or more.
-    #[error("topic {topic:?} partition {partition}: {error}")]
-    Surprise {
-        /// The topic's name in the target.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// What is different.
-        error: landing::Surprise,
-    },
-    /// The target ends before the offset at which the restore began.
-    #[error(
-        "topic {topic:?} partition {partition} ends at {end_offset}, and this restore began at {base_offset}: it has lost records"
-    )]
-    Shrunk {
-        /// The topic's name in the target.
-        topic: String,
-        /// The partition's number.
-        partition: i32,
-        /// Its end when the restore began.
-        base_offset: i64,
-        /// Its end now.
-        end_offset: i64,
-    },
-    /// The restore id belongs to another restore.
-    #[error(
-        "restore {id} is one of backup {backup_id}, to other topics or with other times: choose another --restore-id"
-    )]
-    OtherRequest {
-        /// The restore.
-        id: RestoreId,
-        /// The backup of the one that is there.
-        backup_id: BackupId,
-    },
-    /// The cluster left something out of an answer.
-    #[error("the cluster, or the store, left something out that was asked for: run the same command again")]
-    NoAnswer,
-    /// A worker ended without a word.
-    #[error("a worker of the restore ended before its work was done")]
-    WorkerEnded,
-    /// The run was asked to stop.
-    #[error("stopped as asked; the same command goes on from there")]
-    Interrupted,
-}
-
-impl Error {
-    /// What it asks of whoever reads it.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Kafka(error) => error.kind(),
-            Self::Topic { error, .. } => error.kind(),
-            Self::Store(error) => error.kind(),
-            Self::Repository(error) => error.kind(),
-            Self::Lease(error) => error.kind(),
-            Self::Rewrite { error, .. } => error.kind(),
-            Self::NotInBackup { .. } => Kind::Usage,
-            Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
-                Kind::Conflict
-            }
-            Self::Damaged { .. }
-            | Self::Document { .. }
-            | Self::OutOfOrder { .. }
-            | Self::Broken { .. }
-            | Self::LostSegments { .. } => Kind::Corrupt,
-            Self::NoAnswer => Kind::Unavailable,
-            Self::WorkerEnded => Kind::Bug,
-            Self::Interrupted => Kind::Interrupted,
-        }
-    }
-}
-
-/// How a restore ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Outcome {
-    /// All that was asked for is in the target.
-    Completed,
-    /// The problems name what is not.
-    Partial,
-    /// Nothing was done: this is the plan.
-    Planned,
-}
-
-/// What became of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct TopicReport {
-    /// Its name in the backup.
-    pub source: String,
-    /// Its name in the target.
-    pub target: String,
-    /// What was done with its batches in this run.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-/// What a restore run did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoreReport {
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The restore, under which the same command goes on.
-    pub restore_id: RestoreId,
-    /// The backup.
-    pub backup_id: BackupId,
-    /// The archive it is in.
-    pub archive: ArchiveName,
-    /// The cluster that was written to.
-    pub target_cluster_id: String,
-    /// Whether all records were there already, so that none was written.
-    pub already_restored: bool,
-    /// Milliseconds that this run took.
-    pub duration_ms: i64,
-    /// Records that the restore has put into the target, in this run and before it.
-    pub records: u64,
-    /// The topics.
-    pub topics: Vec<TopicReport>,
-    /// The consumer groups.
-    pub groups: Vec<GroupReport>,
-    /// The plan, when it was only asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plan: Option<Plan>,
-    /// What is missing, each in one line.
-    pub problems: Vec<String>,
-    /// What else should be known, each in one line.
-    pub warnings: Vec<String>,
-}
 
 /// Restores a backup.
 ///

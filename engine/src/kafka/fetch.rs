@@ -137,10 +137,10 @@ enum Answer {
 }
 
 impl Cluster {
-    /// One fetch from one broker, as late as the client's quota there allows. Failures of the connection and of the whole request are retried, unless another
-    /// broker has become the leader of one of the partitions in the meantime: then each of those that moved is
-    /// [`FetchError::NotLeader`], and the rest [`FetchError::Later`]. Failures of single partitions are the caller's.
-    /// Every target is in the result, in its order.
+    /// One fetch from one broker, as late as the client's quota there allows. Failures of the connection and of the whole
+    /// request are retried, unless another broker has become the leader of one of the partitions in the meantime: then each
+    /// of those that moved is [`FetchError::NotLeader`], and the rest [`FetchError::Later`]. Failures of single partitions are
+    /// the caller's. Every target is in the result, in its order.
     ///
     /// # Errors
     /// What the retry table does not retry, and [`Error::Exhausted`].

@@ -1,0 +1,179 @@
+//! Why a backup could not be made.
+
+use super::committed;
+use super::queue::Task;
+use crate::error::Kind;
+use crate::format::invariants::Broken;
+use crate::format::layout::{ArchiveName, BackupId, NameError};
+use crate::format::{codec, document};
+use crate::store::{self, lease};
+
+/// Why a backup could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster.
+    #[error(transparent)]
+    Kafka(#[from] crate::kafka::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The lease on the archive.
+    #[error(transparent)]
+    Lease(#[from] lease::Error),
+    /// A name that was derived.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The archive's codec.
+    #[error(transparent)]
+    Codec(#[from] codec::Error),
+    /// Topics that were named are not there.
+    #[error("{}", no_such_topic(topics, *internal))]
+    NoSuchTopic {
+        /// Their names.
+        topics: Vec<String>,
+        /// Whether one of them is internal to Kafka.
+        internal: bool,
+    },
+    /// No topic is left to back up.
+    #[error("no topic fits {patterns:?}: nothing was backed up")]
+    NothingSelected {
+        /// What was asked for.
+        patterns: Vec<String>,
+    },
+    /// What the broker returned is not what a log holds.
+    #[error("topic {topic:?} partition {partition}: {error}")]
+    Log {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What is wrong.
+        error: committed::Error,
+    },
+    /// The log ends before an offset that it had.
+    #[error(
+        "topic {topic:?} partition {partition}: the log no longer reaches offset {offset}, which it had at the beginning \
+         (an unclean leader election?): start a new backup"
+    )]
+    Truncated {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that was to be read.
+        offset: i64,
+    },
+    /// The broker returns nothing where something must be.
+    #[error(
+        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset} for {seconds} s, although the \
+         log reaches {end_offset}"
+    )]
+    Stalled {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that is asked for.
+        offset: i64,
+        /// The end that was seen.
+        end_offset: i64,
+        /// For how long.
+        seconds: u64,
+    },
+    /// A partition without a leader.
+    #[error("topic {topic:?} partition {partition} has no leader{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    Leaderless {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// What the cluster says.
+        why: Option<Box<crate::kafka::Error>>,
+    },
+    /// A stored document is not what it should be.
+    #[error("{key}: {error}")]
+    Document {
+        /// The object.
+        key: String,
+        /// What is wrong with it.
+        error: document::Error,
+    },
+    /// The archive belongs to somebody else.
+    #[error("archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt)")]
+    OtherOwner {
+        /// The archive.
+        archive: ArchiveName,
+        /// Whose it is.
+        owner: String,
+        /// Who wants it.
+        wanted: String,
+    },
+    /// The id belongs to an unfinished backup of something else.
+    #[error("backup {backup_id} was begun with {began_with}, and is asked for with {asked_for}: choose another id")]
+    OtherSelection {
+        /// The backup.
+        backup_id: BackupId,
+        /// What it was begun with.
+        began_with: String,
+        /// What is asked for now.
+        asked_for: String,
+    },
+    /// An object that only we write is there, with other content.
+    #[error("{key} was written by somebody else: two runs work on one archive")]
+    Taken {
+        /// The object.
+        key: String,
+    },
+    /// The store holds another number of bytes than it was given.
+    #[error("a segment of {written} bytes was stored with {stored} bytes")]
+    Stored {
+        /// Bytes that were written.
+        written: u64,
+        /// Bytes that the store says it has.
+        stored: u64,
+    },
+    /// What was read does not make a whole.
+    #[error("the backup does not hold what it was to hold: {0}")]
+    Broken(#[from] Broken),
+    /// A worker ended without a word.
+    #[error("a worker of the backup ended before its work was done")]
+    WorkerEnded,
+    /// The run was asked to stop before anything was read.
+    #[error("stopped as asked, before anything was read")]
+    NotBegun,
+    /// The run was asked to stop.
+    #[error("stopped as asked; what was read is stored, and the same command goes on from there (backup {backup_id})")]
+    Interrupted {
+        /// The backup that is not finished.
+        backup_id: BackupId,
+    },
+}
+
+fn no_such_topic(topics: &[String], internal: bool) -> String {
+    let list = topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
+    let why = if internal { "internal to Kafka, and not backed up" } else { "not there" };
+    format!("topic {list}: {why}")
+}
+
+impl Error {
+    pub(super) fn log(task: &Task, error: committed::Error) -> Self {
+        Self::Log { topic: task.topic.name.clone(), partition: task.partition, error }
+    }
+
+    /// What it asks of whoever reads it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Kafka(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Lease(error) => error.kind(),
+            Self::Codec(error) => error.kind(),
+            Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
+            Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
+            Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
+            Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
+            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
+            Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
+            Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
+        }
+    }
+}
