@@ -22,6 +22,7 @@ pub mod rskafka;
 pub mod running;
 pub mod runs;
 pub mod sample;
+pub mod version;
 pub mod witness;
 
 use std::hash::{BuildHasher, RandomState};

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 
 use crate::cache;
 use crate::dump::{self, Record};
-use crate::kafka::Version;
 use crate::unique;
+use crate::version::Version;
 
 /// Properties of a Java client, or of a topic.
 pub type Properties = BTreeMap<String, String>;
