@@ -11,18 +11,24 @@
 //! The permissions that are used: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, `s3:AbortMultipartUpload`,
 //! `s3:DeleteObject`. Without `s3:ListBucket` S3 answers "denied" where an object is missing, and so do we.
 
-use std::collections::{HashMap, VecDeque};
+mod part;
+mod upload;
+
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator, Writer};
+use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator};
 
+use self::part::PARTS_IN_FLIGHT;
+pub use self::part::UPLOAD_MEMORY_BYTES;
+pub(super) use self::upload::S3Upload;
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::transport::{PIECE_TIMEOUT, Transport};
@@ -30,18 +36,8 @@ use super::{Created, Object};
 use crate::breaker::Breaker;
 use crate::config::storage::S3Storage;
 
-/// Size of the first parts of an upload, in bytes: the smallest that S3 takes.
-const PART_BYTES: usize = 5 << 20;
 /// Size of the parts of an object that is in memory as a whole, in bytes.
 const WHOLE_PART_BYTES: usize = 8 << 20;
-/// After so many parts they double in size. S3 takes 10,000 parts of an object, so that it may have 4.8 TiB.
-const PARTS_OF_A_SIZE: u32 = 1_000;
-/// Parts of one upload that are under way at a time: workers upload beside each other.
-const PARTS_IN_FLIGHT: usize = 1;
-/// Most memory that one upload to S3 holds, in bytes, while the object has less than [`PARTS_OF_A_SIZE`] parts (5 GB): the
-/// part under way, and the next.
-pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 1);
-
 /// Longest time for a connection. The metadata service of EC2 is asked in vain where there is none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Repetitions of a call that failed in passing, after 0.2, 0.4, 0.8 and 1.6 seconds, with jitter. Longer outages
@@ -350,150 +346,6 @@ async fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest
     builder.build().map_err(|error| place.misconfigured(format!("TLS cannot be set up: {error}")))
 }
 
-/// An object that goes out in parts. It appears when the last call says so, or not at all.
-pub(super) struct S3Upload {
-    store: S3Store,
-    key: String,
-    token: String,
-    /// `None` while a write is under way: one that is abandoned or fails leaves the upload broken for good, for the
-    /// writer's buffer may have lost bytes.
-    writer: Option<Writer>,
-    filling: Part,
-    size: u64,
-}
-
-/// The part that is being filled, and the number that it will have, from 0. Bytes are copied into it: pieces would keep all
-/// the memory alive that they are a part of.
-#[derive(Debug, Default)]
-struct Part {
-    bytes: BytesMut,
-    number: u32,
-    /// The last two parts that were given out. Once the store has the older one, its memory is filled again: allocators keep
-    /// more than what is in use when blocks of this size come and go.
-    given_out: VecDeque<Bytes>,
-}
-
-impl Part {
-    /// Takes what there is room for out of `bytes`; gives the part back when it is full.
-    fn fill(&mut self, bytes: &mut Bytes) -> Option<Bytes> {
-        let size = part_bytes(self.number);
-        if self.bytes.is_empty() {
-            self.bytes = self.empty(size);
-        }
-        let piece = bytes.split_to((size - self.bytes.len()).min(bytes.len()));
-        self.bytes.extend_from_slice(&piece);
-        (self.bytes.len() == size).then(|| self.take())
-    }
-
-    /// Memory for a part of this size.
-    fn empty(&mut self, size: usize) -> BytesMut {
-        let oldest = if self.given_out.len() > PARTS_IN_FLIGHT { self.given_out.pop_front() } else { None };
-        let mut again = oldest.and_then(|part| part.try_into_mut().ok()).unwrap_or_default();
-        again.clear();
-        if again.capacity() < size {
-            again = BytesMut::with_capacity(size);
-        }
-        again
-    }
-
-    /// Gives out what there is, and begins the next.
-    fn take(&mut self) -> Bytes {
-        self.number += 1;
-        let part = std::mem::take(&mut self.bytes).freeze();
-        self.given_out.push_back(part.clone());
-        part
-    }
-}
-
-/// The size of a part, by its number from 0. All before the last have the same size up to 5 GB, which some stores want.
-fn part_bytes(number: u32) -> usize {
-    PART_BYTES << (number / PARTS_OF_A_SIZE).min(9)
-}
-
-impl S3Upload {
-    pub(super) async fn begin(store: &S3Store, key: &str) -> Result<Self, Error> {
-        let token = uuid::Uuid::new_v4().to_string();
-        let writer = store.operator.writer_options(key, part_options(&token)).await;
-        let writer = writer.map_err(|error| store.error(key, &error))?;
-        let (store, key) = (store.clone(), key.to_owned());
-        Ok(Self { store, key, token, writer: Some(writer), filling: Part::default(), size: 0 })
-    }
-
-    pub(super) async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
-        if self.writer.is_none() {
-            return Err(self.store.place(&self.key).broken());
-        }
-        for mut piece in pieces {
-            self.size += piece.len() as u64;
-            while !piece.is_empty() {
-                if let Some(part) = self.filling.fill(&mut piece) {
-                    self.send(part).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&mut self, part: Bytes) -> Result<(), Error> {
-        let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        if let Err(error) = writer.write(part).await {
-            let error = self.store.error(&self.key, &error);
-            abort(writer).await;
-            // The store cannot lack what is only being written.
-            return Err(if error.is_not_found() {
-                self.store.place(&self.key).unavailable("the store has lost the upload")
-            } else {
-                error
-            });
-        }
-        self.writer = Some(writer);
-        Ok(())
-    }
-
-    pub(super) async fn finish(mut self) -> Result<u64, Error> {
-        if !self.filling.bytes.is_empty() {
-            let last = self.filling.take();
-            self.send(last).await?;
-        }
-        let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let closed = writer.close().await.map(drop);
-        let failed = closed.is_err();
-        let created = self.store.settle(&self.key, &self.token, closed).await;
-        match created {
-            Ok(Created::New) => Ok(self.size),
-            result => {
-                debug_assert!(failed, "only a failure is settled otherwise");
-                abort(writer).await;
-                match result {
-                    Ok(_) => Err(self.store.place(&self.key).conflict()),
-                    Err(error) => Err(error),
-                }
-            }
-        }
-    }
-
-    pub(super) async fn abort(mut self) {
-        if let Some(writer) = self.writer.take() {
-            abort(writer).await;
-        }
-    }
-}
-
-impl Drop for S3Upload {
-    fn drop(&mut self) {
-        // Nothing can be seen of the parts, but they are paid for until a lifecycle rule or this removes them.
-        if let (Some(writer), Ok(runtime)) = (self.writer.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(abort(writer));
-        }
-    }
-}
-
-async fn abort(mut writer: Writer) {
-    if let Err(error) = writer.abort().await {
-        tracing::debug!(kind = %error.kind(), "an unfinished upload could not be aborted");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -505,41 +357,6 @@ mod tests {
     use super::*;
     use crate::config::cluster::CircuitBreakerConfig;
     use crate::store::{Backend, Store};
-
-    #[test]
-    fn parts_are_cut_exactly_and_an_object_of_4_tib_needs_no_more_than_10_000() {
-        let mut part = Part::default();
-        let mut cut = Vec::new();
-        for size in [1, PART_BYTES - 1, 3 * PART_BYTES, 7, 0] {
-            let mut bytes = Bytes::from(vec![7; size]);
-            while !bytes.is_empty() {
-                cut.extend(part.fill(&mut bytes).map(|part| part.len()));
-            }
-        }
-        assert_eq!((cut, part.bytes.len(), part.number), (vec![PART_BYTES; 4], 7, 4));
-        assert_eq!((part.take().len(), part.bytes.len()), (7, 0));
-        let all: u64 = (0..10_000).map(|number| part_bytes(number) as u64).sum();
-        assert!(all >= 4 << 40, "{all} bytes");
-    }
-
-    #[test]
-    fn the_memory_of_a_part_that_the_store_has_is_filled_again() {
-        let mut part = Part::default();
-        let mut places = Vec::new();
-        for round in 0..6_u8 {
-            let full = part.fill(&mut Bytes::from(vec![round; PART_BYTES])).unwrap();
-            assert!(full.iter().all(|byte| *byte == round));
-            places.push(full.as_ptr());
-        }
-        assert_eq!((places[2], places[3]), (places[0], places[1]));
-        assert_eq!((places[4], places[5]), (places[0], places[1]));
-        // What somebody still reads is left alone.
-        let held = part.fill(&mut Bytes::from(vec![9; PART_BYTES])).unwrap();
-        for _ in 0..3 {
-            part.fill(&mut Bytes::from(vec![7; PART_BYTES])).unwrap();
-        }
-        assert!(held.iter().all(|byte| *byte == 9));
-    }
 
     /// A request as the stand-in for S3 sees it.
     struct Request {
