@@ -13,6 +13,7 @@ pub mod api;
 mod buffers;
 pub mod cluster;
 pub mod connection;
+pub mod coordinators;
 mod delete_records;
 pub mod error;
 pub mod fetch;

@@ -3,8 +3,7 @@
 //! A group's coordinator is looked up again for every try, so that a move is followed. Groups of the classic and of
 //! the consumer protocol (KIP-848) are treated alike; share and streams groups keep no offsets of this kind.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,50 +12,22 @@ use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartiti
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsRequest, ListGroupsResponse,
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    GroupId, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse,
 };
 
 use crate::kafka::TopicPartition;
 use crate::kafka::api::Api;
-use crate::kafka::cluster::{Answers, Asked, CONTROL_LANE, Cluster};
+use crate::kafka::cluster::{Answers, CONTROL_LANE, Cluster};
+use crate::kafka::coordinators::{CoordinatorOf, KEYS_PER_REQUEST};
 use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSUPPORTED_VERSION};
 use crate::kafka::metadata::{string, topic_name};
-use crate::kafka::rounds::{Rounds, left_out, of_all};
+use crate::kafka::rounds::{Rounds, of_all};
 
-/// Groups in one request to a coordinator: their offsets for all topics come back in one response.
-const GROUPS_PER_REQUEST: usize = 100;
-/// From this version on, a request looks up many coordinators (KIP-699).
-const MANY_COORDINATORS_VERSION: i16 = 4;
 /// From this version on, a request asks for many groups (KIP-709).
 const MANY_GROUPS_VERSION: i16 = 8;
 /// From this version on, groups have types (KIP-848).
 const GROUP_TYPES_VERSION: i16 = 5;
-
-/// What a coordinator is looked up for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CoordinatorOf {
-    /// A consumer group.
-    Group,
-    /// A transactional id.
-    Transaction,
-}
-
-impl CoordinatorOf {
-    const fn key_type(self) -> i8 {
-        match self {
-            Self::Group => 0,
-            Self::Transaction => 1,
-        }
-    }
-
-    fn resource(self, key: &str) -> Resource {
-        match self {
-            Self::Group => Resource::Group(key.to_owned()),
-            Self::Transaction => Resource::TransactionalId(key.to_owned()),
-        }
-    }
-}
 
 /// Which protocol a group's members speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +162,7 @@ impl Cluster {
         groups: &[String],
     ) -> Result<Answers<String, CommittedOffsets>, Error> {
         let version = self.connection(broker, CONTROL_LANE).await?.version::<OffsetFetchRequest>()?;
-        let at_once = if version >= MANY_GROUPS_VERSION { GROUPS_PER_REQUEST } else { 1 };
+        let at_once = if version >= MANY_GROUPS_VERSION { KEYS_PER_REQUEST } else { 1 };
         let mut answers = Vec::with_capacity(groups.len());
         for part in groups.chunks(at_once) {
             let pending = self.start(broker, CONTROL_LANE, |version| build_offset_fetch(version, part)).await?;
@@ -228,63 +199,6 @@ impl Cluster {
         let response = self.call_once(coordinator, CONTROL_LANE, Duration::ZERO, build).await?;
         Ok(process_offset_commit(group, response))
     }
-
-    /// The broker that coordinates a group or a transactional id right now; one try.
-    pub(crate) async fn coordinator(&self, of: CoordinatorOf, key: &str) -> Result<i32, Error> {
-        let mut found = self.coordinators(of, &[key.to_owned()]).await?;
-        found.remove(key).unwrap_or_else(|| Err(left_out(FindCoordinatorRequest::NAME, key)))
-    }
-
-    async fn coordinators(
-        &self,
-        of: CoordinatorOf,
-        keys: &[String],
-    ) -> Result<HashMap<String, Result<i32, Error>>, Error> {
-        let mut found = HashMap::new();
-        let mut rest = keys;
-        while let Some(first) = rest.first() {
-            let many = &rest[..rest.len().min(GROUPS_PER_REQUEST)];
-            let response = self.call_any_once(|version| build_find_coordinator(version, of, many)).await?;
-            // Versions before 4 answer for one key, and only the newer ones fill this list.
-            let answers = match response.coordinators.is_empty() {
-                false => process_coordinators(of, response),
-                true => vec![(first.clone(), process_coordinator(of, first, &response))],
-            };
-            rest = &rest[answers.len().clamp(1, many.len())..];
-            found.extend(answers);
-        }
-        Ok(found)
-    }
-
-    /// Sends each group's question to its coordinator, and asks again for those whose answer may be retried. Every
-    /// group is in the result.
-    async fn ask_coordinators<'a, T>(
-        &self,
-        api: &'static str,
-        groups: &BTreeSet<String>,
-        send: impl Fn(i32, Arc<[String]>) -> Asked<'a, String, T>,
-    ) -> BTreeMap<String, Result<T, Error>> {
-        let mut rounds = Rounds::new(self.retry(), api, groups.iter().cloned());
-        while let Some(open) = rounds.next().await {
-            let mut answers: Answers<String, T> = Vec::with_capacity(open.len());
-            let mut by_coordinator: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-            match self.coordinators(CoordinatorOf::Group, &open).await {
-                Ok(found) => found.into_iter().for_each(|(group, coordinator)| match coordinator {
-                    Ok(broker) => by_coordinator.entry(broker).or_default().push(group),
-                    Err(error) => answers.push((group, Err(error))),
-                }),
-                Err(error) => answers = of_all(&open, Err(error)),
-            }
-            let asked = by_coordinator.into_iter().map(|(broker, groups)| {
-                let groups: Arc<[String]> = groups.into();
-                let answers = send(broker, Arc::clone(&groups));
-                async move { of_all(&groups, answers.await) }
-            });
-            answers.extend(join_all(asked).await.into_iter().flatten());
-            rounds.settle(answers, Error::is_retriable).await;
-        }
-        rounds.done()
-    }
 }
 
 fn build_list_groups(version: i16) -> ListGroupsRequest {
@@ -311,31 +225,6 @@ fn process_list_groups(broker: i32, response: ListGroupsResponse) -> Result<Vec<
         Some(ListedGroup { group: group.group_id.to_string(), kind, protocol_type: group.protocol_type.to_string() })
     });
     Ok(groups.collect())
-}
-
-fn build_find_coordinator(version: i16, of: CoordinatorOf, keys: &[String]) -> FindCoordinatorRequest {
-    let request = FindCoordinatorRequest::default().with_key_type(of.key_type());
-    if version >= MANY_COORDINATORS_VERSION {
-        request.with_coordinator_keys(keys.iter().map(|key| string(key)).collect())
-    } else {
-        request.with_key(keys.first().map(|key| string(key)).unwrap_or_default())
-    }
-}
-
-fn process_coordinators(of: CoordinatorOf, response: FindCoordinatorResponse) -> Vec<(String, Result<i32, Error>)> {
-    let answers = response.coordinators.into_iter().map(|answer| {
-        let key = answer.key.to_string();
-        let message = answer.error_message.as_deref();
-        let error = Error::from_code(FindCoordinatorRequest::NAME, answer.error_code, || of.resource(&key), message);
-        (key, error.map_or(Ok(*answer.node_id), Err))
-    });
-    answers.collect()
-}
-
-fn process_coordinator(of: CoordinatorOf, key: &str, response: &FindCoordinatorResponse) -> Result<i32, Error> {
-    let message = response.error_message.as_deref();
-    let error = Error::from_code(FindCoordinatorRequest::NAME, response.error_code, || of.resource(key), message);
-    error.map_or(Ok(*response.node_id), Err)
 }
 
 fn group_ids(groups: &[String]) -> Vec<GroupId> {
@@ -539,10 +428,8 @@ fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> Answers
 
 #[cfg(test)]
 mod tests {
-    use kafka_protocol::messages::BrokerId;
     use kafka_protocol::messages::consumer_group_describe_response::{DescribedGroup as NewGroup, Member};
     use kafka_protocol::messages::describe_groups_response::DescribedGroup;
-    use kafka_protocol::messages::find_coordinator_response::Coordinator;
     use kafka_protocol::messages::list_groups_response::ListedGroup as WireGroup;
     use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
     use kafka_protocol::messages::offset_fetch_response::{
@@ -573,7 +460,6 @@ mod tests {
         let offsets: CommittedOffsets = [(("t".to_owned(), 0), committed(5))].into();
         let partitions: Vec<_> = offsets.keys().cloned().collect();
         encodes(build_list_groups);
-        encodes(|version| build_find_coordinator(version, CoordinatorOf::Group, &groups));
         encodes(|version| build_offset_fetch(version, &groups));
         encodes(|version| build_offset_commit(version, "g", &partitions, &offsets));
         encodes(|_| build_describe_groups(&groups));
@@ -596,23 +482,6 @@ mod tests {
         assert_eq!(listed, [("a".to_owned(), Classic), ("b".to_owned(), Consumer), ("d".to_owned(), Classic)]);
         let loading = ListGroupsResponse::default().with_error_code(14);
         assert!(process_list_groups(1, loading).unwrap_err().is_retriable());
-    }
-
-    #[test]
-    fn coordinators_come_one_by_one_or_together() {
-        let response = FindCoordinatorResponse::default().with_coordinators(vec![
-            Coordinator::default().with_key(string("g")).with_node_id(BrokerId(2)),
-            Coordinator::default().with_key(string("h")).with_error_code(15),
-        ]);
-        let found = process_coordinators(CoordinatorOf::Group, response);
-        assert_eq!(found[0], ("g".to_owned(), Ok(2)));
-        assert!(found[1].1.as_ref().unwrap_err().is_retriable());
-        let single = FindCoordinatorResponse::default().with_node_id(BrokerId(3));
-        assert_eq!(process_coordinator(CoordinatorOf::Group, "g", &single), Ok(3));
-        let denied = FindCoordinatorResponse::default().with_error_code(30);
-        let error = process_coordinator(CoordinatorOf::Group, "g", &denied).unwrap_err();
-        assert!(error.kind() == Kind::Denied && error.to_string().contains(r#"group "g""#), "{error}");
-        assert_eq!(build_find_coordinator(3, CoordinatorOf::Group, &names(&["g", "h"])).key.as_str(), "g");
     }
 
     #[test]
@@ -670,7 +539,7 @@ mod tests {
                 partition(2, 16),
             ]),
         ]);
-        let answers: HashMap<_, _> = process_offset_commit("g", response).into_iter().collect();
+        let answers: BTreeMap<_, _> = process_offset_commit("g", response).into_iter().collect();
         assert_eq!(answers[&("t".to_owned(), 0)], Ok(()));
         assert_eq!(answers[&("t".to_owned(), 1)].as_ref().unwrap_err().kind(), Kind::Conflict);
         assert!(answers[&("t".to_owned(), 2)].as_ref().unwrap_err().is_retriable());

@@ -6,8 +6,8 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, Pr
 
 use crate::kafka::api::Api;
 use crate::kafka::cluster::{CONTROL_LANE, Cluster};
+use crate::kafka::coordinators::CoordinatorOf;
 use crate::kafka::error::{Error, Resource};
-use crate::kafka::groups::CoordinatorOf;
 use crate::kafka::metadata::string;
 
 /// A producer's identity: with the sequence numbers of its batches, a broker takes each batch once.

@@ -1,0 +1,169 @@
+//! Coordinators: the brokers that answer for consumer groups and transactional ids.
+//!
+//! One is looked up again for every try, so that a move is followed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+use crate::kafka::api::Api;
+use crate::kafka::cluster::{Answers, Asked, Cluster};
+use crate::kafka::error::{Error, Resource};
+use crate::kafka::metadata::string;
+use crate::kafka::rounds::{Rounds, left_out, of_all};
+
+/// Groups in one request: what a coordinator says of all of them comes back in one response.
+pub(crate) const KEYS_PER_REQUEST: usize = 100;
+/// From this version on, a request looks up many coordinators (KIP-699).
+const MANY_COORDINATORS_VERSION: i16 = 4;
+
+/// What a coordinator is looked up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoordinatorOf {
+    /// A consumer group.
+    Group,
+    /// A transactional id.
+    Transaction,
+}
+
+impl CoordinatorOf {
+    const fn key_type(self) -> i8 {
+        match self {
+            Self::Group => 0,
+            Self::Transaction => 1,
+        }
+    }
+
+    fn resource(self, key: &str) -> Resource {
+        match self {
+            Self::Group => Resource::Group(key.to_owned()),
+            Self::Transaction => Resource::TransactionalId(key.to_owned()),
+        }
+    }
+}
+
+impl Cluster {
+    /// The broker that coordinates a group or a transactional id right now; one try.
+    pub(crate) async fn coordinator(&self, of: CoordinatorOf, key: &str) -> Result<i32, Error> {
+        let mut found = self.coordinators(of, &[key.to_owned()]).await?;
+        found.remove(key).unwrap_or_else(|| Err(left_out(FindCoordinatorRequest::NAME, key)))
+    }
+
+    async fn coordinators(
+        &self,
+        of: CoordinatorOf,
+        keys: &[String],
+    ) -> Result<HashMap<String, Result<i32, Error>>, Error> {
+        let mut found = HashMap::new();
+        let mut rest = keys;
+        while let Some(first) = rest.first() {
+            let many = &rest[..rest.len().min(KEYS_PER_REQUEST)];
+            let response = self.call_any_once(|version| build_find_coordinator(version, of, many)).await?;
+            // Versions before 4 answer for one key, and only the newer ones fill this list.
+            let answers = match response.coordinators.is_empty() {
+                false => process_coordinators(of, response),
+                true => vec![(first.clone(), process_coordinator(of, first, &response))],
+            };
+            rest = &rest[answers.len().clamp(1, many.len())..];
+            found.extend(answers);
+        }
+        Ok(found)
+    }
+
+    /// Sends each group's question to its coordinator, and asks again for those whose answer may be retried. Every
+    /// group is in the result.
+    pub(crate) async fn ask_coordinators<'a, T>(
+        &self,
+        api: &'static str,
+        groups: &BTreeSet<String>,
+        send: impl Fn(i32, Arc<[String]>) -> Asked<'a, String, T>,
+    ) -> BTreeMap<String, Result<T, Error>> {
+        let mut rounds = Rounds::new(self.retry(), api, groups.iter().cloned());
+        while let Some(open) = rounds.next().await {
+            let mut answers: Answers<String, T> = Vec::with_capacity(open.len());
+            let mut by_coordinator: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+            match self.coordinators(CoordinatorOf::Group, &open).await {
+                Ok(found) => found.into_iter().for_each(|(group, coordinator)| match coordinator {
+                    Ok(broker) => by_coordinator.entry(broker).or_default().push(group),
+                    Err(error) => answers.push((group, Err(error))),
+                }),
+                Err(error) => answers = of_all(&open, Err(error)),
+            }
+            let asked = by_coordinator.into_iter().map(|(broker, groups)| {
+                let groups: Arc<[String]> = groups.into();
+                let answers = send(broker, Arc::clone(&groups));
+                async move { of_all(&groups, answers.await) }
+            });
+            answers.extend(join_all(asked).await.into_iter().flatten());
+            rounds.settle(answers, Error::is_retriable).await;
+        }
+        rounds.done()
+    }
+}
+
+fn build_find_coordinator(version: i16, of: CoordinatorOf, keys: &[String]) -> FindCoordinatorRequest {
+    let request = FindCoordinatorRequest::default().with_key_type(of.key_type());
+    if version >= MANY_COORDINATORS_VERSION {
+        request.with_coordinator_keys(keys.iter().map(|key| string(key)).collect())
+    } else {
+        request.with_key(keys.first().map(|key| string(key)).unwrap_or_default())
+    }
+}
+
+fn process_coordinators(of: CoordinatorOf, response: FindCoordinatorResponse) -> Vec<(String, Result<i32, Error>)> {
+    let answers = response.coordinators.into_iter().map(|answer| {
+        let key = answer.key.to_string();
+        let message = answer.error_message.as_deref();
+        let error = Error::from_code(FindCoordinatorRequest::NAME, answer.error_code, || of.resource(&key), message);
+        (key, error.map_or(Ok(*answer.node_id), Err))
+    });
+    answers.collect()
+}
+
+fn process_coordinator(of: CoordinatorOf, key: &str, response: &FindCoordinatorResponse) -> Result<i32, Error> {
+    let message = response.error_message.as_deref();
+    let error = Error::from_code(FindCoordinatorRequest::NAME, response.error_code, || of.resource(key), message);
+    error.map_or(Ok(*response.node_id), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::messages::BrokerId;
+    use kafka_protocol::messages::find_coordinator_response::Coordinator;
+    use kafka_protocol::protocol::Encodable;
+
+    use super::*;
+    use crate::error::Kind;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_version_can_carry_its_request() {
+        for version in FindCoordinatorRequest::VERSIONS {
+            let request = build_find_coordinator(version, CoordinatorOf::Group, &names(&["g", "h"]));
+            request.encode(&mut BytesMut::new(), version).unwrap();
+        }
+    }
+
+    #[test]
+    fn coordinators_come_one_by_one_or_together() {
+        let response = FindCoordinatorResponse::default().with_coordinators(vec![
+            Coordinator::default().with_key(string("g")).with_node_id(BrokerId(2)),
+            Coordinator::default().with_key(string("h")).with_error_code(15),
+        ]);
+        let found = process_coordinators(CoordinatorOf::Group, response);
+        assert_eq!(found[0], ("g".to_owned(), Ok(2)));
+        assert!(found[1].1.as_ref().unwrap_err().is_retriable());
+        let single = FindCoordinatorResponse::default().with_node_id(BrokerId(3));
+        assert_eq!(process_coordinator(CoordinatorOf::Group, "g", &single), Ok(3));
+        let denied = FindCoordinatorResponse::default().with_error_code(30);
+        let error = process_coordinator(CoordinatorOf::Group, "g", &denied).unwrap_err();
+        assert!(error.kind() == Kind::Denied && error.to_string().contains(r#"group "g""#), "{error}");
+        assert_eq!(build_find_coordinator(3, CoordinatorOf::Group, &names(&["g", "h"])).key.as_str(), "g");
+    }
+}
