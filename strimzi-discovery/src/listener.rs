@@ -1,0 +1,131 @@
+//! Which listener of a cluster to connect to.
+
+use std::fmt;
+
+use crate::error::{Error, ListenersFound};
+use crate::readiness::{NotReady, is_paused, ready};
+use crate::resources::{Kafka, Listener};
+
+/// How a client authenticates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// Not at all.
+    None,
+    /// By a certificate.
+    Tls,
+    /// By a name and a password.
+    ScramSha512,
+}
+
+impl Authentication {
+    /// Whether a listener takes such a client. `custom` and `oauth` need what nobody can know from the resource, and take none.
+    fn fits(self, listener: &Listener) -> bool {
+        let type_ = listener.authentication.as_ref().map(|authentication| authentication.type_.as_str());
+        match self {
+            Self::None => type_.is_none(),
+            // A certificate is shown in the TLS handshake: without TLS there is none.
+            Self::Tls => type_ == Some("tls") && listener.tls,
+            Self::ScramSha512 => type_ == Some("scram-sha-512"),
+        }
+    }
+}
+
+impl fmt::Display for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no authentication",
+            Self::Tls => "authentication tls",
+            Self::ScramSha512 => "authentication scram-sha-512",
+        })
+    }
+}
+
+/// What a client takes for the authority over the brokers' certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Every `ca*.crt` of the cluster CA's Secret, which has to be mounted whole: there are several while the CA is renewed.
+    ClusterCa {
+        /// `<cluster>-cluster-ca-cert`, in the namespace of the cluster.
+        secret: String,
+    },
+    /// The listener's own chain, in PEM. It is public.
+    Certificates(Vec<String>),
+}
+
+/// Where and how brokers are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The listener's name.
+    pub listener: String,
+    /// At least one `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    /// Whom to trust; `None` where the listener has no TLS.
+    pub trust: Option<Trust>,
+}
+
+/// Chooses the listener for a client that authenticates in this way, or checks the one that is asked for by name.
+///
+/// In-cluster goes before external, then TLS before plain, then the listener types in the order of
+/// [`ListenerType`](crate::resources::ListenerType), then the name: the same resource always gives the same listener. A listener that fits best
+/// and has no address yet is waited for, since the next best may be one without TLS.
+///
+/// # Errors
+///
+/// Waiting: the cluster is not ready, or its status lacks the listener's address or its own certificate. Final: no listener of
+/// that name, or none that fits.
+pub fn choose(kafka: &Kafka, authentication: Authentication, name: Option<&str>) -> Result<Endpoint, Error> {
+    let listener = select(kafka, authentication, name)?;
+    let cluster = || kafka.metadata.name.clone();
+    let not_ready = |why| Error::ClusterNotReady { cluster: cluster(), why };
+
+    let status = ready(kafka.status.as_ref()).map_err(not_ready)?;
+    let listener_status = status.listeners.iter().find(|status| status.is_about(&listener.name));
+    let bootstrap_servers = listener_status.map(|status| status.bootstrap_servers()).unwrap_or_default();
+    if bootstrap_servers.is_empty() {
+        return Err(match is_paused(status) {
+            true => not_ready(NotReady::Paused),
+            false => Error::ListenerWithoutAddress { cluster: cluster(), listener: listener.name.clone() },
+        });
+    }
+
+    let trust = if !listener.tls {
+        None
+    } else if listener.configuration.broker_cert_chain_and_key.is_none() {
+        Some(Trust::ClusterCa { secret: format!("{}-cluster-ca-cert", kafka.metadata.name) })
+    } else {
+        let certificates = listener_status.map(|status| status.certificates.clone()).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(Error::ListenerWithoutCertificate { cluster: cluster(), listener: listener.name.clone() });
+        }
+        Some(Trust::Certificates(certificates))
+    };
+    Ok(Endpoint { listener: listener.name.clone(), bootstrap_servers, trust })
+}
+
+fn select<'a>(kafka: &'a Kafka, wanted: Authentication, name: Option<&str>) -> Result<&'a Listener, Error> {
+    let cluster = || kafka.metadata.name.clone();
+    let listeners = &kafka.spec.kafka.listeners;
+    let found = || ListenersFound::of(listeners);
+    match name {
+        Some(name) => {
+            let listener = listeners.iter().find(|listener| listener.name == name).ok_or_else(|| {
+                Error::ListenerNotFound { cluster: cluster(), listener: name.to_owned(), wanted, found: found() }
+            })?;
+            if wanted.fits(listener) {
+                Ok(listener)
+            } else {
+                Err(Error::ListenerDoesNotFit {
+                    cluster: cluster(),
+                    listener: listener.to_string(),
+                    wanted,
+                    found: found(),
+                })
+            }
+        }
+        None => listeners
+            .iter()
+            .filter(|listener| wanted.fits(listener))
+            .min_by_key(|listener| (!listener.type_.is_in_cluster(), !listener.tls, &listener.type_, &listener.name))
+            .ok_or_else(|| Error::NoListenerFits { cluster: cluster(), wanted, found: found() }),
+    }
+}
