@@ -6,14 +6,19 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, FetchRequest,
-    FetchResponse, ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
-    TopicName,
+    FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -28,13 +33,15 @@ const EARLIEST: i64 = -2;
 const TOPIC_ID_VERSION: i16 = 13;
 
 /// What is spoken, as Kafka 4.3 does.
-const APIS: [(ApiKey, i16, i16); 6] = [
+const APIS: [(ApiKey, i16, i16); 8] = [
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::Metadata, 0, 12),
     (ApiKey::ListOffsets, 1, 9),
     (ApiKey::Fetch, 4, 17),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::ListGroups, 0, 5),
+    (ApiKey::FindCoordinator, 4, 6),
+    (ApiKey::OffsetFetch, 8, 9),
 ];
 
 pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Bytes {
@@ -44,7 +51,9 @@ pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Byt
         ApiKey::ListOffsets => encoded(&list_offsets(state, &decoded(request, version)), version),
         ApiKey::Fetch => encoded(&fetch(state, version, &decoded(request, version)).await, version),
         ApiKey::DescribeConfigs => encoded(&describe_configs(&decoded(request, version)), version),
-        ApiKey::ListGroups => encoded(&ListGroupsResponse::default(), version),
+        ApiKey::ListGroups => encoded(&list_groups(state), version),
+        ApiKey::FindCoordinator => encoded(&find_coordinator(&decoded(request, version)), version),
+        ApiKey::OffsetFetch => encoded(&offset_fetch(state, &decoded(request, version)), version),
         other => panic!("the stand-in does not speak {other:?}"),
     }
 }
@@ -143,6 +152,38 @@ fn describe_configs(request: &DescribeConfigsRequest) -> DescribeConfigsResponse
             .with_configs(vec![policy])
     });
     DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn list_groups(state: &State) -> ListGroupsResponse {
+    let groups = state.groups.iter().map(|group| {
+        ListedGroup::default()
+            .with_group_id(GroupId(text(&group.name)))
+            .with_protocol_type(text("consumer"))
+            .with_group_state(text("Empty"))
+            .with_group_type(text("classic"))
+    });
+    ListGroupsResponse::default().with_groups(groups.collect())
+}
+
+fn find_coordinator(request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let coordinator = |key: &StrBytes| Coordinator::default().with_key(key.clone()).with_node_id(BROKER);
+    FindCoordinatorResponse::default().with_coordinators(request.coordinator_keys.iter().map(coordinator).collect())
+}
+
+fn offset_fetch(state: &State, request: &OffsetFetchRequest) -> OffsetFetchResponse {
+    let groups = request.groups.iter().map(|asked| {
+        let group = state.groups.iter().find(|group| *group.name == **asked.group_id).unwrap();
+        let answer = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
+        match &group.committed {
+            Err(code) => answer.with_error_code(*code),
+            Ok((topic, offset)) => answer.with_topics(vec![
+                OffsetFetchResponseTopics::default()
+                    .with_name(TopicName(text(topic)))
+                    .with_partitions(vec![OffsetFetchResponsePartitions::default().with_committed_offset(*offset)]),
+            ]),
+        }
+    });
+    OffsetFetchResponse::default().with_groups(groups.collect())
 }
 
 /// Filled in the order of the request, each partition up to its own limit and all up to that of the request; the first that

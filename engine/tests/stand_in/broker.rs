@@ -19,10 +19,18 @@ pub struct Broker {
     listening: tokio::task::JoinHandle<()>,
 }
 
+/// A consumer group that has committed an offset, if its coordinator may say so.
+pub struct Group {
+    pub name: String,
+    /// Topic, partition 0, offset; or the error code that is answered instead.
+    pub committed: Result<(String, i64), i16>,
+}
+
 /// What all its connections share.
 pub struct State {
     pub port: u16,
     pub topics: Vec<Topic>,
+    pub groups: Vec<Group>,
     /// Requests that were answered, by what was asked.
     answered: Mutex<BTreeMap<i16, u64>>,
     requests: AtomicU64,
@@ -33,11 +41,16 @@ pub struct State {
 
 impl Broker {
     pub async fn start(topics: Vec<Topic>) -> Self {
+        Self::start_with(topics, Vec::new()).await
+    }
+
+    pub async fn start_with(topics: Vec<Topic>, groups: Vec<Group>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             port,
             topics,
+            groups,
             answered: Mutex::default(),
             requests: AtomicU64::new(0),
             is_away: AtomicBool::new(false),

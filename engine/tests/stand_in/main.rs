@@ -4,6 +4,7 @@
 mod answer;
 mod broker;
 mod configs;
+mod groups;
 mod many_partitions;
 mod outage;
 mod rate_limit;

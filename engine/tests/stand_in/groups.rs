@@ -1,0 +1,36 @@
+//! A consumer group that cannot be read makes the backup partial, and is named; the others are in it.
+
+use kafka_backup::backup::{self, Outcome};
+use kafka_backup::progress::Progress;
+use kafka_backup::stop::Stop;
+use serde_json::json;
+
+use crate::broker::{Broker, Group};
+use crate::configs;
+use crate::topic::{Log, Topic};
+
+const GROUP_AUTHORIZATION_FAILED: i16 = 30;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_cannot_be_read_makes_the_backup_partial_and_is_named() {
+    let group = |name: &str, committed| Group { name: name.to_owned(), committed };
+    let groups = vec![
+        group("billing", Ok(("orders".to_owned(), 1))),
+        group("secret", Err(GROUP_AUTHORIZATION_FAILED)),
+        group("shipping", Ok(("orders".to_owned(), 2))),
+    ];
+    let broker = Broker::start_with(vec![Topic::new("orders", vec![Log::of_noise(3, 10, 1)])], groups).await;
+    for (wanted, outcome, held) in [
+        (json!({}), Outcome::Partial, 2),
+        (json!({ "consumerGroups": ["secret", "billing"] }), Outcome::Partial, 1),
+        (json!({ "consumerGroups": ["billing", "shipping"] }), Outcome::Completed, 2),
+        (json!({ "consumerGroups": [] }), Outcome::Completed, 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = configs::backup(&broker, folder.path(), wanted.clone());
+        let report = backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+        assert_eq!((report.outcome, report.groups, report.records), (outcome, held, 3), "{wanted}");
+        let names_it = report.problems.iter().any(|problem| problem.contains("\"secret\""));
+        assert_eq!(names_it, outcome == Outcome::Partial, "{wanted}: {:?}", report.problems);
+    }
+}
