@@ -38,7 +38,7 @@ struct Options {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "json,kilobyte,small")]
     topics: Vec<Shape>,
     /// Records of the JSON topic
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 15_000_000)]
     json_records: u64,
     /// Records of the topic with 1 kB records
     #[arg(long, default_value_t = 500_000)]
