@@ -78,6 +78,12 @@ fn each_listener_lets_in_who_has_what_it_asks_for_and_nobody_else() {
     for listener in [Listener::Tls, Listener::TlsIpv6] {
         try_in(listener, &flags([("--ca-file", &ca)])).succeeded();
     }
+    // Of a folder every authority counts, in whichever file the right one stands.
+    let secret = tempfile::tempdir().unwrap();
+    fs::copy(certificates.file("foreign-ca.crt"), secret.path().join("ca.crt")).unwrap();
+    denied(&try_in(Listener::Tls, &flags([("--ca-file", secret.path())])), &["certificate"]);
+    std::os::unix::fs::symlink(&ca, secret.path().join("ca-2025.crt")).unwrap();
+    try_in(Listener::Tls, &flags([("--ca-file", secret.path())])).succeeded();
     let (cert, key) = (certificates.file("client.crt"), certificates.file("client.key"));
     try_in(Listener::MutualTls, &flags([("--ca-file", &ca), ("--cert-file", &cert), ("--key-file", &key)])).succeeded();
     for user in [User::SCRAM_256, User::SCRAM_512, User::PLAIN] {
@@ -86,6 +92,11 @@ fn each_listener_lets_in_who_has_what_it_asks_for_and_nobody_else() {
         let with_ca = [flags([("--ca-file", &ca)]), sasl(&user, &password)].concat();
         try_in(Listener::SaslTls, &with_ca).succeeded();
         try_in(Listener::SaslPlain, &sasl(&user, &password)).succeeded();
+        let username = folder.path().join("username");
+        fs::write(&username, format!("{}\n", user.name)).unwrap();
+        let named = flags([("--password-file", &password), ("--username-file", &username)]);
+        let mechanism = ["--sasl-mechanism", user.mechanism.name()].map(str::to_owned);
+        try_in(Listener::SaslPlain, &[named, mechanism.to_vec()].concat()).succeeded();
 
         let wrong = folder.path().join("wrong");
         fs::write(&wrong, "an-open-sesame").unwrap();
@@ -122,4 +133,34 @@ fn a_store_whose_certificate_is_not_trusted_is_asked_once() {
     // With the right authority it is only empty.
     let ended = list(&format!("&ca_file={}", minio.certificates().file("ca.crt").display()));
     assert!(ended.stderr.contains("holds no repository"), "{ended:?}");
+}
+
+#[test]
+fn a_bucket_is_opened_with_the_credentials_of_a_file_whatever_the_environment_says() {
+    let minio = Minio::shared();
+    let bucket = minio.make_bucket("credentials").unwrap();
+    let [(_, key_id), (_, secret)] = minio.environment();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let list = |path: &Path| {
+        let storage = format!("{}&credentials_file={}", minio.url(&bucket, "x"), path.display());
+        let cli = Cli::new(["list", "--storage", &storage]).unwrap();
+        cli.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "an-open-sesame").run().unwrap()
+    };
+    let profile = |secret: &str| format!("[default]\naws_access_key_id = {key_id}\naws_secret_access_key = {secret}\n");
+    file("keys/accessKey", key_id);
+    file("keys/secretKey", secret);
+    for right in [file("profile", &profile(secret)), folder.path().join("keys")] {
+        // It is let in, and finds the bucket empty.
+        let ended = list(&right);
+        assert!(ended.stderr.contains("holds no repository"), "{ended:?}");
+    }
+    let ended = list(&file("wrong", &profile("another-sesame")));
+    denied(&ended, &[&bucket]);
+    assert!(!format!("{ended:?}").contains("sesame"), "{ended:?}");
 }

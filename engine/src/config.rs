@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod describe;
 mod layers;
 pub mod list;
+pub mod pem;
 pub mod prune;
 pub mod restore;
 pub mod storage;

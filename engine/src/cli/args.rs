@@ -72,10 +72,13 @@ pub struct ClusterFlags {
     /// The user of SASL
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
+    /// A file that holds the user's name and nothing else, instead of --username
+    #[arg(long, value_name = "FILE")]
+    username_file: Option<PathBuf>,
     /// A file that holds the user's password and nothing else
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Certificates of trusted authorities, PEM [default: the system's]
+    /// Certificates of trusted authorities, PEM; a folder whose files ca*.crt are all trusted, too [default: the system's]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// The client's certificate with its chain, PEM
@@ -108,6 +111,7 @@ impl ClusterFlags {
             .set("cluster.securityProtocol", "--security-protocol", &self.security_protocol)
             .set("cluster.sasl.mechanism", "--sasl-mechanism", &self.sasl_mechanism)
             .set("cluster.sasl.username", "--username", &self.username)
+            .set("cluster.sasl.usernameFile", "--username-file", &self.username_file)
             .set("cluster.sasl.passwordFile", "--password-file", &self.password_file)
             .set("cluster.tls.caFile", "--ca-file", &self.ca_file)
             .set("cluster.tls.certFile", "--cert-file", &self.cert_file)
@@ -123,7 +127,7 @@ impl ClusterFlags {
 /// The repository.
 #[derive(Debug, Args)]
 pub struct StorageFlags {
-    /// The repository: file:///dir or s3://bucket/prefix?endpoint=..&region=..&force_path_style=true&ca_file=..
+    /// The repository: file:///dir or s3://bucket/prefix?endpoint=..&region=..&force_path_style=true&ca_file=..&credentials_file=..
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
 }

@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::pem;
+pub use super::pem::PemFile;
 use crate::error::Kind;
 
 /// A broker answers within this time or is given up: what the Java clients wait too (`request.timeout.ms`).
@@ -45,7 +47,7 @@ pub enum Error {
         protocol: SecurityProtocol,
     },
     /// The protocol has SASL, and `sasl` is missing.
-    #[error("securityProtocol {protocol} needs sasl with mechanism, username and passwordFile")]
+    #[error("securityProtocol {protocol} needs sasl with mechanism, username or usernameFile, and passwordFile")]
     ProtocolWithoutSasl {
         /// The protocol that was chosen.
         protocol: SecurityProtocol,
@@ -67,9 +69,14 @@ pub enum Error {
     /// A user name with nothing in it.
     #[error("sasl.username is empty")]
     NoUsername,
-    /// A password file with nothing in it.
-    #[error("the password file {path} (sasl.passwordFile) is empty")]
-    NoPassword {
+    /// Neither or both of the two ways to give the user's name.
+    #[error("sasl needs the user's name once, as sasl.username or as sasl.usernameFile, and has {0}")]
+    WhichUsername(&'static str),
+    /// A file with nothing in it.
+    #[error("the file {path} ({setting}) is empty")]
+    EmptyFile {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
     },
@@ -203,8 +210,12 @@ impl FromStr for SaslMechanism {
 pub struct SaslConfig {
     /// How the password is proven.
     pub mechanism: SaslMechanism,
-    /// The user's name.
-    pub username: String,
+    /// The user's name. Either this or `username_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// A file that holds the user's name and nothing else; line ends after it do not count. Either this or `username`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username_file: Option<PathBuf>,
     /// A file that holds the password and nothing else; line ends after it do not count.
     pub password_file: PathBuf,
 }
@@ -213,7 +224,8 @@ pub struct SaslConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Certificates of the authorities that are trusted, one or more; the system's when left out.
+    /// Certificates of the authorities that are trusted, one or more; the system's when left out. Of a folder, all files
+    /// `ca*.crt` are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The client's certificate, followed by its chain.
@@ -347,41 +359,43 @@ impl ClusterConfig {
 }
 
 fn check_sasl(sasl: &SaslConfig) -> Result<Credentials, Error> {
-    let SaslConfig { mechanism, username, password_file } = sasl;
-    if username.is_empty() {
-        return Err(Error::NoUsername);
+    let SaslConfig { mechanism, username, username_file, password_file } = sasl;
+    let username = match (username, username_file) {
+        (Some(username), None) if username.is_empty() => return Err(Error::NoUsername),
+        (Some(username), None) => username.clone(),
+        (None, Some(file)) => read_text("sasl.usernameFile", file)?,
+        (None, None) => return Err(Error::WhichUsername("neither")),
+        (Some(_), Some(_)) => return Err(Error::WhichUsername("both")),
+    };
+    let password = Password(read_text("sasl.passwordFile", password_file)?);
+    Ok(Credentials { mechanism: *mechanism, username, password })
+}
+
+/// A file that holds one text. Editors and `echo` end it with a line end, which nobody means to be part of the text.
+fn read_text(setting: &'static str, path: &Path) -> Result<String, Error> {
+    let refuse = |why: String| Error::File { setting, path: path.to_owned(), why };
+    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text".to_owned()))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Error::EmptyFile { setting, path: path.to_owned() }),
+        text => Ok(text.to_owned()),
     }
-    let bytes = read("sasl.passwordFile", password_file)?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::File {
-        setting: "sasl.passwordFile",
-        path: password_file.clone(),
-        why: "it is not UTF-8 text".to_owned(),
-    })?;
-    // Editors and `echo` end a file with a line end, which nobody means to be part of the password.
-    let password = text.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        return Err(Error::NoPassword { path: password_file.clone() });
-    }
-    Ok(Credentials { mechanism: *mechanism, username: username.clone(), password: Password(password.to_owned()) })
 }
 
 fn check_tls(tls: &TlsConfig) -> Result<Tls, Error> {
     let TlsConfig { ca_file, cert_file, key_file } = tls;
-    let ca = ca_file.as_deref().map(|path| PemFile::read("tls.caFile", path)).transpose()?;
+    let file = |setting| move |error: pem::Error| Error::File { setting, path: error.path, why: error.why };
+    let ca = ca_file.as_deref().map(PemFile::read_authorities).transpose().map_err(file("tls.caFile"))?;
     let identity = match (cert_file, key_file) {
         (None, None) => None,
         (Some(_), None) => return Err(Error::HalfIdentity { given: "certFile", missing: "keyFile" }),
         (None, Some(_)) => return Err(Error::HalfIdentity { given: "keyFile", missing: "certFile" }),
         (Some(cert), Some(key)) => Some(Identity {
-            certificate: PemFile::read("tls.certFile", cert)?,
-            key: PemFile::read("tls.keyFile", key)?,
+            certificate: PemFile::read(cert).map_err(file("tls.certFile"))?,
+            key: PemFile::read(key).map_err(file("tls.keyFile"))?,
         }),
     };
     Ok(Tls { ca, identity })
-}
-
-fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| Error::File { setting, path: path.to_owned(), why: error.to_string() })
 }
 
 /// A cluster configuration without contradictions; the files it names have been read.
@@ -489,8 +503,8 @@ pub struct Credentials {
 /// What TLS trusts, and who we are in it.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// Trusted authorities; the system's when there are none.
-    pub ca: Option<PemFile>,
+    /// Files with trusted authorities; the system's are trusted when there are none.
+    pub ca: Option<Vec<PemFile>>,
     /// Our own certificate and key.
     pub identity: Option<Identity>,
 }
@@ -502,27 +516,6 @@ pub struct Identity {
     pub certificate: PemFile,
     /// The private key.
     pub key: PemFile,
-}
-
-/// A PEM file that has been read; its contents stay out of `Debug`, for it may be a key.
-#[derive(Clone)]
-pub struct PemFile {
-    /// Where it was read from, for error texts.
-    pub path: PathBuf,
-    /// What it holds.
-    pub bytes: Vec<u8>,
-}
-
-impl PemFile {
-    fn read(setting: &'static str, path: &Path) -> Result<Self, Error> {
-        Ok(Self { path: path.to_owned(), bytes: read(setting, path)? })
-    }
-}
-
-impl fmt::Debug for PemFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PemFile").field("path", &self.path).field("bytes", &"***").finish()
-    }
 }
 
 #[cfg(test)]
@@ -557,7 +550,8 @@ mod tests {
         config.security_protocol = SecurityProtocol::SaslSsl;
         config.sasl = Some(SaslConfig {
             mechanism: SaslMechanism::ScramSha512,
-            username: "u".to_owned(),
+            username: Some("u".to_owned()),
+            username_file: None,
             password_file: "p".into(),
         });
         let text = serde_json::to_string(&config).unwrap();
@@ -647,6 +641,35 @@ mod tests {
         assert!(shown.contains("***") && !shown.contains("secret-word"), "{shown}");
         std::fs::write(&path, "\n").unwrap();
         assert!(refusal(json).contains("is empty"));
+    }
+
+    #[test]
+    fn a_user_name_is_given_once_in_the_configuration_or_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (name, none, password) = (file("name", "reader \n"), file("none", "\r\n"), file("password", "p"));
+        let with = |more: serde_json::Value| {
+            let mut sasl = serde_json::json!({"mechanism": "SCRAM-SHA-512", "passwordFile": password});
+            sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let protocol = "SASL_PLAINTEXT";
+            config(serde_json::json!({"bootstrapServers": ["a:1"], "securityProtocol": protocol, "sasl": sasl})).check()
+        };
+        let username = |more| with(more).unwrap().sasl.unwrap().username;
+        assert_eq!(username(serde_json::json!({"usernameFile": name})), "reader ");
+        assert_eq!(username(serde_json::json!({"username": "writer"})), "writer");
+        for (more, words) in [
+            (serde_json::json!({"username": "u", "usernameFile": name}), "has both"),
+            (serde_json::json!({}), "has neither"),
+            (serde_json::json!({"usernameFile": none}), "none (sasl.usernameFile) is empty"),
+            (serde_json::json!({"usernameFile": "/does/not/exist"}), "/does/not/exist (sasl.usernameFile)"),
+        ] {
+            let error = with(more).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

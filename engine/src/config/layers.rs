@@ -12,12 +12,13 @@ use crate::error::Kind;
 
 /// The key of a file that says what the run does.
 const RUN: &str = "run";
-/// What has to be there when a part of it is.
+/// What has to be there when a part of it is; the user's name only where it does not stand in a file.
 const SASL: [Needed; 3] = [
     ("cluster.sasl.mechanism", "--sasl-mechanism"),
-    ("cluster.sasl.username", "--username"),
     ("cluster.sasl.passwordFile", "--password-file"),
+    ("cluster.sasl.username", "--username"),
 ];
+const USERNAME_FILE: &str = "cluster.sasl.usernameFile";
 
 /// Why no configuration comes out of file and flags.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +160,11 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     for flag in &flags.0 {
         put(&mut settings, flag.setting, flag.value.clone()).map_err(|place| misplaced(flags, file, place))?;
     }
-    let sasl = if is_given(&settings, "cluster.sasl") { &SASL[..] } else { &[] };
+    let sasl = match (is_given(&settings, "cluster.sasl"), is_given(&settings, USERNAME_FILE)) {
+        (false, _) => &[],
+        (true, false) => &SASL[..],
+        (true, true) => &SASL[..2],
+    };
     for (setting, flag) in run.needed().iter().chain(sasl) {
         if !is_given(&settings, setting) {
             return Err(Error::Missing { flag, setting });

@@ -5,9 +5,10 @@
 //! | `file:///var/backups` | a folder of this machine, by its absolute path |
 //! | `s3://bucket/prefix` | a bucket of Amazon S3, and what its keys begin with |
 //! | `s3://bucket/prefix?endpoint=https://minio:9000&region=eu-central-1&force_path_style=true&ca_file=/tls/ca.crt` | any store that speaks S3 |
+//! | `s3://bucket/prefix?credentials_file=/secrets/s3` | .. with credentials from a file or a folder |
 //!
 //! A URL is logged, shown in a status and stored in reports, so it never carries a credential: user info and
-//! access key options are refused by name. Anything that is not understood is refused too, for a misspelt option
+//! access key options are refused by name. The path of a file with credentials is none. Anything that is not understood is refused too, for a misspelt option
 //! that is silently ignored ends as a backup in the wrong place.
 
 use std::fmt;
@@ -17,7 +18,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The options that an S3 URL may carry, as error texts name them.
-const S3_OPTIONS: &str = "endpoint, region, force_path_style, ca_file";
+const S3_OPTIONS: &str = "endpoint, region, force_path_style, ca_file, credentials_file";
+
+/// The option that names where credentials stand.
+const CREDENTIALS_FILE: &str = "credentials_file";
 
 /// Why a text is not the URL of a storage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +40,7 @@ pub enum Error {
     },
     /// User name, password or access key inside the URL.
     #[error(
-        "the storage URL carries a credential ({what}): URLs are logged, so S3 credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared AWS files, or the pod's identity"
+        "the storage URL carries a credential ({what}): URLs are logged, so S3 credentials come from a file (credentials_file=/path), AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the shared AWS files, or the pod's identity"
     )]
     Credential {
         /// Where it stands; never its value.
@@ -68,6 +72,11 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
+    /// A path of credentials that is none, and may be the credentials themselves.
+    #[error(
+        "storage option \"credentials_file\" is no absolute path: it names a file or folder that holds the credentials"
+    )]
+    CredentialsPath,
     /// A bucket name that no store would accept.
     #[error(
         "{bucket:?} is not a bucket name: 3 to 63 lower case letters, digits, dots and hyphens, a letter or digit at both ends"
@@ -130,8 +139,11 @@ pub struct S3Storage {
     pub region: Option<String>,
     /// Whether the bucket is part of the path instead of the host name; see [`S3Storage::uses_path_style`].
     pub force_path_style: Option<bool>,
-    /// PEM file with the authorities to trust instead of the system's; `None` means `AWS_CA_BUNDLE` if set.
+    /// PEM file with the authorities to trust instead of the system's, or a folder whose files `ca*.crt` hold them; `None`
+    /// means `AWS_CA_BUNDLE` if set.
     pub ca_file: Option<PathBuf>,
+    /// File or folder that holds the credentials; `None` means the AWS environment, files or identity.
+    pub credentials_file: Option<PathBuf>,
 }
 
 impl S3Storage {
@@ -205,6 +217,7 @@ fn parse_s3(authority: &str, path: &str, query: Option<&str>) -> Result<S3Storag
         region: None,
         force_path_style: None,
         ca_file: None,
+        credentials_file: None,
     };
     for (name, value) in options(query)? {
         match name.as_str() {
@@ -212,6 +225,7 @@ fn parse_s3(authority: &str, path: &str, query: Option<&str>) -> Result<S3Storag
             "region" => storage.region = Some(region(value)?),
             "force_path_style" => storage.force_path_style = Some(flag("force_path_style", value)?),
             "ca_file" => storage.ca_file = Some(absolute_file("ca_file", value)?),
+            CREDENTIALS_FILE => storage.credentials_file = Some(credentials_file(&value)?),
             _ => return Err(Error::UnknownOption { option: name, scheme: "s3", allowed: S3_OPTIONS }),
         }
     }
@@ -226,7 +240,9 @@ fn options(query: Option<&str>) -> Result<Vec<(String, String)>, Error> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(name)?;
         let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
-        if ["accesskey", "secret", "token", "password", "credential"].iter().any(|word| letters.contains(word)) {
+        let smells =
+            ["accesskey", "secret", "token", "password", "credential"].iter().any(|word| letters.contains(word));
+        if smells && name != CREDENTIALS_FILE {
             return Err(Error::Credential { what: format!("option {name:?}") });
         }
         if options.iter().any(|(known, _)| *known == name) {
@@ -272,14 +288,21 @@ fn flag(option: &'static str, value: String) -> Result<bool, Error> {
 }
 
 fn absolute_file(option: &'static str, value: String) -> Result<PathBuf, Error> {
-    let path = Path::new(&value);
-    if path.is_absolute()
-        && !value.contains('\0')
-        && matches!(path.components().next_back(), Some(Component::Normal(_)))
-    {
-        return Ok(path.to_owned());
-    }
-    Err(Error::OptionValue { option, value, expected: "the absolute path of a PEM file" })
+    is_absolute(&value).then(|| PathBuf::from(&value)).ok_or(Error::OptionValue {
+        option,
+        value,
+        expected: "an absolute path",
+    })
+}
+
+/// As [`absolute_file`], for a value that must not be repeated.
+fn credentials_file(value: &str) -> Result<PathBuf, Error> {
+    is_absolute(value).then(|| PathBuf::from(value)).ok_or(Error::CredentialsPath)
+}
+
+fn is_absolute(value: &str) -> bool {
+    let path = Path::new(value);
+    path.is_absolute() && !value.contains('\0') && matches!(path.components().next_back(), Some(Component::Normal(_)))
 }
 
 fn is_bucket(name: &str) -> bool {
@@ -336,14 +359,17 @@ impl fmt::Display for StorageConfig {
                 encode(&dir.to_string_lossy(), out)
             }
             Self::S3(storage) => {
-                let S3Storage { bucket, prefix, endpoint, region, force_path_style, ca_file } = storage;
+                let S3Storage { bucket, prefix, endpoint, region, force_path_style, ca_file, credentials_file } =
+                    storage;
+                let text = |path: &PathBuf| path.to_string_lossy().into_owned();
                 write!(out, "s3://{bucket}/")?;
                 encode(prefix, out)?;
                 let options = [
                     ("endpoint", endpoint.clone()),
                     ("region", region.clone()),
                     ("force_path_style", force_path_style.map(|flag| flag.to_string())),
-                    ("ca_file", ca_file.as_ref().map(|path| path.to_string_lossy().into_owned())),
+                    ("ca_file", ca_file.as_ref().map(text)),
+                    (CREDENTIALS_FILE, credentials_file.as_ref().map(text)),
                 ];
                 let mut separator = '?';
                 for (name, value) in options {
@@ -400,7 +426,7 @@ mod tests {
     #[test]
     fn reads_a_bucket_with_every_option() {
         let storage = s3(
-            "s3://my.bucket/a/b%25/?endpoint=http%3A%2F%2F127.0.0.1:9000/&region=eu-1&force_path_style=false&ca_file=/ca.pem",
+            "s3://my.bucket/a/b%25/?endpoint=http%3A%2F%2F127.0.0.1:9000/&region=eu-1&force_path_style=false&ca_file=/ca.pem&credentials_file=/secrets/s3",
         );
         assert_eq!(storage.bucket, "my.bucket");
         assert_eq!(storage.prefix, "a/b%");
@@ -408,6 +434,9 @@ mod tests {
         assert_eq!(storage.region.as_deref(), Some("eu-1"));
         assert_eq!(storage.force_path_style, Some(false));
         assert_eq!(storage.ca_file, Some(PathBuf::from("/ca.pem")));
+        assert_eq!(storage.credentials_file, Some(PathBuf::from("/secrets/s3")));
+        let again = StorageConfig::S3(storage);
+        assert_eq!(parse(&again.to_string()), Ok(again));
         assert_eq!(s3("s3://bucket").prefix, "");
     }
 
@@ -442,7 +471,7 @@ mod tests {
         let error = parse("s3://bucket/x?regoin=eu").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "storage option \"regoin\" is not known: s3 takes endpoint, region, force_path_style, ca_file"
+            "storage option \"regoin\" is not known: s3 takes endpoint, region, force_path_style, ca_file, credentials_file"
         );
         assert_eq!(
             parse("s3://bucket?region=a&region=a").unwrap_err(),
@@ -472,6 +501,11 @@ mod tests {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, Error::Credential { .. }), "{url}");
             assert!(!error.to_string().contains("hunter2") && !format!("{error:?}").contains("hunter2"), "{url}");
+        }
+        for value in ["AKIA:hunter2", "hunter2", "", "hunter2/file"] {
+            let error = parse(&format!("s3://bucket/x?credentials_file={value}")).unwrap_err();
+            assert_eq!(error, Error::CredentialsPath);
+            assert!(!error.to_string().contains("hunter2"));
         }
         let error = parse("gcs://bucket?secret=hunter2").unwrap_err();
         assert!(!error.to_string().contains("hunter2"));

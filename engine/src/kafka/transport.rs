@@ -197,7 +197,7 @@ fn server_name(address: &Address) -> Result<ServerName<'static>, Error> {
 
 fn client_config(tls: &Tls) -> Result<ClientConfig, Error> {
     let roots = match &tls.ca {
-        Some(file) => trust(file)?,
+        Some(files) => trust(files)?,
         None => system_roots()?,
     };
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -213,10 +213,12 @@ fn client_config(tls: &Tls) -> Result<ClientConfig, Error> {
     })
 }
 
-fn trust(file: &PemFile) -> Result<RootCertStore, Error> {
+fn trust(files: &[PemFile]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|error| refuse(file, &format!("a certificate cannot be used: {error}")))?;
+    for file in files {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| refuse(file, &format!("a certificate cannot be used: {error}")))?;
+        }
     }
     Ok(roots)
 }

@@ -1,6 +1,7 @@
 //! A store in a bucket of S3, or of any store that speaks S3.
 //!
-//! Credentials come from the first of these that has them: the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`
+//! Credentials come from `credentials_file` of the URL, which is read once, when the store is opened (see `credentials`);
+//! without it, from the first of these that has them: the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`
 //! and `AWS_SESSION_TOKEN`; the profile `AWS_PROFILE` (or `default`) of the shared files, `~/.aws/credentials` and
 //! `~/.aws/config` or where `AWS_SHARED_CREDENTIALS_FILE` and `AWS_CONFIG_FILE` point; a cached SSO login; a web
 //! identity token (`AWS_WEB_IDENTITY_TOKEN_FILE` with `AWS_ROLE_ARN`: IAM roles for service accounts); the container
@@ -11,6 +12,7 @@
 //! The permissions that are used: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, `s3:AbortMultipartUpload`,
 //! `s3:DeleteObject`. Without `s3:ListBucket` S3 answers "denied" where an object is missing, and so do we.
 
+mod credentials;
 mod part;
 mod upload;
 
@@ -26,6 +28,7 @@ use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator};
 
+use self::credentials::Credentials;
 use self::part::PARTS_IN_FLIGHT;
 pub use self::part::UPLOAD_MEMORY_BYTES;
 pub(super) use self::upload::S3Upload;
@@ -34,6 +37,7 @@ use super::key::TEMPORARY;
 use super::transport::{PIECE_TIMEOUT, Transport};
 use super::{Created, Object};
 use crate::breaker::Breaker;
+use crate::config::pem::PemFile;
 use crate::config::storage::S3Storage;
 
 /// Size of the parts of an object that is in memory as a whole, in bytes.
@@ -123,8 +127,17 @@ impl S3Store {
         if !storage.uses_path_style(endpoint.is_some()) {
             builder = builder.enable_virtual_host_style();
         }
+        if let Some(path) = &storage.credentials_file {
+            let Credentials { access_key_id, secret_access_key, session_token } =
+                Credentials::read(path).map_err(|error| place.misconfigured(error.to_string()))?;
+            builder = builder.access_key_id(&access_key_id).secret_access_key(&secret_access_key);
+            if let Some(token) = session_token {
+                builder = builder.session_token(&token);
+            }
+            builder = builder.disable_config_load().disable_ec2_metadata();
+        }
         let ca_file = storage.ca_file.clone().or_else(|| environment(&["AWS_CA_BUNDLE"]).map(Into::into));
-        let client = http_client(place, ca_file.as_deref()).await?;
+        let client = http_client(place, ca_file.as_deref())?;
         let operator = Operator::new(builder).map_err(|error| place.s3(&storage.bucket, &error))?;
         let store = Self::over(operator, client, name.clone(), &storage.bucket);
         store.probe().await?;
@@ -335,13 +348,18 @@ fn part_options(token: &str) -> WriteOptions {
     }
 }
 
-async fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
+fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(PIECE_TIMEOUT);
     if let Some(path) = ca_file {
-        let unusable = |why: String| place.misconfigured(format!("the CA file {} {why}", path.display()));
-        let pem = tokio::fs::read(path).await.map_err(|error| unusable(format!("cannot be read: {error}")))?;
-        let roots = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|roots| !roots.is_empty());
-        builder = builder.tls_certs_only(roots.ok_or_else(|| unusable("holds no PEM certificate".to_owned()))?);
+        let files =
+            PemFile::read_authorities(path).map_err(|error| place.misconfigured(format!("ca_file: {error}")))?;
+        let mut trusted = Vec::new();
+        for PemFile { path, bytes } in files {
+            let roots = reqwest::Certificate::from_pem_bundle(&bytes).ok().filter(|roots| !roots.is_empty());
+            let unusable = || place.misconfigured(format!("ca_file: {} holds no PEM certificate", path.display()));
+            trusted.extend(roots.ok_or_else(unusable)?);
+        }
+        builder = builder.tls_certs_only(trusted);
     }
     builder.build().map_err(|error| place.misconfigured(format!("TLS cannot be set up: {error}")))
 }
@@ -389,7 +407,7 @@ mod tests {
             .endpoint(&format!("http://{address}"))
             .skip_signature();
         let name: Arc<str> = Arc::from("s3://bucket");
-        let client = http_client(Place { store: &name, key: "" }, None).await.unwrap();
+        let client = http_client(Place { store: &name, key: "" }, None).unwrap();
         Store::over(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
     }
 
