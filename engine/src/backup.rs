@@ -84,7 +84,7 @@ pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop:
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
     let Made { manifest, resumed, already_there } = made;
-    Ok(BackupReport::of(&manifest, resumed, already_there, now_ms() - started_ms))
+    Ok(BackupReport::of(&manifest, resumed, already_there, started_ms, now_ms()))
 }
 
 struct Run<'a> {

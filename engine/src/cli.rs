@@ -4,6 +4,7 @@ mod args;
 mod bar;
 mod error;
 mod logs;
+mod message;
 mod output;
 mod signals;
 
@@ -17,13 +18,14 @@ use clap::{CommandFactory, Parser};
 use kafka_backup::config::{self, Flags, RunConfig, RunKind};
 use kafka_backup::error::Kind;
 use kafka_backup::progress::Progress;
-use kafka_backup::report::RunReport;
+use kafka_backup::report::{RunReport, Termination};
 use kafka_backup::stop::Stop;
 use kafka_backup::{backup, cat, describe, list, prune, restore, verify};
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
 use self::error::Error;
+use self::message::Message;
 use self::output::Output;
 
 /// How long a run may take to end by itself: less than the 30 seconds after which Kubernetes kills it. One that waits for a
@@ -36,31 +38,40 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return output::refused_arguments(&error),
     };
-    let bar = Bar::new();
-    if let Err(error) = logs::start(&arguments.logs, &bar) {
-        return Output::Text.fail(Kind::Usage, &error);
-    }
-    let command = match arguments.command {
+    let run = match arguments.command {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
-        Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, flags.settings()),
-        Command::Restore(flags) => match flags.settings() {
-            Ok(settings) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, settings),
-            Err(error) => return flags.output.fail(error.kind(), &error.to_string()),
-        },
-        Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, flags.settings()),
-        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, flags.settings()),
-        Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, flags.settings()),
-        Command::Cat(flags) => Run::new(RunKind::Cat, flags.config.clone(), Output::Text, flags.settings()),
-        Command::Describe(flags) => Run::new(RunKind::Describe, flags.config.clone(), flags.output, flags.settings()),
+        Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, Ok(flags.settings()))
+            .with_message(flags.message.termination_message),
+        Command::Restore(flags) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, flags.settings())
+            .with_message(flags.message.termination_message),
+        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, Ok(flags.settings()))
+            .with_message(flags.message.termination_message),
+        Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, Ok(flags.settings()))
+            .with_message(flags.message.termination_message),
+        Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, Ok(flags.settings())),
+        Command::Cat(flags) => Run::new(RunKind::Cat, flags.config.clone(), Output::Text, Ok(flags.settings())),
+        Command::Describe(flags) => {
+            Run::new(RunKind::Describe, flags.config.clone(), flags.output, Ok(flags.settings()))
+        }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return command.output.fail(Kind::Bug, &format!("the runtime cannot be started: {error}")),
+    let bar = Bar::new();
+    let started = logs::start(&arguments.logs, &bar).map_err(Error::Logs);
+    let (kind, output) = (run.kind, run.output);
+    let message = match Message::open(run.message.as_deref()) {
+        Ok(message) => message,
+        Err(error) => return output.fail(Kind::Usage, &error.to_string()),
     };
-    let code = runtime.block_on(command.finish(&bar));
-    // A thread that still waits for a file system does not keep the process.
-    runtime.shutdown_background();
-    code
+    match started.and_then(|()| run.finish(&bar)) {
+        Ok(report) => {
+            message.write(report.as_ref().and_then(Termination::of).as_ref());
+            report.map_or(ExitCode::SUCCESS, |report| output.succeed(&report))
+        }
+        Err(error) => {
+            let (failed, why) = (error.kind(), error.to_string());
+            message.write(Termination::of_failure(kind, failed, &why).as_ref());
+            output.fail(failed, &why)
+        }
+    }
 }
 
 /// One run of the tool.
@@ -68,32 +79,38 @@ struct Run {
     kind: RunKind,
     file: Option<PathBuf>,
     output: Output,
-    flags: Flags,
+    flags: Result<Flags, config::Error>,
+    message: Option<PathBuf>,
 }
 
 impl Run {
-    const fn new(kind: RunKind, file: Option<PathBuf>, output: Output, flags: Flags) -> Self {
-        Self { kind, file, output, flags }
+    const fn new(kind: RunKind, file: Option<PathBuf>, output: Output, flags: Result<Flags, config::Error>) -> Self {
+        Self { kind, file, output, flags, message: None }
     }
 
-    async fn finish(self, bar: &Bar) -> ExitCode {
-        let stop = Stop::default();
-        let progress = Progress::default();
-        signals::listen(stop.clone());
-        let watching = bar.watch(progress.clone());
-        let done = match config::load(self.kind, self.file.as_deref(), &self.flags) {
-            Ok(config) => tokio::select! {
+    fn with_message(self, message: Option<PathBuf>) -> Self {
+        Self { message, ..self }
+    }
+
+    /// The report of the run; of one whose result stands on stdout already, none.
+    fn finish(self, bar: &Bar) -> Result<Option<RunReport>, Error> {
+        let config = config::load(self.kind, self.file.as_deref(), &self.flags?)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+        let done = runtime.block_on(async {
+            let stop = Stop::default();
+            let progress = Progress::default();
+            signals::listen(stop.clone());
+            let watching = bar.watch(progress.clone());
+            let done = tokio::select! {
                 done = run(config, &progress, &stop) => done,
                 () = patience(self.kind, &stop) => Err(Error::Interrupted),
-            },
-            Err(error) => Err(error.into()),
-        };
-        watching.end();
-        match done {
-            Ok(Some(report)) => self.output.succeed(&report),
-            Ok(None) => ExitCode::SUCCESS,
-            Err(error) => self.output.fail(error.kind(), &error.to_string()),
-        }
+            };
+            watching.end();
+            done
+        });
+        // A thread that still waits for a file system does not keep the process.
+        runtime.shutdown_background();
+        done
     }
 }
 

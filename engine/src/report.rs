@@ -1,7 +1,9 @@
 //! What a run tells at its end: one JSON object for programs, a few lines for people.
 
+pub mod termination;
 mod text;
 
+pub use self::termination::Termination;
 pub use self::text::bytes;
 
 use serde::Serialize;

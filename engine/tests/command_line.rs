@@ -348,6 +348,59 @@ fn a_failure_is_one_json_object_when_json_is_asked_for() {
     assert!(report["error"]["message"].as_str().unwrap().contains("/no/such/folder"));
 }
 
+/// What a run left in the file of its termination message.
+fn message_of(arguments: &[&str], file: &Path) -> (Output, Value) {
+    std::fs::write(file, "what an earlier run has left").unwrap();
+    let output = kafka_backup(&[arguments, &["--termination-message", file.to_str().unwrap()]].concat());
+    let text = std::fs::read_to_string(file).unwrap();
+    let message = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text:?}, {output:?}"));
+    (output, message)
+}
+
+#[tokio::test]
+async fn every_end_of_a_run_is_in_its_termination_message() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &[]).await;
+    store_backup(dir.path(), "shop-2", &[]).await;
+    let (url, file) = (storage(dir.path()), dir.path().join("message"));
+
+    let verify = ["verify", "--storage", &url, "--archive", "shop"];
+    let (output, message) = message_of(&verify, &file);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(
+        (&message["run"], &message["outcome"], &message["records"]),
+        (&"verify".into(), &"completed".into(), &20.into())
+    );
+    let prune = ["prune", "--storage", &url, "--archive", "shop", "--max-backups", "1", "--confirm"];
+    let (_, message) = message_of(&prune, &file);
+    assert_eq!((&message["removed"], &message["kept"]), (&serde_json::json!(["shop-1"]), &1.into()));
+
+    let segment = dir.path().join("archives/shop/segments/shop-2-e000001-w00-000000");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (output, message) = message_of(&verify, &file);
+    assert_eq!(output.status.code(), Some(i32::from(Kind::Corrupt.code())));
+    assert_eq!((&message["outcome"], &message["error"]["kind"]), (&"failed".into(), &"corrupt".into()));
+    assert!(message["problems"][0].as_str().unwrap().contains("shop-2-e000001"), "{message}");
+
+    // Refused before anything was done: by the configuration, the flags, the level of logs.
+    let restore = ["restore", "--storage", &url, "--bootstrap-servers", "localhost:1"];
+    for (flags, named) in [
+        (&["--archive", "shop", "--point-in-time", "yesterday"][..], "yesterday"),
+        (&["--archive", "shop", "--topic-mapping", "a=b", "--topic-mapping", "a=c"], "--topic-mapping"),
+        (&["--archive", "shop", "--log-level", "="], "--log-level"),
+        (&["--config", "/no/such/file"], "/no/such/file"),
+    ] {
+        let (output, message) = message_of(&[&restore[..], flags].concat(), &file);
+        assert_eq!(output.status.code(), Some(i32::from(Kind::Usage.code())), "{flags:?}");
+        assert_eq!((&message["run"], &message["outcome"]), (&"restore".into(), &"failed".into()), "{flags:?}");
+        assert!(message["error"]["message"].as_str().unwrap().contains(named), "{flags:?}: {message}");
+    }
+    let line = refused(&[&verify[..], &["--termination-message", "/no/such/folder/x"]].concat(), Kind::Usage);
+    assert!(line.starts_with("--termination-message /no/such/folder/x: "), "{line}");
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kafka-backup"))

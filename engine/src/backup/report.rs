@@ -30,6 +30,8 @@ pub struct BackupReport {
     pub source_cluster_id: String,
     /// When the cut was made, in milliseconds since the epoch.
     pub cut_at_ms: i64,
+    /// When this run began, in milliseconds since the epoch.
+    pub started_at_ms: i64,
     /// Whether an unfinished backup was gone on with.
     pub resumed: bool,
     /// Whether the backup was there already, so that nothing was done.
@@ -60,16 +62,23 @@ pub struct BackupReport {
 
 impl BackupReport {
     /// The report of a backup that is in the archive.
-    pub(super) fn of(manifest: &Manifest, resumed: bool, already_there: bool, duration_ms: i64) -> Self {
+    pub(super) fn of(
+        manifest: &Manifest,
+        resumed: bool,
+        already_there: bool,
+        started_at_ms: i64,
+        ended_at_ms: i64,
+    ) -> Self {
         Self {
             outcome: if manifest.is_partial() { Outcome::Partial } else { Outcome::Completed },
             backup_id: manifest.backup_id.clone(),
             archive: manifest.archive.clone(),
             source_cluster_id: manifest.source_cluster_id.clone(),
             cut_at_ms: manifest.cut_at_ms,
+            started_at_ms,
             resumed,
             already_there,
-            duration_ms,
+            duration_ms: ended_at_ms - started_at_ms,
             topics: manifest.topics.len(),
             partitions: manifest.topics.iter().map(|topic| topic.partitions.len()).sum(),
             records: manifest.content.records,

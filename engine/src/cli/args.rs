@@ -162,6 +162,16 @@ impl LimitFlags {
     }
 }
 
+/// What a run tells a pod's keeper.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "In a pod")]
+pub struct MessageFlags {
+    /// A file that gets the result or the reason of the failure at the end, in one JSON object of at most 4096 bytes
+    /// [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub termination_message: Option<PathBuf>,
+}
+
 /// Flags of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupFlags {
@@ -171,6 +181,8 @@ pub struct BackupFlags {
     /// How the report on stdout is written
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: Output,
+    #[command(flatten)]
+    pub message: MessageFlags,
     #[command(flatten)]
     storage: StorageFlags,
     /// The archive: all backups of one source, kept together
@@ -298,6 +310,8 @@ pub struct RestoreFlags {
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: Output,
     #[command(flatten)]
+    pub message: MessageFlags,
+    #[command(flatten)]
     storage: StorageFlags,
     /// The backup to restore
     #[arg(long, value_name = "ID", conflicts_with = "archive")]
@@ -395,6 +409,8 @@ pub struct VerifyFlags {
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: Output,
     #[command(flatten)]
+    pub message: MessageFlags,
+    #[command(flatten)]
     storage: StorageFlags,
     /// The backup to verify
     #[arg(long, value_name = "ID", conflicts_with = "archive")]
@@ -474,6 +490,8 @@ pub struct PruneFlags {
     /// How the report on stdout is written
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub output: Output,
+    #[command(flatten)]
+    pub message: MessageFlags,
     #[command(flatten)]
     storage: StorageFlags,
     /// The archive

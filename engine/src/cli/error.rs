@@ -32,6 +32,15 @@ pub enum Error {
     /// The showing of records.
     #[error(transparent)]
     Cat(#[from] kafka_backup::cat::Error),
+    /// Logs cannot be written as asked.
+    #[error("{0}")]
+    Logs(String),
+    /// The termination message has no place.
+    #[error(transparent)]
+    Message(#[from] super::message::Error),
+    /// The system gives no threads.
+    #[error("the runtime cannot be started: {0}")]
+    Runtime(std::io::Error),
     /// A signal came, and the run did not end by itself soon enough.
     #[error("stopped as asked; the same command goes on from what is stored")]
     Interrupted,
@@ -50,6 +59,8 @@ impl Error {
             Self::Verify(error) => error.kind(),
             Self::Prune(error) => error.kind(),
             Self::Cat(error) => error.kind(),
+            Self::Logs(_) | Self::Message(_) => Kind::Usage,
+            Self::Runtime(_) => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
         }
     }

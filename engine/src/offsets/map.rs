@@ -34,6 +34,8 @@ pub struct OffsetMap {
     base_offset: i64,
     /// Restored records.
     records: u64,
+    /// Bytes of the record batches that hold them, as they were produced.
+    bytes: u64,
     /// For each closed stretch: how far its source offset lies behind the end of the one before, then its length.
     encoded: Vec<u8>,
     /// Where the last closed stretch ends in the source.
@@ -48,6 +50,9 @@ pub struct OffsetMap {
 struct Stored<T> {
     base_offset: i64,
     records: u64,
+    /// Absent in maps of the first programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
     /// Gap before and length of each stretch, in turn.
     stretches: T,
 }
@@ -55,7 +60,7 @@ struct Stored<T> {
 impl OffsetMap {
     /// A map of nothing; the first record will stand at `base_offset` in the target.
     pub const fn new(base_offset: i64) -> Self {
-        Self { base_offset, records: 0, encoded: Vec::new(), encoded_end: 0, open: None }
+        Self { base_offset, records: 0, bytes: 0, encoded: Vec::new(), encoded_end: 0, open: None }
     }
 
     /// Adds `count` records that stand one after the other in the source, from `source_offset` on, behind all others.
@@ -82,6 +87,11 @@ impl OffsetMap {
         Ok(())
     }
 
+    /// Counts the bytes of a record batch whose records were added.
+    pub const fn add_bytes(&mut self, bytes: u64) {
+        self.bytes += bytes;
+    }
+
     /// The source offset behind the last record.
     fn source_end_offset(&self) -> i64 {
         self.open.map_or(self.encoded_end, |(start, length)| start.saturating_add_unsigned(length))
@@ -97,6 +107,12 @@ impl OffsetMap {
     /// How many records the map holds.
     pub const fn records(&self) -> u64 {
         self.records
+    }
+
+    /// Bytes of the record batches that hold them, as they were produced; 0 in maps of the first programs, which did not
+    /// count them.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The offset after the last restored record in the target.
@@ -132,7 +148,8 @@ impl OffsetMap {
 
     /// Writes the map as a document.
     pub fn seal(&self) -> Vec<u8> {
-        let stored = Stored { base_offset: self.base_offset, records: self.records, stretches: Written(self) };
+        let Self { base_offset, records, bytes, .. } = *self;
+        let stored = Stored { base_offset, records, bytes: Some(bytes), stretches: Written(self) };
         document::seal(DocumentKind::OffsetMap, VERSION, Encoding::JsonZstd, &stored)
     }
 
@@ -142,14 +159,14 @@ impl OffsetMap {
     /// When the bytes are anything else.
     pub fn open(bytes: &[u8]) -> Result<Self, document::Error> {
         let stored: Stored<Read> = document::open(DocumentKind::OffsetMap, VERSION, bytes)?;
-        let Stored { base_offset, records, stretches: Read(map) } = stored;
+        let Stored { base_offset, records, bytes, stretches: Read(map) } = stored;
         if map.records != records {
             return Err(document::Error::Content("the stretches do not add up".to_owned()));
         }
         if base_offset < 0 || base_offset.checked_add_unsigned(records).is_none() {
             return Err(document::Error::Content(format!("no record can stand at offset {base_offset}")));
         }
-        Ok(Self { base_offset, ..map })
+        Ok(Self { base_offset, bytes: bytes.unwrap_or_default(), ..map })
     }
 }
 
@@ -237,9 +254,12 @@ mod tests {
         #[test]
         fn a_map_comes_back_from_the_store((base, stretches) in stretches()) {
             let mut map = OffsetMap::new(base);
-            stretches.iter().for_each(|(start, length)| map.push(*start, *length).unwrap());
+            stretches.iter().for_each(|(start, length)| {
+                map.push(*start, *length).unwrap();
+                map.add_bytes(100 + length);
+            });
             let opened = OffsetMap::open(&map.seal()).unwrap();
-            prop_assert_eq!(opened.records(), map.records());
+            prop_assert_eq!((opened.records(), opened.bytes()), (map.records(), map.bytes()));
             for (start, length) in stretches {
                 for position in start - 1..=start.saturating_add_unsigned(length) {
                     prop_assert_eq!(opened.translate(position), map.translate(position));
@@ -301,7 +321,9 @@ mod tests {
     #[test]
     fn a_map_of_version_1_is_read() {
         let map = OffsetMap::open(include_bytes!("../../tests/golden/v1/restore/map")).unwrap();
-        assert_eq!((map.records(), map.end_offset()), (2_000_005, 2_000_022));
+        assert_eq!((map.records(), map.bytes(), map.end_offset()), (2_000_005, 0, 2_000_022));
+        let counted = OffsetMap::open(include_bytes!("../../tests/golden/v1/restore/map-with-bytes")).unwrap();
+        assert_eq!(counted, OffsetMap { bytes: 40_000_123, ..map.clone() });
         for (source, target) in [(0, 17), (100, 17), (103, 20), (104, 21), (107, 21), (108, 22), (1_000_001, 23)] {
             assert_eq!(map.translate(source), target, "{source}");
         }

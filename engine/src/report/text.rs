@@ -64,7 +64,7 @@ fn restore(report: &RestoreReport) -> String {
     out.field("backup", &report.backup_id);
     out.field("target cluster", &report.target_cluster_id);
     out.field("took", duration(report.duration_ms));
-    out.field("records", report.records);
+    out.field("records", format_args!("{} in {} of batches", report.records, bytes(report.bytes)));
     for topic in &report.topics {
         let Counts { records, passed, rewritten, skipped, records_outside_time } = &topic.counts;
         out.line(format_args!(

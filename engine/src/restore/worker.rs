@@ -212,6 +212,7 @@ impl Worker {
         }
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;
+        self.map.add_bytes(bytes);
         if self.landing.skip(records).map_err(|error| self.surprise(error))? {
             return Ok(());
         }
