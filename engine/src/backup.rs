@@ -201,7 +201,7 @@ impl Run<'_> {
             }
         }
         self.progress.expect_offsets(total);
-        self.progress.add(total - left, 0, 0);
+        self.progress.found_done(total - left);
         Ok(queue)
     }
 

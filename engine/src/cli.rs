@@ -3,6 +3,7 @@
 mod args;
 mod bar;
 mod error;
+mod http;
 mod logs;
 mod message;
 mod output;
@@ -10,6 +11,7 @@ mod signals;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use kafka_backup::progress::Progress;
 use kafka_backup::report::{RunReport, Termination};
 use kafka_backup::stop::Stop;
 use kafka_backup::{backup, cat, describe, list, prune, restore, verify};
+use tokio::time::Instant;
 
 use self::args::{Arguments, Command};
 use self::bar::Bar;
@@ -41,9 +44,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let run = match arguments.command {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
         Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, Ok(flags.settings()))
-            .with_message(flags.message.termination_message),
+            .with_message(flags.message.termination_message)
+            .with_server(flags.server.listen),
         Command::Restore(flags) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, flags.settings())
-            .with_message(flags.message.termination_message),
+            .with_message(flags.message.termination_message)
+            .with_server(flags.server.listen),
         Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, Ok(flags.settings()))
             .with_message(flags.message.termination_message),
         Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, Ok(flags.settings()))
@@ -81,15 +86,20 @@ struct Run {
     output: Output,
     flags: Result<Flags, config::Error>,
     message: Option<PathBuf>,
+    listen: Option<SocketAddr>,
 }
 
 impl Run {
     const fn new(kind: RunKind, file: Option<PathBuf>, output: Output, flags: Result<Flags, config::Error>) -> Self {
-        Self { kind, file, output, flags, message: None }
+        Self { kind, file, output, flags, message: None, listen: None }
     }
 
     fn with_message(self, message: Option<PathBuf>) -> Self {
         Self { message, ..self }
+    }
+
+    fn with_server(self, listen: Option<SocketAddr>) -> Self {
+        Self { listen, ..self }
     }
 
     /// The report of the run; of one whose result stands on stdout already, none.
@@ -99,8 +109,13 @@ impl Run {
         let done = runtime.block_on(async {
             let stop = Stop::default();
             let progress = Progress::default();
+            let started = Instant::now();
             signals::listen(stop.clone());
-            let watching = bar.watch(progress.clone());
+            let _server = match self.listen {
+                Some(address) => Some(http::serve(address, self.kind, progress.clone(), started).await?),
+                None => None,
+            };
+            let watching = bar.watch(progress.clone(), started);
             let done = tokio::select! {
                 done = run(config, &progress, &stop) => done,
                 () = patience(self.kind, &stop) => Err(Error::Interrupted),

@@ -464,6 +464,9 @@ async fn restore_partition(
         if !has_ended {
             worker::check_finished(&shared, &target, &map).await?;
         }
+        let Cut { source_start_offset, source_end_offset, .. } = request.cut;
+        let offsets = source_start_offset.zip(source_end_offset).map_or(0, |(start, end)| end.abs_diff(start));
+        shared.progress.found_done(offsets);
         let counts = Counts { records: map.records(), ..Counts::default() };
         return Ok((map, counts));
     }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead, Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -127,6 +127,7 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--consumer-groups", "a", "--no-consumer-groups"], "--no-consumer-groups"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--log-level", "="], "--log-level"),
+        (&["--listen", "9404"], "--listen"),
         (&["--config", "/no/such/file"], "--config /no/such/file"),
     ] {
         let line = with(flags);
@@ -425,6 +426,57 @@ fn a_cluster_that_is_not_there_is_unavailable() {
     let flags = ["backup", "--archive", "a", "--storage", &url, "--bootstrap-servers", &server, "--log-level", "error"];
     let line = refused(&[&flags[..], &["--retry-timeout-ms", "300"]].concat(), Kind::Unavailable);
     assert!(line.contains(&server), "{line}");
+}
+
+/// The answer to `GET path`, whole.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_run_that_waits_for_its_cluster_already_tells_how_far_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    // A broker that takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, server) = (storage(dir.path()), silent.local_addr().unwrap().to_string());
+    let backup = ["backup", "--archive", "a", "--storage", &url, "--bootstrap-servers", &server, "--listen"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_kafka-backup"))
+        .args([&backup[..], &["127.0.0.1:0"]].concat())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("/progress") {
+        line.clear();
+        assert!(told.read_line(&mut line).unwrap() > 0, "it ended without a word");
+    }
+    let address = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
+
+    let progress = get(&address, "/progress");
+    assert!(progress.starts_with("HTTP/1.1 200") && progress.contains("application/json"), "{progress}");
+    let progress: Value = serde_json::from_str(progress.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(
+        (&progress["run"], &progress["percent"], &progress["etaSeconds"]),
+        (&"backup".into(), &Value::Null, &Value::Null)
+    );
+    let metrics = get(&address, "/metrics");
+    assert!(
+        metrics.contains("version=0.0.4") && metrics.contains("kafka_backup_run_records_total{run=\"backup\"} 0"),
+        "{metrics}"
+    );
+    assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+    assert!(get(&address, "/").starts_with("HTTP/1.1 404"));
+
+    // The port is taken, which is seen before anything else is done.
+    let line = refused(&[&backup[..], &[&address]].concat(), Kind::Usage);
+    assert!(line.starts_with(&format!("--listen {address}: ")), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

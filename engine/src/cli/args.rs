@@ -1,5 +1,6 @@
 //! The flags, and the setting of a configuration file that each stands for.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -172,6 +173,16 @@ pub struct MessageFlags {
     pub termination_message: Option<PathBuf>,
 }
 
+/// Where a run tells how far it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "In a pod")]
+pub struct ServerFlags {
+    /// Answer GET /progress (JSON), /metrics (Prometheus) and /healthz at this address while the run lasts
+    /// [default: do not listen]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
 /// Flags of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupFlags {
@@ -183,6 +194,8 @@ pub struct BackupFlags {
     pub output: Output,
     #[command(flatten)]
     pub message: MessageFlags,
+    #[command(flatten)]
+    pub server: ServerFlags,
     #[command(flatten)]
     storage: StorageFlags,
     /// The archive: all backups of one source, kept together
@@ -311,6 +324,8 @@ pub struct RestoreFlags {
     pub output: Output,
     #[command(flatten)]
     pub message: MessageFlags,
+    #[command(flatten)]
+    pub server: ServerFlags,
     #[command(flatten)]
     storage: StorageFlags,
     /// The backup to restore

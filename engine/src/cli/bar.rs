@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use kafka_backup::progress::{Progress, Snapshot};
+use kafka_backup::progress::{Pace, Progress};
 use kafka_backup::report::bytes;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -43,8 +43,8 @@ impl Bar {
     }
 
     /// Shows this progress until the end of what is given back.
-    pub fn watch(&self, progress: Progress) -> Watching {
-        Watching { bar: self.0.clone(), task: tokio::spawn(watch(self.0.clone(), progress)) }
+    pub fn watch(&self, progress: Progress, started: Instant) -> Watching {
+        Watching { bar: self.0.clone(), task: tokio::spawn(watch(self.0.clone(), progress, started)) }
     }
 }
 
@@ -64,21 +64,17 @@ impl Watching {
     }
 }
 
-async fn watch(bar: Option<ProgressBar>, progress: Progress) {
-    let started = Instant::now();
+async fn watch(bar: Option<ProgressBar>, progress: Progress, started: Instant) {
     let mut ticks = interval(if bar.is_some() { DRAW_EVERY } else { LOG_EVERY });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.tick().await;
-    // A run that goes on with an earlier one begins with offsets that it did not deal with itself.
-    let mut first = None;
     loop {
         ticks.tick().await;
         let now = progress.snapshot();
         if now.offsets_total == 0 {
             continue;
         }
-        let first = *first.get_or_insert(now);
-        let text = words(first, now, started.elapsed());
+        let text = words(&now.pace(started.elapsed()));
         match &bar {
             Some(bar) => {
                 if bar.is_hidden() {
@@ -94,30 +90,25 @@ async fn watch(bar: Option<ProgressBar>, progress: Progress) {
 }
 
 /// Bytes, records, rate, and the time that is left if it goes on like this.
-fn words(first: Snapshot, now: Snapshot, elapsed: Duration) -> String {
-    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-    let rate = now.bytes.saturating_mul(1000) / ms;
-    let done = u128::from(now.offsets.saturating_sub(first.offsets));
-    let left = u128::from(now.offsets_total.saturating_sub(now.offsets));
-    let left = (u128::from(ms) * left).checked_div(done).map_or_else(
+fn words(pace: &Pace) -> String {
+    let left = pace.eta_seconds.map_or_else(
         || "time left unknown".to_owned(),
-        |left_ms| {
-            let seconds = left_ms / 1000;
-            format!("{}:{:02}:{:02} left", seconds / 3600, seconds / 60 % 60, seconds % 60)
-        },
+        |seconds| format!("{}:{:02}:{:02} left", seconds / 3600, seconds / 60 % 60, seconds % 60),
     );
-    format!("{}, {} records, {}/s, {left}", bytes(now.bytes), now.records, bytes(rate))
+    format!("{}, {} records, {}/s, {left}", bytes(pace.bytes), pace.records, bytes(pace.bytes_per_second))
 }
 
 #[cfg(test)]
 mod tests {
+    use kafka_backup::progress::Snapshot;
+
     use super::*;
 
     #[test]
-    fn the_time_left_follows_from_what_this_run_did_itself() {
-        let first = Snapshot { offsets_total: 1000, offsets: 500, records: 0, bytes: 0 };
-        let now = Snapshot { offsets_total: 1000, offsets: 600, records: 90, bytes: 1 << 20 };
-        assert_eq!(words(first, now, Duration::from_secs(10)), "1.0 MiB, 90 records, 102.3 KiB/s, 0:00:40 left");
-        assert!(words(first, first, Duration::from_secs(10)).ends_with("time left unknown"));
+    fn a_pace_is_told_in_a_few_words() {
+        let now = Snapshot { offsets_total: 1000, offsets: 600, offsets_before: 500, records: 90, bytes: 1 << 20 };
+        assert_eq!(words(&now.pace(Duration::from_secs(10))), "1.0 MiB, 90 records, 102.3 KiB/s, 0:00:40 left");
+        let first = Snapshot { offsets: 500, ..now };
+        assert!(words(&first.pace(Duration::from_secs(10))).ends_with("time left unknown"));
     }
 }

@@ -38,6 +38,9 @@ pub enum Error {
     /// The termination message has no place.
     #[error(transparent)]
     Message(#[from] super::message::Error),
+    /// The server cannot listen.
+    #[error(transparent)]
+    Http(#[from] super::http::Error),
     /// The system gives no threads.
     #[error("the runtime cannot be started: {0}")]
     Runtime(std::io::Error),
@@ -59,7 +62,7 @@ impl Error {
             Self::Verify(error) => error.kind(),
             Self::Prune(error) => error.kind(),
             Self::Cat(error) => error.kind(),
-            Self::Logs(_) | Self::Message(_) => Kind::Usage,
+            Self::Logs(_) | Self::Message(_) | Self::Http(_) => Kind::Usage,
             Self::Runtime(_) => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
         }
