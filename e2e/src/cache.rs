@@ -1,4 +1,4 @@
-//! What is fetched or built once for a machine: Kafka's jars, the compiled witness, MinIO.
+//! What is fetched or built once for a machine: Kafka's jars, the compiled witness, MinIO, Kubernetes.
 //!
 //! It stands outside `target/`, in a folder that `KAFKA_BACKUP_E2E_CACHE` names, else in the user's cache folder.
 //! Test processes run side by side, so every entry is made under a lock, and is complete once its mark is there.
@@ -7,6 +7,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -140,6 +143,38 @@ pub fn run(command: &mut Command, install: &str) -> Result<()> {
         bail!("{command:?} failed ({}): {}", output.status, lines[lines.len().saturating_sub(20)..].join("\n"));
     }
     Ok(())
+}
+
+/// Runs a tool that takes minutes to its end, as [`run`] does, and says every minute on standard error that it is at it.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_for_minutes(command: &mut Command, what: &str, install: &str) -> Result<()> {
+    const MINUTE: Duration = Duration::from_secs(60);
+    thread::scope(|scope| {
+        let (running, ended) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let mut minutes = 0;
+            while ended.recv_timeout(MINUTE) == Err(RecvTimeoutError::Timeout) {
+                minutes += 1;
+                eprintln!("e2e: {what}: {minutes} min");
+            }
+        });
+        let outcome = run(command, install);
+        drop(running);
+        outcome
+    })
+}
+
+/// The first 16 hex digits of a hash over these texts, which an entry can be named by.
+pub fn key(texts: &[&str]) -> String {
+    use sha2::{Digest, Sha256};
+    let mut hasher = Sha256::new();
+    for text in texts {
+        hasher.update(text.len().to_be_bytes());
+        hasher.update(text);
+    }
+    hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod properties;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard};
@@ -32,6 +33,9 @@ pub struct KafkaOptions {
     pub listeners: Vec<Listener>,
     /// Whether access is checked; who comes in by [`Listener::Plain`] may do everything.
     pub authorizer: bool,
+    /// Where all listeners but [`Listener::TlsIpv6`] serve: loopback, or the address of this machine that the pods of a
+    /// cluster reach ([`crate::kubernetes::Kubernetes::host_ip`]). Certificates are good for it.
+    pub address: Ipv4Addr,
     /// Further lines for every broker's properties; they win over the harness's own.
     pub extra_properties: Vec<(String, String)>,
     /// The heap of each node.
@@ -49,6 +53,7 @@ impl Default for KafkaOptions {
             nodes: 1,
             listeners: Vec::new(),
             authorizer: false,
+            address: Ipv4Addr::LOCALHOST,
             extra_properties: Vec::new(),
             heap_mb: 384,
             is_benchmark: false,
@@ -143,7 +148,7 @@ impl Kafka {
     pub fn bootstrap(&self, listener: Listener) -> String {
         let server = |node: &Node| {
             let port = node.ports.get(&listener).unwrap_or_else(|| panic!("no {listener:?} in {:?}", self.options));
-            format!("{}:{port}", listener.host())
+            format!("{}:{port}", listener.host(self.options.address))
         };
         self.nodes.iter().map(server).collect::<Vec<_>>().join(",")
     }
@@ -263,11 +268,14 @@ impl Kafka {
         options.version.libs()?;
         let folder = tempfile::Builder::new().prefix("e2e-kafka-").tempdir().context("no temporary folder")?;
         let folder_path = folder.path().to_owned();
-        let certificates = Certificates::create(&folder_path.join("certificates"))?;
+        let certificates = Certificates::create_for(&folder_path.join("certificates"), &[options.address.into()])?;
         let listeners: Vec<Listener> = [Listener::Plain].into_iter().chain(options.listeners.iter().copied()).collect();
         let mut nodes = Vec::new();
         for id in 1..=options.nodes {
-            let ports = listeners.iter().map(|listener| Ok((*listener, port::free()?))).collect::<Result<_>>()?;
+            let ports = listeners
+                .iter()
+                .map(|listener| Ok((*listener, port::free_at(options.address)?)))
+                .collect::<Result<_>>()?;
             let running = Mutex::new(Running { process: None, starts: 0 });
             let node_folder = folder_path.join(format!("node-{id}"));
             fs::create_dir(&node_folder).with_context(|| format!("cannot create {}", node_folder.display()))?;

@@ -28,12 +28,21 @@ pub const SECRET_ACCESS_KEY: &str = "e2e-secret-access-key";
 pub const REGION: &str = "us-east-1";
 
 /// What to start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct MinioOptions {
+    /// Where it serves: loopback, or the address of this machine that the pods of a cluster reach
+    /// ([`crate::kubernetes::Kubernetes::host_ip`]). Its certificate is good for it.
+    pub address: Ipv4Addr,
     /// Whether it serves HTTPS, with the server certificate of [`Minio::certificates`].
     pub is_tls: bool,
     /// Whether the server goes on, with its data, when this process ends.
     pub outlives_harness: bool,
+}
+
+impl Default for MinioOptions {
+    fn default() -> Self {
+        Self { address: Ipv4Addr::LOCALHOST, is_tls: false, outlives_harness: false }
+    }
 }
 
 /// A running server; dropping it ends it and removes its data.
@@ -57,8 +66,9 @@ impl Minio {
         loop {
             attempts -= 1;
             let folder = tempfile::Builder::new().prefix("e2e-minio-").tempdir().context("no temporary folder")?.keep();
-            let certificates = Certificates::create(&folder.join("certificates"))?;
-            let minio = Self { options, folder, certificates, port: port::free()?, process: Mutex::new(None) };
+            let certificates = Certificates::create_for(&folder.join("certificates"), &[options.address.into()])?;
+            let port = port::free_at(options.address)?;
+            let minio = Self { options, folder, certificates, port, process: Mutex::new(None) };
             minio.prepare()?;
             match minio.launch() {
                 Err(error) if attempts > 0 && format!("{error:#}").contains("address already in use") => {
@@ -83,7 +93,7 @@ impl Minio {
     /// The endpoint, such as `http://127.0.0.1:20000`.
     pub fn endpoint(&self) -> String {
         let scheme = if self.options.is_tls { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}:{}", self.options.address, self.port)
     }
 
     /// The certificates of an HTTPS server; clients trust its `ca.crt`.
@@ -158,7 +168,7 @@ impl Minio {
         let path = self.folder.join("minio.log");
         let log = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut command = Command::new(binary()?);
-        command.args(["server", "--address", &format!("127.0.0.1:{}", self.port), "--certs-dir"]);
+        command.args(["server", "--address", &format!("{}:{}", self.options.address, self.port), "--certs-dir"]);
         command.arg(self.folder.join("served-certificates")).arg(self.folder.join("data"));
         command.env("MINIO_ROOT_USER", ACCESS_KEY_ID).env("MINIO_ROOT_PASSWORD", SECRET_ACCESS_KEY);
         for switch in ["MINIO_BROWSER", "MINIO_UPDATE"] {
@@ -174,7 +184,7 @@ impl Minio {
         loop {
             let said = fs::read_to_string(&path).unwrap_or_default();
             // It listens before it serves, and says where it can be reached when it does.
-            if said.contains("API: ") && TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            if said.contains("API: ") && TcpStream::connect((self.options.address, self.port)).is_ok() {
                 *self.process() = Some(process);
                 return Ok(());
             }

@@ -19,11 +19,20 @@ const COUNT: u64 = 17_000;
 /// # Errors
 /// When no port is free.
 pub fn free() -> Result<u16> {
+    free_at(Ipv4Addr::LOCALHOST)
+}
+
+/// A port that nothing listens on, at this address of the machine and on neither loopback address.
+///
+/// # Errors
+/// When no port is free.
+pub fn free_at(address: Ipv4Addr) -> Result<u16> {
     static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(0) % COUNT));
     for _ in 0..COUNT {
         let candidate = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
         let Ok(port) = u16::try_from(candidate) else { continue };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && is_free_on_ipv6(port) {
+        let is_free = |address: Ipv4Addr| TcpListener::bind((address, port)).is_ok();
+        if is_free(Ipv4Addr::LOCALHOST) && (address.is_loopback() || is_free(address)) && is_free_on_ipv6(port) {
             return Ok(port);
         }
     }

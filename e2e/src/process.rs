@@ -3,8 +3,11 @@
 //! `Drop` is not enough: it does not run when a test is killed, when it aborts, or for what stands in a `static`. So a
 //! tethered child gets a second process, a few lines of shell that wait on a pipe of which we hold the other end.
 //! However we end, the kernel closes our end; the shell then kills the child and removes its folder.
+//!
+//! A child that takes more of the machine than processes and files has a script of the name [`CLEAN_UP`] in its folder,
+//! which gives it back.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
@@ -23,11 +26,18 @@ exec 3<&0
 (
   if ! read -r _ <&3; then
     kill -KILL $$
-    if [ -n "$folder" ]; then sleep 0.5; rm -rf "$folder"; sleep 2; rm -rf "$folder"; fi
+    if [ -n "$folder" ]; then
+      sleep 0.5
+      if [ -e "$folder/clean-up" ]; then /bin/sh "$folder/clean-up"; fi
+      rm -rf --one-file-system "$folder"; sleep 2; rm -rf --one-file-system "$folder"
+    fi
   fi
 ) >/dev/null 2>&1 &
 exec "$@" 3<&- </dev/null
 "#;
+
+/// The name of the script that is run, once a child is gone, before its folder is removed.
+pub const CLEAN_UP: &str = "clean-up";
 
 /// A running child.
 #[derive(Debug)]
@@ -163,6 +173,27 @@ impl Drop for Process {
     }
 }
 
+/// Removes the folder of a child that has ended, after its [`CLEAN_UP`] if it has one.
+///
+/// # Errors
+/// When something is left; the text says what.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    let script = folder.join(CLEAN_UP);
+    if script.exists() {
+        let output =
+            Command::new("/bin/sh").arg(&script).stdin(Stdio::null()).output().context("cannot run /bin/sh")?;
+        if !output.status.success() {
+            bail!("{} failed: {}", script.display(), String::from_utf8_lossy(&output.stderr).trim());
+        }
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where a child's standard output and standard error go.
 #[derive(Debug)]
 pub enum Output {
@@ -277,6 +308,32 @@ mod tests {
             assert!(Instant::now() < deadline, "{} is still there", folder.path().display());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    #[test]
+    fn a_closed_tether_runs_the_clean_up_of_the_folder() {
+        let (folder, witness) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let script = format!("echo cleaned up >> {}", witness.path().display());
+        fs::write(folder.path().join(CLEAN_UP), script).unwrap();
+        let mut process = Process::tethered(&sleeper(), Some(folder.path()), Output::Piped).unwrap();
+        drop(process.tether.take());
+        process.child.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while folder.path().exists() {
+            assert!(Instant::now() < deadline, "{} is still there", folder.path().display());
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(fs::read_to_string(witness.path()).unwrap(), "cleaned up\n");
+    }
+
+    #[test]
+    fn a_failed_clean_up_keeps_the_folder_and_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CLEAN_UP), "echo no way >&2; exit 3").unwrap();
+        assert!(format!("{:#}", remove_folder(folder.path()).unwrap_err()).contains("no way"));
+        fs::write(folder.path().join(CLEAN_UP), "exit 0").unwrap();
+        remove_folder(folder.path()).unwrap();
+        assert!(!folder.path().exists());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The doors of a broker, and who may come in by them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use crate::certificates::Certificates;
 
@@ -51,21 +52,26 @@ impl Listener {
         }
     }
 
-    /// The host that clients are told: names where certificates are, so that name checks and SNI are exercised.
-    pub(super) const fn host(self) -> &'static str {
+    /// The host that clients are told where a broker serves at `address`: on loopback, names where certificates are, so
+    /// that name checks and SNI are exercised.
+    pub(super) fn host(self, address: Ipv4Addr) -> String {
         match self {
-            Self::Plain | Self::SaslPlain => "127.0.0.1",
-            Self::TlsIpv6 => "[::1]",
-            Self::Tls | Self::MutualTls | Self::ExpiredTls | Self::SaslTls => "localhost",
+            Self::TlsIpv6 => "[::1]".to_owned(),
+            Self::Tls | Self::MutualTls | Self::ExpiredTls | Self::SaslTls if address.is_loopback() => {
+                "localhost".to_owned()
+            }
+            Self::Plain | Self::SaslPlain | Self::Tls | Self::MutualTls | Self::ExpiredTls | Self::SaslTls => {
+                address.to_string()
+            }
         }
     }
 
-    /// The address that the broker binds.
-    pub(super) const fn bound(self) -> &'static str {
+    /// The address that the broker binds where it serves at `address`.
+    pub(super) fn bound(self, address: Ipv4Addr) -> String {
         match self {
-            Self::TlsIpv6 => "[::1]",
-            Self::Plain | Self::Tls | Self::MutualTls | Self::ExpiredTls | Self::SaslTls | Self::SaslPlain => {
-                "127.0.0.1"
+            Self::TlsIpv6 => "[::1]".to_owned(),
+            Self::Plain | Self::SaslPlain | Self::Tls | Self::MutualTls | Self::ExpiredTls | Self::SaslTls => {
+                address.to_string()
             }
         }
     }

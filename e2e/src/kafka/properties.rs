@@ -40,8 +40,9 @@ fn listeners(kafka: &Kafka, node: &Node) -> Lines {
     let join = |part: &dyn Fn(Listener, u16) -> String| {
         node.ports.iter().map(|(listener, port)| part(*listener, *port)).collect::<Vec<_>>().join(",")
     };
-    let bound = join(&|listener, port| format!("{}://{}:{port}", listener.name(), listener.bound()));
-    let advertised = join(&|listener, port| format!("{}://{}:{port}", listener.name(), listener.host()));
+    let address = kafka.options.address;
+    let bound = join(&|listener, port| format!("{}://{}:{port}", listener.name(), listener.bound(address)));
+    let advertised = join(&|listener, port| format!("{}://{}:{port}", listener.name(), listener.host(address)));
     let protocols = join(&|listener, _| format!("{}:{}", listener.name(), listener.security_protocol()));
     let mut lines = owned([
         ("listeners", format!("{bound},CONTROLLER://127.0.0.1:{}", node.controller_port)),
@@ -58,7 +59,7 @@ fn listeners(kafka: &Kafka, node: &Node) -> Lines {
             lines.insert(format!("{prefix}.ssl.keystore.type"), "PEM".to_owned());
             lines.insert(format!("{prefix}.ssl.keystore.location"), file(keystore));
             lines.insert(format!("{prefix}.ssl.truststore.type"), "PEM".to_owned());
-            lines.insert(format!("{prefix}.ssl.truststore.location"), file("ca.crt"));
+            lines.insert(format!("{prefix}.ssl.truststore.location"), file("clients.crt"));
             let demand = if *listener == Listener::MutualTls { "required" } else { "none" };
             lines.insert(format!("{prefix}.ssl.client.auth"), demand.to_owned());
         }
