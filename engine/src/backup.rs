@@ -73,7 +73,7 @@ pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop:
         () = stop.wait() => return Err(Error::NotBegun),
     };
     let archive = Archive::new(store.clone(), config.config.archive.clone());
-    let holder = Holder::current(&config.config.backup_id.as_ref().map_or_else(String::new, ToString::to_string));
+    let holder = Holder::current(&config.backup_id.as_ref().map_or_else(String::new, ToString::to_string));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
     let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
     let run = Run { config, cluster, archive, progress, stop };

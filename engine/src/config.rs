@@ -8,6 +8,7 @@ pub mod backup;
 pub mod cat;
 pub mod cluster;
 pub mod describe;
+mod job;
 mod layers;
 pub mod list;
 pub mod pem;

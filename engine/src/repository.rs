@@ -2,6 +2,7 @@
 //!
 //! Only the store's answer "there is no such object" means that something is not there; every other failure is one.
 
+mod choice;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod segment;
@@ -78,11 +79,30 @@ pub enum Error {
         /// Another one.
         second: ArchiveName,
     },
+    /// The archive has no such backup.
+    #[error("archive {archive} has no backup {backup}: `list --archive {archive}` shows those that there are")]
+    NotInArchive {
+        /// The archive.
+        archive: ArchiveName,
+        /// What was looked for.
+        backup: BackupId,
+    },
     /// The archive has nothing that could be restored.
     #[error("archive {archive} has no finished backup")]
     Empty {
         /// The archive.
         archive: ArchiveName,
+    },
+    /// The archive has partial backups only.
+    #[error(
+        "archive {archive} has no completed backup, only partial ones ({}): name one of them to restore what it has",
+        backups.iter().map(BackupId::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    OnlyPartial {
+        /// The archive.
+        archive: ArchiveName,
+        /// Its backups.
+        backups: Vec<BackupId>,
     },
     /// A stored document is not what was written.
     #[error("{key}: {error}")]
@@ -127,9 +147,11 @@ impl Error {
             Self::NoRepository { .. }
             | Self::NoArchive { .. }
             | Self::NoBackup { .. }
+            | Self::NotInArchive { .. }
             | Self::Unfinished { .. }
             | Self::Ambiguous { .. }
-            | Self::Empty { .. } => Kind::Usage,
+            | Self::Empty { .. }
+            | Self::OnlyPartial { .. } => Kind::Usage,
             Self::Document { .. } | Self::Part { .. } | Self::Misplaced { .. } => Kind::Corrupt,
         }
     }
@@ -324,6 +346,36 @@ impl Archive {
             .into_iter()
             .max_by_key(|manifest| (!manifest.is_partial(), manifest.cut_at_ms))
             .ok_or_else(|| Error::Empty { archive: self.name.clone() })
+    }
+
+    /// The backup of this id, which has to be in this archive.
+    ///
+    /// # Errors
+    /// [`Error::NotInArchive`], [`Error::Unfinished`], and those of reading a manifest.
+    pub async fn finished(&self, id: &BackupId) -> Result<Manifest, Error> {
+        if self.store.exists(&self.keys.manifest(id)).await? {
+            return self.manifest(id).await;
+        }
+        let (archive, backup) = (self.name.clone(), id.clone());
+        match self.store.exists(&self.keys.cut(id)).await? {
+            true => Err(Error::Unfinished { archive, backup }),
+            false => Err(Error::NotInArchive { archive, backup }),
+        }
+    }
+
+    /// The backup to read for a restore to this time (milliseconds since the epoch): the oldest completed one that reaches it,
+    /// else the newest completed one and, in one line, that it does not.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::OnlyPartial`]; a manifest that cannot be read, since it may be the one.
+    pub async fn reaching(&self, at_ms: i64) -> Result<(Manifest, Option<String>), Error> {
+        let manifests = self.manifests().await?;
+        let backups: Vec<BackupId> = manifests.keys().cloned().collect();
+        let manifests = manifests.into_values().collect::<Result<Vec<_>, Error>>()?;
+        choice::reaching(manifests, at_ms).ok_or_else(|| match backups.is_empty() {
+            true => Error::Empty { archive: self.name.clone() },
+            false => Error::OnlyPartial { archive: self.name.clone(), backups },
+        })
     }
 
     /// What an unfinished backup began with; `None` when it did not get that far.

@@ -70,7 +70,7 @@ const GROUPS_AT_ONCE: usize = 16;
 /// error, but [`Outcome::Partial`].
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
     let started_ms = now_ms();
-    let (archive, manifest) = backup(config).await?;
+    let Chosen { archive, manifest, warning } = backup(config).await?;
     let circuit_breaker = config.config.cluster.circuit_breaker;
     let archive = archive.with_breaker(Breaker::new("store", circuit_breaker));
     let breaker = Breaker::new("brokers", circuit_breaker);
@@ -78,7 +78,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::Interrupted),
     };
-    let run = Restore { config, archive, manifest, cluster, progress, stop };
+    let run = Restore { config, archive, manifest, warning, cluster, progress, stop };
     let Begun { journal, prepared, planned } = run.begin(started_ms).await?;
     if config.config.dry_run {
         run.runs(&planned.plan).await?;
@@ -99,16 +99,38 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     Ok(restored)
 }
 
-async fn backup(config: &Checked) -> Result<(Archive, Manifest), Error> {
+/// The backup that is restored.
+struct Chosen {
+    archive: Archive,
+    manifest: Manifest,
+    /// What should be known of the choice, in one line.
+    warning: Option<String>,
+}
+
+async fn backup(config: &Checked) -> Result<Chosen, Error> {
     let repository = Repository::open(&config.config.storage).await?;
-    Ok(match &config.which {
-        WhichBackup::Id(id) => repository.find(id).await?,
+    let (archive, (manifest, warning)) = match &config.which {
+        WhichBackup::Id(id) => {
+            let (archive, manifest) = repository.find(id).await?;
+            (archive, (manifest, None))
+        }
+        WhichBackup::Of(name, id) => {
+            let archive = repository.archive(name).await?;
+            let manifest = archive.finished(id).await?;
+            (archive, (manifest, None))
+        }
         WhichBackup::NewestOf(name) => {
             let archive = repository.archive(name).await?;
             let manifest = archive.newest().await?;
-            (archive, manifest)
+            (archive, (manifest, None))
         }
-    })
+        WhichBackup::Reaching(name, at_ms) => {
+            let archive = repository.archive(name).await?;
+            let chosen = archive.reaching(*at_ms).await?;
+            (archive, chosen)
+        }
+    };
+    Ok(Chosen { archive, manifest, warning })
 }
 
 /// A plan, and the topics that were there when it was made.
@@ -138,6 +160,8 @@ struct Restore<'a> {
     config: &'a Checked,
     archive: Archive,
     manifest: Manifest,
+    /// What should be known of the choice of the backup.
+    warning: Option<String>,
     cluster: Cluster,
     progress: &'a Progress,
     stop: &'a Stop,
@@ -160,6 +184,7 @@ impl Restore<'_> {
             groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
         };
         let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
+        plan.warnings.extend(self.warning.clone());
         plan.warnings.extend(again);
         if done.is_some() {
             plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));

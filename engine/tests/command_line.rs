@@ -124,6 +124,9 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--parallelism", "0"], "parallelism"),
         (&["--rate-limit-bytes", "0"], "--rate-limit-bytes"),
         (&["--backup-id", "a/b"], "--backup-id"),
+        (&["--backup-id", "a", "--backup-id-of-job", "b-29515110"], "--backup-id-of-job"),
+        (&["--backup-id-of-job", "by-hand"], "backupIdOfJob"),
+        (&["--backup-id-prefix", "a/b"], "--backup-id-prefix"),
         (&["--consumer-groups", "a", "--no-consumer-groups"], "--no-consumer-groups"),
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--log-level", "="], "--log-level"),
@@ -148,7 +151,8 @@ async fn a_restore_that_cannot_be_is_refused_before_a_broker_is_asked() {
     let restore = ["restore", "--storage", &url, "--bootstrap-servers", "localhost:1"];
     for (flags, named) in [
         (&[][..], "neither"),
-        (&["--backup", "a", "--archive", "b"], "--archive"),
+        (&["--backup", "shop-1", "--archive", "b"], "has no archive b"),
+        (&["--backup", "shop-2", "--archive", "shop"], "archive shop has no backup shop-2"),
         (&["--archive", "shop", "--point-in-time", "yesterday"], "yesterday"),
         (&["--archive", "shop", "--point-in-time", "2026-02-30T00:00:00Z"], "2026-02-30"),
         (&["--archive", "shop", "--topic-mapping", "orders"], "--topic-mapping"),
@@ -163,6 +167,16 @@ async fn a_restore_that_cannot_be_is_refused_before_a_broker_is_asked() {
         let line = refused(&[&restore[..], flags].concat(), Kind::Usage);
         assert!(line.contains(named), "{flags:?}: {line}");
     }
+}
+
+#[tokio::test]
+async fn a_restore_to_a_point_in_time_never_takes_a_partial_backup_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    store_backup(dir.path(), "shop-1", &["group x: it could not be read"]).await;
+    let url = storage(dir.path());
+    let restore = ["restore", "--storage", &url, "--bootstrap-servers", "localhost:1", "--archive", "shop"];
+    let line = refused(&[&restore[..], &["--point-in-time", "2026-02-12T14:30:00Z"]].concat(), Kind::Usage);
+    assert!(line.contains("only partial ones (shop-1)"), "{line}");
 }
 
 #[tokio::test]

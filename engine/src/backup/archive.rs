@@ -87,7 +87,7 @@ impl Archive {
     /// # Errors
     /// What the store fails with, and [`Error::OtherSelection`] when the id belongs to a backup of something else.
     pub async fn begin(&self, config: &Checked, now_ms: i64) -> Result<Begun, Error> {
-        if let Some(id) = &config.config.backup_id {
+        if let Some(id) = &config.backup_id {
             if self.store.exists(&self.keys.manifest(id)).await? {
                 return Ok(Begun::Done(Box::new(self.manifest(id).await?)));
             }
@@ -120,7 +120,7 @@ impl Archive {
         }
         let mut at_ms = now_ms;
         loop {
-            let id = BackupId::at(&self.name, at_ms)?;
+            let id = BackupId::at(&config.backup_id_prefix, at_ms)?;
             if !folders.iter().any(|folder| folder == id.as_str()) {
                 return Ok(Begun::New(id));
             }

@@ -201,9 +201,15 @@ pub struct BackupFlags {
     /// The archive: all backups of one source, kept together
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
-    /// The id of the backup [default: that of an unfinished backup of the same selection, else ARCHIVE-YYYYMMDD-HHMMSS]
+    /// The id of the backup [default: that of an unfinished backup of the same selection, else PREFIX-YYYYMMDD-HHMMSS]
     #[arg(long, value_name = "ID")]
     backup_id: Option<String>,
+    /// Take the id from the name of a CronJob's Job, which ends with the time that it was scheduled for
+    #[arg(long, value_name = "NAME", conflicts_with = "backup_id")]
+    backup_id_of_job: Option<String>,
+    /// What comes before the time in an id [default: the archive's name]
+    #[arg(long, value_name = "PREFIX")]
+    backup_id_prefix: Option<String>,
     /// Take an archive over that belongs to another owner or cluster
     #[arg(long)]
     adopt: bool,
@@ -248,6 +254,8 @@ impl BackupFlags {
         flags
             .set("archive", "--archive", &self.archive)
             .set("backupId", "--backup-id", &self.backup_id)
+            .set("backupIdOfJob", "--backup-id-of-job", &self.backup_id_of_job)
+            .set("backupIdPrefix", "--backup-id-prefix", &self.backup_id_prefix)
             .set_true("adopt", "--adopt", self.adopt)
             .set_list("topics", "--topics", &self.topics)
             .set_list("excludeTopics", "--exclude-topics", &self.exclude_topics)
@@ -329,9 +337,10 @@ pub struct RestoreFlags {
     #[command(flatten)]
     storage: StorageFlags,
     /// The backup to restore
-    #[arg(long, value_name = "ID", conflicts_with = "archive")]
+    #[arg(long, value_name = "ID")]
     backup: Option<String>,
-    /// The archive whose newest backup is to be restored
+    /// The archive that the backup is in; without --backup its newest one is restored, or with --point-in-time the oldest
+    /// completed one that reaches it
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
     /// Names the restore for its journal, so that the same command goes on with it; one that has ended is not done again,

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{self, ClusterConfig};
+use super::job;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::batch::Compression;
 use crate::format::codec;
 use crate::format::frame::ArchiveCompression;
-use crate::format::layout::{ArchiveName, BackupId};
+use crate::format::layout::{ArchiveName, BackupId, BackupIdPrefix, NameError};
 use crate::rate_limit::RateLimit;
 use crate::select::{Pattern, PatternError};
 
@@ -90,6 +91,13 @@ pub struct BackupConfig {
     /// The id of the backup. Absent: an unfinished backup of the same selection is gone on with, else the time gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_id: Option<BackupId>,
+    /// The name of the Job of a CronJob that this run belongs to: the time it was scheduled for gives the id, so that a pod that
+    /// is started again goes on with the same backup. Not together with `backup_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id_of_job: Option<String>,
+    /// What comes before the time in an id; the archive's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id_prefix: Option<BackupIdPrefix>,
     /// The resource that the archive belongs to; absent when it belongs to its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerConfig>,
@@ -143,6 +151,18 @@ pub enum Error {
     /// The cluster's part.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
+    /// An id that a prefix and a time do not make.
+    #[error("backupIdPrefix: {0}")]
+    Name(#[from] NameError),
+    /// Two ways to give the id.
+    #[error("backupId and backupIdOfJob are both given: one of them says which backup this is")]
+    TwoIds,
+    /// A Job's name that tells no time.
+    #[error(
+        "backupIdOfJob: {0:?} is not the name of a CronJob's Job, which ends with '-' and the minutes since the epoch: give \
+         backupId instead"
+    )]
+    Job(String),
     /// A pattern.
     #[error("{setting}: {error}")]
     Pattern {
@@ -185,6 +205,10 @@ impl Error {
 pub struct Checked {
     /// As it was written.
     pub config: BackupConfig,
+    /// The id of the backup, if it is known before the run.
+    pub backup_id: Option<BackupId>,
+    /// What comes before the time in an id that the run itself makes.
+    pub backup_id_prefix: BackupIdPrefix,
     /// The cluster to read.
     pub cluster: cluster::Checked,
     /// Topics to take.
@@ -236,7 +260,18 @@ impl BackupConfig {
         in_range("parallelism", self.parallelism as u64, 1..=PARALLELISM_MAX as u64, "1 to 64")?;
         in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 1..=86_400, "1 to 86400")?;
         in_range("segmentBytesMax", self.segment_bytes_max, 1 << 20..=1 << 40, "1 MiB to 1 TiB, in bytes")?;
+        let prefix = self.backup_id_prefix.clone().unwrap_or_else(|| self.archive.clone().into());
+        let backup_id = match (&self.backup_id, &self.backup_id_of_job) {
+            (Some(_), Some(_)) => return Err(Error::TwoIds),
+            (given, None) => given.clone(),
+            (None, Some(name)) => {
+                let at_ms = job::scheduled_ms(name).ok_or_else(|| Error::Job(name.clone()))?;
+                Some(BackupId::at(&prefix, at_ms)?)
+            }
+        };
         Ok(Checked {
+            backup_id,
+            backup_id_prefix: prefix,
             cluster: self.cluster.check()?,
             topics: patterns("topics", &self.topics)?,
             exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
@@ -247,5 +282,44 @@ impl BackupConfig {
             compression: ArchiveCompression { codec, level: self.compression_level },
             config: self,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(more: serde_json::Value) -> Result<Checked, String> {
+        let mut config = serde_json::json!({
+            "cluster": {"bootstrapServers": ["localhost:9092"]}, "storage": "file:///backups", "archive": "shop"
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let config: BackupConfig = serde_json::from_value(config).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_id_of_a_backup_comes_from_the_job_with_the_prefix_that_is_wanted() {
+        let id = |more| check(more).unwrap().backup_id.map(|id| id.to_string());
+        assert_eq!(id(serde_json::json!({})), None);
+        assert_eq!(id(serde_json::json!({"backupId": "x"})).as_deref(), Some("x"));
+        let job = "nightly-29515110";
+        assert_eq!(id(serde_json::json!({"backupIdOfJob": job})).as_deref(), Some("shop-20260212-143000"));
+        let more = serde_json::json!({"backupIdOfJob": job, "backupIdPrefix": "prod"});
+        assert_eq!(id(more).as_deref(), Some("prod-20260212-143000"));
+        assert_eq!(check(serde_json::json!({})).unwrap().backup_id_prefix.as_str(), "shop");
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_made_is_refused_by_name() {
+        for (more, says) in [
+            (serde_json::json!({"backupIdOfJob": "by-hand"}), r#"backupIdOfJob: "by-hand" is not"#),
+            (serde_json::json!({"backupIdOfJob": "n-29515110", "backupId": "x"}), "backupId and backupIdOfJob"),
+            (serde_json::json!({"backupIdPrefix": "a/b"}), "a/b"),
+            (serde_json::json!({"backupIdOfJob": "n-29515110", "backupIdPrefix": "x".repeat(190)}), "backupIdPrefix: "),
+        ] {
+            let error = check(more).unwrap_err();
+            assert!(error.contains(says) && !error.contains('\n'), "{error}");
+        }
     }
 }

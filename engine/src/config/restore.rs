@@ -56,10 +56,12 @@ pub struct RestoreConfig {
     pub cluster: ClusterConfig,
     /// The repository to read.
     pub storage: StorageConfig,
-    /// The backup to restore. Either this or `archive`.
+    /// The backup to restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
-    /// The archive whose newest backup is to be restored. Either this or `backup`.
+    /// The archive that the backup is in. Without `backup` its newest completed backup is restored, or with `point_in_time` the
+    /// oldest completed one whose cut is not before that time. Who wants a run that is started again to read the same backup,
+    /// whatever was made meanwhile, gives `backup` too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveName>,
     /// Names the restore, so that the same command goes on with it; by default derived from backup, target cluster, topics,
@@ -120,9 +122,9 @@ pub enum Error {
     /// A pattern.
     #[error(transparent)]
     Pattern(#[from] backup::Error),
-    /// Neither or both of backup and archive.
-    #[error("give either a backup id (backup) or an archive whose newest backup is meant (archive), not {0}")]
-    WhichBackup(&'static str),
+    /// Neither backup nor archive.
+    #[error("give a backup id (backup), an archive whose newest backup is meant (archive), or both; there is neither")]
+    WhichBackup,
     /// Not a point in time.
     #[error("{setting}: {text:?} is no time such as 2026-02-12T14:30:00.000Z (RFC 3339)")]
     Time {
@@ -184,10 +186,14 @@ impl Error {
 /// Which backup is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhichBackup {
-    /// This one.
+    /// This one, in whichever archive it is.
     Id(BackupId),
+    /// This one of this archive.
+    Of(ArchiveName, BackupId),
     /// The newest of this archive that is complete.
     NewestOf(ArchiveName),
+    /// The oldest of this archive that is complete and reaches this time, in milliseconds since the epoch.
+    Reaching(ArchiveName, i64),
 }
 
 /// A restore's configuration that holds together.
@@ -246,13 +252,14 @@ impl RestoreConfig {
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
     pub fn check(self) -> Result<Checked, Error> {
-        let which = match (&self.backup, &self.archive) {
-            (Some(id), None) => WhichBackup::Id(id.clone()),
-            (None, Some(archive)) => WhichBackup::NewestOf(archive.clone()),
-            (None, None) => return Err(Error::WhichBackup("neither")),
-            (Some(_), Some(_)) => return Err(Error::WhichBackup("both")),
-        };
         let point_in_time_ms = time("pointInTime", self.point_in_time.as_ref())?;
+        let which = match (&self.backup, &self.archive, point_in_time_ms) {
+            (Some(id), None, _) => WhichBackup::Id(id.clone()),
+            (Some(id), Some(archive), _) => WhichBackup::Of(archive.clone(), id.clone()),
+            (None, Some(archive), None) => WhichBackup::NewestOf(archive.clone()),
+            (None, Some(archive), Some(at_ms)) => WhichBackup::Reaching(archive.clone(), at_ms),
+            (None, None, _) => return Err(Error::WhichBackup),
+        };
         let start_ms = time("startTime", self.start_time.as_ref())?;
         if let (Some(start), Some(end)) = (&self.start_time, &self.point_in_time)
             && start_ms > point_in_time_ms
@@ -323,10 +330,18 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_named_in_exactly_one_way() {
-        assert!(RestoreConfig { backup: None, ..config() }.check().is_err());
-        assert!(RestoreConfig { archive: Some("a".parse().unwrap()), ..config() }.check().is_err());
-        assert!(config().check().is_ok());
+    fn a_backup_is_named_by_its_id_its_archive_or_both() {
+        assert_eq!(RestoreConfig { backup: None, ..config() }.check().unwrap_err(), Error::WhichBackup);
+        let which = |config: RestoreConfig| config.check().unwrap().which;
+        let (archive, id): (ArchiveName, BackupId) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(which(config()), WhichBackup::Id(id.clone()));
+        let both = RestoreConfig { archive: Some(archive.clone()), ..config() };
+        assert_eq!(which(both.clone()), WhichBackup::Of(archive.clone(), id));
+        let newest = RestoreConfig { backup: None, ..both };
+        assert_eq!(which(newest.clone()), WhichBackup::NewestOf(archive.clone()));
+        let point_in_time = Some("2026-02-12T14:30:00.123Z".to_owned());
+        let reaching = RestoreConfig { point_in_time, ..newest };
+        assert_eq!(which(reaching), WhichBackup::Reaching(archive, 1_770_906_600_123));
     }
 
     #[test]

@@ -87,7 +87,7 @@ name!(
     ArchiveName, "the archive"
 );
 name!(
-    /// The id of a backup, `<archive>-YYYYMMDD-HHMMSS` unless the caller chose another.
+    /// The id of a backup, `<prefix>-YYYYMMDD-HHMMSS` unless the caller chose another.
     BackupId, "the backup"
 );
 name!(
@@ -103,14 +103,25 @@ name!(
     PartId, "the part"
 );
 
+name!(
+    /// What the ids of an archive's backups begin with: the archive's name unless another is chosen.
+    BackupIdPrefix, "the prefix of backup ids"
+);
+
+impl From<ArchiveName> for BackupIdPrefix {
+    fn from(archive: ArchiveName) -> Self {
+        Self(archive.0)
+    }
+}
+
 impl BackupId {
-    /// The id of a backup of `archive` that begins at `at_ms` (milliseconds since the epoch, UTC).
+    /// The id of a backup that begins at `at_ms` (milliseconds since the epoch, UTC): the prefix and the time.
     ///
     /// # Errors
-    /// When the archive's name leaves no room for the time.
-    pub fn at(archive: &ArchiveName, at_ms: i64) -> Result<Self, NameError> {
+    /// When the prefix leaves no room for the time.
+    pub fn at(prefix: &BackupIdPrefix, at_ms: i64) -> Result<Self, NameError> {
         let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        Self::try_from(format!("{archive}-{}", at.strftime("%Y%m%d-%H%M%S")))
+        Self::try_from(format!("{prefix}-{}", at.strftime("%Y%m%d-%H%M%S")))
     }
 }
 
@@ -226,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_backup_id_tells_the_time_in_utc() {
-        let archive: ArchiveName = "orders".parse().unwrap();
-        assert_eq!(BackupId::at(&archive, 1_770_906_600_123).unwrap().as_str(), "orders-20260212-143000");
+        let prefix: BackupIdPrefix = "orders".parse().unwrap();
+        assert_eq!(BackupId::at(&prefix, 1_770_906_600_123).unwrap().as_str(), "orders-20260212-143000");
     }
 
     #[test]
