@@ -14,6 +14,7 @@ pub mod list;
 pub mod pem;
 pub mod prune;
 pub mod restore;
+pub mod retention;
 pub mod storage;
 pub mod verify;
 

@@ -131,6 +131,9 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--log-level", "="], "--log-level"),
         (&["--listen", "9404"], "--listen"),
+        (&["--max-backups", "0"], "--max-backups"),
+        (&["--max-age", "5"], "--max-age"),
+        (&["--checkpoint-interval-secs", "86401"], "checkpointIntervalSecs"),
         (&["--config", "/no/such/file"], "--config /no/such/file"),
     ] {
         let line = with(flags);

@@ -231,12 +231,19 @@ pub struct BackupFlags {
     /// Level of that codec: 0 to 9 for gzip, 1 to 22 for zstd [default: the codec's own]
     #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
     compression_level: Option<i32>,
-    /// Seconds between checkpoints: how much a killed run may have to read again [default: 30]
+    /// Seconds between checkpoints: how much a killed run may have to read again; 0 for none [default: 30]
     #[arg(long, value_name = "SECONDS")]
     checkpoint_interval_secs: Option<u64>,
     /// Bytes at which a segment is closed, at least 1048576 [default: 134217728]
     #[arg(long, value_name = "BYTES")]
     segment_bytes_max: Option<u64>,
+    /// When the backup is there, delete older ones of the archive until this many completed ones are left, it among them; at
+    /// least 1 [default: delete none]
+    #[arg(long, value_name = "N")]
+    max_backups: Option<usize>,
+    /// When the backup is there, delete those of the archive whose cut is older than this, as in 90d [default: none]
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<String>,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -264,7 +271,9 @@ impl BackupFlags {
             .set("compression", "--compression", &self.compression)
             .set("compressionLevel", "--compression-level", &self.compression_level)
             .set("checkpointIntervalSecs", "--checkpoint-interval-secs", &self.checkpoint_interval_secs)
-            .set("segmentBytesMax", "--segment-bytes-max", &self.segment_bytes_max);
+            .set("segmentBytesMax", "--segment-bytes-max", &self.segment_bytes_max)
+            .set("retention.maxBackups", "--max-backups", &self.max_backups)
+            .set("retention.maxAge", "--max-age", &self.max_age);
         flags
     }
 }

@@ -1,9 +1,12 @@
 //! What a backup run is told.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{self, ClusterConfig};
 use super::job;
+use super::retention::RetentionConfig;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::batch::Compression;
@@ -122,7 +125,7 @@ pub struct BackupConfig {
     /// Workers, 1 to 64.
     #[serde(default = "parallelism")]
     pub parallelism: usize,
-    /// Seconds between checkpoints, at least 1.
+    /// Seconds between checkpoints; with 0 there are none before the run ends, and one that is killed reads all over again.
     #[serde(default = "checkpoint_interval_secs")]
     pub checkpoint_interval_secs: u64,
     /// Bytes at which a segment is closed, at least 1 MiB.
@@ -131,6 +134,9 @@ pub struct BackupConfig {
     /// What may be read in a second.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// Which backups of the archive are deleted when this one is there; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionConfig>,
 }
 
 const fn parallelism() -> usize {
@@ -219,6 +225,8 @@ pub struct Checked {
     pub consumer_groups: Option<Vec<Pattern>>,
     /// How batches that the producer left uncompressed are stored.
     pub compression: ArchiveCompression,
+    /// The time between checkpoints; `None` for none before the run ends.
+    pub checkpoint_interval: Option<Duration>,
 }
 
 impl Checked {
@@ -258,7 +266,7 @@ impl BackupConfig {
             if range.contains(&value) { Ok(()) } else { Err(Error::Range { setting, value, range: text }) }
         };
         in_range("parallelism", self.parallelism as u64, 1..=PARALLELISM_MAX as u64, "1 to 64")?;
-        in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 1..=86_400, "1 to 86400")?;
+        in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 0..=86_400, "0 to 86400")?;
         in_range("segmentBytesMax", self.segment_bytes_max, 1 << 20..=1 << 40, "1 MiB to 1 TiB, in bytes")?;
         let prefix = self.backup_id_prefix.clone().unwrap_or_else(|| self.archive.clone().into());
         let backup_id = match (&self.backup_id, &self.backup_id_of_job) {
@@ -270,6 +278,7 @@ impl BackupConfig {
             }
         };
         Ok(Checked {
+            checkpoint_interval: Some(self.checkpoint_interval_secs).filter(|secs| *secs > 0).map(Duration::from_secs),
             backup_id,
             backup_id_prefix: prefix,
             cluster: self.cluster.check()?,

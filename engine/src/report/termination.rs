@@ -11,6 +11,7 @@ mod told;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Kind;
+use crate::format::contents::ArchiveContents;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 
 /// The longest message, in bytes: what the kubelet keeps of one container's message
@@ -119,6 +120,15 @@ pub struct BackupResult {
     pub already_there: bool,
     /// Whether an unfinished backup was gone on with.
     pub resumed: bool,
+    /// Backups that the run has deleted when its own was there, the oldest first.
+    #[serde(default)]
+    pub pruned: Vec<BackupId>,
+    /// Deleted backups that are left out here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pruned_omitted: usize,
+    /// What the archive holds after the run; absent when it could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_contents: Option<ArchiveContents>,
 }
 
 /// What a restore did.
@@ -252,7 +262,7 @@ impl Termination {
             lists
         }
         match self {
-            Self::Backup(ended) => of(ended, |_| Vec::new()),
+            Self::Backup(ended) => of(ended, |result| vec![(&mut result.pruned, &mut result.pruned_omitted)]),
             Self::Restore(ended) => of(ended, |result| {
                 vec![(&mut result.topics, &mut result.topics_omitted), (&mut result.groups, &mut result.groups_omitted)]
             }),

@@ -6,6 +6,7 @@ use super::RunReport;
 use crate::backup::{BackupReport, Outcome};
 use crate::config::verify::Level;
 use crate::describe::DescribeReport;
+use crate::format::contents::ArchiveContents;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
@@ -46,6 +47,12 @@ fn backup(report: &BackupReport) -> String {
     out.field("bytes", format_args!("{}, stored in {}", bytes(report.bytes), bytes(report.stored_bytes)));
     out.field("without record", holes(&report.holes));
     out.field("groups", report.groups);
+    if !report.pruned.is_empty() {
+        out.field("pruned", report.pruned.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    if let Some(ArchiveContents { backups, bytes: stored }) = report.archive_contents {
+        out.field("archive holds", format_args!("{backups} completed backups in {}", bytes(stored)));
+    }
     out.transactions(&report.open_transactions);
     out.notes("problem", &report.problems);
     out.notes("warning", &report.warnings);

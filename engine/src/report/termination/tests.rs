@@ -45,6 +45,8 @@ fn backup_report() -> impl Strategy<Value = BackupReport> {
             holes: HoleCounts::default(),
             groups: 5,
             open_transactions: Vec::new(),
+            pruned: (0..records % 200).map(|n| format!("shop-{n}-{}", "x".repeat(30)).parse().unwrap()).collect(),
+            archive_contents: Some(ArchiveContents { backups: usize::MAX, bytes }),
             problems,
             warnings,
         },
@@ -94,7 +96,9 @@ proptest! {
         let Termination::Backup(ended) = told else { panic!("another run") };
         prop_assert_eq!(ended.problems.len() + ended.problems_omitted, report.problems.len());
         prop_assert_eq!(ended.warnings.len() + ended.warnings_omitted, report.warnings.len());
-        prop_assert_eq!(ended.result.unwrap().backup_id, report.backup_id);
+        let result = ended.result.unwrap();
+        prop_assert_eq!(result.pruned.len() + result.pruned_omitted, report.pruned.len());
+        prop_assert_eq!(result.backup_id, report.backup_id);
         prop_assert_eq!(ended.outcome == Outcome::Completed, report.problems.is_empty());
     }
 

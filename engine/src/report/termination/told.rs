@@ -81,6 +81,9 @@ fn backup(report: &BackupReport) -> BackupResult {
         groups: report.groups,
         already_there: report.already_there,
         resumed: report.resumed,
+        pruned: report.pruned.clone(),
+        pruned_omitted: 0,
+        archive_contents: report.archive_contents,
     }
 }
 
