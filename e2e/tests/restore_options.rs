@@ -274,3 +274,33 @@ fn the_original_offset_is_added_only_when_it_is_asked_for() {
         assert_eq!((&after.key, &after.value), (&before.key, &before.value));
     }
 }
+
+#[test]
+fn a_backup_may_ask_its_restores_to_add_the_original_offset_and_a_restore_may_refuse() {
+    let backed_up = BackedUp::new("headers");
+    let folder = tempfile::tempdir().unwrap();
+    let backup =
+        ["backup", "--bootstrap-servers", &backed_up.bootstrap, "--archive", "a", "--backup-id", "with-headers"];
+    let more = ["--topics", &backed_up.topic, "--include-offset-headers", "--source-cluster-id", "production"];
+    backed_up.repository.report(&[&backup[..], &more].concat());
+    let described = backed_up.repository.report(&["describe", "--backup", "with-headers"]);
+    let manifest = &described["manifest"];
+    assert_eq!(
+        (&manifest["includeOffsetHeaders"], &manifest["sourceClusterLabel"]),
+        (&true.into(), &"production".into())
+    );
+    let before = dump::read_all(&backed_up.dump(&backed_up.topic, folder.path())).unwrap();
+    for (flags, key) in [(&[][..], Some("x-original-offset")), (&["--offset-headers=false"], None)] {
+        let target = unique("asked");
+        let mapping = format!("--topic-mapping={}={target}", backed_up.topic);
+        let restore = ["restore", "--bootstrap-servers", &backed_up.bootstrap, "--backup", "with-headers", &mapping];
+        backed_up.repository.report(&[&restore[..], flags].concat());
+        let after = dump::read_all(&backed_up.dump(&target, folder.path())).unwrap();
+        assert_eq!(before.len(), after.len());
+        for (before, after) in before.iter().zip(&after) {
+            let offset = Some(before.offset.to_string().into_bytes());
+            let added = key.map(|key| (key.as_bytes().to_vec(), offset));
+            assert_eq!((&after.key, &after.headers), (&before.key, &added.into_iter().collect()));
+        }
+    }
+}

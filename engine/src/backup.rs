@@ -255,6 +255,8 @@ impl Run<'_> {
             warnings: cut.warnings.clone(),
             content,
             segment_bytes: runs.segments.iter().map(|segment| segment.bytes).sum(),
+            include_offset_headers: self.config.config.include_offset_headers,
+            source_cluster_label: self.config.config.source_cluster_id.clone(),
         };
         lease.check().await?;
         let manifest = self.archive.store_manifest(manifest).await?;

@@ -71,6 +71,7 @@ const GROUPS_AT_ONCE: usize = 16;
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
     let started_ms = now_ms();
     let Chosen { archive, manifest, warning } = backup(config).await?;
+    let config = &config.clone().for_backup(manifest.include_offset_headers);
     let circuit_breaker = config.config.cluster.circuit_breaker;
     let archive = archive.with_breaker(Breaker::new("store", circuit_breaker));
     let breaker = Breaker::new("brokers", circuit_breaker);

@@ -83,6 +83,8 @@ async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
         warnings: Vec::new(),
         content,
         segment_bytes: stored.segment.bytes,
+        include_offset_headers: true,
+        source_cluster_label: Some("production".to_owned()),
     };
     store.put(&keys.manifest(&id), manifest.seal().into()).await.unwrap();
 }
@@ -269,7 +271,7 @@ async fn a_listing_tells_what_can_be_restored() {
         .map(|backup| (backup["backupId"].as_str().unwrap(), backup["state"].as_str().unwrap()))
         .collect();
     assert_eq!(states, [("shop-3", "unfinished"), ("shop-1", "completed"), ("shop-2", "partial")]);
-    assert_eq!(backups[1]["records"], 10);
+    assert_eq!((&backups[1]["records"], &backups[1]["sourceClusterLabel"]), (&10.into(), &"production".into()));
 
     let text = String::from_utf8(kafka_backup(&["list", "--storage", &url]).stdout).unwrap();
     let row = text.lines().nth(1).unwrap();
@@ -311,8 +313,15 @@ async fn a_description_tells_topics_offsets_and_settings() {
     store_backup(dir.path(), "shop-1", &[]).await;
     let url = storage(dir.path());
     let text = String::from_utf8(kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1"]).stdout).unwrap();
-    for told in ["2026-02-12T14:30:00.123Z", "topic orders", "cleanup.policy=compact", "5..15", "replication factor 3"]
-    {
+    for told in [
+        "cluster-a (production)",
+        "restores add x-original-offset",
+        "2026-02-12T14:30:00.123Z",
+        "topic orders",
+        "cleanup.policy=compact",
+        "5..15",
+        "replication factor 3",
+    ] {
         assert!(text.contains(told), "{told} is not in: {text}");
     }
     let output = kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1", "--output", "json"]);

@@ -134,6 +134,13 @@ pub struct BackupConfig {
     /// What may be read in a second.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// Whether restores of this backup add a header with the source's offset to every record, unless they say otherwise. The
+    /// archive itself holds every record as it was.
+    #[serde(default)]
+    pub include_offset_headers: bool,
+    /// What the cluster is called, as lists and descriptions of the backup show it; its own id is read from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_id: Option<String>,
     /// Which backups of the archive are deleted when this one is there; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionConfig>,

@@ -12,6 +12,9 @@ use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::rate_limit::RateLimit;
 use crate::select::Pattern;
 
+/// The header with the source's offset that a backup asks restores to add.
+pub const OFFSET_HEADER: &str = "x-original-offset";
+
 /// What to do with a target topic that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,7 +98,11 @@ pub struct RestoreConfig {
     /// Replicas of created topics, at least 1; as in the backup when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
-    /// Add a header of this key with the record's offset in the source (decimal) to every record.
+    /// Add a header with the record's offset in the source (decimal) to every record, or do not. Absent means as the backup says:
+    /// yes if it was made with `includeOffsetHeaders`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_headers: Option<bool>,
+    /// The key of that header, which is added then; [`OFFSET_HEADER`] unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_offset_header: Option<String>,
     /// Only say what would be done.
@@ -158,6 +165,9 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// A key for a header that is not to be added.
+    #[error("originalOffsetHeader is given, but offsetHeaders is false: leave one of them out")]
+    HeaderWithoutHeaders,
     /// Groups are renamed and none is restored.
     #[error("groupMapping is given, but no consumer group is restored: give consumerGroups too")]
     MappingWithoutGroups,
@@ -215,6 +225,18 @@ pub struct Checked {
     pub exclude_topics: Vec<Pattern>,
     /// Consumer groups to restore; `None` for none, empty for all.
     pub consumer_groups: Option<Vec<Pattern>>,
+}
+
+impl Checked {
+    /// The configuration for a backup that does, or does not, ask for headers with the source's offset: what was left open is
+    /// decided.
+    #[must_use]
+    pub fn for_backup(mut self, include_offset_headers: bool) -> Self {
+        let is_added = self.config.offset_headers.unwrap_or(include_offset_headers);
+        let key = self.config.original_offset_header.take();
+        self.config.original_offset_header = key.or_else(|| is_added.then(|| OFFSET_HEADER.to_owned()));
+        self
+    }
 }
 
 /// Whether Kafka takes this name for a topic.
@@ -276,6 +298,9 @@ impl RestoreConfig {
         }
         if self.original_offset_header.as_ref().is_some_and(String::is_empty) {
             return Err(Error::Empty("originalOffsetHeader"));
+        }
+        if self.original_offset_header.is_some() && self.offset_headers == Some(false) {
+            return Err(Error::HeaderWithoutHeaders);
         }
         if !(1..=PARALLELISM_MAX).contains(&self.parallelism) {
             let value = i64::try_from(self.parallelism).unwrap_or(i64::MAX);
@@ -342,6 +367,23 @@ mod tests {
         let point_in_time = Some("2026-02-12T14:30:00.123Z".to_owned());
         let reaching = RestoreConfig { point_in_time, ..newest };
         assert_eq!(which(reaching), WhichBackup::Reaching(archive, 1_770_906_600_123));
+    }
+
+    #[test]
+    fn the_offset_header_is_as_the_backup_says_unless_the_restore_says_otherwise() {
+        let header = |offset_headers, key: Option<&str>, of_backup| {
+            let original_offset_header = key.map(str::to_owned);
+            let checked = RestoreConfig { offset_headers, original_offset_header, ..config() }.check()?;
+            Ok::<_, Error>(checked.for_backup(of_backup).config.original_offset_header)
+        };
+        let default = || Ok(Some("x-original-offset".to_owned()));
+        assert_eq!((header(None, None, false), header(None, None, true)), (Ok(None), default()));
+        assert_eq!((header(Some(false), None, true), header(Some(true), None, false)), (Ok(None), default()));
+        for (offset_headers, of_backup) in [(None, false), (None, true), (Some(true), false)] {
+            assert_eq!(header(offset_headers, Some("h"), of_backup), Ok(Some("h".to_owned())));
+        }
+        assert_eq!(header(Some(false), Some("h"), true), Err(Error::HeaderWithoutHeaders));
+        assert_eq!(header(None, Some(""), true), Err(Error::Empty("originalOffsetHeader")));
     }
 
     #[test]

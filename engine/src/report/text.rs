@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::RunReport;
 use crate::backup::{BackupReport, Outcome};
+use crate::config::restore::OFFSET_HEADER;
 use crate::config::verify::Level;
 use crate::describe::DescribeReport;
 use crate::format::contents::ArchiveContents;
@@ -165,13 +166,14 @@ fn backups(archive: &ArchiveEntry) -> String {
             backup.records.to_string(),
             bytes(backup.bytes),
             bytes(backup.stored_bytes),
+            backup.source_cluster_label.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let mut out = Lines::default();
     if archive.backups.is_empty() {
         out.line(format_args!("archive {} has no backup", archive.archive));
     } else {
-        let head = ["BACKUP", "STATE", "CUT", "TOPICS", "PARTITIONS", "RECORDS", "SIZE", "STORED"];
+        let head = ["BACKUP", "STATE", "CUT", "TOPICS", "PARTITIONS", "RECORDS", "SIZE", "STORED", "SOURCE"];
         out.0.push_str(&table(head, archive.backups.iter().map(row)));
     }
     for backup in &archive.backups {
@@ -260,11 +262,16 @@ fn describe(report: &DescribeReport) -> String {
         warnings,
         content,
         segment_bytes,
+        include_offset_headers,
+        source_cluster_label,
     } = manifest;
     let mut out = Lines::default();
     out.line(format_args!("backup {backup_id}{}", if manifest.is_partial() { " (partial)" } else { "" }));
     out.field("archive", archive);
-    out.field("source cluster", source_cluster_id);
+    match source_cluster_label {
+        Some(label) => out.field("source cluster", format_args!("{source_cluster_id} ({label})")),
+        None => out.field("source cluster", source_cluster_id),
+    }
     out.field("cut", time(*cut_at_ms));
     out.field("completed", time(*completed_at_ms));
     out.field("written by", format_args!("kafka-backup {engine_version}"));
@@ -276,6 +283,9 @@ fn describe(report: &DescribeReport) -> String {
         if content.max_timestamp_ms.0 < 0 { "-".to_owned() } else { time(content.max_timestamp_ms.0) },
     );
     out.field("lists of runs", parts.len());
+    if *include_offset_headers {
+        out.field("headers", format_args!("restores add {OFFSET_HEADER} with the source's offset"));
+    }
     for topic in topics {
         describe_topic(topic, &mut out);
     }

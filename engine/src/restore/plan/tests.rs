@@ -66,6 +66,8 @@ fn manifest(topics: Vec<TopicSummary>) -> Manifest {
         warnings: Vec::new(),
         content: Content::default(),
         segment_bytes: 0,
+        include_offset_headers: false,
+        source_cluster_label: None,
     }
 }
 
