@@ -63,8 +63,8 @@ pub struct RestoreConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
     /// The archive that the backup is in. Without `backup` its newest completed backup is restored, or with `point_in_time` the
-    /// oldest completed one whose cut is not before that time. Who wants a run that is started again to read the same backup,
-    /// whatever was made meanwhile, gives `backup` too.
+    /// oldest completed one whose cut is not before that time. A run that is started again under the same `restore_id` goes on
+    /// with the backup that it began with, whatever was made meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveName>,
     /// Names the restore, so that the same command goes on with it; by default derived from backup, target cluster, topics,
@@ -268,12 +268,29 @@ fn no_collision(setting: &'static str, mapping: &BTreeMap<String, String>) -> Re
     Ok(())
 }
 
+/// A restore's configuration that holds together, without the cluster.
+struct Values {
+    which: WhichBackup,
+    point_in_time_ms: Option<i64>,
+    start_ms: Option<i64>,
+    topics: Vec<Pattern>,
+    exclude_topics: Vec<Pattern>,
+    consumer_groups: Option<Vec<Pattern>>,
+}
+
 impl RestoreConfig {
-    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    /// Refuses what does not hold together, and reads no file: for whoever writes a configuration that another process will
+    /// read.
     ///
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
-    pub fn check(self) -> Result<Checked, Error> {
+    pub fn check_values(&self) -> Result<(), Error> {
+        self.values()?;
+        Ok(self.cluster.check_values()?)
+    }
+
+    /// Everything but the cluster.
+    fn values(&self) -> Result<Values, Error> {
         let point_in_time_ms = time("pointInTime", self.point_in_time.as_ref())?;
         let which = match (&self.backup, &self.archive, point_in_time_ms) {
             (Some(id), None, _) => WhichBackup::Id(id.clone()),
@@ -310,19 +327,26 @@ impl RestoreConfig {
             let value = i64::from(value);
             return Err(Error::Range { setting: "replicationFactor", value, range: "1 to the number of brokers" });
         }
-        Ok(Checked {
-            cluster: self.cluster.check()?,
+        let groups = self.consumer_groups.as_ref().map(|groups| patterns("consumerGroups", groups));
+        Ok(Values {
             which,
             point_in_time_ms,
             start_ms,
             topics: patterns("topics", &self.topics)?,
             exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
-            consumer_groups: match &self.consumer_groups {
-                Some(groups) => Some(patterns("consumerGroups", groups)?),
-                None => None,
-            },
-            config: self,
+            consumer_groups: groups.transpose()?,
         })
+    }
+
+    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn check(self) -> Result<Checked, Error> {
+        let Values { which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups } = self.values()?;
+        let cluster = self.cluster.check()?;
+        let config = self;
+        Ok(Checked { config, cluster, which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups })
     }
 }
 
@@ -344,6 +368,27 @@ mod tests {
         for text in ["", "yesterday", "2026-02-12", "2026-02-12T14:30:00", "1770906600123", "2026-13-12T14:30:00Z"] {
             let error = with(text).unwrap_err().to_string();
             assert!(error.contains("pointInTime") && error.contains("RFC 3339"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked_where_the_files_are_not() {
+        let mut unread = config();
+        unread.cluster.security_protocol = cluster::SecurityProtocol::Ssl;
+        unread.cluster.tls = Some(cluster::TlsConfig { ca_file: Some("/no/such/file".into()), ..Default::default() });
+        assert_eq!(unread.check_values(), Ok(()));
+        assert!(matches!(unread.clone().check(), Err(Error::Cluster(_))));
+        let wrong: [fn(&mut RestoreConfig); 5] = [
+            |config| config.point_in_time = Some("yesterday".to_owned()),
+            |config| config.topics = vec!["(".to_owned()],
+            |config| config.backup = None,
+            |config| config.parallelism = 0,
+            |config| config.cluster.bootstrap_servers.clear(),
+        ];
+        for change in wrong {
+            let mut wrong = unread.clone();
+            change(&mut wrong);
+            assert!(wrong.check_values().is_err(), "{wrong:?}");
         }
     }
 
