@@ -110,26 +110,24 @@ struct Chosen {
 
 async fn backup(config: &Checked) -> Result<Chosen, Error> {
     let repository = Repository::open(&config.config.storage).await?;
-    let (archive, (manifest, warning)) = match &config.which {
+    let name = match &config.which {
         WhichBackup::Id(id) => {
             let (archive, manifest) = repository.find(id).await?;
-            (archive, (manifest, None))
+            return Ok(Chosen { archive, manifest, warning: None });
         }
-        WhichBackup::Of(name, id) => {
-            let archive = repository.archive(name).await?;
-            let manifest = archive.finished(id).await?;
-            (archive, (manifest, None))
-        }
-        WhichBackup::NewestOf(name) => {
-            let archive = repository.archive(name).await?;
-            let manifest = archive.newest().await?;
-            (archive, (manifest, None))
-        }
-        WhichBackup::Reaching(name, at_ms) => {
-            let archive = repository.archive(name).await?;
-            let chosen = archive.reaching(*at_ms).await?;
-            (archive, chosen)
-        }
+        WhichBackup::Of(name, _) | WhichBackup::NewestOf(name) | WhichBackup::Reaching(name, _) => name,
+    };
+    let archive = repository.archive(name).await?;
+    let begun_with = match &config.config.restore_id {
+        Some(id) => Journal::new(archive.store.clone(), &archive.keys, id.clone()).backup_id().await?,
+        None => None,
+    };
+    let (manifest, warning) = match (&config.which, begun_with) {
+        (WhichBackup::Id(id) | WhichBackup::Of(_, id), _) => (archive.finished(id).await?, None),
+        // A newer backup may have been made since; a restore goes on with the one that it began with.
+        (WhichBackup::NewestOf(_) | WhichBackup::Reaching(..), Some(id)) => (archive.finished(&id).await?, None),
+        (WhichBackup::NewestOf(_), None) => (archive.newest().await?, None),
+        (WhichBackup::Reaching(_, at_ms), None) => archive.reaching(*at_ms).await?,
     };
     Ok(Chosen { archive, manifest, warning })
 }

@@ -200,6 +200,15 @@ impl Journal {
         Err(Error::OtherRequest { id: self.id.clone(), backup_id: written.request.backup_id })
     }
 
+    /// The backup that a restore of this id began with, if one did.
+    ///
+    /// # Errors
+    /// When the intent cannot be read.
+    pub async fn backup_id(&self) -> Result<Option<BackupId>, Error> {
+        let written: Option<Intent> = self.read("intent", DocumentKind::Journal).await?;
+        Ok(written.map(|intent| intent.request.backup_id))
+    }
+
     /// What was prepared, if it was.
     ///
     /// # Errors
@@ -358,7 +367,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(&folder).await;
         assert_eq!(journal.intent(&request()).await.unwrap(), None);
+        assert_eq!(journal.backup_id().await.unwrap(), None);
         journal.write_intent(intent(Action::Create)).await.unwrap();
+        assert_eq!(journal.backup_id().await.unwrap(), Some("b".parse().unwrap()));
         let again = journal.write_intent(intent(Action::Use)).await.unwrap();
         assert_eq!(again, intent(Action::Create));
         assert_eq!(journal.intent(&request()).await.unwrap(), Some(intent(Action::Create)));
