@@ -95,8 +95,7 @@ fn a_backup_tells_how_far_it_is_and_leaves_its_result() {
     assert_eq!((told.outcome, result.backup_id.as_str()), (Outcome::Completed, "a-20260212-143000"));
     assert_eq!((result.records, result.topics, result.partitions), (RECORDS, 1, 6));
     assert_eq!(result.started_at_ms, report["startedAtMs"].as_i64().unwrap());
-    assert_eq!(result.archive_contents.unwrap().backups, 1);
-    assert_eq!(result.archive_contents.unwrap().bytes, result.stored_bytes);
+    assert_eq!((result.archive_backups, result.archive_bytes), (1, result.stored_bytes));
     // The same Job has another pod, which finds all done.
     assert_eq!(pod.report("backup", &["--topics", &pod.sample.topic, JOB])["alreadyThere"], true);
 }
@@ -163,6 +162,28 @@ fn a_backup_keeps_as_many_backups_as_it_says_and_is_none_the_worse_when_it_canno
     assert!(fourth["warnings"][0].as_str().unwrap().starts_with("retention: "), "{fourth}");
     let Termination::Backup(told) = read(&pod.message()) else { panic!("the message of another run") };
     assert_eq!((told.outcome, told.warnings.len()), (Outcome::Completed, 1));
+}
+
+#[test]
+fn a_restore_that_has_a_name_goes_on_with_the_backup_that_it_began_with() {
+    let pod = Pod::new("pod-named");
+    let (topic, target) = (&pod.sample.topic, unique("named"));
+    let backup = |id: &str| pod.report("backup", &["--topics", topic, &format!("--backup-id={id}")]);
+    backup("b1");
+    let mapping = format!("--topic-mapping={topic}={target}");
+    // Of the future, so that no backup reaches it, and the newest is taken.
+    let restore = ["--restore-id=r", "--point-in-time=2126-01-01T00:00:00Z", &mapping];
+    let mut running = pod.start("restore", &[&restore[..], &[SLOW]].concat());
+    running.wait_until("records are on their way", || {
+        pod.progress().is_some_and(|progress| progress["records"].as_u64().is_some_and(|records| records > 0))
+    });
+    running.kill().unwrap();
+    backup("b2");
+    let report = pod.report("restore", &restore);
+    assert_eq!((&report["backupId"], &report["records"]), (&"b1".into(), &RECORDS.into()), "{report}");
+    // Without the name it is another restore, of the newest backup, whose target is taken.
+    let ended = pod.start("restore", &restore[1..]).ended().unwrap();
+    assert_eq!(ended.code, Some(6), "{ended:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use crate::config::age::Age;
 use crate::config::prune::{GRACE, PruneConfig};
 use crate::config::retention::RetentionConfig;
 use crate::error::Kind;
+use crate::format::contents::ArchiveContents;
 use crate::format::layout::ArchiveName;
 use crate::repository::{self, Archive, LEASE_TTL_MS, Repository};
 use crate::stop::Stop;
@@ -96,6 +97,8 @@ pub struct PruneReport {
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// What the archive holds after the run.
+    pub archive_contents: ArchiveContents,
     /// Why less is deleted than might be, each in one line.
     pub problems: Vec<String>,
     /// Milliseconds that it took.
@@ -115,7 +118,8 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
         let facts = facts::read(&archive, false, rules.grace_ms, now_ms()).await?;
         let plan = plan::plan(&facts, &rules, now_ms());
         let objects: Vec<_> = plan.backups.iter().chain(&plan.objects).cloned().collect();
-        return Ok(report(config, plan, &objects, now_ms() - started_ms));
+        let contents = archive.contents().await?;
+        return Ok(report(config, plan, &objects, contents, now_ms() - started_ms));
     }
     let holder = Holder::current(&format!("prune-{}", uuid::Uuid::new_v4()));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
@@ -128,7 +132,8 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     }
     let swept = archive.store.sweep_temporary(now_ms()).await?;
     tracing::debug!(swept, "unfinished files removed");
-    Ok(report(config, plan, &deleted, now_ms() - started_ms))
+    let contents = archive.contents().await?;
+    Ok(report(config, plan, &deleted, contents, now_ms() - started_ms))
 }
 
 /// What a backup run has deleted after its own backup.
@@ -163,7 +168,13 @@ fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age) ->
     }
 }
 
-fn report(config: &PruneConfig, plan: Plan, objects: &[Deletion], duration_ms: i64) -> PruneReport {
+fn report(
+    config: &PruneConfig,
+    plan: Plan,
+    objects: &[Deletion],
+    archive_contents: ArchiveContents,
+    duration_ms: i64,
+) -> PruneReport {
     let Plan { remove, keep, problems, .. } = plan;
     PruneReport {
         outcome: match (problems.is_empty(), config.confirm) {
@@ -177,6 +188,7 @@ fn report(config: &PruneConfig, plan: Plan, objects: &[Deletion], duration_ms: i
         kept: keep,
         objects: objects.len(),
         bytes: objects.iter().map(|deletion| deletion.bytes).sum(),
+        archive_contents,
         problems,
         duration_ms,
     }

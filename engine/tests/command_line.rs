@@ -401,6 +401,8 @@ async fn every_end_of_a_run_is_in_its_termination_message() {
     let prune = ["prune", "--storage", &url, "--archive", "shop", "--max-backups", "1", "--confirm"];
     let (_, message) = message_of(&prune, &file);
     assert_eq!((&message["removed"], &message["kept"]), (&serde_json::json!(["shop-1"]), &1.into()));
+    assert_eq!(message["archiveBackups"], 1);
+    assert!(message["archiveBytes"].as_u64().unwrap() > 0, "{message}");
 
     let segment = dir.path().join("archives/shop/segments/shop-2-e000001-w00-000000");
     let mut bytes = std::fs::read(&segment).unwrap();

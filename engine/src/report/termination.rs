@@ -11,7 +11,6 @@ mod told;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Kind;
-use crate::format::contents::ArchiveContents;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 
 /// The longest message, in bytes: what the kubelet keeps of one container's message
@@ -126,9 +125,11 @@ pub struct BackupResult {
     /// Deleted backups that are left out here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pruned_omitted: usize,
-    /// What the archive holds after the run; absent when it could not be counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub archive_contents: Option<ArchiveContents>,
+    /// Completed backups in the archive after the run. When they could not be counted, which is a warning then, this backup
+    /// alone is told, if it is complete.
+    pub archive_backups: usize,
+    /// Bytes of all segments in the archive after the run; likewise.
+    pub archive_bytes: u64,
 }
 
 /// What a restore did.
@@ -194,6 +195,10 @@ pub struct PruneResult {
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Completed backups in the archive after the run.
+    pub archive_backups: usize,
+    /// Bytes of all segments in the archive after the run.
+    pub archive_bytes: u64,
     /// Milliseconds that it took.
     pub duration_ms: i64,
 }

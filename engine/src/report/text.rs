@@ -51,8 +51,8 @@ fn backup(report: &BackupReport) -> String {
     if !report.pruned.is_empty() {
         out.field("pruned", report.pruned.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     }
-    if let Some(ArchiveContents { backups, bytes: stored }) = report.archive_contents {
-        out.field("archive holds", format_args!("{backups} completed backups in {}", bytes(stored)));
+    if let Some(contents) = &report.archive_contents {
+        out.contents(contents);
     }
     out.transactions(&report.open_transactions);
     out.notes("problem", &report.problems);
@@ -223,8 +223,18 @@ fn verify(report: &VerifyReport) -> String {
 }
 
 fn prune(report: &PruneReport) -> String {
-    let PruneReport { outcome: _, confirmed, archive, removed, kept, objects, bytes: freed, problems, duration_ms } =
-        report;
+    let PruneReport {
+        outcome: _,
+        confirmed,
+        archive,
+        removed,
+        kept,
+        objects,
+        bytes: freed,
+        archive_contents,
+        problems,
+        duration_ms,
+    } = report;
     let mut out = Lines::default();
     let (what, goes) = if *confirmed { ("pruned", "deleted") } else { ("plan for", "would be deleted") };
     out.line(format_args!("{what} archive {archive}"));
@@ -237,6 +247,7 @@ fn prune(report: &PruneReport) -> String {
         out.0.push_str(&table(["  WHAT", "BACKUP", "WHY"], rows));
     }
     out.field("objects", format_args!("{objects} {goes}, {}", bytes(*freed)));
+    out.contents(archive_contents);
     out.field("took", duration(*duration_ms));
     out.notes("problem", problems);
     if !confirmed && *objects > 0 {
@@ -343,6 +354,11 @@ impl Lines {
     /// A named value, values below each other.
     pub(super) fn field(&mut self, name: &str, value: impl std::fmt::Display) {
         self.line(format_args!("  {name:<15} {value}"));
+    }
+
+    fn contents(&mut self, contents: &ArchiveContents) {
+        let ArchiveContents { backups, bytes: stored } = contents;
+        self.field("archive holds", format_args!("{backups} completed backups in {}", bytes(*stored)));
     }
 
     fn transactions(&mut self, transactions: &[OpenTransaction]) {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backup::{self, BackupReport};
 use crate::config::RunKind;
+use crate::format::contents::ArchiveContents;
 use crate::format::hole::HoleCounts;
 use crate::offsets::groups::GroupReport;
 use crate::prune::{self, Decision, PruneReport};
@@ -135,12 +136,14 @@ fn a_message_that_fits_loses_nothing() {
         kept: vec![Decision { backup_id: "shop-31".parse().unwrap(), why: "young".to_owned() }],
         objects: 40,
         bytes: 4000,
+        archive_contents: ArchiveContents { backups: 1, bytes: 70 },
         problems: Vec::new(),
         duration_ms: 7,
     };
     let told = Termination::of(&RunReport::Prune(report)).unwrap();
     let Termination::Prune(Ended { outcome, result: Some(result), .. }) = &told else { panic!("{told:?}") };
     assert_eq!((*outcome, result.removed.len(), result.removed_omitted, result.kept), (Outcome::Completed, 30, 0, 1));
+    assert_eq!((result.archive_backups, result.archive_bytes), (1, 70));
     let json: serde_json::Value = serde_json::from_str(&told.to_json()).unwrap();
     assert_eq!(
         (&json["run"], &json["outcome"], &json["removed"][0]),
