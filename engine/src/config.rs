@@ -11,6 +11,7 @@ pub mod describe;
 mod job;
 mod layers;
 pub mod list;
+mod partitions;
 pub mod pem;
 pub mod prune;
 pub mod restore;

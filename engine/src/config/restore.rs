@@ -6,12 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::{self, PARALLELISM, PARALLELISM_MAX, patterns};
 use super::cluster::{self, ClusterConfig};
+use super::partitions;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::rate_limit::RateLimit;
 use crate::select::Pattern;
 
+/// The largest number that a partition can be given: a topic is created with as many partitions as the largest one needs.
+pub const PARTITION_MAX: i32 = 99_999;
 /// The header with the source's offset that a backup asks restores to add.
 pub const OFFSET_HEADER: &str = "x-original-offset";
 
@@ -86,6 +89,10 @@ pub struct RestoreConfig {
     /// Other names for topics: from the name in the backup to the name in the target.
     #[serde(default)]
     pub topic_mapping: BTreeMap<String, String>,
+    /// Other numbers for partitions: by the topic's name in the backup, from the partition's number there to that in the target,
+    /// 0 to [`PARTITION_MAX`]. Partitions that are not named keep their number; no two of a topic may get the same.
+    #[serde(default, deserialize_with = "partitions::read", skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_mapping: BTreeMap<String, BTreeMap<i32, i32>>,
     /// Consumer groups whose offsets are restored, likewise; absent means none, empty means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer_groups: Option<Vec<String>>,
@@ -168,6 +175,14 @@ pub enum Error {
     /// A key for a header that is not to be added.
     #[error("originalOffsetHeader is given, but offsetHeaders is false: leave one of them out")]
     HeaderWithoutHeaders,
+    /// What is to become of a partition cannot be.
+    #[error("partitionMapping: topic {topic:?}: {why}")]
+    Partition {
+        /// The topic's name in the backup.
+        topic: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Groups are renamed and none is restored.
     #[error("groupMapping is given, but no consumer group is restored: give consumerGroups too")]
     MappingWithoutGroups,
@@ -268,6 +283,25 @@ fn no_collision(setting: &'static str, mapping: &BTreeMap<String, String>) -> Re
     Ok(())
 }
 
+fn no_partition_collision(mapping: &BTreeMap<String, BTreeMap<i32, i32>>) -> Result<(), Error> {
+    for (topic, partitions) in mapping {
+        let refuse = |why: String| Error::Partition { topic: topic.clone(), why };
+        let mut sources = BTreeMap::new();
+        for (source, target) in partitions {
+            if *source < 0 {
+                return Err(refuse(format!("there is no partition {source}")));
+            }
+            if !(0..=PARTITION_MAX).contains(target) {
+                return Err(refuse(format!("partition {source} cannot become {target}: 0 to {PARTITION_MAX}")));
+            }
+            if let Some(first) = sources.insert(*target, *source) {
+                return Err(refuse(format!("partitions {first} and {source} are both to become {target}")));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A restore's configuration that holds together, without the cluster.
 struct Values {
     which: WhichBackup,
@@ -310,6 +344,7 @@ impl RestoreConfig {
         if let Some(name) = self.topic_mapping.values().find(|name| !is_topic_name(name)) {
             return Err(Error::TopicName(name.clone()));
         }
+        no_partition_collision(&self.partition_mapping)?;
         if !self.group_mapping.is_empty() && self.consumer_groups.is_none() {
             return Err(Error::MappingWithoutGroups);
         }
@@ -412,6 +447,24 @@ mod tests {
         let point_in_time = Some("2026-02-12T14:30:00.123Z".to_owned());
         let reaching = RestoreConfig { point_in_time, ..newest };
         assert_eq!(which(reaching), WhichBackup::Reaching(archive, 1_770_906_600_123));
+    }
+
+    #[test]
+    fn two_partitions_of_a_topic_cannot_become_one() {
+        let with = |topic: &str, pairs: &[(i32, i32)]| {
+            let partition_mapping = [(topic.to_owned(), pairs.iter().copied().collect())].into();
+            RestoreConfig { partition_mapping, ..config() }.check_values().map_err(|error| error.to_string())
+        };
+        assert_eq!(with("orders", &[(0, 5), (1, 0), (5, 99_999)]), Ok(()));
+        for (pairs, says) in [
+            (&[(0, 5), (1, 5)][..], "partitions 0 and 1 are both to become 5"),
+            (&[(-1, 5)], "there is no partition -1"),
+            (&[(0, -1)], "partition 0 cannot become -1"),
+            (&[(0, 100_000)], "partition 0 cannot become 100000"),
+        ] {
+            let error = with("orders", pairs).unwrap_err();
+            assert!(error.starts_with(r#"partitionMapping: topic "orders": "#) && error.contains(says), "{error}");
+        }
     }
 
     #[test]

@@ -105,16 +105,16 @@ fn plan_of(plan: &Plan, out: &mut Lines) {
         };
         out.line(format_args!(
             "topic {} -> {}: {action}; {} partitions, {} replicas",
-            topic.source.name,
-            topic.target,
-            topic.partitions.len(),
-            topic.replication_factor
+            topic.source.name, topic.target, topic.target_partitions, topic.replication_factor
         ));
         for partition in &topic.partitions {
+            let number = match partition.target == partition.partition {
+                true => partition.partition.to_string(),
+                false => format!("{} -> {}", partition.partition, partition.target),
+            };
             out.line(format_args!(
-                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}, to look \
+                "  partition {number}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}, to look \
                  into {}",
-                partition.partition,
                 partition.start_offset,
                 partition.end_offset,
                 partition.records,
