@@ -274,3 +274,71 @@ fn the_original_offset_is_added_only_when_it_is_asked_for() {
         assert_eq!((&after.key, &after.value), (&before.key, &before.value));
     }
 }
+
+#[test]
+fn a_backup_may_ask_its_restores_to_add_the_original_offset_and_a_restore_may_refuse() {
+    let backed_up = BackedUp::new("headers");
+    let folder = tempfile::tempdir().unwrap();
+    let backup =
+        ["backup", "--bootstrap-servers", &backed_up.bootstrap, "--archive", "a", "--backup-id", "with-headers"];
+    let more = ["--topics", &backed_up.topic, "--include-offset-headers", "--source-cluster-id", "production"];
+    backed_up.repository.report(&[&backup[..], &more].concat());
+    let described = backed_up.repository.report(&["describe", "--backup", "with-headers"]);
+    let manifest = &described["manifest"];
+    assert_eq!(
+        (&manifest["includeOffsetHeaders"], &manifest["sourceClusterLabel"]),
+        (&true.into(), &"production".into())
+    );
+    let before = dump::read_all(&backed_up.dump(&backed_up.topic, folder.path())).unwrap();
+    for (flags, key) in [(&[][..], Some("x-original-offset")), (&["--offset-headers=false"], None)] {
+        let target = unique("asked");
+        let mapping = format!("--topic-mapping={}={target}", backed_up.topic);
+        let restore = ["restore", "--bootstrap-servers", &backed_up.bootstrap, "--backup", "with-headers", &mapping];
+        backed_up.repository.report(&[&restore[..], flags].concat());
+        let after = dump::read_all(&backed_up.dump(&target, folder.path())).unwrap();
+        assert_eq!(before.len(), after.len());
+        for (before, after) in before.iter().zip(&after) {
+            let offset = Some(before.offset.to_string().into_bytes());
+            let added = key.map(|key| (key.as_bytes().to_vec(), offset));
+            assert_eq!((&after.key, &after.headers), (&before.key, &added.into_iter().collect()));
+        }
+    }
+}
+
+#[test]
+fn partitions_come_back_under_other_numbers_and_groups_follow_them() {
+    let backed_up = BackedUp::new("partitions");
+    let (folder, group, target) = (tempfile::tempdir().unwrap(), unique("follows"), unique("renumbered"));
+    let topic = &backed_up.topic;
+    backed_up.witness.commit_offsets(&group, &[Commit::from(Position::new(topic, 0, 17))]).unwrap();
+    let bootstrap = ["--bootstrap-servers", &backed_up.bootstrap];
+    let backup = ["backup", "--archive", "a", "--backup-id", "b2", "--topics", topic, "--consumer-groups", &group];
+    backed_up.repository.report(&[&backup[..], &bootstrap].concat());
+    let config = folder.path().join("restore.yaml");
+    let text = format!("run: restore\nbackup: b2\npartitionMapping: {{ {topic}: {{ 0: 2, 1: 0 }} }}\n");
+    std::fs::write(&config, text).unwrap();
+    let mapping = format!("--topic-mapping={topic}={target}");
+    let groups = format!("--consumer-groups={group}");
+    let restore = ["restore", "--config", config.to_str().unwrap(), &mapping, &groups];
+    let restore = [&restore[..], &bootstrap].concat();
+    for already in [false, true] {
+        let report = backed_up.repository.report(&restore);
+        assert_eq!(
+            (&report["alreadyRestored"], &report["warnings"]),
+            (&already.into(), &serde_json::json!([])),
+            "{report}"
+        );
+    }
+
+    let before = dump::read_all(&backed_up.dump(topic, folder.path())).unwrap();
+    let after = dump::read_all(&backed_up.dump(&target, folder.path())).unwrap();
+    let of = |records: &[Record], partition: i32| -> Vec<(i64, Option<Vec<u8>>, Option<Vec<u8>>)> {
+        let of_partition = records.iter().filter(|record| record.partition == partition);
+        of_partition.map(|record| (record.timestamp_ms, record.key.clone(), record.value.clone())).collect()
+    };
+    assert_eq!((of(&after, 2), of(&after, 0)), (of(&before, 0), of(&before, 1)));
+    assert!(of(&after, 1).is_empty() && !of(&after, 2).is_empty());
+    let committed = backed_up.witness.group_offsets(&group).unwrap();
+    let followed = committed.iter().find(|commit| commit.position.topic == target).unwrap();
+    assert_eq!((followed.position.partition, followed.position.offset), (2, 17));
+}

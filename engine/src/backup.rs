@@ -11,6 +11,7 @@ mod cut;
 mod error;
 pub mod queue;
 mod report;
+mod retention;
 mod sink;
 mod worker;
 
@@ -25,24 +26,25 @@ use self::archive::{Archive, Begun};
 pub use self::error::Error;
 use self::queue::{Queue, Task};
 pub use self::report::{BackupReport, Outcome};
+use self::retention::Kept;
 use self::sink::SegmentPlan;
 use self::worker::Shared;
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::backup::Checked;
 use crate::format::invariants::{self, Broken};
+use crate::format::layout::BackupId;
 use crate::format::manifest::{Cut, Manifest, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary};
 use crate::format::run::Content;
 use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
+use crate::repository::LEASE_TTL_MS;
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
-/// A writer that fell silent for this long has lost the archive.
-pub const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// Segments that wait for a checkpoint; workers wait when there are more.
@@ -78,13 +80,21 @@ pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop:
     let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
     let run = Run { config, cluster, archive, progress, stop };
     let made = run.make(&lease).await;
+    let kept = match &made {
+        Ok(_) => retention::keep(&run.archive, config.config.retention.as_ref(), &lease, stop).await,
+        Err(_) => Kept::default(),
+    };
     let released = lease.release().await;
     let made = made?;
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
     let Made { manifest, resumed, already_there } = made;
-    Ok(BackupReport::of(&manifest, resumed, already_there, started_ms, now_ms()))
+    let mut report = BackupReport::of(&manifest, resumed, already_there, started_ms, now_ms());
+    report.pruned = kept.pruned;
+    report.archive_contents = kept.contents;
+    report.warnings.extend(kept.warnings);
+    Ok(report)
 }
 
 struct Run<'a> {
@@ -142,16 +152,14 @@ impl Run<'_> {
         }
         drop(sender);
         let mut failure = None;
-        let mut number = 0;
+        let mut checkpoints = Checkpoints::new(self, lease, cut);
         loop {
             tokio::select! {
                 biased;
                 segment = receiver.recv() => {
                     let Some(segment) = segment else { break };
                     let part = checkpoint_of(segment, &mut receiver);
-                    lease.check().await?;
-                    self.archive.store_checkpoint(&cut.backup_id, lease.epoch(), number, &part).await?;
-                    number += 1;
+                    checkpoints.add(&part).await?;
                     stored.push(part);
                 }
                 Some(ended) = workers.join_next() => {
@@ -168,6 +176,11 @@ impl Run<'_> {
             if let Err(error) = ended.unwrap_or(Err(Error::WorkerEnded)) {
                 failure.get_or_insert(error);
             }
+        }
+        if (failure.is_some() || self.stop.is_set())
+            && let Err(error) = checkpoints.end_early().await
+        {
+            failure.get_or_insert(error);
         }
         match failure {
             Some(error) => Err(error),
@@ -213,7 +226,7 @@ impl Run<'_> {
             epoch: lease.epoch(),
             compression: self.config.compression,
             segment_bytes_max: self.config.config.segment_bytes_max,
-            segment_age_max: Duration::from_secs(self.config.config.checkpoint_interval_secs),
+            segment_age_max: self.config.checkpoint_interval,
         }
     }
 
@@ -242,11 +255,60 @@ impl Run<'_> {
             warnings: cut.warnings.clone(),
             content,
             segment_bytes: runs.segments.iter().map(|segment| segment.bytes).sum(),
+            include_offset_headers: self.config.config.include_offset_headers,
+            source_cluster_label: self.config.config.source_cluster_id.clone(),
         };
         lease.check().await?;
         let manifest = self.archive.store_manifest(manifest).await?;
         self.archive.forget_progress(&cut.backup_id).await;
         Ok(manifest)
+    }
+}
+
+/// What is written down of a run while it goes on: each stored segment at once, or nothing until the run has to end early.
+struct Checkpoints<'a> {
+    archive: Archive,
+    lease: &'a Lease,
+    backup_id: BackupId,
+    are_written_at_once: bool,
+    number: u64,
+    /// What waits for an early end, when there are no checkpoints before.
+    waiting: Vec<Part>,
+}
+
+impl<'a> Checkpoints<'a> {
+    fn new(run: &Run<'_>, lease: &'a Lease, cut: &Cut) -> Self {
+        Self {
+            archive: run.archive.clone(),
+            lease,
+            backup_id: cut.backup_id.clone(),
+            are_written_at_once: run.config.checkpoint_interval.is_some(),
+            number: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    async fn add(&mut self, part: &Part) -> Result<(), Error> {
+        if self.are_written_at_once {
+            return self.store(part).await;
+        }
+        self.waiting.push(part.clone());
+        Ok(())
+    }
+
+    /// The run does not come to its end: what it has stored is named for the next one.
+    async fn end_early(&mut self) -> Result<(), Error> {
+        match std::mem::take(&mut self.waiting) {
+            waiting if waiting.is_empty() => Ok(()),
+            waiting => self.store(&Part::merge(waiting)).await,
+        }
+    }
+
+    async fn store(&mut self, part: &Part) -> Result<(), Error> {
+        self.lease.check().await?;
+        self.archive.store_checkpoint(&self.backup_id, self.lease.epoch(), self.number, part).await?;
+        self.number += 1;
+        Ok(())
     }
 }
 

@@ -11,9 +11,11 @@ pub mod describe;
 mod job;
 mod layers;
 pub mod list;
+mod partitions;
 pub mod pem;
 pub mod prune;
 pub mod restore;
+pub mod retention;
 pub mod storage;
 pub mod verify;
 

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod builder;
 pub mod checksum;
 pub mod codec;
+pub mod contents;
 pub mod document;
 pub mod frame;
 mod header;

@@ -30,6 +30,9 @@ pub struct BackupEntry {
     pub backup_id: BackupId,
     /// How it stands.
     pub state: State,
+    /// What the user calls the cluster that was read; absent when it was given no name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_label: Option<String>,
     /// When the cut was made, in milliseconds since the epoch; absent when that cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cut_at_ms: Option<i64>,
@@ -119,6 +122,7 @@ fn nothing(backup_id: BackupId, state: State) -> BackupEntry {
     BackupEntry {
         backup_id,
         state,
+        source_cluster_label: None,
         cut_at_ms: None,
         topics: 0,
         partitions: 0,
@@ -133,6 +137,7 @@ fn finished(manifest: &Manifest) -> BackupEntry {
     BackupEntry {
         backup_id: manifest.backup_id.clone(),
         state: if manifest.is_partial() { State::Partial } else { State::Completed },
+        source_cluster_label: manifest.source_cluster_label.clone(),
         cut_at_ms: Some(manifest.cut_at_ms),
         topics: manifest.topics.len(),
         partitions: manifest.topics.iter().map(|topic| topic.partitions.len()).sum(),

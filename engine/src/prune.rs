@@ -12,17 +12,20 @@ mod plan;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::Decision;
 use self::plan::{Deletion, Facts, Plan, Rules};
-use crate::backup::LEASE_TTL_MS;
 use crate::clock::now_ms;
-use crate::config::prune::PruneConfig;
+use crate::config::age::Age;
+use crate::config::prune::{GRACE, PruneConfig};
+use crate::config::retention::RetentionConfig;
 use crate::error::Kind;
+use crate::format::contents::ArchiveContents;
 use crate::format::layout::ArchiveName;
-use crate::repository::{self, Archive, Repository};
+use crate::repository::{self, Archive, LEASE_TTL_MS, Repository};
 use crate::stop::Stop;
 use crate::store;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
@@ -94,6 +97,8 @@ pub struct PruneReport {
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// What the archive holds after the run.
+    pub archive_contents: ArchiveContents,
     /// Why less is deleted than might be, each in one line.
     pub problems: Vec<String>,
     /// Milliseconds that it took.
@@ -108,16 +113,13 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     let started_ms = now_ms();
     let repository = Repository::open(&config.storage).await?;
     let archive = repository.archive(&config.archive).await?;
-    let rules = Rules {
-        max_backups: config.max_backups.map(std::num::NonZeroUsize::get),
-        max_age_ms: config.max_age.map(crate::config::age::Age::as_ms),
-        grace_ms: config.grace.as_ms(),
-    };
+    let rules = rules(config.max_backups, config.max_age, config.grace);
     if !config.confirm {
         let facts = facts::read(&archive, false, rules.grace_ms, now_ms()).await?;
         let plan = plan::plan(&facts, &rules, now_ms());
         let objects: Vec<_> = plan.backups.iter().chain(&plan.objects).cloned().collect();
-        return Ok(report(config, plan, &objects, now_ms() - started_ms));
+        let contents = archive.contents().await?;
+        return Ok(report(config, plan, &objects, contents, now_ms() - started_ms));
     }
     let holder = Holder::current(&format!("prune-{}", uuid::Uuid::new_v4()));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
@@ -130,10 +132,49 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     }
     let swept = archive.store.sweep_temporary(now_ms()).await?;
     tracing::debug!(swept, "unfinished files removed");
-    Ok(report(config, plan, &deleted, now_ms() - started_ms))
+    let contents = archive.contents().await?;
+    Ok(report(config, plan, &deleted, contents, now_ms() - started_ms))
 }
 
-fn report(config: &PruneConfig, plan: Plan, objects: &[Deletion], duration_ms: i64) -> PruneReport {
+/// What a backup run has deleted after its own backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Backups that are gone, the oldest first, and why.
+    pub removed: Vec<Decision>,
+    /// Why less is deleted than might be, each in one line.
+    pub problems: Vec<String>,
+}
+
+/// Prunes an archive whose lease the caller holds, and goes on holding.
+///
+/// # Errors
+/// As [`run`]; what was deleted until then is gone.
+pub async fn under(
+    archive: &Archive,
+    retention: &RetentionConfig,
+    lease: &Lease,
+    stop: &Stop,
+) -> Result<Pruned, Error> {
+    let rules = rules(retention.max_backups, retention.max_age, GRACE);
+    let (plan, _) = Pruning { archive, lease, stop, deleted: Vec::new() }.all(&rules).await?;
+    Ok(Pruned { removed: plan.remove, problems: plan.problems })
+}
+
+fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age) -> Rules {
+    Rules {
+        max_backups: max_backups.map(NonZeroUsize::get),
+        max_age_ms: max_age.map(Age::as_ms),
+        grace_ms: grace.as_ms(),
+    }
+}
+
+fn report(
+    config: &PruneConfig,
+    plan: Plan,
+    objects: &[Deletion],
+    archive_contents: ArchiveContents,
+    duration_ms: i64,
+) -> PruneReport {
     let Plan { remove, keep, problems, .. } = plan;
     PruneReport {
         outcome: match (problems.is_empty(), config.confirm) {
@@ -147,6 +188,7 @@ fn report(config: &PruneConfig, plan: Plan, objects: &[Deletion], duration_ms: i
         kept: keep,
         objects: objects.len(),
         bytes: objects.iter().map(|deletion| deletion.bytes).sum(),
+        archive_contents,
         problems,
         duration_ms,
     }

@@ -16,11 +16,14 @@ use serde::de::DeserializeOwned;
 use crate::breaker::Breaker;
 use crate::config::storage::StorageConfig;
 use crate::error::Kind;
+use crate::format::contents::ArchiveContents;
 use crate::format::document::{self, DocumentKind};
 use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId};
 use crate::format::manifest::{self, ArchiveOwner, Cut, Manifest, Part, PartRef, VERSION};
 use crate::store::{self, Store};
 
+/// A run that holds an archive's lease and fell silent for this long, in milliseconds, has lost it.
+pub const LEASE_TTL_MS: i64 = 60_000;
 /// Small documents that are asked for at once: a store far away answers one in a tenth of a second.
 const REQUESTS_AT_ONCE: usize = 16;
 
@@ -288,8 +291,8 @@ impl Archive {
     /// Whatever the store fails with.
     pub async fn backups(&self) -> Result<BTreeMap<BackupId, Stage>, Error> {
         let folders = self.store.list_dirs(&self.keys.backups()).await?;
-        let ids = folders.iter().filter_map(|name| name.parse::<BackupId>().ok());
-        stream::iter(ids.map(|id| async move {
+        let ids: Vec<BackupId> = folders.iter().filter_map(|name| name.parse().ok()).collect();
+        stream::iter(ids.into_iter().map(|id| async move {
             let is_finished = self.store.exists(&self.keys.manifest(&id)).await?;
             Ok((id, if is_finished { Stage::Finished } else { Stage::Unfinished }))
         }))
@@ -316,6 +319,17 @@ impl Archive {
                 Ok(_) | Err(_) => Ok((id, manifest)),
             })
             .collect()
+    }
+
+    /// What the archive holds. A backup whose manifest is damaged does not count.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn contents(&self) -> Result<ArchiveContents, Error> {
+        let manifests = self.manifests().await?;
+        let backups = manifests.values().flatten().filter(|manifest| !manifest.is_partial()).count();
+        let segments = self.store.list(&self.keys.segments()).await?;
+        Ok(ArchiveContents { backups, bytes: segments.iter().map(|segment| segment.size).sum() })
     }
 
     /// The manifest of a backup.

@@ -71,6 +71,7 @@ const GROUPS_AT_ONCE: usize = 16;
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
     let started_ms = now_ms();
     let Chosen { archive, manifest, warning } = backup(config).await?;
+    let config = &config.clone().for_backup(manifest.include_offset_headers);
     let circuit_breaker = config.config.cluster.circuit_breaker;
     let archive = archive.with_breaker(Breaker::new("store", circuit_breaker));
     let breaker = Breaker::new("brokers", circuit_breaker);
@@ -109,26 +110,24 @@ struct Chosen {
 
 async fn backup(config: &Checked) -> Result<Chosen, Error> {
     let repository = Repository::open(&config.config.storage).await?;
-    let (archive, (manifest, warning)) = match &config.which {
+    let name = match &config.which {
         WhichBackup::Id(id) => {
             let (archive, manifest) = repository.find(id).await?;
-            (archive, (manifest, None))
+            return Ok(Chosen { archive, manifest, warning: None });
         }
-        WhichBackup::Of(name, id) => {
-            let archive = repository.archive(name).await?;
-            let manifest = archive.finished(id).await?;
-            (archive, (manifest, None))
-        }
-        WhichBackup::NewestOf(name) => {
-            let archive = repository.archive(name).await?;
-            let manifest = archive.newest().await?;
-            (archive, (manifest, None))
-        }
-        WhichBackup::Reaching(name, at_ms) => {
-            let archive = repository.archive(name).await?;
-            let chosen = archive.reaching(*at_ms).await?;
-            (archive, chosen)
-        }
+        WhichBackup::Of(name, _) | WhichBackup::NewestOf(name) | WhichBackup::Reaching(name, _) => name,
+    };
+    let archive = repository.archive(name).await?;
+    let begun_with = match &config.config.restore_id {
+        Some(id) => Journal::new(archive.store.clone(), &archive.keys, id.clone()).backup_id().await?,
+        None => None,
+    };
+    let (manifest, warning) = match (&config.which, begun_with) {
+        (WhichBackup::Id(id) | WhichBackup::Of(_, id), _) => (archive.finished(id).await?, None),
+        // A newer backup may have been made since; a restore goes on with the one that it began with.
+        (WhichBackup::NewestOf(_) | WhichBackup::Reaching(..), Some(id)) => (archive.finished(&id).await?, None),
+        (WhichBackup::NewestOf(_), None) => (archive.newest().await?, None),
+        (WhichBackup::Reaching(_, at_ms), None) => archive.reaching(*at_ms).await?,
     };
     Ok(Chosen { archive, manifest, warning })
 }
@@ -204,6 +203,7 @@ impl Restore<'_> {
             point_in_time_ms: self.config.point_in_time_ms,
             start_ms: self.config.start_ms,
             original_offset_header: self.config.config.original_offset_header.clone(),
+            partition_mapping: self.config.config.partition_mapping.clone(),
         }
     }
 
@@ -325,7 +325,7 @@ impl Restore<'_> {
             .topics
             .iter()
             .map(|topic| {
-                let base_offsets = journal::base_offsets(&ends, &topic.target, topic.partitions.len());
+                let base_offsets = journal::base_offsets(&ends, &topic.target, topic.target_partitions);
                 Ok(PreparedTopic {
                     target: topic.target.clone(),
                     topic_id: *ids.get(&topic.target).ok_or(Error::NoAnswer)?,
@@ -378,25 +378,32 @@ impl Restore<'_> {
         let mut tasks = JoinSet::new();
         let mut lane = 0;
         for (number, (topic, prepared)) in plan.topics.iter().zip(&prepared.topics).enumerate() {
-            for (partition, base_offset) in topic.partitions.iter().zip(&prepared.base_offsets) {
+            for partition in &topic.partitions {
+                let base_offset = prepared.base_offset(partition.target).ok_or(Error::NoAnswer)?;
                 let of_partition = runs.take(&topic.source.name, partition.partition);
                 let segment_key = |(segment, run): (SegmentRef, Run)| (self.archive.keys.segment(&segment.id), run);
                 let target = Target {
                     topic: topic.target.clone(),
                     topic_id: prepared.topic_id,
-                    partition: partition.partition,
-                    base_offset: *base_offset,
+                    partition: partition.target,
+                    base_offset,
                     lane,
                 };
                 lane = (lane + 1) % self.config.config.parallelism;
                 let source = Source::new(self.archive.store.clone(), of_partition.into_iter().map(segment_key));
                 let request = self.rewrite_request(prepared, partition);
                 let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
-                let (journal, partition) = (journal.clone(), partition.partition);
+                let (journal, partition) = (journal.clone(), *partition);
                 tasks.spawn(async move {
                     let _permit = permits.acquire_owned().await.map_err(|_| Error::WorkerEnded)?;
-                    let done = restore_partition(shared, target, source, request, &journal, number, has_ended).await?;
-                    Ok::<_, Error>((number, partition, done))
+                    let finished = journal.map(number, partition.partition).await?;
+                    if let Some(map) = finished {
+                        let done = found_finished(&shared, &target, &request, map, has_ended).await?;
+                        return Ok((number, partition, done));
+                    }
+                    let (map, counts) = worker::run(shared, target, source, request).await?;
+                    journal.write_map(number, partition.partition, &map).await?;
+                    Ok::<_, Error>((number, partition, (map, counts)))
                 });
             }
         }
@@ -406,7 +413,8 @@ impl Restore<'_> {
             let (number, partition, (map, done)) = ended.map_err(|_| Error::WorkerEnded)??;
             let topic = &plan.topics[number];
             counts[number].add(&done);
-            maps.insert((topic.source.name.clone(), partition), (topic.target.clone(), map));
+            let source = (topic.source.name.clone(), partition.partition);
+            maps.insert(source, ((topic.target.clone(), partition.target), map));
         }
         lease.check().await?;
         let report = |(topic, counts): (&TopicPlan, Counts)| TopicReport {
@@ -474,29 +482,21 @@ impl Restore<'_> {
     }
 }
 
-/// Restores a partition unless it is finished, and says so in the journal.
-async fn restore_partition(
-    shared: Arc<Shared>,
-    target: Target,
-    source: Source,
-    request: rewrite::Request,
-    journal: &Journal,
-    topic: usize,
+/// A partition that an earlier run has finished: it is looked at, unless the restore has ended, and counted.
+async fn found_finished(
+    shared: &Shared,
+    target: &Target,
+    request: &rewrite::Request,
+    map: OffsetMap,
     has_ended: bool,
 ) -> Result<(OffsetMap, Counts), Error> {
-    let partition = target.partition;
-    if let Some(map) = journal.map(topic, partition).await? {
-        if !has_ended {
-            worker::check_finished(&shared, &target, &map).await?;
-        }
-        let Cut { source_start_offset, source_end_offset, .. } = request.cut;
-        let offsets = source_start_offset.zip(source_end_offset).map_or(0, |(start, end)| end.abs_diff(start));
-        shared.progress.found_done(offsets);
-        let counts = Counts { records: map.records(), ..Counts::default() };
-        return Ok((map, counts));
+    if !has_ended {
+        worker::check_finished(shared, target, &map).await?;
     }
-    let (map, counts) = worker::run(shared, target, source, request).await?;
-    journal.write_map(topic, partition, &map).await?;
+    let Cut { source_start_offset, source_end_offset, .. } = request.cut;
+    let offsets = source_start_offset.zip(source_end_offset).map_or(0, |(start, end)| end.abs_diff(start));
+    shared.progress.found_done(offsets);
+    let counts = Counts { records: map.records(), ..Counts::default() };
     Ok((map, counts))
 }
 

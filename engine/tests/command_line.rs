@@ -83,6 +83,8 @@ async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
         warnings: Vec::new(),
         content,
         segment_bytes: stored.segment.bytes,
+        include_offset_headers: true,
+        source_cluster_label: Some("production".to_owned()),
     };
     store.put(&keys.manifest(&id), manifest.seal().into()).await.unwrap();
 }
@@ -131,6 +133,9 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--no-such-flag"], "--no-such-flag"),
         (&["--log-level", "="], "--log-level"),
         (&["--listen", "9404"], "--listen"),
+        (&["--max-backups", "0"], "--max-backups"),
+        (&["--max-age", "5"], "--max-age"),
+        (&["--checkpoint-interval-secs", "86401"], "checkpointIntervalSecs"),
         (&["--config", "/no/such/file"], "--config /no/such/file"),
     ] {
         let line = with(flags);
@@ -266,7 +271,7 @@ async fn a_listing_tells_what_can_be_restored() {
         .map(|backup| (backup["backupId"].as_str().unwrap(), backup["state"].as_str().unwrap()))
         .collect();
     assert_eq!(states, [("shop-3", "unfinished"), ("shop-1", "completed"), ("shop-2", "partial")]);
-    assert_eq!(backups[1]["records"], 10);
+    assert_eq!((&backups[1]["records"], &backups[1]["sourceClusterLabel"]), (&10.into(), &"production".into()));
 
     let text = String::from_utf8(kafka_backup(&["list", "--storage", &url]).stdout).unwrap();
     let row = text.lines().nth(1).unwrap();
@@ -308,8 +313,15 @@ async fn a_description_tells_topics_offsets_and_settings() {
     store_backup(dir.path(), "shop-1", &[]).await;
     let url = storage(dir.path());
     let text = String::from_utf8(kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1"]).stdout).unwrap();
-    for told in ["2026-02-12T14:30:00.123Z", "topic orders", "cleanup.policy=compact", "5..15", "replication factor 3"]
-    {
+    for told in [
+        "cluster-a (production)",
+        "restores add x-original-offset",
+        "2026-02-12T14:30:00.123Z",
+        "topic orders",
+        "cleanup.policy=compact",
+        "5..15",
+        "replication factor 3",
+    ] {
         assert!(text.contains(told), "{told} is not in: {text}");
     }
     let output = kafka_backup(&["describe", "--storage", &url, "--backup", "shop-1", "--output", "json"]);
@@ -389,6 +401,8 @@ async fn every_end_of_a_run_is_in_its_termination_message() {
     let prune = ["prune", "--storage", &url, "--archive", "shop", "--max-backups", "1", "--confirm"];
     let (_, message) = message_of(&prune, &file);
     assert_eq!((&message["removed"], &message["kept"]), (&serde_json::json!(["shop-1"]), &1.into()));
+    assert_eq!(message["archiveBackups"], 1);
+    assert!(message["archiveBytes"].as_u64().unwrap() > 0, "{message}");
 
     let segment = dir.path().join("archives/shop/segments/shop-2-e000001-w00-000000");
     let mut bytes = std::fs::read(&segment).unwrap();

@@ -23,6 +23,7 @@ const SEGMENT: &[u8] = include_bytes!("golden/v1/segment");
 const PART: &[u8] = include_bytes!("golden/v1/part");
 const CHECKPOINT: &[u8] = include_bytes!("golden/v1/checkpoint");
 const MANIFEST: &[u8] = include_bytes!("golden/v1/manifest");
+const MANIFEST_WITH_HEADERS: &[u8] = include_bytes!("golden/v1/manifest-with-headers");
 const CUT: &[u8] = include_bytes!("golden/v1/cut");
 const REPOSITORY: &[u8] = include_bytes!("golden/v1/repository.json");
 const ARCHIVE: &[u8] = include_bytes!("golden/v1/archive.json");
@@ -167,6 +168,17 @@ fn a_manifest_of_version_1_is_read() {
             assert_eq!(content, partition.content);
         }
     }
+}
+
+#[test]
+fn a_manifest_says_what_restores_add_and_what_the_cluster_is_called_and_the_first_ones_do_not() {
+    let first = Manifest::open(MANIFEST).unwrap();
+    assert_eq!((first.include_offset_headers, &first.source_cluster_label), (false, &None));
+    let later = Manifest::open(MANIFEST_WITH_HEADERS).unwrap();
+    assert_eq!((later.include_offset_headers, later.source_cluster_label.as_deref()), (true, Some("production")));
+    // What this program writes is what it reads: the same bytes, and none for what was not asked for.
+    assert_eq!(String::from_utf8(first.seal()).unwrap(), String::from_utf8_lossy(MANIFEST));
+    assert_eq!(String::from_utf8(later.seal()).unwrap(), String::from_utf8_lossy(MANIFEST_WITH_HEADERS));
 }
 
 fn open_transaction() -> OpenTransaction {

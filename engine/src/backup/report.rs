@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::contents::ArchiveContents;
 use crate::format::hole::HoleCounts;
 use crate::format::layout::{ArchiveName, BackupId};
 use crate::format::manifest::{Manifest, OpenTransaction};
@@ -54,6 +55,12 @@ pub struct BackupReport {
     pub groups: usize,
     /// Transactions that hold back the end of a partition.
     pub open_transactions: Vec<OpenTransaction>,
+    /// Backups that this run has deleted when its own was there, the oldest first.
+    #[serde(default)]
+    pub pruned: Vec<BackupId>,
+    /// What the archive holds after that; absent when it could not be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive_contents: Option<ArchiveContents>,
     /// What is missing, each in one line.
     pub problems: Vec<String>,
     /// What else should be known, each in one line.
@@ -87,6 +94,8 @@ impl BackupReport {
             holes: manifest.content.holes,
             groups: manifest.groups.len(),
             open_transactions: manifest.open_transactions.clone(),
+            pruned: Vec::new(),
+            archive_contents: None,
             problems: manifest.problems.clone(),
             warnings: manifest.warnings.clone(),
         }

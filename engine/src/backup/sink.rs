@@ -32,8 +32,8 @@ pub struct SegmentPlan {
     pub compression: ArchiveCompression,
     /// Bytes at which a segment is closed.
     pub segment_bytes_max: u64,
-    /// The age at which a segment is closed, so that a checkpoint can name it.
-    pub segment_age_max: Duration,
+    /// The age at which a segment is closed, so that a checkpoint can name it; none where there are no checkpoints.
+    pub segment_age_max: Option<Duration>,
 }
 
 /// The segments of one worker, one after the other.
@@ -139,7 +139,8 @@ impl Sink {
     /// What the store fails with.
     pub async fn rotate(&mut self) -> Result<Option<StoredSegment>, Error> {
         let is_due = self.open.as_ref().is_some_and(|open| {
-            open.segment.bytes() >= self.plan.segment_bytes_max || open.opened_at.elapsed() >= self.plan.segment_age_max
+            open.segment.bytes() >= self.plan.segment_bytes_max
+                || self.plan.segment_age_max.is_some_and(|age_max| open.opened_at.elapsed() >= age_max)
         });
         if is_due { self.close().await } else { Ok(None) }
     }

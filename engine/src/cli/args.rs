@@ -231,12 +231,25 @@ pub struct BackupFlags {
     /// Level of that codec: 0 to 9 for gzip, 1 to 22 for zstd [default: the codec's own]
     #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
     compression_level: Option<i32>,
-    /// Seconds between checkpoints: how much a killed run may have to read again [default: 30]
+    /// Seconds between checkpoints: how much a killed run may have to read again; 0 for none [default: 30]
     #[arg(long, value_name = "SECONDS")]
     checkpoint_interval_secs: Option<u64>,
     /// Bytes at which a segment is closed, at least 1048576 [default: 134217728]
     #[arg(long, value_name = "BYTES")]
     segment_bytes_max: Option<u64>,
+    /// Let restores of this backup add a header with the source's offset to every record, unless they say otherwise
+    #[arg(long)]
+    include_offset_headers: bool,
+    /// What the cluster is called in lists and descriptions of the backup [default: nothing but its id]
+    #[arg(long, value_name = "NAME")]
+    source_cluster_id: Option<String>,
+    /// When the backup is there, delete older ones of the archive until this many completed ones are left, it among them; at
+    /// least 1 [default: delete none]
+    #[arg(long, value_name = "N")]
+    max_backups: Option<usize>,
+    /// When the backup is there, delete those of the archive whose cut is older than this, as in 90d [default: none]
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<String>,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -264,7 +277,11 @@ impl BackupFlags {
             .set("compression", "--compression", &self.compression)
             .set("compressionLevel", "--compression-level", &self.compression_level)
             .set("checkpointIntervalSecs", "--checkpoint-interval-secs", &self.checkpoint_interval_secs)
-            .set("segmentBytesMax", "--segment-bytes-max", &self.segment_bytes_max);
+            .set("segmentBytesMax", "--segment-bytes-max", &self.segment_bytes_max)
+            .set_true("includeOffsetHeaders", "--include-offset-headers", self.include_offset_headers)
+            .set("sourceClusterId", "--source-cluster-id", &self.source_cluster_id)
+            .set("retention.maxBackups", "--max-backups", &self.max_backups)
+            .set("retention.maxAge", "--max-age", &self.max_age);
         flags
     }
 }
@@ -375,7 +392,10 @@ pub struct RestoreFlags {
     /// Replicas of created topics [default: as in the backup]
     #[arg(long, value_name = "N")]
     replication_factor: Option<i16>,
-    /// Add a header of this key with the record's source offset to every record [default: add nothing]
+    /// Add a header with the record's source offset to every record, or do not [default: as the backup says]
+    #[arg(long, value_name = "true|false")]
+    offset_headers: Option<bool>,
+    /// The key of that header, which is added then [default: x-original-offset]
     #[arg(long, value_name = "KEY")]
     original_offset_header: Option<String>,
     /// Only say what would be done
@@ -410,6 +430,7 @@ impl RestoreFlags {
             .set_map("groupMapping", "--group-mapping", &self.group_mapping)?
             .set("existingTopics", "--existing-topics", &self.existing_topics)
             .set("replicationFactor", "--replication-factor", &self.replication_factor)
+            .set("offsetHeaders", "--offset-headers", &self.offset_headers)
             .set("originalOffsetHeader", "--original-offset-header", &self.original_offset_header)
             .set_true("dryRun", "--dry-run", self.dry_run);
         Ok(flags)

@@ -1,9 +1,12 @@
 //! What a backup run is told.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::cluster::{self, ClusterConfig};
 use super::job;
+pub use super::retention::RetentionConfig;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::batch::Compression;
@@ -122,7 +125,7 @@ pub struct BackupConfig {
     /// Workers, 1 to 64.
     #[serde(default = "parallelism")]
     pub parallelism: usize,
-    /// Seconds between checkpoints, at least 1.
+    /// Seconds between checkpoints; with 0 there are none before the run ends, and one that is killed reads all over again.
     #[serde(default = "checkpoint_interval_secs")]
     pub checkpoint_interval_secs: u64,
     /// Bytes at which a segment is closed, at least 1 MiB.
@@ -131,6 +134,16 @@ pub struct BackupConfig {
     /// What may be read in a second.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// Whether restores of this backup add a header with the source's offset to every record, unless they say otherwise. The
+    /// archive itself holds every record as it was.
+    #[serde(default)]
+    pub include_offset_headers: bool,
+    /// What the cluster is called, as lists and descriptions of the backup show it; its own id is read from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_id: Option<String>,
+    /// Which backups of the archive are deleted when this one is there; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionConfig>,
 }
 
 const fn parallelism() -> usize {
@@ -219,6 +232,8 @@ pub struct Checked {
     pub consumer_groups: Option<Vec<Pattern>>,
     /// How batches that the producer left uncompressed are stored.
     pub compression: ArchiveCompression,
+    /// The time between checkpoints; `None` for none before the run ends.
+    pub checkpoint_interval: Option<Duration>,
 }
 
 impl Checked {
@@ -238,11 +253,12 @@ pub fn patterns(setting: &'static str, texts: &[String]) -> Result<Vec<Pattern>,
 }
 
 impl BackupConfig {
-    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    /// Refuses what does not hold together, and reads no file: for whoever writes a configuration that another process will
+    /// read.
     ///
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
-    pub fn check(self) -> Result<Checked, Error> {
+    pub fn check_values(&self) -> Result<(), Error> {
         let codec = Compression::from(self.compression);
         if let Some(level) = self.compression_level {
             let range = codec::level_range(codec);
@@ -258,28 +274,58 @@ impl BackupConfig {
             if range.contains(&value) { Ok(()) } else { Err(Error::Range { setting, value, range: text }) }
         };
         in_range("parallelism", self.parallelism as u64, 1..=PARALLELISM_MAX as u64, "1 to 64")?;
-        in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 1..=86_400, "1 to 86400")?;
+        in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 0..=86_400, "0 to 86400")?;
         in_range("segmentBytesMax", self.segment_bytes_max, 1 << 20..=1 << 40, "1 MiB to 1 TiB, in bytes")?;
-        let prefix = self.backup_id_prefix.clone().unwrap_or_else(|| self.archive.clone().into());
-        let backup_id = match (&self.backup_id, &self.backup_id_of_job) {
-            (Some(_), Some(_)) => return Err(Error::TwoIds),
-            (given, None) => given.clone(),
+        self.id()?;
+        self.topics()?;
+        self.exclude_topics()?;
+        self.consumer_groups()?;
+        Ok(self.cluster.check_values()?)
+    }
+
+    fn prefix(&self) -> BackupIdPrefix {
+        self.backup_id_prefix.clone().unwrap_or_else(|| self.archive.clone().into())
+    }
+
+    /// The id of the backup, if it is known before the run.
+    fn id(&self) -> Result<Option<BackupId>, Error> {
+        match (&self.backup_id, &self.backup_id_of_job) {
+            (Some(_), Some(_)) => Err(Error::TwoIds),
+            (given, None) => Ok(given.clone()),
             (None, Some(name)) => {
                 let at_ms = job::scheduled_ms(name).ok_or_else(|| Error::Job(name.clone()))?;
-                Some(BackupId::at(&prefix, at_ms)?)
+                Ok(Some(BackupId::at(&self.prefix(), at_ms)?))
             }
-        };
+        }
+    }
+
+    fn topics(&self) -> Result<Vec<Pattern>, Error> {
+        patterns("topics", &self.topics)
+    }
+
+    fn exclude_topics(&self) -> Result<Vec<Pattern>, Error> {
+        patterns("excludeTopics", &self.exclude_topics)
+    }
+
+    fn consumer_groups(&self) -> Result<Option<Vec<Pattern>>, Error> {
+        self.consumer_groups.as_ref().map(|groups| patterns("consumerGroups", groups)).transpose()
+    }
+
+    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn check(self) -> Result<Checked, Error> {
+        self.check_values()?;
         Ok(Checked {
-            backup_id,
-            backup_id_prefix: prefix,
+            backup_id: self.id()?,
+            backup_id_prefix: self.prefix(),
             cluster: self.cluster.check()?,
-            topics: patterns("topics", &self.topics)?,
-            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
-            consumer_groups: match &self.consumer_groups {
-                Some(groups) => Some(patterns("consumerGroups", groups)?),
-                None => None,
-            },
-            compression: ArchiveCompression { codec, level: self.compression_level },
+            topics: self.topics()?,
+            exclude_topics: self.exclude_topics()?,
+            consumer_groups: self.consumer_groups()?,
+            compression: ArchiveCompression { codec: self.compression.into(), level: self.compression_level },
+            checkpoint_interval: Some(self.checkpoint_interval_secs).filter(|secs| *secs > 0).map(Duration::from_secs),
             config: self,
         })
     }
@@ -320,6 +366,31 @@ mod tests {
         ] {
             let error = check(more).unwrap_err();
             assert!(error.contains(says) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_checked_where_the_files_are_not() {
+        let cluster = serde_json::json!(
+            {"bootstrapServers": ["a:1"], "securityProtocol": "SSL", "tls": {"caFile": "/no/such/file"}}
+        );
+        let config = |more: serde_json::Value| -> BackupConfig {
+            let mut config = serde_json::json!({"cluster": cluster, "storage": "file:///b", "archive": "shop"});
+            config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value(config).unwrap()
+        };
+        assert_eq!(config(serde_json::json!({})).check_values(), Ok(()));
+        assert!(matches!(config(serde_json::json!({})).check(), Err(Error::Cluster(_))));
+        for wrong in [
+            serde_json::json!({"topics": ["("]}),
+            serde_json::json!({"consumerGroups": ["("]}),
+            serde_json::json!({"compression": "lz4", "compressionLevel": 3}),
+            serde_json::json!({"parallelism": 0}),
+            serde_json::json!({"checkpointIntervalSecs": 86_401}),
+            serde_json::json!({"backupIdOfJob": "by-hand"}),
+            serde_json::json!({"cluster": {"bootstrapServers": []}}),
+        ] {
+            assert!(config(wrong.clone()).check_values().is_err(), "{wrong}");
         }
     }
 }

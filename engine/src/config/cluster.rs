@@ -314,17 +314,16 @@ impl ClusterConfig {
         }
     }
 
-    /// The checked form, with every file read.
+    /// All of [`ClusterConfig::check`] but the files: for whoever writes a configuration that another process will read.
     ///
     /// # Errors
-    /// The first contradiction, malformed address or unreadable file.
-    pub fn check(&self) -> Result<Checked, Error> {
+    /// The first contradiction or malformed address.
+    pub fn check_values(&self) -> Result<(), Error> {
         let protocol = self.security_protocol;
         if self.bootstrap_servers.is_empty() {
             return Err(Error::NoBootstrapServers);
         }
-        let bootstrap_servers =
-            self.bootstrap_servers.iter().map(|server| server.parse()).collect::<Result<Vec<Address>, Error>>()?;
+        self.addresses()?;
         for (setting, value) in [
             ("requestTimeoutMs", self.request_timeout_ms),
             ("connectTimeoutMs", self.connect_timeout_ms),
@@ -336,21 +335,34 @@ impl ClusterConfig {
                 return Err(Error::Zero { setting });
             }
         }
-        let sasl = match (&self.sasl, protocol.has_sasl()) {
-            (Some(_), false) => return Err(Error::SaslWithoutProtocol { protocol }),
-            (None, true) => return Err(Error::ProtocolWithoutSasl { protocol }),
-            (None, false) => None,
-            (Some(sasl), true) => Some(check_sasl(sasl)?),
-        };
-        let tls = match (&self.tls, protocol.has_tls()) {
-            (Some(_), false) => return Err(Error::TlsWithoutProtocol { protocol }),
-            (None, false) => None,
-            (tls, true) => Some(check_tls(&tls.clone().unwrap_or_default())?),
-        };
+        match (&self.sasl, protocol.has_sasl()) {
+            (Some(_), false) => Err(Error::SaslWithoutProtocol { protocol }),
+            (None, true) => Err(Error::ProtocolWithoutSasl { protocol }),
+            (Some(sasl), true) => username(sasl).map(|_| ()),
+            (None, false) => Ok(()),
+        }?;
+        match (&self.tls, protocol.has_tls()) {
+            (Some(_), false) => Err(Error::TlsWithoutProtocol { protocol }),
+            (Some(tls), true) => identity(tls).map(drop),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn addresses(&self) -> Result<Vec<Address>, Error> {
+        self.bootstrap_servers.iter().map(|server| server.parse()).collect()
+    }
+
+    /// The checked form, with every file read.
+    ///
+    /// # Errors
+    /// The first contradiction, malformed address or unreadable file.
+    pub fn check(&self) -> Result<Checked, Error> {
+        self.check_values()?;
+        let tls = self.security_protocol.has_tls().then(|| read_tls(&self.tls.clone().unwrap_or_default()));
         Ok(Checked {
-            bootstrap_servers,
-            tls,
-            sasl,
+            bootstrap_servers: self.addresses()?,
+            tls: tls.transpose()?,
+            sasl: self.sasl.as_ref().map(read_sasl).transpose()?,
             request_timeout_ms: self.request_timeout_ms,
             connect_timeout_ms: self.connect_timeout_ms,
             retry_timeout_ms: self.retry_timeout_ms,
@@ -358,17 +370,29 @@ impl ClusterConfig {
     }
 }
 
-fn check_sasl(sasl: &SaslConfig) -> Result<Credentials, Error> {
-    let SaslConfig { mechanism, username, username_file, password_file } = sasl;
-    let username = match (username, username_file) {
-        (Some(username), None) if username.is_empty() => return Err(Error::NoUsername),
-        (Some(username), None) => username.clone(),
-        (None, Some(file)) => read_text("sasl.usernameFile", file)?,
-        (None, None) => return Err(Error::WhichUsername("neither")),
-        (Some(_), Some(_)) => return Err(Error::WhichUsername("both")),
+/// Where the user's name stands.
+enum Username<'a> {
+    Here(&'a str),
+    In(&'a Path),
+}
+
+fn username(sasl: &SaslConfig) -> Result<Username<'_>, Error> {
+    match (&sasl.username, &sasl.username_file) {
+        (Some(username), None) if username.is_empty() => Err(Error::NoUsername),
+        (Some(username), None) => Ok(Username::Here(username)),
+        (None, Some(file)) => Ok(Username::In(file)),
+        (None, None) => Err(Error::WhichUsername("neither")),
+        (Some(_), Some(_)) => Err(Error::WhichUsername("both")),
+    }
+}
+
+fn read_sasl(sasl: &SaslConfig) -> Result<Credentials, Error> {
+    let username = match username(sasl)? {
+        Username::Here(username) => username.to_owned(),
+        Username::In(file) => read_text("sasl.usernameFile", file)?,
     };
-    let password = Password(read_text("sasl.passwordFile", password_file)?);
-    Ok(Credentials { mechanism: *mechanism, username, password })
+    let password = Password(read_text("sasl.passwordFile", &sasl.password_file)?);
+    Ok(Credentials { mechanism: sasl.mechanism, username, password })
 }
 
 /// A file that holds one text. Editors and `echo` end it with a line end, which nobody means to be part of the text.
@@ -382,15 +406,22 @@ fn read_text(setting: &'static str, path: &Path) -> Result<String, Error> {
     }
 }
 
-fn check_tls(tls: &TlsConfig) -> Result<Tls, Error> {
-    let TlsConfig { ca_file, cert_file, key_file } = tls;
+/// The files of the client's certificate and key, if it has any.
+fn identity(tls: &TlsConfig) -> Result<Option<(&Path, &Path)>, Error> {
+    match (&tls.cert_file, &tls.key_file) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Error::HalfIdentity { given: "certFile", missing: "keyFile" }),
+        (None, Some(_)) => Err(Error::HalfIdentity { given: "keyFile", missing: "certFile" }),
+        (Some(cert), Some(key)) => Ok(Some((cert, key))),
+    }
+}
+
+fn read_tls(tls: &TlsConfig) -> Result<Tls, Error> {
     let file = |setting| move |error: pem::Error| Error::File { setting, path: error.path, why: error.why };
-    let ca = ca_file.as_deref().map(PemFile::read_authorities).transpose().map_err(file("tls.caFile"))?;
-    let identity = match (cert_file, key_file) {
-        (None, None) => None,
-        (Some(_), None) => return Err(Error::HalfIdentity { given: "certFile", missing: "keyFile" }),
-        (None, Some(_)) => return Err(Error::HalfIdentity { given: "keyFile", missing: "certFile" }),
-        (Some(cert), Some(key)) => Some(Identity {
+    let ca = tls.ca_file.as_deref().map(PemFile::read_authorities).transpose().map_err(file("tls.caFile"))?;
+    let identity = match identity(tls)? {
+        None => None,
+        Some((cert, key)) => Some(Identity {
             certificate: PemFile::read(cert).map_err(file("tls.certFile"))?,
             key: PemFile::read(key).map_err(file("tls.keyFile"))?,
         }),
@@ -596,6 +627,30 @@ mod tests {
         assert!(refused.contains("bootstrapServers is empty"), "{refused}");
         let refused = refusal(serde_json::json!({"bootstrapServers": servers, "requestTimeoutMs": 0}));
         assert!(refused.contains("requestTimeoutMs"), "{refused}");
+    }
+
+    #[test]
+    fn values_are_checked_where_the_files_are_not() {
+        let sasl =
+            serde_json::json!({"mechanism": "PLAIN", "usernameFile": "/no/name", "passwordFile": "/no/password"});
+        let tls = serde_json::json!({"caFile": "/no/ca", "certFile": "/no/cert", "keyFile": "/no/key"});
+        let whole = serde_json::json!(
+            {"bootstrapServers": ["a:1"], "securityProtocol": "SASL_SSL", "sasl": sasl, "tls": tls}
+        );
+        assert_eq!(config(whole.clone()).check_values(), Ok(()));
+        assert!(refusal(whole.clone()).contains("/no/"));
+        for (place, value) in [
+            ("/bootstrapServers/0", serde_json::json!("a")),
+            ("/securityProtocol", serde_json::json!("SASL_PLAINTEXT")),
+            ("/securityProtocol", serde_json::json!("SSL")),
+            ("/sasl/usernameFile", serde_json::Value::Null),
+            ("/tls/keyFile", serde_json::Value::Null),
+        ] {
+            let mut changed = whole.clone();
+            *changed.pointer_mut(place).unwrap() = value;
+            let error = config(changed.clone()).check_values().unwrap_err();
+            assert_eq!(config(changed).check().unwrap_err(), error, "{place}");
+        }
     }
 
     #[test]

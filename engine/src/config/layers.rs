@@ -352,6 +352,23 @@ cluster:
     }
 
     #[test]
+    fn numbers_of_partitions_are_read_however_yaml_writes_them() {
+        let text = "cluster: { bootstrapServers: ['a:1'] }\nstorage: file:///b\nbackup: b\npartitionMapping:\n  orders: { 0: 3, \"1\": 0 }\n";
+        let (_dir, path) = file("c.yaml", text);
+        let RunConfig::Restore(config) = load(RunKind::Restore, Some(&path), &Flags::default()).unwrap() else {
+            panic!("another run")
+        };
+        assert_eq!(config.partition_mapping["orders"], [(0, 3), (1, 0)].into());
+        let json = serde_json::to_string(&RunConfig::Restore(config.clone())).unwrap();
+        assert_eq!(serde_json::from_str::<RunConfig>(&json).unwrap(), RunConfig::Restore(config));
+        for key in ["x", "07", "1.0"] {
+            let (_dir, path) = file("c.yaml", &text.replace("\"1\"", &format!("{key:?}")));
+            let error = load(RunKind::Restore, Some(&path), &Flags::default()).unwrap_err().to_string();
+            assert!(error.contains("partitionMapping") && error.contains("is no number of a partition"), "{error}");
+        }
+    }
+
+    #[test]
     fn the_file_of_another_command_is_refused() {
         let (_dir, path) = file("c.yaml", WHOLE);
         let error = load(RunKind::List, Some(&path), &Flags::default()).unwrap_err();

@@ -6,11 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::backup::{self, PARALLELISM, PARALLELISM_MAX, patterns};
 use super::cluster::{self, ClusterConfig};
+use super::partitions;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::rate_limit::RateLimit;
 use crate::select::Pattern;
+
+/// The largest number that a partition can be given: a topic is created with as many partitions as the largest one needs.
+pub const PARTITION_MAX: i32 = 99_999;
+/// The header with the source's offset that a backup asks restores to add.
+pub const OFFSET_HEADER: &str = "x-original-offset";
 
 /// What to do with a target topic that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,8 +66,8 @@ pub struct RestoreConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
     /// The archive that the backup is in. Without `backup` its newest completed backup is restored, or with `point_in_time` the
-    /// oldest completed one whose cut is not before that time. Who wants a run that is started again to read the same backup,
-    /// whatever was made meanwhile, gives `backup` too.
+    /// oldest completed one whose cut is not before that time. A run that is started again under the same `restore_id` goes on
+    /// with the backup that it began with, whatever was made meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveName>,
     /// Names the restore, so that the same command goes on with it; by default derived from backup, target cluster, topics,
@@ -83,6 +89,10 @@ pub struct RestoreConfig {
     /// Other names for topics: from the name in the backup to the name in the target.
     #[serde(default)]
     pub topic_mapping: BTreeMap<String, String>,
+    /// Other numbers for partitions: by the topic's name in the backup, from the partition's number there to that in the target,
+    /// 0 to [`PARTITION_MAX`]. Partitions that are not named keep their number; no two of a topic may get the same.
+    #[serde(default, deserialize_with = "partitions::read", skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_mapping: BTreeMap<String, BTreeMap<i32, i32>>,
     /// Consumer groups whose offsets are restored, likewise; absent means none, empty means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumer_groups: Option<Vec<String>>,
@@ -95,7 +105,11 @@ pub struct RestoreConfig {
     /// Replicas of created topics, at least 1; as in the backup when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replication_factor: Option<i16>,
-    /// Add a header of this key with the record's offset in the source (decimal) to every record.
+    /// Add a header with the record's offset in the source (decimal) to every record, or do not. Absent means as the backup says:
+    /// yes if it was made with `includeOffsetHeaders`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset_headers: Option<bool>,
+    /// The key of that header, which is added then; [`OFFSET_HEADER`] unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_offset_header: Option<String>,
     /// Only say what would be done.
@@ -158,6 +172,17 @@ pub enum Error {
         /// The target.
         target: String,
     },
+    /// A key for a header that is not to be added.
+    #[error("originalOffsetHeader is given, but offsetHeaders is false: leave one of them out")]
+    HeaderWithoutHeaders,
+    /// What is to become of a partition cannot be.
+    #[error("partitionMapping: topic {topic:?}: {why}")]
+    Partition {
+        /// The topic's name in the backup.
+        topic: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Groups are renamed and none is restored.
     #[error("groupMapping is given, but no consumer group is restored: give consumerGroups too")]
     MappingWithoutGroups,
@@ -217,6 +242,18 @@ pub struct Checked {
     pub consumer_groups: Option<Vec<Pattern>>,
 }
 
+impl Checked {
+    /// The configuration for a backup that does, or does not, ask for headers with the source's offset: what was left open is
+    /// decided.
+    #[must_use]
+    pub fn for_backup(mut self, include_offset_headers: bool) -> Self {
+        let is_added = self.config.offset_headers.unwrap_or(include_offset_headers);
+        let key = self.config.original_offset_header.take();
+        self.config.original_offset_header = key.or_else(|| is_added.then(|| OFFSET_HEADER.to_owned()));
+        self
+    }
+}
+
 /// Whether Kafka takes this name for a topic.
 pub fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
@@ -246,12 +283,48 @@ fn no_collision(setting: &'static str, mapping: &BTreeMap<String, String>) -> Re
     Ok(())
 }
 
+fn no_partition_collision(mapping: &BTreeMap<String, BTreeMap<i32, i32>>) -> Result<(), Error> {
+    for (topic, partitions) in mapping {
+        let refuse = |why: String| Error::Partition { topic: topic.clone(), why };
+        let mut sources = BTreeMap::new();
+        for (source, target) in partitions {
+            if *source < 0 {
+                return Err(refuse(format!("there is no partition {source}")));
+            }
+            if !(0..=PARTITION_MAX).contains(target) {
+                return Err(refuse(format!("partition {source} cannot become {target}: 0 to {PARTITION_MAX}")));
+            }
+            if let Some(first) = sources.insert(*target, *source) {
+                return Err(refuse(format!("partitions {first} and {source} are both to become {target}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A restore's configuration that holds together, without the cluster.
+struct Values {
+    which: WhichBackup,
+    point_in_time_ms: Option<i64>,
+    start_ms: Option<i64>,
+    topics: Vec<Pattern>,
+    exclude_topics: Vec<Pattern>,
+    consumer_groups: Option<Vec<Pattern>>,
+}
+
 impl RestoreConfig {
-    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    /// Refuses what does not hold together, and reads no file: for whoever writes a configuration that another process will
+    /// read.
     ///
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
-    pub fn check(self) -> Result<Checked, Error> {
+    pub fn check_values(&self) -> Result<(), Error> {
+        self.values()?;
+        Ok(self.cluster.check_values()?)
+    }
+
+    /// Everything but the cluster.
+    fn values(&self) -> Result<Values, Error> {
         let point_in_time_ms = time("pointInTime", self.point_in_time.as_ref())?;
         let which = match (&self.backup, &self.archive, point_in_time_ms) {
             (Some(id), None, _) => WhichBackup::Id(id.clone()),
@@ -271,11 +344,15 @@ impl RestoreConfig {
         if let Some(name) = self.topic_mapping.values().find(|name| !is_topic_name(name)) {
             return Err(Error::TopicName(name.clone()));
         }
+        no_partition_collision(&self.partition_mapping)?;
         if !self.group_mapping.is_empty() && self.consumer_groups.is_none() {
             return Err(Error::MappingWithoutGroups);
         }
         if self.original_offset_header.as_ref().is_some_and(String::is_empty) {
             return Err(Error::Empty("originalOffsetHeader"));
+        }
+        if self.original_offset_header.is_some() && self.offset_headers == Some(false) {
+            return Err(Error::HeaderWithoutHeaders);
         }
         if !(1..=PARALLELISM_MAX).contains(&self.parallelism) {
             let value = i64::try_from(self.parallelism).unwrap_or(i64::MAX);
@@ -285,19 +362,26 @@ impl RestoreConfig {
             let value = i64::from(value);
             return Err(Error::Range { setting: "replicationFactor", value, range: "1 to the number of brokers" });
         }
-        Ok(Checked {
-            cluster: self.cluster.check()?,
+        let groups = self.consumer_groups.as_ref().map(|groups| patterns("consumerGroups", groups));
+        Ok(Values {
             which,
             point_in_time_ms,
             start_ms,
             topics: patterns("topics", &self.topics)?,
             exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
-            consumer_groups: match &self.consumer_groups {
-                Some(groups) => Some(patterns("consumerGroups", groups)?),
-                None => None,
-            },
-            config: self,
+            consumer_groups: groups.transpose()?,
         })
+    }
+
+    /// Refuses what does not hold together, and reads the files that the cluster's part points at.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by the name of its setting.
+    pub fn check(self) -> Result<Checked, Error> {
+        let Values { which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups } = self.values()?;
+        let cluster = self.cluster.check()?;
+        let config = self;
+        Ok(Checked { config, cluster, which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups })
     }
 }
 
@@ -323,6 +407,27 @@ mod tests {
     }
 
     #[test]
+    fn values_are_checked_where_the_files_are_not() {
+        let mut unread = config();
+        unread.cluster.security_protocol = cluster::SecurityProtocol::Ssl;
+        unread.cluster.tls = Some(cluster::TlsConfig { ca_file: Some("/no/such/file".into()), ..Default::default() });
+        assert_eq!(unread.check_values(), Ok(()));
+        assert!(matches!(unread.clone().check(), Err(Error::Cluster(_))));
+        let wrong: [fn(&mut RestoreConfig); 5] = [
+            |config| config.point_in_time = Some("yesterday".to_owned()),
+            |config| config.topics = vec!["(".to_owned()],
+            |config| config.backup = None,
+            |config| config.parallelism = 0,
+            |config| config.cluster.bootstrap_servers.clear(),
+        ];
+        for change in wrong {
+            let mut wrong = unread.clone();
+            change(&mut wrong);
+            assert!(wrong.check_values().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn two_topics_cannot_become_one() {
         let topic_mapping = [("a", "x"), ("b", "x")].map(|(from, to)| (from.to_owned(), to.to_owned())).into();
         let error = RestoreConfig { topic_mapping, ..config() }.check().unwrap_err();
@@ -342,6 +447,41 @@ mod tests {
         let point_in_time = Some("2026-02-12T14:30:00.123Z".to_owned());
         let reaching = RestoreConfig { point_in_time, ..newest };
         assert_eq!(which(reaching), WhichBackup::Reaching(archive, 1_770_906_600_123));
+    }
+
+    #[test]
+    fn two_partitions_of_a_topic_cannot_become_one() {
+        let with = |topic: &str, pairs: &[(i32, i32)]| {
+            let partition_mapping = [(topic.to_owned(), pairs.iter().copied().collect())].into();
+            RestoreConfig { partition_mapping, ..config() }.check_values().map_err(|error| error.to_string())
+        };
+        assert_eq!(with("orders", &[(0, 5), (1, 0), (5, 99_999)]), Ok(()));
+        for (pairs, says) in [
+            (&[(0, 5), (1, 5)][..], "partitions 0 and 1 are both to become 5"),
+            (&[(-1, 5)], "there is no partition -1"),
+            (&[(0, -1)], "partition 0 cannot become -1"),
+            (&[(0, 100_000)], "partition 0 cannot become 100000"),
+        ] {
+            let error = with("orders", pairs).unwrap_err();
+            assert!(error.starts_with(r#"partitionMapping: topic "orders": "#) && error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_offset_header_is_as_the_backup_says_unless_the_restore_says_otherwise() {
+        let header = |offset_headers, key: Option<&str>, of_backup| {
+            let original_offset_header = key.map(str::to_owned);
+            let checked = RestoreConfig { offset_headers, original_offset_header, ..config() }.check()?;
+            Ok::<_, Error>(checked.for_backup(of_backup).config.original_offset_header)
+        };
+        let default = || Ok(Some("x-original-offset".to_owned()));
+        assert_eq!((header(None, None, false), header(None, None, true)), (Ok(None), default()));
+        assert_eq!((header(Some(false), None, true), header(Some(true), None, false)), (Ok(None), default()));
+        for (offset_headers, of_backup) in [(None, false), (None, true), (Some(true), false)] {
+            assert_eq!(header(offset_headers, Some("h"), of_backup), Ok(Some("h".to_owned())));
+        }
+        assert_eq!(header(Some(false), Some("h"), true), Err(Error::HeaderWithoutHeaders));
+        assert_eq!(header(None, Some(""), true), Err(Error::Empty("originalOffsetHeader")));
     }
 
     #[test]

@@ -310,6 +310,13 @@ pub struct Manifest {
     pub content: Content,
     /// Bytes of all segments that the runs stand in.
     pub segment_bytes: u64,
+    /// Whether restores of this backup are to add a header with the source's offset, unless they say otherwise; absent in
+    /// manifests of the first programs. The archive itself holds every record as it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub include_offset_headers: bool,
+    /// What the user calls the cluster that was read; absent when it was given no name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_cluster_label: Option<String>,
 }
 
 impl Manifest {

@@ -12,8 +12,8 @@ use crate::kafka::{Cluster, Error as KafkaError, TopicPartition};
 /// Members of a group that are named; the rest is counted.
 const MEMBERS_NAMED: usize = 3;
 
-/// The offset map of each restored partition, by the partition's name in the source.
-pub type Maps = BTreeMap<TopicPartition, (String, OffsetMap)>;
+/// Where each restored partition stands in the target, with its offset map, by the partition's name in the source.
+pub type Maps = BTreeMap<TopicPartition, (TopicPartition, OffsetMap)>;
 
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub fn translate(offsets: &[CommittedOffset], maps: &Maps) -> CommittedOffsets {
                 leader_epoch: -1,
                 metadata: committed.metadata.clone(),
             };
-            Some(((target.clone(), committed.partition), offset))
+            Some((target.clone(), offset))
         })
         .collect()
 }
@@ -134,7 +134,7 @@ mod tests {
         let mut map = OffsetMap::new(100);
         map.push(10, 5).unwrap();
         map.push(20, 5).unwrap();
-        let maps: Maps = [(("orders".to_owned(), 0), ("orders-back".to_owned(), map))].into();
+        let maps: Maps = [(("orders".to_owned(), 0), (("orders-back".to_owned(), 3), map))].into();
         let at = |topic: &str, partition, offset| CommittedOffset {
             topic: topic.to_owned(),
             partition,
@@ -144,7 +144,7 @@ mod tests {
         };
         let translated = |committed| translate(&[committed], &maps);
         let expected = |offset| TargetOffset { offset, leader_epoch: -1, metadata: "m".to_owned() };
-        let key = ("orders-back".to_owned(), 0);
+        let key = ("orders-back".to_owned(), 3);
         for (source, target) in [(0, 100), (10, 100), (12, 102), (15, 105), (17, 105), (20, 105), (25, 110), (99, 110)]
         {
             assert_eq!(translated(at("orders", 0, source)), [(key.clone(), expected(target))].into(), "{source}");

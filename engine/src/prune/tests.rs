@@ -1,9 +1,6 @@
 //! Pruning archives in a folder, and being killed while doing it.
 
-use std::num::NonZeroUsize;
-
 use super::*;
-use crate::config::age::Age;
 use crate::config::verify::{Level, VerifyConfig};
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::manifest::VERSION;
@@ -200,4 +197,23 @@ async fn a_prune_that_is_stopped_says_so() {
     let error = run(&config(&sample, 1, NO_GRACE, true), &stop).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     assert_eq!(verified(&sample).await.backups.len(), 4);
+}
+
+#[tokio::test]
+async fn a_run_that_holds_the_lease_prunes_under_it_and_keeps_it() {
+    let (sample, _) = four().await;
+    let holder = Holder::current("backup");
+    let keys = &sample.archive.keys;
+    let lease = Lease::acquire(&sample.archive.store, &keys.lease(), holder, LEASE_TTL_MS, WaitPolicy::Refuse).await;
+    let lease = lease.unwrap();
+    let retention = RetentionConfig { max_backups: NonZeroUsize::new(2), max_age: None };
+    let pruned = under(&sample.archive, &retention, &lease, &Stop::default()).await.unwrap();
+    assert_eq!((ids(&pruned.removed), pruned.problems.len()), (vec!["b1", "b2"], 0));
+    lease.check().await.unwrap();
+    assert_eq!(sample.archive.contents().await.unwrap().backups, 2);
+    let stopped = Stop::default();
+    stopped.set();
+    let one = RetentionConfig { max_backups: NonZeroUsize::new(1), max_age: None };
+    assert_eq!(under(&sample.archive, &one, &lease, &stopped).await.unwrap_err().kind(), Kind::Interrupted);
+    assert_eq!(sample.archive.contents().await.unwrap().backups, 2);
 }

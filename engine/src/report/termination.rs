@@ -119,6 +119,17 @@ pub struct BackupResult {
     pub already_there: bool,
     /// Whether an unfinished backup was gone on with.
     pub resumed: bool,
+    /// Backups that the run has deleted when its own was there, the oldest first.
+    #[serde(default)]
+    pub pruned: Vec<BackupId>,
+    /// Deleted backups that are left out here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pruned_omitted: usize,
+    /// Completed backups in the archive after the run. When they could not be counted, which is a warning then, this backup
+    /// alone is told, if it is complete.
+    pub archive_backups: usize,
+    /// Bytes of all segments in the archive after the run; likewise.
+    pub archive_bytes: u64,
 }
 
 /// What a restore did.
@@ -184,6 +195,10 @@ pub struct PruneResult {
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Completed backups in the archive after the run.
+    pub archive_backups: usize,
+    /// Bytes of all segments in the archive after the run.
+    pub archive_bytes: u64,
     /// Milliseconds that it took.
     pub duration_ms: i64,
 }
@@ -252,7 +267,7 @@ impl Termination {
             lists
         }
         match self {
-            Self::Backup(ended) => of(ended, |_| Vec::new()),
+            Self::Backup(ended) => of(ended, |result| vec![(&mut result.pruned, &mut result.pruned_omitted)]),
             Self::Restore(ended) => of(ended, |result| {
                 vec![(&mut result.topics, &mut result.topics_omitted), (&mut result.groups, &mut result.groups_omitted)]
             }),

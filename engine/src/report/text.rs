@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use super::RunReport;
 use crate::backup::{BackupReport, Outcome};
+use crate::config::restore::OFFSET_HEADER;
 use crate::config::verify::Level;
 use crate::describe::DescribeReport;
+use crate::format::contents::ArchiveContents;
 use crate::format::hole::HoleCounts;
 use crate::format::manifest::{Group, Manifest, OpenTransaction, TopicSummary};
 use crate::list::{ArchiveEntry, BackupEntry, ListReport, State};
@@ -46,6 +48,12 @@ fn backup(report: &BackupReport) -> String {
     out.field("bytes", format_args!("{}, stored in {}", bytes(report.bytes), bytes(report.stored_bytes)));
     out.field("without record", holes(&report.holes));
     out.field("groups", report.groups);
+    if !report.pruned.is_empty() {
+        out.field("pruned", report.pruned.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    }
+    if let Some(contents) = &report.archive_contents {
+        out.contents(contents);
+    }
     out.transactions(&report.open_transactions);
     out.notes("problem", &report.problems);
     out.notes("warning", &report.warnings);
@@ -97,16 +105,16 @@ fn plan_of(plan: &Plan, out: &mut Lines) {
         };
         out.line(format_args!(
             "topic {} -> {}: {action}; {} partitions, {} replicas",
-            topic.source.name,
-            topic.target,
-            topic.partitions.len(),
-            topic.replication_factor
+            topic.source.name, topic.target, topic.target_partitions, topic.replication_factor
         ));
         for partition in &topic.partitions {
+            let number = match partition.target == partition.partition {
+                true => partition.partition.to_string(),
+                false => format!("{} -> {}", partition.partition, partition.target),
+            };
             out.line(format_args!(
-                "  partition {}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}, to look \
+                "  partition {number}: offsets {}..{}, {} records; batches to send as they are {}, to make anew {}, to look \
                  into {}",
-                partition.partition,
                 partition.start_offset,
                 partition.end_offset,
                 partition.records,
@@ -158,13 +166,14 @@ fn backups(archive: &ArchiveEntry) -> String {
             backup.records.to_string(),
             bytes(backup.bytes),
             bytes(backup.stored_bytes),
+            backup.source_cluster_label.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let mut out = Lines::default();
     if archive.backups.is_empty() {
         out.line(format_args!("archive {} has no backup", archive.archive));
     } else {
-        let head = ["BACKUP", "STATE", "CUT", "TOPICS", "PARTITIONS", "RECORDS", "SIZE", "STORED"];
+        let head = ["BACKUP", "STATE", "CUT", "TOPICS", "PARTITIONS", "RECORDS", "SIZE", "STORED", "SOURCE"];
         out.0.push_str(&table(head, archive.backups.iter().map(row)));
     }
     for backup in &archive.backups {
@@ -214,8 +223,18 @@ fn verify(report: &VerifyReport) -> String {
 }
 
 fn prune(report: &PruneReport) -> String {
-    let PruneReport { outcome: _, confirmed, archive, removed, kept, objects, bytes: freed, problems, duration_ms } =
-        report;
+    let PruneReport {
+        outcome: _,
+        confirmed,
+        archive,
+        removed,
+        kept,
+        objects,
+        bytes: freed,
+        archive_contents,
+        problems,
+        duration_ms,
+    } = report;
     let mut out = Lines::default();
     let (what, goes) = if *confirmed { ("pruned", "deleted") } else { ("plan for", "would be deleted") };
     out.line(format_args!("{what} archive {archive}"));
@@ -228,6 +247,7 @@ fn prune(report: &PruneReport) -> String {
         out.0.push_str(&table(["  WHAT", "BACKUP", "WHY"], rows));
     }
     out.field("objects", format_args!("{objects} {goes}, {}", bytes(*freed)));
+    out.contents(archive_contents);
     out.field("took", duration(*duration_ms));
     out.notes("problem", problems);
     if !confirmed && *objects > 0 {
@@ -253,11 +273,16 @@ fn describe(report: &DescribeReport) -> String {
         warnings,
         content,
         segment_bytes,
+        include_offset_headers,
+        source_cluster_label,
     } = manifest;
     let mut out = Lines::default();
     out.line(format_args!("backup {backup_id}{}", if manifest.is_partial() { " (partial)" } else { "" }));
     out.field("archive", archive);
-    out.field("source cluster", source_cluster_id);
+    match source_cluster_label {
+        Some(label) => out.field("source cluster", format_args!("{source_cluster_id} ({label})")),
+        None => out.field("source cluster", source_cluster_id),
+    }
     out.field("cut", time(*cut_at_ms));
     out.field("completed", time(*completed_at_ms));
     out.field("written by", format_args!("kafka-backup {engine_version}"));
@@ -269,6 +294,9 @@ fn describe(report: &DescribeReport) -> String {
         if content.max_timestamp_ms.0 < 0 { "-".to_owned() } else { time(content.max_timestamp_ms.0) },
     );
     out.field("lists of runs", parts.len());
+    if *include_offset_headers {
+        out.field("headers", format_args!("restores add {OFFSET_HEADER} with the source's offset"));
+    }
     for topic in topics {
         describe_topic(topic, &mut out);
     }
@@ -326,6 +354,11 @@ impl Lines {
     /// A named value, values below each other.
     pub(super) fn field(&mut self, name: &str, value: impl std::fmt::Display) {
         self.line(format_args!("  {name:<15} {value}"));
+    }
+
+    fn contents(&mut self, contents: &ArchiveContents) {
+        let ArchiveContents { backups, bytes: stored } = contents;
+        self.field("archive holds", format_args!("{backups} completed backups in {}", bytes(*stored)));
     }
 
     fn transactions(&mut self, transactions: &[OpenTransaction]) {

@@ -47,6 +47,8 @@ mod tests {
             warnings: Vec::new(),
             content: Content::default(),
             segment_bytes: 0,
+            include_offset_headers: false,
+            source_cluster_label: None,
         }
     }
 

@@ -206,5 +206,7 @@ fn manifest(backup_id: BackupId, cut_at_ms: i64, runs: &Part, parts: Vec<PartRef
         warnings: Vec::new(),
         content,
         segment_bytes: runs.segments.iter().map(|segment| segment.bytes).sum(),
+        include_offset_headers: false,
+        source_cluster_label: None,
     }
 }

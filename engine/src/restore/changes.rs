@@ -25,7 +25,7 @@ struct Extent {
 /// When a leader does not answer.
 pub async fn since(cluster: &Cluster, prepared: &Prepared, maps: &Maps) -> Result<Vec<String>, Error> {
     let ends: BTreeMap<TopicPartition, i64> =
-        maps.iter().map(|((_, partition), (target, map))| ((target.clone(), *partition), map.end_offset())).collect();
+        maps.values().map(|(target, map)| (target.clone(), map.end_offset())).collect();
     let start_offsets = listed(cluster, ends.keys().cloned(), Position::Earliest).await?;
     let end_offsets = listed(cluster, ends.keys().cloned(), Position::HighWatermark).await?;
     let mut changes = Vec::new();

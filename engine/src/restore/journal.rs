@@ -48,6 +48,10 @@ pub struct Request {
     pub start_ms: Option<i64>,
     /// The header that is added.
     pub original_offset_header: Option<String>,
+    /// Target partitions by source partitions, by the topic's name in the source, of those that get another number; absent in
+    /// journals of the first programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub partition_mapping: BTreeMap<String, BTreeMap<i32, i32>>,
 }
 
 impl Request {
@@ -118,6 +122,13 @@ pub struct PreparedTopic {
     pub configs_meanwhile: BTreeMap<String, String>,
     /// What is set after it; none for what is not set on the topic.
     pub configs_after: BTreeMap<String, Option<String>>,
+}
+
+impl PreparedTopic {
+    /// Where a partition ended, by its number in the target.
+    pub fn base_offset(&self, partition: i32) -> Option<i64> {
+        self.base_offsets.get(usize::try_from(partition).ok()?).copied()
+    }
 }
 
 /// Everything that must not change between two runs of one restore.
@@ -198,6 +209,15 @@ impl Journal {
             return Ok(written);
         }
         Err(Error::OtherRequest { id: self.id.clone(), backup_id: written.request.backup_id })
+    }
+
+    /// The backup that a restore of this id began with, if one did.
+    ///
+    /// # Errors
+    /// When the intent cannot be read.
+    pub async fn backup_id(&self) -> Result<Option<BackupId>, Error> {
+        let written: Option<Intent> = self.read("intent", DocumentKind::Journal).await?;
+        Ok(written.map(|intent| intent.request.backup_id))
     }
 
     /// What was prepared, if it was.
@@ -339,6 +359,7 @@ mod tests {
             point_in_time_ms: None,
             start_ms: None,
             original_offset_header: None,
+            partition_mapping: BTreeMap::new(),
         }
     }
 
@@ -358,7 +379,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(&folder).await;
         assert_eq!(journal.intent(&request()).await.unwrap(), None);
+        assert_eq!(journal.backup_id().await.unwrap(), None);
         journal.write_intent(intent(Action::Create)).await.unwrap();
+        assert_eq!(journal.backup_id().await.unwrap(), Some("b".parse().unwrap()));
         let again = journal.write_intent(intent(Action::Use)).await.unwrap();
         assert_eq!(again, intent(Action::Create));
         assert_eq!(journal.intent(&request()).await.unwrap(), Some(intent(Action::Create)));
@@ -369,13 +392,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = journal(&folder).await;
         journal.write_intent(intent(Action::Create)).await.unwrap();
-        let changes: [fn(&mut Request); 6] = [
+        let changes: [fn(&mut Request); 7] = [
             |request| request.backup_id = "b2".parse().unwrap(),
             |request| request.target_cluster_id = "elsewhere".to_owned(),
             |request| drop(request.topics.insert("payments".to_owned(), "payments".to_owned())),
             |request| request.point_in_time_ms = Some(1),
             |request| request.start_ms = Some(1),
             |request| request.original_offset_header = Some("h".to_owned()),
+            |request| drop(request.partition_mapping.insert("orders".to_owned(), [(0, 1)].into())),
         ];
         for change in changes {
             let mut other = request();
@@ -465,6 +489,7 @@ mod tests {
             point_in_time_ms: Some(1_770_906_600_123),
             start_ms: Some(1_700_000_000_000),
             original_offset_header: Some(text("source-offset")),
+            partition_mapping: BTreeMap::new(),
         };
         // A restore that was begun by an older program goes on only if its request still has the same name.
         assert_eq!(request.default_id().as_str(), "r-0eb92eb6092c0a73");
@@ -526,6 +551,23 @@ mod tests {
         for ((name, golden), sealed) in files.iter().zip(sealed) {
             assert_eq!(String::from_utf8_lossy(golden), String::from_utf8_lossy(&sealed), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_intent_with_other_numbers_for_partitions_is_read_and_still_written_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = journal(&folder).await;
+        let bytes: &[u8] = include_bytes!("../../tests/golden/v1/restore/intent-with-partitions");
+        journal.store.create(&format!("{}intent", journal.folder), bytes::Bytes::from_static(bytes)).await.unwrap();
+        let request = Request {
+            backup_id: "shop-20260212-143000".parse().unwrap(),
+            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
+            partition_mapping: [(text("orders"), [(0, 2), (2, 0)].into())].into(),
+            ..request()
+        };
+        let intent = journal.intent(&request).await.unwrap().unwrap();
+        let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
+        assert_eq!(String::from_utf8_lossy(bytes), String::from_utf8_lossy(&sealed));
     }
 
     #[tokio::test]

@@ -234,7 +234,7 @@ pub async fn create(
     let partitions = plan
         .topics
         .iter()
-        .map(|topic| (topic.target.clone(), i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)))
+        .map(|topic| (topic.target.clone(), i32::try_from(topic.target_partitions).unwrap_or(i32::MAX)))
         .filter(|(name, _)| missing.iter().any(|topic| topic.name == *name))
         .collect();
     cluster.await_created(&partitions, TOPICS_PATIENCE).await?;
@@ -250,7 +250,7 @@ pub async fn create(
 fn new_topic(topic: &TopicPlan, configs: &BTreeMap<String, String>) -> NewTopic {
     NewTopic {
         name: topic.target.clone(),
-        partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        partitions: i32::try_from(topic.target_partitions).unwrap_or(i32::MAX),
         replication_factor: topic.replication_factor,
         configs: configs.clone(),
     }
@@ -280,10 +280,10 @@ pub fn not_new(plan: &Plan, ends: &BTreeMap<TopicPartition, i64>) -> Vec<String>
 /// # Errors
 /// When a leader does not answer.
 pub async fn ends(cluster: &Cluster, plan: &Plan) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-    let partitions = plan
-        .topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.target.clone(), partition.partition)));
+    let partitions = plan.topics.iter().flat_map(|topic| {
+        let numbers = 0..i32::try_from(topic.target_partitions).unwrap_or(i32::MAX);
+        numbers.map(|partition| (topic.target.clone(), partition))
+    });
     listed(cluster, partitions, Position::HighWatermark).await
 }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backup::{self, BackupReport};
 use crate::config::RunKind;
+use crate::format::contents::ArchiveContents;
 use crate::format::hole::HoleCounts;
 use crate::offsets::groups::GroupReport;
 use crate::prune::{self, Decision, PruneReport};
@@ -45,6 +46,8 @@ fn backup_report() -> impl Strategy<Value = BackupReport> {
             holes: HoleCounts::default(),
             groups: 5,
             open_transactions: Vec::new(),
+            pruned: (0..records % 200).map(|n| format!("shop-{n}-{}", "x".repeat(30)).parse().unwrap()).collect(),
+            archive_contents: Some(ArchiveContents { backups: usize::MAX, bytes }),
             problems,
             warnings,
         },
@@ -94,7 +97,9 @@ proptest! {
         let Termination::Backup(ended) = told else { panic!("another run") };
         prop_assert_eq!(ended.problems.len() + ended.problems_omitted, report.problems.len());
         prop_assert_eq!(ended.warnings.len() + ended.warnings_omitted, report.warnings.len());
-        prop_assert_eq!(ended.result.unwrap().backup_id, report.backup_id);
+        let result = ended.result.unwrap();
+        prop_assert_eq!(result.pruned.len() + result.pruned_omitted, report.pruned.len());
+        prop_assert_eq!(result.backup_id, report.backup_id);
         prop_assert_eq!(ended.outcome == Outcome::Completed, report.problems.is_empty());
     }
 
@@ -131,12 +136,14 @@ fn a_message_that_fits_loses_nothing() {
         kept: vec![Decision { backup_id: "shop-31".parse().unwrap(), why: "young".to_owned() }],
         objects: 40,
         bytes: 4000,
+        archive_contents: ArchiveContents { backups: 1, bytes: 70 },
         problems: Vec::new(),
         duration_ms: 7,
     };
     let told = Termination::of(&RunReport::Prune(report)).unwrap();
     let Termination::Prune(Ended { outcome, result: Some(result), .. }) = &told else { panic!("{told:?}") };
     assert_eq!((*outcome, result.removed.len(), result.removed_omitted, result.kept), (Outcome::Completed, 30, 0, 1));
+    assert_eq!((result.archive_backups, result.archive_bytes), (1, 70));
     let json: serde_json::Value = serde_json::from_str(&told.to_json()).unwrap();
     assert_eq!(
         (&json["run"], &json["outcome"], &json["removed"][0]),

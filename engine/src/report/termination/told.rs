@@ -3,9 +3,10 @@
 use super::{
     BackupResult, Ended, Failure, Outcome, PruneResult, RestoreResult, RestoredTopic, Termination, VerifyResult,
 };
-use crate::backup::BackupReport;
+use crate::backup::{self, BackupReport};
 use crate::config::RunKind;
 use crate::error::Kind;
+use crate::format::contents::ArchiveContents;
 use crate::prune::PruneReport;
 use crate::report::RunReport;
 use crate::restore::{self, RestoreReport};
@@ -25,7 +26,7 @@ impl Termination {
                 problems: report.problems.clone(),
                 warnings: report.warnings.clone(),
                 error: failure("the backup is not whole"),
-                ..Ended::new(outcome, Some(backup(report)))
+                ..Ended::new(outcome, Some(backed_up(report)))
             }),
             RunReport::Restore(report) => Self::Restore(Ended {
                 problems: report.problems.clone(),
@@ -65,7 +66,12 @@ impl Termination {
     }
 }
 
-fn backup(report: &BackupReport) -> BackupResult {
+fn backed_up(report: &BackupReport) -> BackupResult {
+    let alone = ArchiveContents {
+        backups: usize::from(report.outcome == backup::Outcome::Completed),
+        bytes: report.stored_bytes,
+    };
+    let archive = report.archive_contents.unwrap_or(alone);
     BackupResult {
         backup_id: report.backup_id.clone(),
         archive: report.archive.clone(),
@@ -81,6 +87,10 @@ fn backup(report: &BackupReport) -> BackupResult {
         groups: report.groups,
         already_there: report.already_there,
         resumed: report.resumed,
+        pruned: report.pruned.clone(),
+        pruned_omitted: 0,
+        archive_backups: archive.backups,
+        archive_bytes: archive.bytes,
     }
 }
 
@@ -113,6 +123,8 @@ fn pruned(report: &PruneReport) -> PruneResult {
         kept: report.kept.len(),
         objects: report.objects,
         bytes: report.bytes,
+        archive_backups: report.archive_contents.backups,
+        archive_bytes: report.archive_contents.bytes,
         duration_ms: report.duration_ms,
     }
 }

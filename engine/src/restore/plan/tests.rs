@@ -66,6 +66,8 @@ fn manifest(topics: Vec<TopicSummary>) -> Manifest {
         warnings: Vec::new(),
         content: Content::default(),
         segment_bytes: 0,
+        include_offset_headers: false,
+        source_cluster_label: None,
     }
 }
 
@@ -191,10 +193,46 @@ fn a_topic_with_records_is_refused_unless_the_request_says_what_to_do() {
     }
 }
 
+fn with_partitions(mapping: &[(&str, &[(i32, i32)])]) -> Checked {
+    let of_topic = |pairs: &[(i32, i32)]| pairs.iter().copied().collect();
+    config(|config| {
+        config.partition_mapping =
+            mapping.iter().map(|(topic, pairs)| ((*topic).to_owned(), of_topic(pairs))).collect();
+    })
+}
+
+#[test]
+fn partitions_get_the_numbers_that_are_wanted_and_the_topic_as_many_as_the_largest_needs() {
+    for (mapping, numbers, wanted) in
+        [(&[(0, 4)][..], [(0, 4), (1, 1)], 5), (&[(0, 1), (1, 0)], [(0, 1), (1, 0)], 2), (&[], [(0, 0), (1, 1)], 2)]
+    {
+        let config = with_partitions(&[("orders", mapping)]);
+        let plan = made(&orders(), &config, &facts(|_| ()));
+        let topic = &plan.topics[0];
+        let told: Vec<(i32, i32)> =
+            topic.partitions.iter().map(|partition| (partition.partition, partition.target)).collect();
+        assert_eq!((told.as_slice(), topic.target_partitions), (&numbers[..], wanted), "{mapping:?}");
+        let existing = made(&orders(), &config, &with_orders(existing(2, true)));
+        assert_eq!(existing.refusals.is_empty(), wanted == 2, "{mapping:?}: {:?}", existing.refusals);
+    }
+}
+
+#[test]
+fn partitions_that_would_meet_or_are_not_there_are_refused_by_name() {
+    for (mapping, says) in [
+        (("orders", &[(0, 1)][..]), r#"partitions 0 and 1 of topic "orders" would both become 1"#),
+        (("orders", &[(7, 8)]), r#"partition 7 of topic "orders", which the backup does not have"#),
+        (("audit", &[(0, 1)]), r#"names topic "audit", which is not among the topics"#),
+    ] {
+        let errors = wanted_topics(&orders(), &with_partitions(&[mapping])).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].contains(says), "{errors:?}");
+    }
+}
+
 #[test]
 fn an_existing_topic_needs_as_many_partitions() {
     let plan = |partitions| made(&orders(), &config(|_| ()), &with_orders(existing(partitions, true)));
-    assert!(plan(1).refusals[0].contains("1 partitions, the backup has 2"));
+    assert!(plan(1).refusals[0].contains("1 partitions, the restore needs 2"));
     assert!(plan(2).refusals.is_empty() && plan(3).refusals.is_empty());
     assert!(plan(3).warnings.iter().any(|warning| warning.contains("another partition")));
 }

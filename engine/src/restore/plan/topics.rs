@@ -1,6 +1,6 @@
 //! What happens to each topic, and what of its partitions is restored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,8 @@ pub struct TopicPlan {
     pub configs_meanwhile: BTreeMap<String, String>,
     /// The largest batch that is sent, in bytes; larger ones are split.
     pub max_batch_bytes: u64,
+    /// Partitions that the target needs: those that are created, or that have to be there.
+    pub target_partitions: usize,
     /// What of each partition is restored.
     pub partitions: Vec<PartitionPlan>,
 }
@@ -58,8 +60,10 @@ pub struct TopicPlan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PartitionPlan {
-    /// The partition's number.
+    /// The partition's number in the backup.
     pub partition: i32,
+    /// Its number in the target.
+    pub target: i32,
     /// The first source offset that the backup answers for.
     pub start_offset: i64,
     /// The source offset after the last one that the backup answers for.
@@ -98,6 +102,7 @@ pub fn wanted_topics<'m>(
             errors.push(format!("topics {first:?} and {name:?} are both to become {:?}", target_of(name)));
         }
     }
+    errors.extend(wrong_partitions(&by_name, &names, &config.config.partition_mapping));
     if names.is_empty() && errors.is_empty() {
         errors.push("no topic is left to restore".to_owned());
     }
@@ -105,6 +110,38 @@ pub fn wanted_topics<'m>(
         return Err(errors);
     }
     Ok(names.iter().filter_map(|name| Some((*by_name.get(name.as_str())?, target_of(name)))).collect())
+}
+
+/// What the mapping of partitions names and is not there, and partitions that would meet in one, in one line each.
+fn wrong_partitions(
+    by_name: &BTreeMap<&str, &TopicSummary>,
+    names: &[String],
+    mapping: &BTreeMap<String, BTreeMap<i32, i32>>,
+) -> Vec<String> {
+    let mut errors = Vec::new();
+    for (name, mapped) in mapping {
+        let Some(topic) = by_name.get(name.as_str()).filter(|_| names.contains(name)) else {
+            errors.push(format!("partitionMapping names topic {name:?}, which is not among the topics to restore"));
+            continue;
+        };
+        let known: BTreeSet<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
+        for partition in mapped.keys().filter(|partition| !known.contains(*partition)) {
+            errors.push(format!(
+                "partitionMapping names partition {partition} of topic {name:?}, which the backup does not have"
+            ));
+        }
+        let mut sources: BTreeMap<i32, i32> = BTreeMap::new();
+        for partition in &known {
+            let target = mapped.get(partition).unwrap_or(partition);
+            if let Some(first) = sources.insert(*target, *partition) {
+                errors.push(format!(
+                    "partitionMapping: partitions {first} and {partition} of topic {name:?} would both become {target}: a \
+                     partition that is not named keeps its number"
+                ));
+            }
+        }
+    }
+    errors
 }
 
 /// What happens to one topic; what keeps it away, or should be known, is added to the plan.
@@ -117,6 +154,13 @@ pub fn topic_plan(
     plan: &mut Plan,
 ) -> TopicPlan {
     let existing = facts.existing.get(target);
+    let partitions: Vec<PartitionPlan> =
+        source.partitions.iter().map(|partition| partition_plan(&source.topic, partition, config)).collect();
+    let target_partitions = partitions
+        .iter()
+        .filter_map(|partition| usize::try_from(partition.target).ok()?.checked_add(1))
+        .max()
+        .unwrap_or(0);
     if KAFKAS_OWN.contains(&target) || existing.is_some_and(|existing| existing.internal) {
         plan.refusals.push(format!("topic {target:?} is Kafka's own: choose another name (--topic-mapping)"));
     }
@@ -126,7 +170,9 @@ pub fn topic_plan(
             action
         }
         (None, None) => Action::Create,
-        (None, Some(existing)) => action(source, target, existing, config.config.existing_topics, plan),
+        (None, Some(existing)) => {
+            action(source, target, target_partitions, existing, config.config.existing_topics, plan)
+        }
     };
     let mut configs = source.configs.clone();
     let replication_factor = config.config.replication_factor.unwrap_or(source.replication_factor);
@@ -158,11 +204,12 @@ pub fn topic_plan(
         configs_meanwhile: configs::meanwhile(is_created, max_batch_bytes, facts),
         configs,
         max_batch_bytes,
-        partitions: source.partitions.iter().map(|partition| partition_plan(partition, config)).collect(),
+        target_partitions,
+        partitions,
     }
 }
 
-fn partition_plan(partition: &PartitionSummary, config: &Checked) -> PartitionPlan {
+fn partition_plan(topic: &TopicKey, partition: &PartitionSummary, config: &Checked) -> PartitionPlan {
     let PartitionSummary { partition, start_offset, end_offset, content } = partition;
     let made_anew = match &config.config.original_offset_header {
         Some(_) => content.batches,
@@ -172,8 +219,10 @@ fn partition_plan(partition: &PartitionSummary, config: &Checked) -> PartitionPl
     let all_pass = config.start_ms.is_none()
         && config.point_in_time_ms.is_none_or(|latest_ms| content.max_timestamp_ms.0 <= latest_ms);
     let others = content.batches.saturating_sub(made_anew);
+    let mapped = config.config.partition_mapping.get(&topic.name).and_then(|mapped| mapped.get(partition));
     PartitionPlan {
         partition: *partition,
+        target: *mapped.unwrap_or(partition),
         start_offset: *start_offset,
         end_offset: *end_offset,
         records: content.records,
@@ -184,7 +233,14 @@ fn partition_plan(partition: &PartitionSummary, config: &Checked) -> PartitionPl
 }
 
 /// What to do with a topic that is there before the restore has done anything.
-fn action(source: &TopicSummary, target: &str, existing: &Existing, policy: ExistingTopics, plan: &mut Plan) -> Action {
+fn action(
+    source: &TopicSummary,
+    target: &str,
+    wanted: usize,
+    existing: &Existing,
+    policy: ExistingTopics,
+    plan: &mut Plan,
+) -> Action {
     let action = match (policy, existing.is_empty) {
         (ExistingTopics::Overwrite, _) => return Action::Overwrite,
         (ExistingTopics::Append, false) => Action::Append,
@@ -197,15 +253,15 @@ fn action(source: &TopicSummary, target: &str, existing: &Existing, policy: Exis
             return Action::Use;
         }
     };
-    let (wanted, found) = (source.partitions.len(), existing.partitions);
+    let found = existing.partitions;
     if found < wanted {
         plan.refusals.push(format!(
-            "topic {target:?} has {found} partitions, the backup has {wanted}: add partitions, or let it be overwritten"
+            "topic {target:?} has {found} partitions, the restore needs {wanted}: add partitions, or let it be overwritten"
         ));
     }
     if found > wanted {
         plan.warnings.push(format!(
-            "topic {target:?} has {found} partitions, the backup has {wanted}: new records of a key may go to another \
+            "topic {target:?} has {found} partitions, the restore needs {wanted}: new records of a key may go to another \
              partition than its restored ones"
         ));
     }
