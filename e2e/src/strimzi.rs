@@ -98,11 +98,21 @@ impl<'a> Strimzi<'a> {
         let authority = std::fs::read_to_string(kafka.certificates().file("ca.crt")).context("cannot read ca.crt")?;
         let authorities = Mutex::new(Authorities { cluster: vec![authority] });
         let strimzi = Self { kubernetes, kafka, release, namespace, cluster, authorities };
-        strimzi.apply(&strimzi.resources())?;
-        strimzi.write_service()?;
-        strimzi.write_authorities()?;
-        strimzi.set_ready()?;
+        if let Err(error) = strimzi.write_resources() {
+            // A broker that outlives the harness would be known to nobody.
+            for node in strimzi.kafka.node_ids() {
+                strimzi.kafka.kill_node(node)?;
+            }
+            return Err(error);
+        }
         Ok(strimzi)
+    }
+
+    fn write_resources(&self) -> Result<()> {
+        self.apply(&self.resources())?;
+        self.write_service()?;
+        self.write_authorities()?;
+        self.set_ready()
     }
 
     /// The broker.
