@@ -72,6 +72,7 @@ public final class Witness {
         COMMANDS.put("offsets", Witness::offsets);
         COMMANDS.put("delete_records", Witness::deleteRecords);
         COMMANDS.put("allow", Witness::allow);
+        COMMANDS.put("set_password", Witness::setPassword);
         COMMANDS.put("open_producer", Witness::openProducer);
         COMMANDS.put("close_producer", Witness::closeProducer);
         COMMANDS.put("begin_transaction", request -> producerCall(request, KafkaProducer::beginTransaction));
@@ -337,6 +338,14 @@ public final class Witness {
         AccessControlEntry entry = new AccessControlEntry(request.get("principal").asText(), "*",
             AclOperation.fromString(request.get("operation").asText()), AclPermissionType.ALLOW);
         admin(request).createAcls(List.of(new AclBinding(resource, entry))).all().get();
+        return null;
+    }
+
+    private static Object setPassword(JsonNode request) throws Exception {
+        ScramCredentialInfo scram = new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096);
+        UserScramCredentialAlteration user =
+            new UserScramCredentialUpsertion(request.get("user").asText(), scram, request.get("password").asText());
+        admin(request).alterUserScramCredentials(List.of(user)).all().get();
         return null;
     }
 

@@ -36,6 +36,8 @@ pub struct KafkaOptions {
     /// Where all listeners but [`Listener::TlsIpv6`] serve: loopback, or the address of this machine that the pods of a
     /// cluster reach ([`crate::kubernetes::Kubernetes::host_ip`]). Certificates are good for it.
     pub address: Ipv4Addr,
+    /// Names by which clients reach the brokers beside that, such as that of a Service: certificates are good for them.
+    pub names: Vec<String>,
     /// Further lines for every broker's properties; they win over the harness's own.
     pub extra_properties: Vec<(String, String)>,
     /// The heap of each node.
@@ -54,11 +56,19 @@ impl Default for KafkaOptions {
             listeners: Vec::new(),
             authorizer: false,
             address: Ipv4Addr::LOCALHOST,
+            names: Vec::new(),
             extra_properties: Vec::new(),
             heap_mb: 384,
             is_benchmark: false,
             outlives_harness: false,
         }
+    }
+}
+
+impl KafkaOptions {
+    fn certified_names(&self) -> Vec<String> {
+        let address = self.address.to_string();
+        self.names.iter().cloned().chain([address]).collect()
     }
 }
 
@@ -156,6 +166,11 @@ impl Kafka {
     /// The cluster id, as brokers report it.
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// The release that its brokers run.
+    pub fn version(&self) -> Version {
+        self.options.version
     }
 
     /// The certificates of its listeners and for its clients.
@@ -268,7 +283,7 @@ impl Kafka {
         options.version.libs()?;
         let folder = tempfile::Builder::new().prefix("e2e-kafka-").tempdir().context("no temporary folder")?;
         let folder_path = folder.path().to_owned();
-        let certificates = Certificates::create_for(&folder_path.join("certificates"), &[options.address.into()])?;
+        let certificates = Certificates::create_for(&folder_path.join("certificates"), &options.certified_names())?;
         let listeners: Vec<Listener> = [Listener::Plain].into_iter().chain(options.listeners.iter().copied()).collect();
         let mut nodes = Vec::new();
         for id in 1..=options.nodes {

@@ -53,7 +53,8 @@ pub struct KubernetesOptions {
 /// A running cluster of one node; dropping it ends every process in it and leaves nothing behind.
 #[derive(Debug)]
 pub struct Kubernetes {
-    options: KubernetesOptions,
+    /// Whether it goes on when it is dropped: only one that has come up.
+    is_left: bool,
     folder: PathBuf,
     network: Network,
     programs: Programs,
@@ -72,7 +73,7 @@ impl Kubernetes {
         let network = Network::take()?;
         let folder =
             tempfile::Builder::new().prefix("e2e-kubernetes-").tempdir().context("no temporary folder")?.keep();
-        let kubernetes = Self { options, folder, network, programs, node: Mutex::new(None) };
+        let mut kubernetes = Self { is_left: false, folder, network, programs, node: Mutex::new(None) };
         node::prepare(&kubernetes.folder, &kubernetes.network)?;
         let node =
             node::launch(&kubernetes.folder, &kubernetes.network, &kubernetes.programs, !options.outlives_harness)?;
@@ -92,6 +93,7 @@ impl Kubernetes {
                 && ready(&node["status"]["conditions"], "Ready")
                 && ready(&dns["status"]["conditions"], "Available"))
         })?;
+        kubernetes.is_left = options.outlives_harness;
         Ok(kubernetes)
     }
 
@@ -130,6 +132,11 @@ impl Kubernetes {
     /// The name of the node, which is also that of its network interface and of its cgroups on this machine.
     pub fn node_name(&self) -> String {
         self.network.name()
+    }
+
+    /// The folders with `kubectl`, and with `helm` and `kubeconform`, for the path of a person.
+    pub fn program_folders(&self) -> [&Path; 2] {
+        [&self.programs.hyperkube, &self.programs.tools]
     }
 
     /// A `kubectl` command line for this cluster, for what is not offered here.
@@ -352,7 +359,7 @@ impl Kubernetes {
 
 impl Drop for Kubernetes {
     fn drop(&mut self) {
-        if self.options.outlives_harness {
+        if self.is_left {
             return;
         }
         if let Some(mut process) = self.node().take().and_then(|mut node| node.process.take()) {

@@ -66,7 +66,7 @@ impl Minio {
         loop {
             attempts -= 1;
             let folder = tempfile::Builder::new().prefix("e2e-minio-").tempdir().context("no temporary folder")?.keep();
-            let certificates = Certificates::create_for(&folder.join("certificates"), &[options.address.into()])?;
+            let certificates = Certificates::create_for(&folder.join("certificates"), &[options.address.to_string()])?;
             let port = port::free_at(options.address)?;
             let minio = Self { options, folder, certificates, port, process: Mutex::new(None) };
             minio.prepare()?;

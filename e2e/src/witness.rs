@@ -362,6 +362,14 @@ impl Witness {
         self.call("allow", rule)
     }
 
+    /// Gives a user, new or not, this password for SCRAM-SHA-512. Brokers may take a moment to know it.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<()> {
+        self.call("set_password", json!({ "user": user, "password": password }))
+    }
+
     /// Opens a producer. With a `transactional.id` it is initialised for transactions.
     ///
     /// # Errors

@@ -3,13 +3,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::cli;
+use e2e::dump::Record;
 use e2e::image::Image;
+use e2e::kafka::{KafkaOptions, Listener, User, Version};
 use e2e::kubernetes::{Kubernetes, KubernetesOptions, TOOLS_IMAGE, VERSION};
+use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, SECRET_ACCESS_KEY};
 use e2e::process::started_ticks;
+use e2e::strimzi::{Release, Strimzi, StrimziOptions};
+use e2e::unique;
+use e2e::witness::{NewTopic, Witness, properties};
+use serde_json::Value;
 
 const PROJECT_IMAGE: &str = "localhost/strimzi-backup-operator:e2e";
 
@@ -42,14 +50,6 @@ spec:
         securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
 {container}"
     )
-}
-
-/// What the project's image prints when it runs `kafka-backup` with these arguments, as a restricted pod.
-fn in_a_pod(kubernetes: &Kubernetes, namespace: &str, name: &str, arguments: &[&str], environment: &str) -> String {
-    let command = serde_json::to_string(&[&["kafka-backup"], arguments].concat()).unwrap();
-    let container = format!("        command: {command}\n        env: [{environment}]\n");
-    kubernetes.apply(&job(namespace, name, PROJECT_IMAGE, &container, "")).unwrap();
-    kubernetes.wait_for_job(namespace, name).unwrap()
 }
 
 /// The shared cluster with the project's image in it.
@@ -120,9 +120,208 @@ fn a_namespace_that_is_restricted_refuses_a_pod_of_root() {
 fn the_image_of_the_project_runs_restricted() {
     let kubernetes = with_image();
     let namespace = kubernetes.make_namespace("image", true).unwrap();
-    let said = in_a_pod(kubernetes, &namespace, "version", &["--version"], "");
-    let here = cli::run(["--version"]).unwrap().succeeded().stdout;
-    assert_eq!(said, here);
+    let container = "        args: [--version]\n";
+    kubernetes.apply(&job(&namespace, "version", PROJECT_IMAGE, container, "")).unwrap();
+    let said = kubernetes.wait_for_job(&namespace, "version").unwrap();
+    assert_eq!(said, cli::run(["--version"]).unwrap().succeeded().stdout);
+}
+
+/// A cluster of Strimzi's current release, in a namespace of its own of the shared cluster.
+fn strimzi() -> &'static Strimzi<'static> {
+    static STRIMZI: LazyLock<Strimzi<'static>> = LazyLock::new(|| {
+        let kubernetes = Kubernetes::shared();
+        Release::V1_2.install(kubernetes).unwrap();
+        let namespace = kubernetes.make_namespace("kafka", true).unwrap();
+        let (cluster, kafka) = ("my-cluster".to_owned(), KafkaOptions::default());
+        Strimzi::start(kubernetes, StrimziOptions { release: Release::V1_2, namespace, cluster, kafka }).unwrap()
+    });
+    &STRIMZI
+}
+
+/// A Job that backs up a topic to `storage` as this user of Strimzi's, with Secrets as files; its name is the user's.
+fn back_up(strimzi: &Strimzi<'_>, user: &str, listener: &str, topic: &str, storage: &str) -> String {
+    let bootstrap = strimzi.bootstrap(listener);
+    let mut arguments = vec!["backup", "--bootstrap-servers", &bootstrap, "--archive", user, "--topics", topic];
+    arguments.extend(["--storage", storage, "--ca-file", "/authority/ca.crt"]);
+    arguments.extend(match listener {
+        "tls" => {
+            vec!["--security-protocol", "SSL", "--cert-file", "/user/user.crt", "--key-file", "/user/user.key"]
+        }
+        "scram" => {
+            let sasl = vec!["--security-protocol", "SASL_SSL", "--sasl-mechanism", "SCRAM-SHA-512"];
+            [sasl, vec!["--username", user, "--password-file", "/user/password"]].concat()
+        }
+        other => panic!("{other} is not used here"),
+    });
+    let arguments = serde_json::to_string(&arguments).unwrap();
+    let container = format!(
+        "        args: {arguments}
+        env: [{{name: AWS_ACCESS_KEY_ID, value: {ACCESS_KEY_ID}}}, {{name: AWS_SECRET_ACCESS_KEY, value: {SECRET_ACCESS_KEY}}}]
+        volumeMounts: [{{name: authority, mountPath: /authority, readOnly: true}}, {{name: user, mountPath: /user, readOnly: true}}]\n"
+    );
+    let volumes = format!(
+        "{{name: authority, secret: {{secretName: {}-cluster-ca-cert}}}}, {{name: user, secret: {{secretName: {user}}}}}",
+        strimzi.cluster()
+    );
+    job(strimzi.namespace(), &unique(user), PROJECT_IMAGE, &container, &volumes)
+}
+
+fn run(kubernetes: &Kubernetes, strimzi: &Strimzi<'_>, manifest: &str) -> anyhow::Result<String> {
+    let name = manifest.lines().find_map(|line| line.strip_prefix("metadata: {name: ")).unwrap();
+    kubernetes.apply(manifest)?;
+    kubernetes.wait_for_job(strimzi.namespace(), name.split(',').next().unwrap())
+}
+
+#[test]
+fn a_pod_backs_up_to_a_bucket_as_a_user_of_strimzi_and_after_its_credentials_have_changed() {
+    let (kubernetes, strimzi) = (with_image(), strimzi());
+    let minio = Minio::start(MinioOptions { address: kubernetes.host_ip(), ..MinioOptions::default() }).unwrap();
+    let storage = minio.url(&minio.make_bucket("pods").unwrap(), "backups");
+    let (topic, witness) = (unique("orders"), strimzi.kafka().witness());
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    witness.produce(&topic, &properties([]), &[Record::new(0, 1_767_225_600_000, "k", "v")]).unwrap();
+    strimzi.add_user_tls("by-certificate").unwrap();
+    strimzi.add_user_scram("by-password").unwrap();
+    let try_as =
+        |user: &str, listener: &str| run(kubernetes, strimzi, &back_up(strimzi, user, listener, &topic, &storage));
+    // The names of the bootstrap servers are those of a Service: the pod looks them up.
+    try_as("by-certificate", "tls").unwrap();
+    try_as("by-password", "scram").unwrap();
+    strimzi.change_password("by-password").unwrap();
+    try_as("by-password", "scram").unwrap();
+
+    let list = minio
+        .environment()
+        .into_iter()
+        .fold(cli::Cli::new(["list", "--storage", &storage, "--output", "json"]).unwrap(), |cli, (name, value)| {
+            cli.env(name, value)
+        });
+    let listed = list.run().unwrap().succeeded().stdout;
+    assert!(listed.contains("by-certificate") && listed.contains("by-password"), "{listed}");
+}
+
+#[test]
+fn a_renewed_authority_is_current_and_the_one_before_it_still_there() {
+    let kubernetes = Kubernetes::shared();
+    strimzi();
+    let namespace = kubernetes.make_namespace("renewal", false).unwrap();
+    let (cluster, kafka) = ("renewed".to_owned(), KafkaOptions::default());
+    let options = StrimziOptions { release: Release::V1_2, namespace: namespace.clone(), cluster, kafka };
+    let strimzi = Strimzi::start(kubernetes, options).unwrap();
+    let secret = || kubernetes.get(&["secret", "renewed-cluster-ca-cert", "--namespace", &namespace]).unwrap();
+    let before = secret();
+    strimzi.renew_cluster_authority().unwrap();
+    let after = secret();
+    let keys: Vec<&String> = after["data"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["ca-2027-10-02T11-00-31Z.crt", "ca.crt"]);
+    assert_eq!(after["data"]["ca-2027-10-02T11-00-31Z.crt"], before["data"]["ca.crt"]);
+    assert_ne!(after["data"]["ca.crt"], before["data"]["ca.crt"]);
+    // The broker shows a certificate that only the new authority has signed, and the status shows that one.
+    let folder = tempfile::tempdir().unwrap();
+    let trusts = |key: &str| {
+        let pem = kubernetes
+            .kubectl(&[
+                "get",
+                "secret",
+                "renewed-cluster-ca-cert",
+                "--namespace",
+                &namespace,
+                "--output",
+                &format!("go-template={{{{index .data \"{key}\" | base64decode}}}}"),
+            ])
+            .unwrap();
+        let path = folder.path().join(key);
+        std::fs::write(&path, &pem).unwrap();
+        let mut properties = strimzi.kafka().client_properties(Listener::SaslTls, Some(&User::SCRAM_512));
+        properties.insert("ssl.truststore.location".to_owned(), path.display().to_string());
+        (pem, Witness::connect(properties).list_groups())
+    };
+    let (current, outcome) = trusts("ca.crt");
+    outcome.unwrap();
+    let status = kubernetes.get(&["kafka", "renewed", "--namespace", &namespace]).unwrap()["status"].clone();
+    assert_eq!(status["listeners"][1]["certificates"], serde_json::json!([current]));
+    let error = format!("{:#}", trusts("ca-2027-10-02T11-00-31Z.crt").1.unwrap_err());
+    assert!(error.contains("SslAuthenticationException"), "{error}");
+}
+
+/// What is true of a `Kafka` and its users, whatever the release.
+fn assert_is_shown(kubernetes: &Kubernetes, strimzi: &Strimzi<'_>, api_version: &str) {
+    let namespace = strimzi.namespace();
+    let condition = |resource: &Value| {
+        let condition = &resource["status"]["conditions"][0];
+        (condition["type"].as_str().unwrap().to_owned(), condition["status"].as_str().unwrap().to_owned())
+    };
+    let ready = ("Ready".to_owned(), "True".to_owned());
+    let kafka = kubernetes.get(&["kafka", strimzi.cluster(), "--namespace", namespace]).unwrap();
+    assert_eq!((kafka["apiVersion"].as_str().unwrap(), condition(&kafka)), (api_version, ready.clone()));
+    assert_eq!(kafka["status"]["observedGeneration"], kafka["metadata"]["generation"]);
+    assert_eq!(kafka["status"]["clusterId"], strimzi.kafka().cluster_id());
+    let servers = |listener: &Value| listener["bootstrapServers"].as_str().unwrap().to_owned();
+    let shown: Vec<String> = kafka["status"]["listeners"].as_array().unwrap().iter().map(servers).collect();
+    let expected: Vec<String> = ["plain", "tls", "scram", "scramplain"].map(|name| strimzi.bootstrap(name)).to_vec();
+    assert_eq!(shown, expected);
+
+    strimzi.add_user_tls("shown-tls").unwrap();
+    strimzi.add_user_scram("shown-scram").unwrap();
+    for (name, username, keys) in [
+        ("shown-tls", "CN=shown-tls", ["ca.crt", "user.crt", "user.key"].as_slice()),
+        ("shown-scram", "shown-scram", ["password", "sasl.jaas.config"].as_slice()),
+    ] {
+        let user = kubernetes.get(&["kafkauser", name, "--namespace", namespace]).unwrap();
+        assert_eq!((condition(&user), &user["status"]["username"]), (ready.clone(), &Value::from(username)));
+        let secret = user["status"]["secret"].as_str().unwrap();
+        let secret = kubernetes.get(&["secret", secret, "--namespace", namespace]).unwrap();
+        assert_eq!(secret["data"].as_object().unwrap().keys().collect::<Vec<_>>(), keys);
+        assert_eq!(secret["metadata"]["labels"]["strimzi.io/cluster"], strimzi.cluster());
+        assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], user["metadata"]["uid"]);
+    }
+    strimzi.set_user_not_ready("shown-tls", "InvalidResourceException", "no").unwrap();
+    let user = kubernetes.get(&["kafkauser", "shown-tls", "--namespace", namespace]).unwrap();
+    assert_eq!(condition(&user), ("NotReady".to_owned(), "True".to_owned()));
+}
+
+#[test]
+fn what_is_written_for_strimzi_is_what_its_definitions_take() {
+    let (kubernetes, strimzi) = (Kubernetes::shared(), strimzi());
+    assert_is_shown(kubernetes, strimzi, "kafka.strimzi.io/v1");
+    // The definitions are strict, or this would show nothing.
+    let user = format!(
+        "apiVersion: kafka.strimzi.io/v1\nkind: KafkaUser\nmetadata: {{name: odd, namespace: {}}}\n\
+         spec: {{authentication: {{type: by-handshake}}}}\n",
+        strimzi.namespace()
+    );
+    let error = kubernetes.apply(&user).unwrap_err().to_string();
+    assert!(error.contains("spec.authentication.type"), "{error}");
+}
+
+#[test]
+fn what_is_written_for_an_older_strimzi_is_what_its_definitions_take_and_can_cease_to_be_ready() {
+    // A cluster has the definitions of one release.
+    let kubernetes = Kubernetes::start(KubernetesOptions::default()).unwrap();
+    Release::V0_45.install(&kubernetes).unwrap();
+    let kafka = KafkaOptions { version: Version::V3_9, ..KafkaOptions::default() };
+    let (namespace, cluster) = ("default".to_owned(), "older".to_owned());
+    let options = StrimziOptions { release: Release::V0_45, namespace, cluster, kafka };
+    let strimzi = Strimzi::start(&kubernetes, options).unwrap();
+    assert_is_shown(&kubernetes, &strimzi, "kafka.strimzi.io/v1beta2");
+    strimzi.set_not_ready("Creating", "Kafka cluster is being deployed").unwrap();
+    let kafka = kubernetes.get(&["kafka", "older"]).unwrap();
+    assert_eq!(kafka["status"]["conditions"][0]["type"], "NotReady");
+    assert_eq!(kafka["status"]["conditions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_manifest_with_a_field_that_no_resource_has_is_found_without_a_server() {
+    let kubernetes = Kubernetes::shared();
+    let pod = |field: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: x}}\n\
+             spec: {{{field}containers: [{{name: main, image: '{TOOLS_IMAGE}'}}]}}\n"
+        )
+    };
+    kubernetes.kubeconform(&[], &pod("")).unwrap();
+    let error = kubernetes.kubeconform(&[], &pod("restartsometimes: true, ")).unwrap_err().to_string();
+    assert!(error.contains("restartsometimes"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Leaves a broker, and with `--minio` an S3 server, running for a person to play with.
+//! Leaves a broker, and with `--minio` an S3 server or with `--kubernetes` all that an operator needs, running for a
+//! person to play with.
 //!
 //! `up` writes down what it started; `down` ends exactly that, and no process that came by the same id later.
 
@@ -13,8 +14,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use e2e::cache;
 use e2e::kafka::{Kafka, KafkaOptions, Listener};
+use e2e::kubernetes::{Kubernetes, KubernetesOptions, VERSION};
 use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, SECRET_ACCESS_KEY};
-use e2e::process::{send_signal, started_ticks};
+use e2e::process::{remove_folder, send_signal, started_ticks};
+use e2e::strimzi::{Release, Strimzi, StrimziOptions};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Parser)]
@@ -31,6 +34,9 @@ enum Command {
         /// Starts MinIO too.
         #[arg(long)]
         minio: bool,
+        /// Starts a Kubernetes node with Strimzi's definitions, and a broker and MinIO that its pods reach. Needs root.
+        #[arg(long, conflicts_with = "minio")]
+        kubernetes: bool,
     },
     /// Ends what `up` started, and removes its data.
     Down,
@@ -44,11 +50,14 @@ struct Left {
     /// With the id, this tells the process from a later one.
     started_ticks: u64,
     folder: PathBuf,
+    /// Whether it does not hear SIGTERM.
+    #[serde(default)]
+    is_deaf: bool,
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Up { minio } => up(minio),
+        Command::Up { minio, kubernetes } => up(minio, kubernetes),
         Command::Down => down(),
     };
     match outcome {
@@ -60,11 +69,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn up(with_minio: bool) -> Result<()> {
+fn up(with_minio: bool, with_kubernetes: bool) -> Result<()> {
     let _lock = cache::lock("up", "another `up` or `down`")?;
     if let Some(left) = read()?.into_iter().find(is_running) {
         bail!("{} runs already (process {}): end it with `cargo run -p e2e -- down`", left.name, left.process_id);
     }
+    let mut text = if with_kubernetes { up_with_kubernetes()? } else { up_alone(with_minio)? };
+    text += "End with: cargo run -p e2e -- down\n";
+    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+}
+
+fn up_alone(with_minio: bool) -> Result<String> {
     let kafka = Kafka::start(KafkaOptions { outlives_harness: true, ..KafkaOptions::default() })?;
     let mut left = vec![Left::new("Kafka", kafka.process_id(1), kafka.folder())?];
     // Written before the next one starts, so that `down` finds this one should that fail.
@@ -89,8 +104,57 @@ fn up(with_minio: bool) -> Result<()> {
             minio.url(&bucket, "play")
         );
     }
-    text += "End with: cargo run -p e2e -- down\n";
-    std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
+    Ok(text)
+}
+
+/// A node, Strimzi's definitions, and in the namespace `kafka` a cluster of Strimzi's with a user and the Secret of a bucket.
+fn up_with_kubernetes() -> Result<String> {
+    const NAMESPACE: &str = "kafka";
+    const CLUSTER: &str = "my-cluster";
+    const USER: &str = "backup";
+    let kubernetes = Kubernetes::start(KubernetesOptions { outlives_harness: true })?;
+    let node = Left::new("Kubernetes", kubernetes.process_id(), kubernetes.folder())?;
+    let mut left = vec![Left { is_deaf: true, ..node }];
+    write(&left)?;
+    let minio = Minio::start(MinioOptions {
+        address: kubernetes.host_ip(),
+        outlives_harness: true,
+        ..MinioOptions::default()
+    })?;
+    left.push(Left::new("MinIO", minio.process_id(), minio.folder())?);
+    write(&left)?;
+    let bucket = minio.make_bucket("backups")?;
+    kubernetes.apply(&format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: storage, namespace: {NAMESPACE}}}\n\
+         stringData: {{AWS_ACCESS_KEY_ID: {ACCESS_KEY_ID}, AWS_SECRET_ACCESS_KEY: {SECRET_ACCESS_KEY}}}\n"
+    ))?;
+    Release::V1_2.install(&kubernetes)?;
+    let strimzi = Strimzi::start(
+        &kubernetes,
+        StrimziOptions {
+            release: Release::V1_2,
+            namespace: NAMESPACE.to_owned(),
+            cluster: CLUSTER.to_owned(),
+            kafka: KafkaOptions { outlives_harness: true, ..KafkaOptions::default() },
+        },
+    )?;
+    left.push(Left::new("Kafka", strimzi.kafka().process_id(1), strimzi.kafka().folder())?);
+    write(&left)?;
+    strimzi.add_user_tls(USER)?;
+    let [kubectl, helm] = kubernetes.program_folders().map(Path::display);
+    Ok(format!(
+        "Kubernetes {VERSION} is up, with the definitions of Strimzi {} and, in the namespace {NAMESPACE}:\n    \
+         the Kafka {CLUSTER} ({} for pods, {} for this machine),\n    \
+         the KafkaUser {USER} (type tls), the Secret storage for {}\n\n    \
+         export KUBECONFIG={} PATH={kubectl}:{helm}:$PATH\n    \
+         kubectl get kafka,kafkauser,secret --namespace {NAMESPACE}\n\n",
+        Release::V1_2.number(),
+        strimzi.bootstrap("tls"),
+        strimzi.kafka().bootstrap(Listener::Plain),
+        minio.url(&bucket, "play"),
+        kubernetes.kubeconfig().display(),
+    ))
 }
 
 fn down() -> Result<()> {
@@ -100,19 +164,15 @@ fn down() -> Result<()> {
             eprintln!("e2e: ending {} (process {})", left.name, left.process_id);
             end(&left)?;
         }
-        match fs::remove_dir_all(&left.folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", left.folder.display()));
-            }
-            _ => {}
-        }
+        remove_folder(&left.folder)?;
     }
     write(&[])
 }
 
 fn end(left: &Left) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(15);
-    for signal in ["TERM", "KILL"] {
+    let signals: &[&str] = if left.is_deaf { &["KILL"] } else { &["TERM", "KILL"] };
+    for signal in signals {
         if is_running(left) {
             send_signal(signal, left.process_id)?;
         }
@@ -135,7 +195,7 @@ impl Left {
     fn new(name: &str, process_id: Option<u32>, folder: &Path) -> Result<Self> {
         let process_id = process_id.with_context(|| format!("{name} does not run"))?;
         let started_ticks = started_ticks(process_id).with_context(|| format!("{name} ended at once"))?;
-        Ok(Self { name: name.to_owned(), process_id, started_ticks, folder: folder.to_owned() })
+        Ok(Self { name: name.to_owned(), process_id, started_ticks, folder: folder.to_owned(), is_deaf: false })
     }
 }
 

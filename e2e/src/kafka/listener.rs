@@ -108,7 +108,8 @@ impl Mechanism {
         }
     }
 
-    pub(super) const fn login_module(self) -> &'static str {
+    /// The class by which a Java client logs in.
+    pub const fn login_module(self) -> &'static str {
         match self {
             Self::Plain => "org.apache.kafka.common.security.plain.PlainLoginModule",
             Self::ScramSha256 | Self::ScramSha512 => "org.apache.kafka.common.security.scram.ScramLoginModule",
