@@ -25,7 +25,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         fi; \
     done; \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt; \
-    echo 'hosts: files dns' > /image/etc/nsswitch.conf
+    echo 'hosts: files dns' > /image/etc/nsswitch.conf; \
+    echo 'nonroot:x:65532:65532:nonroot:/:/' > /image/etc/passwd; \
+    echo 'nonroot:x:65532:' > /image/etc/group; \
+    install -d -m 1777 /image/tmp
 
 FROM scratch
 LABEL org.opencontainers.image.title="strimzi-backup-operator" \
