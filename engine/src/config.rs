@@ -70,6 +70,21 @@ const STORAGE: Needed = ("storage", "--storage");
 const ARCHIVE: Needed = ("archive", "--archive");
 const BACKUP: Needed = ("backup", "--backup");
 
+impl RunConfig {
+    /// What is run.
+    pub const fn kind(&self) -> RunKind {
+        match self {
+            Self::Backup(_) => RunKind::Backup,
+            Self::Restore(_) => RunKind::Restore,
+            Self::List(_) => RunKind::List,
+            Self::Describe(_) => RunKind::Describe,
+            Self::Verify(_) => RunKind::Verify,
+            Self::Prune(_) => RunKind::Prune,
+            Self::Cat(_) => RunKind::Cat,
+        }
+    }
+}
+
 impl RunKind {
     /// The name, as a file's `run` and the command line have it.
     pub const fn name(self) -> &'static str {

@@ -16,6 +16,7 @@
 mod connection;
 mod credentials;
 mod error;
+pub mod fetch;
 mod listener;
 mod readiness;
 pub mod resources;

@@ -1,0 +1,25 @@
+//! `backup.strimzi.io`: for clusters that Strimzi manages, in Strimzi's own words.
+
+mod authentication;
+mod cluster;
+mod kafka_backup;
+mod kafka_restore;
+mod storage;
+mod template;
+mod topics;
+
+pub use self::authentication::{Authentication, AuthenticationType, CertificateAndKey, KafkaUserRef, PasswordSecret};
+pub use self::cluster::StrimziClusterRef;
+pub use self::kafka_backup::{
+    BackupSettings, Compression, KafkaBackup, KafkaBackupSpec, KafkaBackupStatus, LastBackup, Retention, Schedule,
+};
+pub use self::kafka_restore::{
+    BackupRef, ConsumerGroups, GroupMapping, KafkaRestore, KafkaRestoreSpec, KafkaRestoreStatus, PointInTime,
+    RestoredTopic, TopicMapping,
+};
+pub use self::storage::{AzureStorage, CredentialsSecret, GcsStorage, S3Storage, Storage, StorageType};
+pub use self::template::{AdditionalVolume, ContainerTemplate, DnsPolicy, MetadataTemplate, PodTemplate, Template};
+pub use self::topics::TopicSelection;
+
+/// Starts one run now, whenever it gets a new value.
+pub const TRIGGER_ANNOTATION: &str = "backup.strimzi.io/trigger-backup";

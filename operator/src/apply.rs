@@ -1,0 +1,148 @@
+//! Objects into the cluster: by server-side apply, so that what others have added to them stays.
+
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::build::{Blueprint, Run, config_map, cron_job, job, labels, names};
+use crate::plan::Cron;
+
+/// Starts a run: its ConfigMap, then its Job. Gives back the Job, be it made here or there already.
+///
+/// # Errors
+/// What the API server says. Whatever was made stays, and the next attempt goes on with it.
+pub async fn start(client: &Client, blueprint: Blueprint<'_>, run: &Run, generation: i64) -> Result<Job, kube::Error> {
+    let namespace = &blueprint.owner.namespace;
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let name = names::job(blueprint.owner, &run.key);
+    apply_config(client, blueprint, &name, blueprint.owner.reference()).await?;
+    let wanted = job::job(blueprint, run, generation);
+    let started = match jobs
+        .create(&PostParams { field_manager: Some(labels::OPERATOR.to_owned()), ..PostParams::default() }, &wanted)
+        .await
+    {
+        Ok(job) => job,
+        // A run is made once: whoever decided on it a second time finds the first.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => jobs.get(&name).await?,
+        Err(error) => return Err(error),
+    };
+    // From here on the configuration goes with the Job, and not only with the resource.
+    if let Some(uid) = started.uid() {
+        let owner = OwnerReference {
+            api_version: "batch/v1".to_owned(),
+            kind: "Job".to_owned(),
+            name: name.clone(),
+            uid,
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        apply_config(client, blueprint, &name, owner).await?;
+    }
+    Ok(started)
+}
+
+/// Makes the CronJob as it is to be, if `found` is not that already.
+///
+/// # Errors
+/// What the API server says.
+pub async fn schedule(
+    client: &Client,
+    blueprint: Blueprint<'_>,
+    cron: &Cron,
+    found: Option<&CronJob>,
+) -> Result<(), kube::Error> {
+    let mut wanted = cron_job::cron_job(blueprint, cron);
+    let config = config_map::config_map(blueprint, &names::cron_job(blueprint.owner), blueprint.owner.reference());
+    // The configuration has no watch: the CronJob tells which one was applied with it.
+    let text = serde_json::to_string(&config.data).expect("texts");
+    wanted.annotations_mut().insert(labels::CONFIG.to_owned(), crate::build::short_hash(&text));
+    let as_json = |cron_job: &CronJob| serde_json::to_value(cron_job).expect("a CronJob is JSON");
+    if found.is_some_and(|found| is_within(&as_json(&wanted), &as_json(found))) {
+        return Ok(());
+    }
+    apply_config(client, blueprint, &names::cron_job(blueprint.owner), blueprint.owner.reference()).await?;
+    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), &blueprint.owner.namespace);
+    cron_jobs.patch(&wanted.name_any(), &ours(), &Patch::Apply(&wanted)).await?;
+    Ok(())
+}
+
+/// Sees that there is no CronJob of this name. A Job of it that is under way ends with it.
+///
+/// # Errors
+/// What the API server says, but for `NotFound`.
+pub async fn unschedule(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), namespace);
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    gone(cron_jobs.delete(name, &DeleteParams::background()).await)?;
+    gone(config_maps.delete(name, &DeleteParams::default()).await)
+}
+
+/// Lets Kubernetes delete a Job so many seconds after its end.
+///
+/// # Errors
+/// What the API server says, but for `NotFound`.
+pub async fn expire(client: &Client, namespace: &str, name: &str, ttl_seconds: i32) -> Result<(), kube::Error> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({ "spec": { "ttlSecondsAfterFinished": ttl_seconds } }));
+    gone(jobs.patch(name, &PatchParams::default(), &patch).await)
+}
+
+async fn apply_config(
+    client: &Client,
+    blueprint: Blueprint<'_>,
+    name: &str,
+    owner: OwnerReference,
+) -> Result<(), kube::Error> {
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &blueprint.owner.namespace);
+    let config = config_map::config_map(blueprint, name, owner);
+    config_maps.patch(name, &ours(), &Patch::Apply(&config)).await?;
+    Ok(())
+}
+
+/// Ours is what we apply: another manager that has written it too loses it.
+pub fn ours() -> PatchParams {
+    PatchParams::apply(labels::OPERATOR).force()
+}
+
+fn gone<T>(answer: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether everything that is wanted is found: defaults that the API server has added do not count.
+fn is_within(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => wanted
+            .iter()
+            .all(|(key, value)| value.is_null() || found.get(key).is_some_and(|found| is_within(value, found))),
+        (Value::Array(wanted), Value::Array(found)) => {
+            wanted.len() == found.len() && wanted.iter().zip(found).all(|(wanted, found)| is_within(wanted, found))
+        }
+        (wanted, found) => wanted == found,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_that_were_added_are_no_difference() {
+        let wanted = json!({"spec": {"schedule": "0 2 * * *", "list": [{"name": "a"}], "gone": null}});
+        assert!(is_within(
+            &wanted,
+            &json!({"spec": {"schedule": "0 2 * * *", "suspend": false, "list": [{"name": "a", "mode": 1}]}})
+        ));
+        assert!(!is_within(&wanted, &json!({"spec": {"schedule": "0 3 * * *", "list": [{"name": "a"}]}})));
+        assert!(!is_within(
+            &wanted,
+            &json!({"spec": {"schedule": "0 2 * * *", "list": [{"name": "a"}, {"name": "b"}]}})
+        ));
+    }
+}

@@ -1,0 +1,49 @@
+//! The CronJob of a schedule.
+
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobTemplateSpec};
+use kube::api::ObjectMeta;
+
+use super::pod::Backup;
+use super::run::RunKey;
+use super::{Blueprint, job, labels, names};
+use crate::plan::Cron;
+
+/// A run that could not be started in time is started late, up to an hour: later, the next one is near. Kubernetes gives up on a
+/// schedule of which it has missed more than a hundred runs within this time, and an hour has sixty minutes.
+const STARTING_DEADLINE_SECONDS: i64 = 3600;
+/// Jobs are kept for their logs; their results stand in the status. There are enough for an operator that was away for a while.
+const HISTORY: i32 = 5;
+
+/// The CronJob of this schedule.
+pub fn cron_job(blueprint: Blueprint<'_>, cron: &Cron) -> CronJob {
+    let Blueprint { owner, plan: _, installation: _ } = blueprint;
+    let Cron { schedule, time_zone, is_suspended } = cron;
+    let name = names::cron_job(owner);
+    CronJob {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(owner.namespace.clone()),
+            labels: Some(labels::of(owner)),
+            owner_references: Some(vec![owner.reference()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(CronJobSpec {
+            schedule: schedule.clone(),
+            time_zone: time_zone.clone(),
+            suspend: Some(*is_suspended),
+            concurrency_policy: Some("Forbid".to_owned()),
+            starting_deadline_seconds: Some(STARTING_DEADLINE_SECONDS),
+            successful_jobs_history_limit: Some(HISTORY),
+            failed_jobs_history_limit: Some(HISTORY),
+            job_template: JobTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(job::job_labels(blueprint, &RunKey::Scheduled)),
+                    annotations: Some(job::annotations(blueprint)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(job::spec(blueprint, &RunKey::Scheduled, &name, Backup::OfJob)),
+            },
+        }),
+        status: None,
+    }
+}

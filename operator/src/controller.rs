@@ -1,0 +1,270 @@
+//! One reconcile: references -> plan -> observe -> decide -> apply -> status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Patch;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::api::PAUSE_ANNOTATION;
+use crate::apply;
+use crate::ask::Asker;
+use crate::build::{Blueprint, Installation, labels, names};
+use crate::decide::{self, CronAction, Decision, Facts, Note};
+use crate::kinds::{Backup, Reconciled, Restore};
+use crate::metrics::Metrics;
+use crate::observe::{self, ObservedRun, RunState};
+use crate::owner::Owner;
+use crate::plan::{Plan, Refusal, When};
+use crate::references::StrimziStores;
+use crate::status::{self, PAUSED};
+
+/// While a run is under way its pod is asked this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// A pod that does not start is looked at more often, so that a missing Secret is named within seconds.
+const TROUBLE_EVERY: Duration = Duration::from_secs(2);
+/// What failed is tried again, first after this time, later by the watches or this.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// What a reconcile works with. The stores hold what the watches have seen; nothing is read from the API server that they hold.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// What no watch tells.
+    pub asker: Asker,
+    /// What the installation says of every pod.
+    pub installation: Installation,
+    /// Events on resources.
+    pub recorder: Recorder,
+    /// Counts of reconciles.
+    pub metrics: Metrics,
+    /// Our Jobs.
+    pub jobs: Store<Job>,
+    /// Their pods.
+    pub pods: Store<Pod>,
+    /// Our CronJobs.
+    pub cron_jobs: Store<CronJob>,
+    /// Strimzi's resources, where Strimzi is.
+    pub strimzi: Option<StrimziStores>,
+}
+
+/// Why a reconcile is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server.
+    #[error(transparent)]
+    Kube(#[from] kube::Error),
+}
+
+/// Reconciles a `KafkaBackup`.
+///
+/// # Errors
+/// What the API server says; the next attempt goes on where this one ended.
+pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
+    let owner = backup.owner();
+    let now = Timestamp::now();
+    if is_paused(&*backup) {
+        return paused(&*backup, &context, K::to_status(pausing(backup.state(), now, |state| &mut state.conditions)))
+            .await;
+    }
+    let before = backup.state();
+    let plan = backup.plan(context.strimzi.as_ref());
+    let runs = observe(&context, &owner, before.active_run.as_ref().map(|run| run.job.as_str())).await?;
+    let facts = facts(&*backup, backup.annotations().get(K::TRIGGER_ANNOTATION), now);
+    let decision = decide::backup::decide(&owner, &facts, &before, &plan, &runs);
+    act(&context, &owner, &plan, &decision, facts.generation).await?;
+    tell(&context, &*backup, &decision.notes).await;
+    let mut state = decision.state;
+    state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);
+    let next = state.next_scheduled_time.as_ref().and_then(|next| next.parse().ok());
+    write(&context, &*backup, K::to_status(state)).await?;
+    expire(&context, &owner, &decision.expire).await?;
+    Ok(again(&runs, decision.start.is_some(), next, now))
+}
+
+/// Reconciles a `KafkaRestore`.
+///
+/// # Errors
+/// As [`backup`].
+pub async fn restore<K: Restore>(
+    restore: Arc<K>,
+    backups: Store<K::Backup>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let owner = restore.owner();
+    let now = Timestamp::now();
+    if is_paused(&*restore) {
+        return paused(&*restore, &context, K::to_status(pausing(restore.state(), now, |state| &mut state.conditions)))
+            .await;
+    }
+    let before = restore.state();
+    let plan = restore.plan(context.strimzi.as_ref(), &backups);
+    let runs = observe(&context, &owner, before.active_run.as_ref().map(|run| run.job.as_str())).await?;
+    let facts = facts(&*restore, None, now);
+    let decision = decide::restore::decide(&facts, &before, &plan, &runs);
+    act(&context, &owner, &plan, &decision, facts.generation).await?;
+    tell(&context, &*restore, &decision.notes).await;
+    let mut state = decision.state;
+    state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);
+    write(&context, &*restore, K::to_status(state)).await?;
+    expire(&context, &owner, &decision.expire).await?;
+    Ok(again(&runs, decision.start.is_some(), None, now))
+}
+
+/// After a failed reconcile.
+pub fn retry<K: Reconciled>(resource: Arc<K>, error: &Error, _: Arc<Context>) -> Action {
+    let owner = resource.owner();
+    tracing::warn!(kind = %owner.kind, group = owner.group, namespace = %owner.namespace, name = %owner.name, "reconcile failed: {error}");
+    Action::requeue(RETRY_AFTER)
+}
+
+fn facts<K: Reconciled>(resource: &K, trigger: Option<&String>, now: Timestamp) -> Facts {
+    Facts { generation: resource.meta().generation.unwrap_or_default(), trigger: trigger.cloned(), now }
+}
+
+/// The runs of a resource: from the watches, completed by what only a call tells.
+async fn observe(context: &Context, owner: &Owner, active: Option<&str>) -> Result<Vec<ObservedRun>, Error> {
+    let is_ours =
+        |labels: &std::collections::BTreeMap<String, String>| labels.get(labels::RESOURCE_UID) == Some(&owner.uid);
+    let jobs = context.jobs.state().into_iter().filter(|job| is_ours(job.labels()));
+    let pods: Vec<_> = context.pods.state().into_iter().filter(|pod| is_ours(pod.labels())).collect();
+    let mut runs = Vec::new();
+    for job in jobs {
+        let name = job.name_any();
+        let of_job = |pod: &&Arc<Pod>| pod.labels().get("batch.kubernetes.io/job-name") == Some(&name);
+        let pods: Vec<&Pod> = pods.iter().filter(of_job).map(|pod| &**pod).collect();
+        let mut run = observe::run(&job, &pods);
+        if matches!(run.state, RunState::Ended { termination: None, .. }) {
+            run = context.asker.with_pods(&owner.namespace, &job).await?;
+        }
+        runs.push(run);
+    }
+    // What was started a moment ago may not have reached the watch.
+    if let Some(active) = active.filter(|active| !runs.iter().any(|run| run.job == *active)) {
+        runs.extend(context.asker.job(&owner.namespace, active).await?);
+    }
+    for run in &mut runs {
+        context.asker.complete(&owner.namespace, run).await;
+    }
+    runs.sort_by(|a, b| (a.started_at, &a.job).cmp(&(b.started_at, &b.job)));
+    Ok(runs)
+}
+
+/// Does what was decided.
+async fn act<S>(
+    context: &Context,
+    owner: &Owner,
+    plan: &Result<Plan, Refusal>,
+    decision: &Decision<S>,
+    generation: i64,
+) -> Result<(), Error> {
+    let Context { client, installation, .. } = context;
+    let name = names::cron_job(owner);
+    let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
+    match (decision.cron, plan) {
+        (CronAction::Apply, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
+            apply::schedule(client, Blueprint { owner, plan, installation }, cron, found.as_deref()).await?;
+        }
+        (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await?,
+        (CronAction::Apply | CronAction::Delete | CronAction::Leave, _) => {}
+    }
+    if let (Some(run), Ok(plan)) = (&decision.start, plan) {
+        let pruning;
+        let plan = match run.key {
+            crate::build::RunKey::Prune { .. } => {
+                pruning = plan.pruning();
+                pruning.as_ref().unwrap_or(plan)
+            }
+            _ => plan,
+        };
+        let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
+        tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");
+    }
+    Ok(())
+}
+
+/// Lets Jobs go whose results stand in the status, and not before.
+async fn expire(context: &Context, owner: &Owner, jobs: &[(String, i32)]) -> Result<(), Error> {
+    for (job, ttl_seconds) in jobs {
+        apply::expire(&context.client, &owner.namespace, job, *ttl_seconds).await?;
+    }
+    Ok(())
+}
+
+/// Puts what happened on the resource. An event that cannot be written is no reason to do anything again.
+async fn tell<K: Reconciled>(context: &Context, resource: &K, notes: &[Note]) {
+    for Note { is_warning, reason, message } in notes {
+        let event = Event {
+            type_: if *is_warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.clone(),
+            note: Some(message.chars().take(1000).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = context.recorder.publish(&event, &resource.object_ref(&())).await {
+            tracing::warn!("event {reason} cannot be written: {error}");
+        }
+    }
+}
+
+/// Writes the status, if it says anything new.
+async fn write<K: Reconciled>(context: &Context, resource: &K, status: K::Status) -> Result<(), Error> {
+    if resource.status() == Some(&status) {
+        return Ok(());
+    }
+    let owner = resource.owner();
+    let patch = json!({ "apiVersion": owner.api_version(), "kind": owner.kind.as_str(), "status": status });
+    let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
+    match api.patch_status(&owner.name, &apply::ours(), &Patch::Apply(patch)).await {
+        Ok(_) => Ok(()),
+        // It was deleted while this was on its way.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_paused<K: Reconciled>(resource: &K) -> bool {
+    resource.annotations().get(PAUSE_ANNOTATION).is_some_and(|value| value == "true")
+}
+
+/// The state of a resource that is left alone: as it was, with the condition that says so.
+fn pausing<S>(
+    mut state: S,
+    now: Timestamp,
+    conditions: impl Fn(&mut S) -> &mut Vec<crate::api::condition::Condition>,
+) -> S {
+    let list = conditions(&mut state);
+    let message = format!("Nothing is done for this resource while its annotation {PAUSE_ANNOTATION} is true");
+    let paused = status::condition(PAUSED, "True", "Paused", &message, list, now);
+    list.retain(|condition| condition.type_ != PAUSED);
+    list.push(paused);
+    state
+}
+
+async fn paused<K: Reconciled>(resource: &K, context: &Context, status: K::Status) -> Result<Action, Error> {
+    write(context, resource, status).await?;
+    Ok(Action::await_change())
+}
+
+/// When to look again, should no watch ask for it before.
+fn again(runs: &[ObservedRun], was_started: bool, next: Option<Timestamp>, now: Timestamp) -> Action {
+    let active = runs.iter().filter(|run| run.is_active());
+    let every = active.map(|run| match &run.state {
+        RunState::Active { pod: Some(_), trouble: None, .. } => PROGRESS_EVERY,
+        RunState::Active { .. } | RunState::Ended { .. } => TROUBLE_EVERY,
+    });
+    // The status shows the next time: once that has come, there is another one.
+    let next = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default() + TROUBLE_EVERY);
+    match every.chain(was_started.then_some(TROUBLE_EVERY)).chain(next).min() {
+        Some(after) => Action::requeue(after),
+        None => Action::await_change(),
+    }
+}

@@ -1,0 +1,88 @@
+//! What is to be done for a resource, and what its status is to say. Pure: values go in, a value comes out.
+
+pub mod backup;
+mod ledger;
+pub mod restore;
+
+use jiff::Timestamp;
+
+pub use self::ledger::BUCKETS;
+use crate::build::Run;
+use crate::observe::{ObservedRun, RunState, Trouble};
+
+/// Runs that a status keeps.
+pub const HISTORY_MAX: usize = 20;
+
+/// What is known of a resource beside its spec.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// The value of the trigger annotation.
+    pub trigger: Option<String>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What to do with the CronJob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CronAction {
+    /// Make it as the plan says.
+    Apply,
+    /// See that there is none.
+    Delete,
+    /// Leave it alone.
+    Leave,
+}
+
+/// Something that happened, for an event on the resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether it needs somebody's attention.
+    pub is_warning: bool,
+    /// One word in CamelCase.
+    pub reason: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision<S> {
+    /// A run to start.
+    pub start: Option<Run>,
+    /// What to do with the CronJob.
+    pub cron: CronAction,
+    /// Jobs whose result is recorded: Kubernetes may delete them after so many seconds.
+    pub expire: Vec<(String, i32)>,
+    /// What the status is to hold, but for its conditions.
+    pub state: S,
+    /// What to tell.
+    pub verdict: crate::state::Verdict,
+    /// What to warn of beside it: reason and message.
+    pub warnings: Vec<(String, String)>,
+    /// What happened.
+    pub notes: Vec<Note>,
+}
+
+/// A moment as a status holds it.
+pub fn text(at: Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// The same of milliseconds since the epoch, with them.
+pub fn text_of_ms(ms: i64) -> Option<String> {
+    Timestamp::from_millisecond(ms).ok().map(|at| format!("{at:.3}"))
+}
+
+fn trouble(run: &ObservedRun) -> Option<&Trouble> {
+    match &run.state {
+        RunState::Active { trouble, .. } => trouble.as_ref(),
+        RunState::Ended { failure, .. } => failure.as_ref(),
+    }
+}
+
+/// A count as Kubernetes' integers hold it.
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,317 @@
+//! What is to be done for a `KafkaBackup`.
+
+use kafka_backup::report::termination::{BackupResult, Ended, Outcome as Told, Termination};
+
+use super::{CronAction, Decision, Facts, HISTORY_MAX, Note, integer, ledger, text, text_of_ms};
+use crate::api::history::{BackupRecord, Outcome};
+use crate::build::{Run, RunKey, names};
+use crate::observe::{ObservedRun, RunState};
+use crate::owner::Owner;
+use crate::plan::{Plan, Refusal, When};
+use crate::state::{BackupState, Newest, Phase, Verdict};
+
+/// Decides what to do for a backup.
+pub fn decide(
+    owner: &Owner,
+    facts: &Facts,
+    before: &BackupState,
+    plan: &Result<Plan, Refusal>,
+    runs: &[ObservedRun],
+) -> Decision<BackupState> {
+    let mut state = before.clone();
+    state.observed_generation = Some(facts.generation);
+    let mut notes = Vec::new();
+    for run in ledger::unrecorded(&before.bookkeeping, runs) {
+        record(&mut state, run, &mut notes);
+    }
+    ledger::remember(&mut state.bookkeeping, runs);
+    notice(&mut state, facts, runs);
+    if let Some(lost) = lost(before, runs, facts) {
+        notes.push(warning("BackupFailed", &lost));
+        enter(&mut state, lost);
+    }
+    let active = ledger::active(runs);
+    let start = match plan {
+        Ok(plan) if active.is_none() => next(owner, facts, &state, plan, runs),
+        Ok(_) | Err(_) => None,
+    };
+    state.active_run = active.as_ref().map(|(_, active)| active.clone());
+    let cron = cron(plan);
+    state.next_scheduled_time = match (plan, &cron) {
+        (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
+        (Err(_), CronAction::Leave) => state.next_scheduled_time,
+        (Ok(Plan { when: When::Once, .. }) | Err(_), _) => None,
+    };
+    let verdict = verdict(&state, plan, active.as_ref().map(|(run, _)| *run), start.as_ref());
+    state.phase = phase(&state, plan, start.is_some());
+    if let (Err(refusal), false) =
+        (plan, before.conditions.iter().any(|condition| condition.message == verdict.message))
+    {
+        notes.push(Note { is_warning: true, reason: refusal.reason.to_owned(), message: refusal.message.clone() });
+    }
+    let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
+    let warnings = warnings(&state, runs);
+    Decision { start, cron, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+}
+
+/// What Jobs that exist say of what was done already.
+fn notice(state: &mut BackupState, facts: &Facts, runs: &[ObservedRun]) {
+    let book = &mut state.bookkeeping;
+    for run in runs {
+        match run.kind.as_str() {
+            "once" => book.once_generation = book.once_generation.max(run.generation),
+            "trigger" if run.trigger.is_some() && run.trigger == facts.trigger => {
+                book.last_trigger.clone_from(&run.trigger)
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A run that was under way, and whose Job is gone.
+fn lost(before: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<BackupRecord> {
+    let active = before.active_run.as_ref()?;
+    if runs.iter().any(|run| run.job == active.job) || before.history.iter().any(|record| record.job == active.job) {
+        return None;
+    }
+    Some(BackupRecord {
+        backup_id: None,
+        job: active.job.clone(),
+        start_time: active.start_time.clone(),
+        completion_time: text(facts.now),
+        cut_time: None,
+        size: 0,
+        records: 0,
+        outcome: Outcome::Failed,
+        message: Some(format!("Job {} was deleted before it had ended", active.job)),
+    })
+}
+
+/// Writes down a run that has ended.
+fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
+    let RunState::Ended { at, termination, failure } = &run.state else { return };
+    if run.kind == "prune" {
+        record_pruning(state, run, notes);
+        return;
+    }
+    if state.history.iter().any(|record| record.job == run.job) {
+        return;
+    }
+    let ended = match termination.as_deref() {
+        Some(Termination::Backup(ended)) => Some(ended),
+        Some(Termination::Restore(_) | Termination::Prune(_) | Termination::Verify(_)) | None => None,
+    };
+    let result = ended.and_then(|ended| ended.result.as_ref());
+    let outcome = outcome(ended, failure.is_some());
+    let entry = BackupRecord {
+        backup_id: match (result, outcome) {
+            (Some(result), _) => Some(result.backup_id.to_string()),
+            (None, Outcome::Success | Outcome::Partial) => run.backup_id.clone(),
+            (None, Outcome::Failed) => None,
+        },
+        job: run.job.clone(),
+        start_time: text(run.started_at),
+        completion_time: text(*at),
+        cut_time: result.and_then(|result| text_of_ms(result.cut_at_ms)),
+        size: result.map_or(0, |result| integer(result.stored_bytes)),
+        records: result.map_or(0, |result| integer(result.records)),
+        outcome,
+        message: message(ended, failure.as_ref().map(|failure| failure.message.as_str()), outcome),
+    };
+    let seconds = at.as_second() - run.started_at.as_second();
+    let bytes = result.map_or(0, |result| integer(result.bytes));
+    ledger::add(&mut state.totals, outcome, entry.records, bytes, seconds);
+    if let Some(result) = result {
+        state.storage_bytes = Some(integer(result.archive_bytes));
+    }
+    if outcome != Outcome::Failed {
+        state.bookkeeping.once_done |= run.kind == "once";
+        if run.limits.is_some() {
+            state.bookkeeping.pruned_by.clone_from(&run.limits);
+        }
+    }
+    if let (Outcome::Success, Some(result)) = (outcome, result) {
+        state.newest = Some(newest(result, &entry.completion_time));
+    }
+    notes.push(match outcome {
+        Outcome::Success => Note {
+            is_warning: false,
+            reason: "BackupCompleted".to_owned(),
+            message: format!(
+                "Backup {} completed: {} records",
+                entry.backup_id.as_deref().unwrap_or_default(),
+                entry.records
+            ),
+        },
+        Outcome::Partial => warning("BackupPartial", &entry),
+        Outcome::Failed => warning("BackupFailed", &entry),
+    });
+    enter(state, entry);
+}
+
+fn record_pruning(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
+    let RunState::Ended { at: _, termination, failure } = &run.state else { return };
+    if let Some(failure) = failure {
+        notes.push(Note { is_warning: true, reason: "PruneFailed".to_owned(), message: failure.message.clone() });
+        return;
+    }
+    state.bookkeeping.pruned_by.clone_from(&run.limits);
+    if let Some(Termination::Prune(Ended { result: Some(result), .. })) = termination.as_deref() {
+        state.storage_bytes = Some(integer(result.archive_bytes));
+        let message =
+            format!("{} backups were removed, {} are kept", result.removed.len() + result.removed_omitted, result.kept);
+        notes.push(Note { is_warning: false, reason: "Pruned".to_owned(), message });
+    }
+}
+
+fn enter(state: &mut BackupState, entry: BackupRecord) {
+    if entry.outcome == Outcome::Failed {
+        state.last_failure_time = Some(entry.completion_time.clone());
+    }
+    state.history.insert(0, entry);
+    state.history.truncate(HISTORY_MAX);
+}
+
+fn warning(reason: &str, entry: &BackupRecord) -> Note {
+    let message = entry.message.clone().unwrap_or_else(|| format!("Job {} ended without saying why", entry.job));
+    Note { is_warning: true, reason: reason.to_owned(), message }
+}
+
+fn newest(result: &BackupResult, completed_at: &str) -> Newest {
+    Newest {
+        id: result.backup_id.to_string(),
+        completed_at: completed_at.to_owned(),
+        cut_at: text_of_ms(result.cut_at_ms),
+        size: integer(result.stored_bytes),
+        records: integer(result.records),
+    }
+}
+
+/// What the engine said counts, and the Job where it said nothing.
+fn outcome(ended: Option<&Ended<BackupResult>>, has_failed: bool) -> Outcome {
+    match ended.map(|ended| ended.outcome) {
+        Some(Told::Completed) => Outcome::Success,
+        Some(Told::Partial) => Outcome::Partial,
+        Some(Told::Failed | Told::Interrupted) => Outcome::Failed,
+        None if has_failed => Outcome::Failed,
+        None => Outcome::Success,
+    }
+}
+
+fn message(ended: Option<&Ended<BackupResult>>, failure: Option<&str>, outcome: Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Success => ended.is_none().then(|| "its pod was gone before its result was read".to_owned()),
+        Outcome::Partial => ended.map(|ended| ended.problems.join("; ")),
+        Outcome::Failed => {
+            let told = ended.and_then(|ended| ended.error.as_ref()).map(|error| error.message.clone());
+            told.or_else(|| failure.map(str::to_owned))
+        }
+    }
+}
+
+/// The run to start, if nothing is under way.
+fn next(owner: &Owner, facts: &Facts, state: &BackupState, plan: &Plan, runs: &[ObservedRun]) -> Option<Run> {
+    let wanted = next_key(facts, state, plan)?;
+    // A Job that is there already is never made again; one that was written down and deleted is known by the bookkeeping.
+    let name = names::job(owner, &wanted);
+    if runs.iter().any(|run| run.job == name) || state.history.iter().any(|record| record.job == name) {
+        return None;
+    }
+    let backup_id = match wanted {
+        RunKey::Once { .. } | RunKey::Trigger { .. } => {
+            Some(format!("{}-{}", owner.name, facts.now.strftime("%Y%m%d-%H%M%S")))
+        }
+        RunKey::Prune { .. } | RunKey::Scheduled => None,
+    };
+    Some(Run { key: wanted, backup_id })
+}
+
+fn next_key(facts: &Facts, state: &BackupState, plan: &Plan) -> Option<RunKey> {
+    let book = &state.bookkeeping;
+    let generation = facts.generation;
+    if plan.when == When::Once && !book.once_done && book.once_generation.is_none_or(|tried| tried < generation) {
+        return Some(RunKey::Once { generation });
+    }
+    if let Some(value) =
+        facts.trigger.as_ref().filter(|value| !value.is_empty() && book.last_trigger.as_ref() != Some(value))
+    {
+        return Some(RunKey::Trigger { value: value.clone() });
+    }
+    let limits = plan.retention.as_ref()?.limits();
+    // Without a backup there is nothing to prune.
+    (state.newest.is_some() && book.pruned_by.as_ref() != Some(&limits)).then_some(RunKey::Prune { limits, generation })
+}
+
+fn cron(plan: &Result<Plan, Refusal>) -> CronAction {
+    match plan {
+        Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply,
+        Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
+        // Strimzi rolls its brokers: the schedule goes on with what was known.
+        Err(refusal) if refusal.is_waiting => CronAction::Leave,
+        Err(_) => CronAction::Delete,
+    }
+}
+
+fn verdict(
+    state: &BackupState,
+    plan: &Result<Plan, Refusal>,
+    active: Option<&ObservedRun>,
+    start: Option<&Run>,
+) -> Verdict {
+    if let Err(refusal) = plan {
+        return Verdict::not_ready(refusal.reason, &refusal.message);
+    }
+    if let Some(trouble) = active.and_then(super::trouble) {
+        return Verdict::not_ready(&trouble.reason, &trouble.message);
+    }
+    let last = state.history.first();
+    if let (Some(BackupRecord { outcome: Outcome::Failed, job, message, .. }), None) = (last, active) {
+        let message = message.clone().unwrap_or_else(|| format!("Job {job} ended without saying why"));
+        return Verdict::not_ready("BackupFailed", message);
+    }
+    match (&state.next_scheduled_time, plan) {
+        (Some(next), _) => Verdict::ready("BackupScheduled", format!("Next backup scheduled for {next}")),
+        (None, Ok(Plan { when: When::Scheduled(cron), .. })) if cron.is_suspended => {
+            Verdict::ready("BackupSuspended", "The schedule is suspended: no backup is made until it is not")
+        }
+        (None, Ok(Plan { when: When::Scheduled(_), .. })) => {
+            Verdict::not_ready("BackupNeverScheduled", "The schedule has no next time: there is no such day")
+        }
+        (None, Ok(Plan { when: When::Once, .. }) | Err(_)) => match (&state.newest, active, start) {
+            (_, Some(run), _) => Verdict::not_ready("BackupRunning", format!("Job {} makes the backup", run.job)),
+            (_, None, Some(_)) => Verdict::not_ready("BackupRunning", "The backup is being started"),
+            (Some(newest), None, None) => {
+                Verdict::ready("BackupCompleted", format!("Backup {} completed: {} records", newest.id, newest.records))
+            }
+            (None, None, None) if last.is_some() => {
+                Verdict::ready("BackupPartial", "The backup lacks something: see the warning")
+            }
+            (None, None, None) => Verdict::not_ready("Pending", "No backup has been made"),
+        },
+    }
+}
+
+fn phase(state: &BackupState, plan: &Result<Plan, Refusal>, is_starting: bool) -> Phase {
+    if state.active_run.is_some() || is_starting {
+        return Phase::Running;
+    }
+    match (plan, state.history.first().map(|record| record.outcome)) {
+        (Err(refusal), _) if !refusal.is_waiting => Phase::Failed,
+        (_, Some(Outcome::Failed)) => Phase::Failed,
+        (_, Some(Outcome::Success | Outcome::Partial)) => Phase::Completed,
+        (_, None) => Phase::Pending,
+    }
+}
+
+fn warnings(state: &BackupState, runs: &[ObservedRun]) -> Vec<(String, String)> {
+    let mut warnings = Vec::new();
+    if let Some(BackupRecord { outcome: Outcome::Partial, message, job, .. }) = state.history.first() {
+        let message = message.clone().unwrap_or_else(|| format!("the backup of Job {job} lacks something"));
+        warnings.push(("BackupPartial".to_owned(), message));
+    }
+    let prunings = runs.iter().filter(|run| run.kind == "prune");
+    if let Some(failure) = prunings.max_by_key(|run| run.started_at).and_then(super::trouble) {
+        warnings.push(("PruneFailed".to_owned(), failure.message.clone()));
+    }
+    warnings
+}

@@ -1,0 +1,144 @@
+//! What is to be done for a `KafkaRestore`: it is run once, and what came of it is final.
+
+use kafka_backup::report::termination::{Ended, Outcome as Told, RestoreResult, Termination};
+
+use super::{CronAction, Decision, Facts, Note, integer, ledger, text};
+use crate::api::history::Outcome;
+use crate::build::{Run, RunKey};
+use crate::observe::{ObservedRun, RunState};
+use crate::plan::{Plan, Refusal};
+use crate::state::{Phase, RestoreState, Verdict};
+
+/// Decides what to do for a restore.
+pub fn decide(
+    facts: &Facts,
+    before: &RestoreState,
+    plan: &Result<Plan, Refusal>,
+    runs: &[ObservedRun],
+) -> Decision<RestoreState> {
+    let mut state = before.clone();
+    state.observed_generation = Some(facts.generation);
+    let mut notes = Vec::new();
+    let mut verdict = None;
+    for run in ledger::unrecorded(&before.bookkeeping, runs) {
+        if state.completion_time.is_none() {
+            verdict = Some(record(&mut state, run, &mut notes));
+        }
+    }
+    ledger::remember(&mut state.bookkeeping, runs);
+    let active = ledger::active(runs);
+    if let Some(run) = runs.iter().min_by_key(|run| run.started_at) {
+        state.bookkeeping.once_generation =
+            state.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));
+        state.start_time.get_or_insert_with(|| text(run.started_at));
+    }
+    let is_over = state.completion_time.is_some();
+    let was_begun = state.start_time.is_some();
+    let is_lost = was_begun && !is_over && runs.is_empty();
+    let start = match plan {
+        Ok(_) if !was_begun => Some(Run { key: RunKey::Once { generation: facts.generation }, backup_id: None }),
+        Ok(_) | Err(_) => None,
+    };
+    state.active_run = active.as_ref().map(|(_, active)| active.clone());
+    let verdict = if let Some(verdict) = verdict {
+        verdict
+    } else if is_over {
+        Verdict { is_ready: state.phase != Phase::Failed, ..told(before) }
+    } else if let Some((run, active)) = &active {
+        state.phase = Phase::Running;
+        state.progress = active.progress.as_ref().and_then(|progress| progress.percent).or(state.progress);
+        match super::trouble(run) {
+            Some(trouble) => Verdict::not_ready(&trouble.reason, &trouble.message),
+            None => Verdict::not_ready("RestoreRunning", format!("Job {} restores the backup", run.job)),
+        }
+    } else if is_lost {
+        let message = "The Job was deleted before it had ended: create another KafkaRestore".to_owned();
+        state.phase = Phase::Failed;
+        state.completion_time = Some(text(facts.now));
+        notes.push(Note { is_warning: true, reason: "RestoreFailed".to_owned(), message: message.clone() });
+        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
+        Verdict::not_ready("RestoreFailed", message)
+    } else if let Err(refusal) = plan {
+        state.phase = if refusal.is_waiting { Phase::Pending } else { Phase::Failed };
+        if !before.conditions.iter().any(|condition| condition.message == refusal.message) {
+            notes.push(Note { is_warning: true, reason: refusal.reason.to_owned(), message: refusal.message.clone() });
+        }
+        Verdict::not_ready(refusal.reason, &refusal.message)
+    } else {
+        state.phase = Phase::Running;
+        Verdict::not_ready("RestoreRunning", "The restore is being started")
+    };
+    let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
+    let warnings = match state.phase {
+        Phase::PartiallyFailed => vec![("RestorePartial".to_owned(), verdict.message.clone())],
+        Phase::Pending | Phase::Running | Phase::Completed | Phase::Failed => Vec::new(),
+    };
+    Decision { start, cron: CronAction::Leave, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+}
+
+/// What the status already says of a restore that is over.
+fn told(before: &RestoreState) -> Verdict {
+    let condition = before.conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Ready" | "NotReady"));
+    condition.map_or_else(Verdict::default, |condition| Verdict {
+        is_ready: condition.type_ == "Ready" && condition.status == "True",
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    })
+}
+
+fn record(state: &mut RestoreState, run: &ObservedRun, notes: &mut Vec<Note>) -> Verdict {
+    let RunState::Ended { at, termination, failure } = &run.state else { return Verdict::default() };
+    let ended = match termination.as_deref() {
+        Some(Termination::Restore(ended)) => Some(ended),
+        Some(Termination::Backup(_) | Termination::Prune(_) | Termination::Verify(_)) | None => None,
+    };
+    let outcome = match ended.map(|ended| ended.outcome) {
+        Some(Told::Completed) => Outcome::Success,
+        Some(Told::Partial) => Outcome::Partial,
+        Some(Told::Failed | Told::Interrupted) => Outcome::Failed,
+        None if failure.is_some() => Outcome::Failed,
+        None => Outcome::Success,
+    };
+    let result = ended.and_then(|ended| ended.result.as_ref());
+    if let Some(result) = result {
+        enter(state, result);
+    }
+    state.start_time.get_or_insert_with(|| text(run.started_at));
+    state.completion_time = Some(text(*at));
+    let seconds = at.as_second() - run.started_at.as_second();
+    let (records, bytes) = result.map_or((0, 0), |result| (integer(result.records), integer(result.bytes)));
+    ledger::add(&mut state.totals, outcome, records, bytes, seconds);
+    let (phase, verdict) = match outcome {
+        Outcome::Success => {
+            state.progress = Some(100);
+            (Phase::Completed, Verdict::ready("RestoreCompleted", "Restore completed successfully"))
+        }
+        Outcome::Partial => {
+            let problems = ended.map_or_else(String::new, |ended| ended.problems.join("; "));
+            (Phase::PartiallyFailed, Verdict::ready("RestorePartial", problems))
+        }
+        Outcome::Failed => {
+            let message = why(ended, failure.as_ref().map(|failure| failure.message.as_str()), &run.job);
+            (Phase::Failed, Verdict::not_ready("RestoreFailed", message))
+        }
+    };
+    state.phase = phase;
+    notes.push(Note {
+        is_warning: outcome != Outcome::Success,
+        reason: verdict.reason.clone(),
+        message: verdict.message.clone(),
+    });
+    verdict
+}
+
+fn enter(state: &mut RestoreState, result: &RestoreResult) {
+    state.backup_id = Some(result.backup_id.to_string());
+    state.restored_records = Some(integer(result.records));
+    state.restored_topics = result.topics.iter().map(|topic| (topic.name.clone(), integer(topic.records))).collect();
+    state.restored_groups.clone_from(&result.groups);
+}
+
+fn why(ended: Option<&Ended<RestoreResult>>, failure: Option<&str>, job: &str) -> String {
+    let told = ended.and_then(|ended| ended.error.as_ref()).map(|error| error.message.clone());
+    told.or_else(|| failure.map(str::to_owned)).unwrap_or_else(|| format!("Job {job} ended without saying why"))
+}

@@ -1,0 +1,184 @@
+//! The process: probes and metrics, the lease, the APIs that are served, and the controllers.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use kube::Client;
+use strimzi_discovery::fetch::{self, Served};
+use tokio::sync::watch;
+
+use crate::api::{OSO_GROUP, STRIMZI_GROUP, VERSION};
+use crate::args::Arguments;
+use crate::controllers::{Settings, controllers};
+use crate::health::{self, Readiness};
+use crate::lease::Candidate;
+use crate::metrics::Metrics;
+
+/// While something is missing that somebody has to install, it is looked for this often.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until it is asked to stop, or cannot go on.
+///
+/// # Errors
+/// When there is no API server, a port is taken, or the lease is lost.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let client = Client::try_default().await.context("cannot find the API server")?;
+    let (stopper, stop) = watch::channel(false);
+    let (readiness, metrics) = (Readiness::default(), Metrics::default());
+    let probes = tokio::spawn(health::serve_probes(arguments.health_address, readiness.clone(), ended(stop.clone())));
+    let scraped = arguments
+        .metrics
+        .then(|| tokio::spawn(health::serve_metrics(arguments.metrics_address, metrics.clone(), ended(stop.clone()))));
+    let candidate = arguments
+        .leader_election
+        .then(|| Candidate::new(client.clone(), &arguments.pod_namespace, &arguments.lease_name, &arguments.pod_name));
+
+    let work = async {
+        wait_for_kinds(&client, arguments.kafka_oso).await;
+        if let Some(candidate) = &candidate {
+            readiness.set(true);
+            tracing::info!(lease = %arguments.lease_name, "waiting for the lease");
+            candidate.acquire().await;
+            tracing::info!(lease = %arguments.lease_name, "the lease is held");
+        }
+        let controlled = control(&client, &arguments, &metrics, &readiness, &stop);
+        match &candidate {
+            None => controlled.await,
+            Some(candidate) => tokio::select! {
+                controlled = controlled => controlled,
+                lost = candidate.keep() => Err(lost.into()),
+            },
+        }
+    };
+    let result = tokio::select! {
+        result = work => result,
+        result = listen(probes, "health") => result,
+        result = async { match scraped { Some(scraped) => listen(scraped, "metrics").await, None => std::future::pending().await } } => result,
+        () = asked_to_stop(stopper) => Ok(()),
+    };
+    if let (Some(candidate), Ok(())) = (&candidate, &result) {
+        candidate.release().await;
+    }
+    result
+}
+
+/// Runs the controllers; again with another API of Strimzi's, should that change.
+async fn control(
+    client: &Client,
+    arguments: &Arguments,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    stop: &watch::Receiver<bool>,
+) -> Result<()> {
+    loop {
+        let strimzi = fetch::served(client).await.context("cannot ask which APIs are served")?;
+        match &strimzi {
+            Some(served) => tracing::info!(api = %served.kafka.api_version, "Strimzi is there"),
+            None => tracing::info!("Strimzi is not there: resources that name a Kafka cluster wait for it"),
+        }
+        let (ender, end) = watch::channel(false);
+        let settings = Settings {
+            client: client.clone(),
+            installation: arguments.installation(),
+            has_oso: arguments.kafka_oso,
+            strimzi: strimzi.clone(),
+            metrics: metrics.clone(),
+            stop: end,
+        };
+        metrics.forget();
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut synced = Vec::new();
+        for scope in arguments.scopes() {
+            let made = controllers(&settings, scope.as_deref()).context("cannot make a client for pods")?;
+            synced.push(made.synced);
+            tasks.spawn(made.ended);
+        }
+        let ready = async {
+            futures::future::join_all(synced).await;
+            readiness.set(true);
+            tracing::info!("watches are synced");
+            std::future::pending::<()>().await;
+        };
+        let is_over = tokio::select! {
+            () = ready => true,
+            () = changed(client, strimzi.as_ref()) => false,
+            () = ended(stop.clone()) => true,
+        };
+        // Reconciles that are under way end before anything else begins.
+        let _ = ender.send(true);
+        while tasks.join_next().await.is_some() {}
+        if is_over {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends when Strimzi's API is another than this. Only while there is none is it asked for again and again: a watch over one that has
+/// gone says so itself.
+async fn changed(client: &Client, known: Option<&Served>) {
+    if known.is_some() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Ok(Some(_)) = fetch::served(client).await {
+            return;
+        }
+    }
+}
+
+/// Waits until the kinds of the operator are defined.
+async fn wait_for_kinds(client: &Client, has_oso: bool) {
+    let groups: &[&str] = if has_oso { &[STRIMZI_GROUP, OSO_GROUP] } else { &[STRIMZI_GROUP] };
+    for group in groups {
+        while let Err(error) = has_kinds(client, group).await {
+            tracing::warn!(group, "waiting for the custom resource definitions: {error:#}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+async fn has_kinds(client: &Client, group: &str) -> Result<()> {
+    let served = client
+        .list_api_group_resources(&format!("{group}/{VERSION}"))
+        .await
+        .context("the API server does not serve them")?;
+    for kind in ["KafkaBackup", "KafkaRestore"] {
+        if !served.resources.iter().any(|resource| resource.kind == kind) {
+            bail!("{kind} is not defined");
+        }
+    }
+    Ok(())
+}
+
+async fn listen(server: tokio::task::JoinHandle<std::io::Result<()>>, what: &str) -> Result<()> {
+    match server.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => Err(error).with_context(|| format!("cannot listen for {what}")),
+        Err(error) => Err(error).with_context(|| format!("the {what} server ended")),
+    }
+}
+
+async fn ended(mut stop: watch::Receiver<bool>) {
+    // An error means that nobody can ask any more, which is an end too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Ends a moment after a signal: whatever is under way hears of it first.
+async fn asked_to_stop(stopper: watch::Sender<bool>) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!("SIGTERM cannot be listened for: {error}");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("stopping");
+    let _ = stopper.send(true);
+    tokio::time::sleep(PATIENCE).await;
+}

@@ -1,0 +1,1 @@
+//! The same intent in both groups gives equal plans.

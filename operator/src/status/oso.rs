@@ -1,0 +1,161 @@
+//! `kafka.oso.sh`.
+
+use crate::api::oso::{KafkaBackupStatus, KafkaRestoreStatus, RestoredTopic};
+use crate::state::{BackupState, Newest, Phase, RestoreState};
+
+impl From<&KafkaBackupStatus> for BackupState {
+    fn from(status: &KafkaBackupStatus) -> Self {
+        let KafkaBackupStatus {
+            observed_generation,
+            phase,
+            last_backup_id,
+            last_backup_time,
+            last_backup_size,
+            last_backup_records,
+            recoverable_to,
+            last_failure_time,
+            next_scheduled_time,
+            storage_bytes,
+            active_run,
+            backup_history,
+            conditions,
+            totals,
+            bookkeeping,
+        } = status.clone();
+        Self {
+            observed_generation,
+            conditions,
+            phase: Phase::of(phase.as_deref()),
+            active_run,
+            next_scheduled_time,
+            newest: last_backup_id.map(|id| Newest {
+                id,
+                completed_at: last_backup_time.unwrap_or_default(),
+                cut_at: recoverable_to,
+                size: last_backup_size.unwrap_or_default(),
+                records: last_backup_records.unwrap_or_default(),
+            }),
+            last_failure_time,
+            storage_bytes,
+            history: backup_history,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<BackupState> for KafkaBackupStatus {
+    fn from(state: BackupState) -> Self {
+        let BackupState {
+            observed_generation,
+            conditions,
+            phase,
+            active_run,
+            next_scheduled_time,
+            newest,
+            last_failure_time,
+            storage_bytes,
+            history,
+            totals,
+            bookkeeping,
+        } = state;
+        Self {
+            observed_generation,
+            phase: Some(phase.as_str().to_owned()),
+            last_backup_time: newest.as_ref().map(|newest| newest.completed_at.clone()),
+            last_backup_size: newest.as_ref().map(|newest| newest.size),
+            last_backup_records: newest.as_ref().map(|newest| newest.records),
+            recoverable_to: newest.as_ref().and_then(|newest| newest.cut_at.clone()),
+            last_backup_id: newest.map(|newest| newest.id),
+            last_failure_time,
+            next_scheduled_time,
+            storage_bytes,
+            active_run,
+            backup_history: history,
+            conditions,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<&KafkaRestoreStatus> for RestoreState {
+    fn from(status: &KafkaRestoreStatus) -> Self {
+        let KafkaRestoreStatus {
+            observed_generation,
+            conditions,
+            phase,
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics,
+            restored_groups,
+            offset_reset_status: _,
+            rollback_snapshot_id: _,
+            totals,
+            bookkeeping,
+        } = status.clone();
+        Self {
+            observed_generation,
+            conditions,
+            phase: Phase::of(phase.as_deref()),
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics: restored_topics
+                .into_iter()
+                .map(|RestoredTopic { name, records }| (name, records))
+                .collect(),
+            restored_groups,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<RestoreState> for KafkaRestoreStatus {
+    fn from(state: RestoreState) -> Self {
+        let RestoreState {
+            observed_generation,
+            conditions,
+            phase,
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics,
+            restored_groups,
+            totals,
+            bookkeeping,
+        } = state;
+        Self {
+            observed_generation,
+            conditions,
+            phase: Some(phase.as_str().to_owned()),
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics: restored_topics
+                .into_iter()
+                .map(|(name, records)| RestoredTopic { name, records })
+                .collect(),
+            restored_groups,
+            // Neither is run by this release; a resource that asks for one is refused.
+            offset_reset_status: None,
+            rollback_snapshot_id: None,
+            totals,
+            bookkeeping,
+        }
+    }
+}

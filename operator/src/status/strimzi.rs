@@ -1,0 +1,155 @@
+//! `backup.strimzi.io`.
+
+use kafka_backup::report::bytes;
+
+use crate::api::strimzi::{KafkaBackupStatus, KafkaRestoreStatus, LastBackup, RestoredTopic};
+use crate::state::{BackupState, Newest, Phase, RestoreState};
+
+impl From<&KafkaBackupStatus> for BackupState {
+    fn from(status: &KafkaBackupStatus) -> Self {
+        let KafkaBackupStatus {
+            observed_generation,
+            conditions,
+            active_run,
+            next_scheduled_time,
+            last_backup,
+            last_success_time,
+            last_failure_time,
+            recoverable_to,
+            size: _,
+            storage_bytes,
+            backup_history,
+            totals,
+            bookkeeping,
+        } = status.clone();
+        Self {
+            observed_generation,
+            conditions,
+            // The phase is not shown in this group, and follows from the rest.
+            phase: Phase::default(),
+            active_run,
+            next_scheduled_time,
+            newest: last_backup.map(|LastBackup { id, records, size }| Newest {
+                id,
+                completed_at: last_success_time.unwrap_or_default(),
+                cut_at: recoverable_to,
+                size,
+                records,
+            }),
+            last_failure_time,
+            storage_bytes,
+            history: backup_history,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<BackupState> for KafkaBackupStatus {
+    fn from(state: BackupState) -> Self {
+        let BackupState {
+            observed_generation,
+            conditions,
+            phase: _,
+            active_run,
+            next_scheduled_time,
+            newest,
+            last_failure_time,
+            storage_bytes,
+            history,
+            totals,
+            bookkeeping,
+        } = state;
+        Self {
+            observed_generation,
+            conditions,
+            active_run,
+            next_scheduled_time,
+            last_success_time: newest.as_ref().map(|newest| newest.completed_at.clone()),
+            recoverable_to: newest.as_ref().and_then(|newest| newest.cut_at.clone()),
+            last_backup: newest.map(|Newest { id, size, records, .. }| LastBackup { id, records, size }),
+            last_failure_time,
+            size: storage_bytes.map(|size| bytes(u64::try_from(size).unwrap_or_default())),
+            storage_bytes,
+            backup_history: history,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<&KafkaRestoreStatus> for RestoreState {
+    fn from(status: &KafkaRestoreStatus) -> Self {
+        let KafkaRestoreStatus {
+            observed_generation,
+            conditions,
+            phase,
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics,
+            restored_groups,
+            totals,
+            bookkeeping,
+        } = status.clone();
+        Self {
+            observed_generation,
+            conditions,
+            phase: Phase::of(phase.as_deref()),
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics: restored_topics
+                .into_iter()
+                .map(|RestoredTopic { name, records }| (name, records))
+                .collect(),
+            restored_groups,
+            totals,
+            bookkeeping,
+        }
+    }
+}
+
+impl From<RestoreState> for KafkaRestoreStatus {
+    fn from(state: RestoreState) -> Self {
+        let RestoreState {
+            observed_generation,
+            conditions,
+            phase,
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics,
+            restored_groups,
+            totals,
+            bookkeeping,
+        } = state;
+        Self {
+            observed_generation,
+            conditions,
+            phase: Some(phase.as_str().to_owned()),
+            backup_id,
+            start_time,
+            completion_time,
+            progress,
+            active_run,
+            restored_records,
+            restored_topics: restored_topics
+                .into_iter()
+                .map(|(name, records)| RestoredTopic { name, records })
+                .collect(),
+            restored_groups,
+            totals,
+            bookkeeping,
+        }
+    }
+}
