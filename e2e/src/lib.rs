@@ -19,6 +19,7 @@ pub mod kafka;
 pub mod kubernetes;
 pub mod librdkafka;
 pub mod minio;
+pub mod operator;
 pub mod port;
 pub mod process;
 pub mod rskafka;

@@ -37,7 +37,7 @@ pub async fn start(client: &Client, blueprint: Blueprint<'_>, run: &Run, generat
             name: name.clone(),
             uid,
             controller: Some(true),
-            block_owner_deletion: Some(true),
+            block_owner_deletion: None,
         };
         apply_config(client, blueprint, &name, owner).await?;
     }

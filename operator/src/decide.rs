@@ -6,6 +6,9 @@ pub mod restore;
 
 use jiff::Timestamp;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::ledger::BUCKETS;
 use crate::build::Run;
 use crate::observe::{ObservedRun, RunState, Trouble};

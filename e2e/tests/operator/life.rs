@@ -1,0 +1,213 @@
+//! What happens to a resource beside its runs: it is applied again, edited, paused, shared with others, deleted, and its operator killed.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::operator::{LOOK_EVERY, condition};
+use e2e::sample::Sample;
+use e2e::unique;
+use serde_json::Value;
+
+use crate::world::{Group, NAMESPACE, Place, Way, is_done, manifest, newest, world};
+
+/// Seconds in which something that must not happen would have happened.
+const QUIET: Duration = Duration::from_secs(6);
+
+fn uids(jobs: &[Value]) -> Vec<String> {
+    jobs.iter().map(|job| job["metadata"]["uid"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn applying_the_same_again_or_in_another_order_changes_nothing() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "again", 500).unwrap();
+    for group in [Group::Strimzi, Group::Oso] {
+        let name = unique("again");
+        let cluster = world.cluster(group, Way::Open);
+        let (topics, storage) = (world.topics(group, &sample.topic), world.storage(group, Place::S3("again")));
+        world.apply(group, "KafkaBackup", &name, &[&cluster, &topics, &storage]);
+        let backup = world.backup(group, &name);
+        let before = backup.wait("completed", is_done).unwrap();
+        world.apply(group, "KafkaBackup", &name, &[&cluster, &topics, &storage]);
+        world.apply(group, "KafkaBackup", &name, &[&storage, &topics, &cluster]);
+        let jobs = uids(&world.jobs_of(&before));
+        let until = Instant::now() + QUIET;
+        while Instant::now() < until {
+            let now = backup.get().unwrap();
+            assert_eq!(now["status"], before["status"]);
+            assert_eq!(now["metadata"]["generation"], before["metadata"]["generation"]);
+            assert_eq!(uids(&world.jobs_of(&now)), jobs);
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+#[test]
+fn what_others_have_added_stays() {
+    let world = world();
+    let (group, name) = (Group::Oso, unique("shared"));
+    let (cluster, storage) = (world.cluster(group, Way::Open), world.storage(group, Place::S3("shared")));
+    let schedule = |minute: u8| format!("schedule: '{minute} 0 1 1 *'");
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(1)]);
+    let backup = world.backup(group, &name);
+    let found = backup.wait_for_condition("Ready", "True", "BackupScheduled").map(|_| backup.get().unwrap()).unwrap();
+    let selector = format!("backup.strimzi.io/resource-uid={}", found["metadata"]["uid"].as_str().unwrap());
+    let cron_job = || world.kubernetes.get(&["cronjobs", "--namespace", NAMESPACE, "--selector", &selector]).unwrap()["items"][0].clone();
+    let cron_name = cron_job()["metadata"]["name"].as_str().unwrap().to_owned();
+    for (kind, object) in [("cronjob", cron_name.as_str()), (backup.kind, &name)] {
+        let kubectl = |arguments: &[&str]| world.kubernetes.kubectl(&[arguments, &["--namespace", NAMESPACE]].concat()).unwrap();
+        kubectl(&["label", kind, object, "team=payments"]);
+        kubectl(&["patch", kind, object, "--type=json", "--patch", r#"[{"op": "add", "path": "/metadata/finalizers", "value": ["example.com/keep"]}]"#]);
+    }
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2)]);
+    world.kubernetes.wait_until("the CronJob follows", || Ok(cron_job()["spec"]["schedule"] == "2 0 1 1 *")).unwrap();
+    for object in [cron_job(), backup.get().unwrap()] {
+        assert_eq!(object["metadata"]["labels"]["team"], "payments");
+        assert_eq!(object["metadata"]["finalizers"], serde_json::json!(["example.com/keep"]));
+    }
+    for (kind, object) in [("cronjob", cron_name.as_str()), (backup.kind, &name)] {
+        world.kubernetes.kubectl(&["patch", kind, object, "--namespace", NAMESPACE, "--type=merge", "--patch", r#"{"metadata": {"finalizers": null}}"#]).unwrap();
+    }
+}
+
+#[test]
+fn a_paused_resource_is_left_alone_until_it_is_not() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "paused", 500).unwrap();
+    let (group, name) = (Group::Strimzi, unique("paused"));
+    let spec = [world.cluster(group, Way::Open), world.topics(group, &sample.topic), world.storage(group, Place::S3("paused"))];
+    let text = manifest(group, "KafkaBackup", &name, &spec.each_ref().map(String::as_str));
+    let paused = text.replace("metadata: {", "metadata: {annotations: {strimzi.io/pause-reconciliation: 'true'}, ");
+    world.kubernetes.apply(&paused).unwrap();
+    let backup = world.backup(group, &name);
+    backup.wait_for_condition("ReconciliationPaused", "True", "Paused").unwrap();
+    let until = Instant::now() + QUIET;
+    while Instant::now() < until {
+        assert_eq!(world.jobs_of(&backup.get().unwrap()), [] as [Value; 0]);
+        thread::sleep(LOOK_EVERY);
+    }
+    world.kubernetes.kubectl(&["annotate", backup.kind, &name, "strimzi.io/pause-reconciliation-", "--namespace", NAMESPACE]).unwrap();
+    let done = backup.wait("completed", is_done).unwrap();
+    assert!(condition(&done, "ReconciliationPaused").is_none());
+}
+
+/// A backup that takes a while, since it may read only so much in a second.
+fn slow(prefix: &str, records: u64, seconds: u64) -> (String, Sample) {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "slow", records).unwrap();
+    let name = unique(prefix);
+    let rate = records * u64::from(Sample::VALUE_BYTES) / seconds;
+    world.apply(
+        Group::Oso,
+        "KafkaBackup",
+        &name,
+        &[
+            &world.cluster(Group::Oso, Way::Open),
+            &world.topics(Group::Oso, &sample.topic),
+            &world.storage(Group::Oso, Place::S3(prefix)),
+            &format!("rateLimit: {{bytesPerSecond: {rate}}}"),
+            "checkpointIntervalSecs: 1",
+        ],
+    );
+    (name, sample)
+}
+
+#[test]
+fn progress_is_told_while_a_run_is_under_way() {
+    let world = world();
+    let (name, _) = slow("progress", 20_000, 20);
+    let backup = world.backup(Group::Oso, &name);
+    let running = backup
+        .wait("its progress is told", |backup| {
+            let progress = &backup["status"]["activeRun"]["progress"];
+            progress["percent"].as_i64().is_some_and(|percent| percent > 0 && percent < 100)
+                && progress["etaSeconds"].is_i64()
+        })
+        .unwrap();
+    let progress = &running["status"]["activeRun"]["progress"];
+    assert_eq!(running["status"]["phase"], "Running");
+    assert!(progress["bytes"].as_i64().unwrap() > 0 && progress["records"].as_i64().unwrap() > 0, "{progress}");
+    assert!(progress["bytesPerSecond"].as_i64().unwrap() > 0, "{progress}");
+    let done = backup.wait("completed", is_done).unwrap();
+    assert!(done["status"]["activeRun"].is_null());
+}
+
+#[test]
+fn an_operator_that_is_killed_at_any_moment_makes_no_second_job_and_loses_no_status() {
+    let world = world();
+    let (name, sample) = slow("killed", 20_000, 15);
+    let backup = world.backup(Group::Oso, &name);
+    let mut jobs: Vec<String> = Vec::new();
+    for round in 0..6_u64 {
+        world.operator.kill().unwrap();
+        // The first kills meet the start of the run, the last ones its end.
+        thread::sleep(Duration::from_millis(700 * round));
+        for uid in uids(&world.jobs_of(&backup.get().unwrap())) {
+            if !jobs.contains(&uid) {
+                jobs.push(uid);
+            }
+        }
+        assert!(jobs.len() <= 1, "{jobs:?}");
+    }
+    world.operator.wait_until_ready().unwrap();
+    let done = backup.wait("completed", is_done).unwrap();
+    assert_eq!(uids(&world.jobs_of(&done)), jobs);
+    assert_eq!(done["status"]["backupHistory"].as_array().unwrap().len(), 1);
+    assert_eq!(done["status"]["lastBackupRecords"], sample.records);
+    let restore = unique("killed");
+    let target = unique("killed-target");
+    let mapping = world.mapping(Group::Oso, &sample.topic, &target);
+    world.apply(Group::Oso, "KafkaRestore", &restore, &[&format!("backupRef: {{name: {name}}}"), &mapping]);
+    for _ in 0..3 {
+        world.operator.kill().unwrap();
+        thread::sleep(Duration::from_millis(900));
+    }
+    world.operator.wait_until_ready().unwrap();
+    let restored = world.restore(Group::Oso, &restore).wait("completed", is_done).unwrap();
+    assert_eq!(world.jobs_of(&restored).len(), 1);
+    sample.came_back_as(&world.witness(), &target).unwrap();
+}
+
+#[test]
+fn deleting_a_resource_ends_its_run_and_leaves_no_pod() {
+    let world = world();
+    let (name, _) = slow("deleted", 20_000, 120);
+    let backup = world.backup(Group::Oso, &name);
+    let running = backup.wait("its pod runs", |backup| !backup["status"]["activeRun"]["progress"].is_null()).unwrap();
+    let selector = format!("backup.strimzi.io/resource-uid={}", running["metadata"]["uid"].as_str().unwrap());
+    world.kubernetes.kubectl(&["delete", backup.kind, &name, "--namespace", NAMESPACE]).unwrap();
+    world
+        .kubernetes
+        .wait_until("nothing of it is left", || {
+            let left = world.kubernetes.get(&["jobs,pods,configmaps,cronjobs", "--namespace", NAMESPACE, "--selector", &selector])?;
+            Ok(left["items"].as_array().is_some_and(Vec::is_empty))
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_restore_that_has_started_cannot_be_changed() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "fixed", 500).unwrap();
+    for group in [Group::Strimzi, Group::Oso] {
+        let (name, restore, target) = (unique("fixed"), unique("fixed"), unique("fixed-target"));
+        let cluster = world.cluster(group, Way::Open);
+        let storage = world.storage(group, Place::S3("fixed"));
+        // A restore that comes before its backup waits for it.
+        let spec = [cluster.clone(), format!("backupRef: {{name: {name}}}"), world.mapping(group, &sample.topic, &target)];
+        world.apply(group, "KafkaRestore", &restore, &spec.each_ref().map(String::as_str));
+        let (type_, status) = match group {
+            Group::Strimzi => ("NotReady", "True"),
+            Group::Oso => ("Ready", "False"),
+        };
+        world.restore(group, &restore).wait_for_condition(type_, status, "BackupNotFound").unwrap();
+        world.apply(group, "KafkaBackup", &name, &[&cluster, &world.topics(group, &sample.topic), &storage]);
+        let backup = world.backup(group, &name).wait("completed", is_done).unwrap();
+        let restored = world.restore(group, &restore).wait("completed", is_done).unwrap();
+        assert_eq!(restored["status"]["backupId"].as_str(), newest(group, &backup).as_deref());
+        let other = [cluster, format!("backupRef: {{name: {name}}}"), world.mapping(group, &sample.topic, "elsewhere")];
+        let text = manifest(group, "KafkaRestore", &restore, &other.each_ref().map(String::as_str));
+        let error = world.kubernetes.apply(&text).unwrap_err().to_string();
+        assert!(error.contains("a restore that has started cannot be changed: create another KafkaRestore"), "{error}");
+    }
+}

@@ -1,0 +1,213 @@
+//! What is decided, case by case.
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::api::history::Outcome;
+use crate::build::{RunKey, names, tests_owner};
+use crate::observe::RunState;
+use crate::plan::{Plan, Refusal};
+use crate::state::{BackupState, Phase, RestoreState};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_770_000_000 + second).unwrap()
+}
+
+fn facts(second: i64) -> Facts {
+    Facts { generation: 1, trigger: None, now: at(second) }
+}
+
+fn plan(more: &str) -> Result<Plan, Refusal> {
+    let spec = format!(
+        "kafkaCluster: {{bootstrapServers: ['kafka:9092']}}\nstorage: {{storageType: s3, s3: {{bucket: backups}}}}\n{more}"
+    );
+    crate::plan::oso::backup(&tests_owner(), &serde_saphyr::from_str(&spec).unwrap())
+}
+
+fn active(key: &RunKey, second: i64) -> ObservedRun {
+    ObservedRun {
+        job: names::job(&tests_owner(), key),
+        kind: key.label().to_owned(),
+        backup_id: Some("nightly-20260202-030000".to_owned()),
+        trigger: match key {
+            RunKey::Trigger { value } => Some(value.clone()),
+            _ => None,
+        },
+        limits: None,
+        generation: Some(1),
+        started_at: at(second),
+        is_expiring: false,
+        state: RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None },
+    }
+}
+
+fn ended(run: ObservedRun, second: i64, told: &str) -> ObservedRun {
+    let termination: Option<kafka_backup::report::Termination> = serde_json::from_str(told).ok();
+    let has_failed = told.contains("failed") || told.contains("partial") || told.is_empty();
+    let failure = has_failed.then(|| Trouble { reason: "PodFailurePolicy".to_owned(), message: "the Job failed".to_owned() });
+    ObservedRun { state: RunState::Ended { at: at(second), termination: termination.map(Box::new), failure }, ..run }
+}
+
+const COMPLETED: &str = r#"{"run":"backup","outcome":"completed","backupId":"nightly-20260202-030000","archive":"oso.kafka.nightly",
+    "sourceClusterId":"c","cutAtMs":1770000001000,"startedAtMs":1770000000000,"durationMs":9000,"records":10,"bytes":1000,"storedBytes":500,
+    "topics":1,"partitions":1,"groups":0,"alreadyThere":false,"resumed":false,"archiveBackups":1,"archiveBytes":700,"pruned":[]}"#;
+const FAILED: &str = r#"{"run":"backup","outcome":"failed","error":{"kind":"denied","message":"broker refused the password"}}"#;
+
+fn decide(facts: &Facts, before: &BackupState, plan: &Result<Plan, Refusal>, runs: &[ObservedRun]) -> Decision<BackupState> {
+    backup::decide(&tests_owner(), facts, before, plan, runs)
+}
+
+const ONCE: RunKey = RunKey::Once { generation: 1 };
+
+#[test]
+fn a_backup_without_a_schedule_runs_once_whatever_happens_to_its_job() {
+    let plan = plan("");
+    let first = decide(&facts(0), &BackupState::default(), &plan, &[]);
+    let run = first.start.unwrap();
+    assert_eq!((run.key.clone(), run.backup_id.as_deref()), (ONCE, Some("nightly-20260202-024000")));
+    // Seen twice before the watch has heard of the Job: the same name again.
+    assert_eq!(decide(&facts(1), &BackupState::default(), &plan, &[]).start.unwrap().key, run.key);
+    let running = decide(&facts(2), &first.state, &plan, &[active(&ONCE, 1)]);
+    assert_eq!((running.start, running.state.phase), (None, Phase::Running));
+    let done = decide(&facts(10), &running.state, &plan, &[ended(active(&ONCE, 1), 9, COMPLETED)]);
+    assert_eq!((done.start.as_ref(), done.state.phase), (None, Phase::Completed));
+    assert!(done.verdict.is_ready);
+    // The Job is gone, the operator is a new one, the spec is edited: all the same.
+    let later = decide(&Facts { generation: 2, ..facts(99) }, &done.state, &plan, &[]);
+    assert_eq!(later.start, None);
+    assert_eq!(later.state.history, done.state.history);
+}
+
+#[test]
+fn an_edited_spec_tries_again_after_a_failure_and_not_before() {
+    let plan = plan("");
+    let failed = decide(&facts(10), &BackupState::default(), &plan, &[ended(active(&ONCE, 1), 9, FAILED)]);
+    assert_eq!(failed.start, None);
+    assert_eq!((failed.state.phase, failed.verdict.message.as_str()), (Phase::Failed, "broker refused the password"));
+    let edited = decide(&Facts { generation: 2, ..facts(11) }, &failed.state, &plan, &[ended(active(&ONCE, 1), 9, FAILED)]);
+    assert_eq!(edited.start.unwrap().key, RunKey::Once { generation: 2 });
+}
+
+#[test]
+fn what_has_ended_is_written_down_once() {
+    let plan = plan("");
+    let runs = [ended(active(&ONCE, 1), 9, COMPLETED)];
+    let first = decide(&facts(10), &BackupState::default(), &plan, &runs);
+    let second = decide(&facts(11), &first.state, &plan, &runs);
+    assert_eq!(second.state, first.state);
+    assert!(!first.notes.is_empty() && second.notes.is_empty());
+    let totals = &second.state.totals;
+    assert_eq!((totals.succeeded, totals.records, totals.bytes, totals.seconds), (1, 10, 1000, 8));
+    assert_eq!(totals.duration_buckets, [1, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(second.state.storage_bytes, Some(700));
+}
+
+#[test]
+fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
+    let plan = plan("schedule: '0 2 * * *'\n");
+    let triggered = |value: &str, second| Facts { trigger: Some(value.to_owned()), ..facts(second) };
+    let key = RunKey::Trigger { value: "1".to_owned() };
+    let scheduled = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 0) };
+    let busy = decide(&triggered("1", 1), &BackupState::default(), &plan, std::slice::from_ref(&scheduled));
+    assert_eq!(busy.start, None);
+    let free = decide(&triggered("1", 2), &busy.state, &plan, &[ended(scheduled, 2, COMPLETED)]);
+    assert_eq!(free.start.as_ref().unwrap().key, key);
+    let done = decide(&triggered("1", 9), &free.state, &plan, &[ended(active(&key, 3), 8, COMPLETED)]);
+    assert_eq!((done.start.as_ref(), done.state.bookkeeping.last_trigger.as_deref()), (None, Some("1")));
+    assert_eq!(decide(&triggered("1", 10), &done.state, &plan, &[]).start, None);
+    assert!(decide(&triggered("2", 11), &done.state, &plan, &[]).start.is_some());
+}
+
+#[test]
+fn new_limits_prune_once_there_is_a_backup() {
+    let none = decide(&facts(0), &BackupState::default(), &plan("schedule: '0 2 * * *'\nretention: {backups: 3}\n"), &[]);
+    assert_eq!(none.start, None);
+    let run = ObservedRun { limits: Some("maxBackups=3".to_owned()), ..active(&RunKey::Scheduled, 1) };
+    let plan_of = |backups| plan(&format!("schedule: '0 2 * * *'\nretention: {{backups: {backups}}}\n"));
+    let made = decide(&facts(9), &none.state, &plan_of(3), &[ended(run, 8, COMPLETED)]);
+    assert_eq!((made.start, made.state.bookkeeping.pruned_by.as_deref()), (None, Some("maxBackups=3")));
+    let lowered = decide(&facts(10), &made.state, &plan_of(1), &[]);
+    assert!(matches!(lowered.start.unwrap().key, RunKey::Prune { limits, .. } if limits == "maxBackups=1"));
+}
+
+#[test]
+fn a_job_that_was_deleted_while_it_ran_is_a_failure() {
+    let plan = plan("schedule: '0 2 * * *'\n");
+    let run = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 0) };
+    let running = decide(&facts(1), &BackupState::default(), &plan, &[run]);
+    let gone = decide(&facts(2), &running.state, &plan, &[]);
+    assert_eq!(gone.state.history[0].outcome, Outcome::Failed);
+    assert_eq!(decide(&facts(3), &gone.state, &plan, &[]).state.history.len(), 1);
+}
+
+#[test]
+fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_is_wrong() {
+    let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
+    let wrong = Err(Refusal::invalid("spec.topics: no"));
+    let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
+    assert_eq!(cron(&waiting), CronAction::Leave);
+    assert_eq!(cron(&wrong), CronAction::Delete);
+    assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply);
+    let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
+    assert_eq!((verdict.is_ready, verdict.reason.as_str()), (false, "KafkaNotReady"));
+}
+
+#[test]
+fn the_next_run_is_told_as_a_time() {
+    let decision = decide(&facts(0), &BackupState::default(), &plan("schedule: '0 * * * *'\n"), &[]);
+    assert_eq!(decision.state.next_scheduled_time.as_deref(), Some("2026-02-02T03:00:00Z"));
+    assert_eq!(decision.verdict.message, "Next backup scheduled for 2026-02-02T03:00:00Z");
+}
+
+#[test]
+fn jobs_go_only_once_they_are_written_down() {
+    let plan = plan("job: {ttlSecondsAfterFinished: 7}\n");
+    let decision = decide(&facts(2), &BackupState::default(), &plan, &[active(&ONCE, 1)]);
+    assert_eq!(decision.expire, []);
+    let run = ended(active(&ONCE, 1), 9, COMPLETED);
+    let decision = decide(&facts(10), &decision.state, &plan, std::slice::from_ref(&run));
+    assert_eq!(decision.expire, [(run.job.clone(), 7)]);
+    let told = ObservedRun { is_expiring: true, ..run };
+    assert_eq!(decide(&facts(11), &decision.state, &plan, &[told]).expire, []);
+}
+
+fn restore_plan() -> Result<Plan, Refusal> {
+    let spec = "backupId: nightly-20260202-030000\ntargetCluster: {bootstrapServers: ['kafka:9092']}\nstorage: {storageType: s3, s3: {bucket: backups}}\n";
+    crate::plan::oso::restore(&tests_owner(), &serde_saphyr::from_str(spec).unwrap(), None)
+}
+
+const RESTORED: &str = r#"{"run":"restore","outcome":"completed","restoreId":"r","backupId":"nightly-20260202-030000","archive":"a",
+    "targetClusterId":"c","planned":false,"alreadyRestored":false,"records":10,"bytes":1000,"topics":[{"name":"orders","records":10}],
+    "groups":["g"],"durationMs":1000}"#;
+
+#[test]
+fn a_restore_is_made_once_and_what_came_of_it_is_final() {
+    let plan = restore_plan();
+    let first = restore::decide(&facts(0), &RestoreState::default(), &plan, &[]);
+    assert_eq!(first.start.unwrap().key, ONCE);
+    let running = restore::decide(&facts(2), &first.state, &plan, &[active(&ONCE, 1)]);
+    assert_eq!((running.start.as_ref(), running.state.start_time.is_some()), (None, true));
+    let done = restore::decide(&facts(10), &running.state, &plan, &[ended(active(&ONCE, 1), 9, RESTORED)]);
+    assert_eq!((done.state.phase, done.state.restored_records), (Phase::Completed, Some(10)));
+    assert_eq!(done.state.restored_topics, [("orders".to_owned(), 10)]);
+    let later = restore::decide(&facts(99), &done.state, &plan, &[]);
+    assert_eq!((later.start, &later.state), (None, &done.state));
+}
+
+#[test]
+fn a_failed_restore_is_not_tried_again() {
+    let plan = restore_plan();
+    let told = FAILED.replace("backup", "restore");
+    let failed = restore::decide(&facts(10), &RestoreState::default(), &plan, &[ended(active(&ONCE, 1), 9, &told)]);
+    assert_eq!((failed.state.phase, failed.verdict.message.as_str()), (Phase::Failed, "broker refused the password"));
+    let edited = restore::decide(&Facts { generation: 2, ..facts(11) }, &failed.state, &plan, &[]);
+    assert_eq!((edited.start, edited.state.phase), (None, Phase::Failed));
+}
+
+#[test]
+fn a_restore_whose_job_was_deleted_has_failed() {
+    let plan = restore_plan();
+    let running = restore::decide(&facts(2), &RestoreState::default(), &plan, &[active(&ONCE, 1)]);
+    let gone = restore::decide(&facts(3), &running.state, &plan, &[]);
+    assert_eq!((gone.start, gone.state.phase), (None, Phase::Failed));
+}
