@@ -31,6 +31,7 @@ use self::network::Network;
 use self::node::Node;
 use self::programs::Programs;
 pub use self::programs::{VERSION, schemas};
+use crate::image::Image;
 use crate::kubernetes::machine::UTIL_LINUX;
 use crate::process::{Process, remove_folder};
 
@@ -211,6 +212,16 @@ impl Kubernetes {
         let mut command = Command::new(self.programs.kubeconform());
         command.args(["-strict", "-summary", "-schema-location", &location]).args(arguments).arg("-");
         output_of(&mut command, Some(manifests))
+    }
+
+    /// Makes an image known to the node, under its own name.
+    ///
+    /// # Errors
+    /// When a file of it cannot be read.
+    pub fn load(&self, image: &Image) -> Result<()> {
+        let archive = tempfile::NamedTempFile::new().context("no temporary file")?;
+        image.write(archive.path())?;
+        self.load_image(archive.path())
     }
 
     /// Makes the image in this OCI archive known to the node, under the name that it has inside.
