@@ -299,11 +299,17 @@ impl Kubernetes {
             };
             Ok(conditions.iter().find(is_end).cloned())
         })?;
-        let log = self.logs(namespace, &format!("job/{name}")).unwrap_or_else(|error| format!("{error:#}"));
+        let log = self.logs(namespace, &format!("job/{name}"));
         if end["type"] == "Failed" {
-            bail!("the Job {namespace}/{name} failed ({}): {log}\n{}", end["message"], self.describe());
+            let said = log.unwrap_or_else(|error| format!("{error:#}"));
+            bail!(
+                "the Job {namespace}/{name} failed ({}, {}): {said}\n{}",
+                end["reason"],
+                end["message"],
+                self.describe()
+            );
         }
-        Ok(log)
+        log
     }
 
     /// What the cluster looks like: pods and events, or what the node's programs say when there is no API server.

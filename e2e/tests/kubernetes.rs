@@ -404,13 +404,11 @@ fn a_killed_test_takes_its_cluster_with_it() {
 fn holds_a_cluster_until_it_is_killed() {
     let kubernetes = Kubernetes::start(KubernetesOptions::default()).unwrap();
     // Its name server is a pod that runs; from outside, its process is one of this machine.
-    let ids =
-        Command::new("pgrep").args(["--full", "--exact", "/coredns -conf /etc/coredns/Corefile"]).output().unwrap();
     let cgroup = format!("/{}/", kubernetes.node_name());
-    let is_ours =
-        |id: &&str| std::fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|text| text.contains(&cgroup));
-    let ids = String::from_utf8(ids.stdout).unwrap();
-    let pod = ids.lines().find(is_ours).unwrap();
+    let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+    let is_pod = |id: &String| read(id, "cgroup").contains(&cgroup) && read(id, "cmdline").starts_with("/coredns\0");
+    let entries = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pod = entries.into_iter().find(is_pod).unwrap();
     let node = kubernetes.process_id().unwrap();
     let told = format!("{}\n{}\n{node}\n{pod}\n", kubernetes.node_name(), kubernetes.folder().display());
     std::fs::write(std::env::var_os("E2E_TELL").unwrap(), told).unwrap();
