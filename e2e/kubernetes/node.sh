@@ -23,8 +23,7 @@ mkdir /tmp/hostpath_pv
 mount --bind /run/node/volumes /tmp/hostpath_pv
 
 export PATH=/run/hyperkube:/run/packages/usr/bin:/run/packages/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin
-export LD_LIBRARY_PATH=/run/packages/usr/lib/x86_64-linux-gnu:/run/packages/lib/x86_64-linux-gnu
-export XTABLES_LIBDIR=/run/packages/usr/lib/x86_64-linux-gnu/xtables
+export LD_LIBRARY_PATH=/run/packages/usr/lib/$(uname -m)-linux-gnu:/run/packages/lib/$(uname -m)-linux-gnu
 cd /run/node
 hostname "$NAME"
 

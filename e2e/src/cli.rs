@@ -51,8 +51,16 @@ impl Ended {
 /// When it does not build.
 pub fn binary() -> Result<&'static PathBuf> {
     static BINARY: LazyLock<Result<PathBuf, String>> =
-        LazyLock::new(|| build().map_err(|error| format!("cannot build kafka-backup: {error:#}")));
+        LazyLock::new(|| build("kafka-backup").map_err(|error| format!("{error:#}")));
     BINARY.as_ref().map_err(|text| anyhow::anyhow!("{text}"))
+}
+
+/// Builds a program of this workspace, in the profile in which the harness itself was built, and gives its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn build(program: &str) -> Result<PathBuf> {
+    run_cargo(program).with_context(|| format!("cannot build {program}"))
 }
 
 impl Cli {
@@ -114,12 +122,12 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<En
     Cli::new(arguments)?.run()
 }
 
-fn build() -> Result<PathBuf> {
+fn run_cargo(program: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     // The whole workspace is selected, as in `cargo test --workspace`, so that dependencies have the same features and
     // are not compiled a second time.
-    command.args(["build", "--quiet", "--workspace", "--bin", "kafka-backup", "--message-format=json"]);
+    command.args(["build", "--quiet", "--workspace", "--bin", program, "--message-format=json"]);
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }

@@ -31,6 +31,7 @@ use self::network::Network;
 use self::node::Node;
 use self::programs::Programs;
 pub use self::programs::{VERSION, schemas};
+use crate::image::Image;
 use crate::kubernetes::machine::UTIL_LINUX;
 use crate::process::{Process, remove_folder};
 
@@ -213,6 +214,16 @@ impl Kubernetes {
         output_of(&mut command, Some(manifests))
     }
 
+    /// Makes an image known to the node, under its own name.
+    ///
+    /// # Errors
+    /// When a file of it cannot be read.
+    pub fn load(&self, image: &Image) -> Result<()> {
+        let archive = tempfile::NamedTempFile::new().context("no temporary file")?;
+        image.write(archive.path())?;
+        self.load_image(archive.path())
+    }
+
     /// Makes the image in this OCI archive known to the node, under the name that it has inside.
     ///
     /// # Errors
@@ -288,11 +299,17 @@ impl Kubernetes {
             };
             Ok(conditions.iter().find(is_end).cloned())
         })?;
-        let log = self.logs(namespace, &format!("job/{name}")).unwrap_or_else(|error| format!("{error:#}"));
+        let log = self.logs(namespace, &format!("job/{name}"));
         if end["type"] == "Failed" {
-            bail!("the Job {namespace}/{name} failed ({}): {log}\n{}", end["message"], self.describe());
+            let said = log.unwrap_or_else(|error| format!("{error:#}"));
+            bail!(
+                "the Job {namespace}/{name} failed ({}, {}): {said}\n{}",
+                end["reason"],
+                end["message"],
+                self.describe()
+            );
         }
-        Ok(log)
+        log
     }
 
     /// What the cluster looks like: pods and events, or what the node's programs say when there is no API server.

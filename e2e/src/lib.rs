@@ -1,12 +1,12 @@
 //! The real systems that the end-to-end tests, the demo and the benchmarks run against.
 //!
 //! Everything here is blocking and started on free ports, and everything ends with the process that started it, however
-//! that process ends. [`kafka`], [`minio`] and [`kubernetes`] are the systems, [`image`] makes what the last one runs, and [`strimzi`] leaves in it what Strimzi
-//! does; [`witness`], [`librdkafka`] and [`rskafka`] are clients
-//! that are not ours, which write what a backup has to keep and read what a restore brought back; [`dump`] is the form
-//! in which they all hand over records, and [`compare`] says where two dumps differ; [`hostile`] writes a log with
-//! everything in it that backup tools have stumbled over, and [`sample`] much of the same; [`cli`] runs the binary under
-//! test, and [`running`] is a run that is at work.
+//! that process ends. [`kafka`], [`minio`] and [`kubernetes`] are the systems, [`image`] makes what the last one runs, and
+//! [`strimzi`] leaves in it what Strimzi does; [`witness`], [`librdkafka`] and [`rskafka`] are clients that are not ours,
+//! which write what a backup has to keep and read what a restore brought back; [`dump`] is the form in which they all hand
+//! over records, and [`compare`] says where two dumps differ; [`hostile`] writes a log with everything in it that backup
+//! tools have stumbled over, and [`sample`] much of the same; [`cli`] runs the binary under test, and [`running`] is a run
+//! that is at work.
 
 pub mod cache;
 pub mod certificates;

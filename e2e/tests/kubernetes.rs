@@ -18,6 +18,7 @@ use e2e::strimzi::{Release, Strimzi, StrimziOptions};
 use e2e::unique;
 use e2e::witness::{NewTopic, Witness, properties};
 use serde_json::Value;
+use strimzi_discovery::{Connection, Credentials, Identity, SecretKey, Trust, connect};
 
 const PROJECT_IMAGE: &str = "localhost/strimzi-backup-operator:e2e";
 
@@ -57,10 +58,8 @@ fn with_image() -> &'static Kubernetes {
     static LOADED: std::sync::Once = std::sync::Once::new();
     let kubernetes = Kubernetes::shared();
     LOADED.call_once(|| {
-        let archive = tempfile::NamedTempFile::new().unwrap();
         let programs = [("kafka-backup", cli::binary().unwrap().as_path())];
-        Image::of_project(PROJECT_IMAGE, &programs).unwrap().write(archive.path()).unwrap();
-        kubernetes.load_image(archive.path()).unwrap();
+        kubernetes.load(&Image::of_project(PROJECT_IMAGE, &programs).unwrap()).unwrap();
     });
     kubernetes
 }
@@ -138,21 +137,40 @@ fn strimzi() -> &'static Strimzi<'static> {
     &STRIMZI
 }
 
-/// A Job that backs up a topic to `storage` as this user of Strimzi's, with Secrets as files; its name is the user's.
-fn back_up(strimzi: &Strimzi<'_>, user: &str, listener: &str, topic: &str, storage: &str) -> String {
-    let bootstrap = strimzi.bootstrap(listener);
-    let mut arguments = vec!["backup", "--bootstrap-servers", &bootstrap, "--archive", user, "--topics", topic];
-    arguments.extend(["--storage", storage, "--ca-file", "/authority/ca.crt"]);
-    arguments.extend(match listener {
-        "tls" => {
-            vec!["--security-protocol", "SSL", "--cert-file", "/user/user.crt", "--key-file", "/user/user.key"]
+/// Where and how this user of Strimzi's connects, by what the API server holds of it.
+fn connection(kubernetes: &Kubernetes, strimzi: &Strimzi<'_>, user: &str) -> Connection {
+    let get = |kind: &str, name: &str| kubernetes.get(&[kind, name, "--namespace", strimzi.namespace()]).unwrap();
+    let kafka: strimzi_discovery::Kafka = serde_json::from_value(get("kafka", strimzi.cluster())).unwrap();
+    let user: strimzi_discovery::KafkaUser = serde_json::from_value(get("kafkauser", user)).unwrap();
+    connect(&kafka, Identity::User(&user), None).unwrap()
+}
+
+/// A Job that backs up a topic to `storage` by this connection, with Secrets as files, into an archive of this name.
+fn back_up(namespace: &str, connection: &Connection, archive: &str, topic: &str, storage: &str) -> String {
+    let bootstrap = connection.bootstrap_servers.join(",");
+    let protocol = connection.security_protocol.as_str();
+    let mut arguments = vec!["backup", "--bootstrap-servers", &bootstrap, "--security-protocol", protocol];
+    arguments.extend(["--archive", archive, "--topics", topic, "--storage", storage, "--ca-file", "/authority/ca.crt"]);
+    let Some(Trust::ClusterCa { secret: authority }) = &connection.trust else { panic!("{connection:?}") };
+    let file = |key: &SecretKey| format!("/user/{}", key.key);
+    let (files, secret);
+    match connection.credentials.as_ref().unwrap() {
+        Credentials::Tls { certificate, key } => {
+            (files, secret) = ([file(certificate), file(key)], &key.secret);
+            arguments.extend(["--cert-file", &files[0], "--key-file", &files[1]]);
         }
-        "scram" => {
-            let sasl = vec!["--security-protocol", "SASL_SSL", "--sasl-mechanism", "SCRAM-SHA-512"];
-            [sasl, vec!["--username", user, "--password-file", "/user/password"]].concat()
+        Credentials::ScramSha512 { username, password } => {
+            (files, secret) = ([file(password), String::new()], &password.secret);
+            arguments.extend([
+                "--sasl-mechanism",
+                "SCRAM-SHA-512",
+                "--username",
+                username,
+                "--password-file",
+                &files[0],
+            ]);
         }
-        other => panic!("{other} is not used here"),
-    });
+    }
     let arguments = serde_json::to_string(&arguments).unwrap();
     let container = format!(
         "        args: {arguments}
@@ -160,10 +178,9 @@ fn back_up(strimzi: &Strimzi<'_>, user: &str, listener: &str, topic: &str, stora
         volumeMounts: [{{name: authority, mountPath: /authority, readOnly: true}}, {{name: user, mountPath: /user, readOnly: true}}]\n"
     );
     let volumes = format!(
-        "{{name: authority, secret: {{secretName: {}-cluster-ca-cert}}}}, {{name: user, secret: {{secretName: {user}}}}}",
-        strimzi.cluster()
+        "{{name: authority, secret: {{secretName: {authority}}}}}, {{name: user, secret: {{secretName: {secret}}}}}"
     );
-    job(strimzi.namespace(), &unique(user), PROJECT_IMAGE, &container, &volumes)
+    job(namespace, &unique(archive), PROJECT_IMAGE, &container, &volumes)
 }
 
 fn run(kubernetes: &Kubernetes, strimzi: &Strimzi<'_>, manifest: &str) -> anyhow::Result<String> {
@@ -182,13 +199,17 @@ fn a_pod_backs_up_to_a_bucket_as_a_user_of_strimzi_and_after_its_credentials_hav
     witness.produce(&topic, &properties([]), &[Record::new(0, 1_767_225_600_000, "k", "v")]).unwrap();
     strimzi.add_user_tls("by-certificate").unwrap();
     strimzi.add_user_scram("by-password").unwrap();
-    let try_as =
-        |user: &str, listener: &str| run(kubernetes, strimzi, &back_up(strimzi, user, listener, &topic, &storage));
+    let try_as = |user: &str| {
+        let connection = connection(kubernetes, strimzi, user);
+        let manifest = back_up(strimzi.namespace(), &connection, user, &topic, &storage);
+        run(kubernetes, strimzi, &manifest).unwrap();
+        (connection.listener, connection.bootstrap_servers)
+    };
     // The names of the bootstrap servers are those of a Service: the pod looks them up.
-    try_as("by-certificate", "tls").unwrap();
-    try_as("by-password", "scram").unwrap();
+    assert_eq!(try_as("by-certificate"), ("tls".to_owned(), vec![strimzi.bootstrap("tls")]));
+    assert_eq!(try_as("by-password"), ("scram".to_owned(), vec![strimzi.bootstrap("scram")]));
     strimzi.change_password("by-password").unwrap();
-    try_as("by-password", "scram").unwrap();
+    try_as("by-password");
 
     let list = minio
         .environment()
@@ -275,6 +296,8 @@ fn assert_is_shown(kubernetes: &Kubernetes, strimzi: &Strimzi<'_>, api_version: 
         assert_eq!(secret["metadata"]["labels"]["strimzi.io/cluster"], strimzi.cluster());
         assert_eq!(secret["metadata"]["ownerReferences"][0]["uid"], user["metadata"]["uid"]);
     }
+    assert_eq!(connection(kubernetes, strimzi, "shown-tls").bootstrap_servers, [strimzi.bootstrap("tls")]);
+    assert_eq!(connection(kubernetes, strimzi, "shown-scram").bootstrap_servers, [strimzi.bootstrap("scram")]);
     strimzi.set_user_not_ready("shown-tls", "InvalidResourceException", "no").unwrap();
     let user = kubernetes.get(&["kafkauser", "shown-tls", "--namespace", namespace]).unwrap();
     assert_eq!(condition(&user), ("NotReady".to_owned(), "True".to_owned()));
@@ -381,13 +404,11 @@ fn a_killed_test_takes_its_cluster_with_it() {
 fn holds_a_cluster_until_it_is_killed() {
     let kubernetes = Kubernetes::start(KubernetesOptions::default()).unwrap();
     // Its name server is a pod that runs; from outside, its process is one of this machine.
-    let ids =
-        Command::new("pgrep").args(["--full", "--exact", "/coredns -conf /etc/coredns/Corefile"]).output().unwrap();
     let cgroup = format!("/{}/", kubernetes.node_name());
-    let is_ours =
-        |id: &&str| std::fs::read_to_string(format!("/proc/{id}/cgroup")).is_ok_and(|text| text.contains(&cgroup));
-    let ids = String::from_utf8(ids.stdout).unwrap();
-    let pod = ids.lines().find(is_ours).unwrap();
+    let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+    let is_pod = |id: &String| read(id, "cgroup").contains(&cgroup) && read(id, "cmdline").starts_with("/coredns\0");
+    let entries = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pod = entries.into_iter().find(is_pod).unwrap();
     let node = kubernetes.process_id().unwrap();
     let told = format!("{}\n{}\n{node}\n{pod}\n", kubernetes.node_name(), kubernetes.folder().display());
     std::fs::write(std::env::var_os("E2E_TELL").unwrap(), told).unwrap();

@@ -59,7 +59,6 @@ pub(super) fn filled_in(text: &str, network: &Network) -> String {
 /// # Errors
 /// When the system refuses.
 pub(super) fn launch(run: &Path, network: &Network, programs: &Programs, is_tethered: bool) -> Result<Node> {
-    machine::make_cgroup(&network.name())?;
     let path = run.join("node.log");
     let log = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut command = Command::new("unshare");
@@ -80,10 +79,23 @@ pub(super) fn launch(run: &Path, network: &Network, programs: &Programs, is_teth
     } else {
         Process::detached(&command, Output::File(log))?
     };
-    let init = wait_for_init(&mut process, &path)?;
-    network.connect(init)?;
-    fs::write(run.join("connected"), "").context("cannot write to the node's folder")?;
-    Ok(Node { process: Some(process), init })
+    let mut equip = || -> Result<u32> {
+        // After the start, so that whatever is taken of the machine has somebody who gives it back.
+        machine::make_cgroup(&network.name())?;
+        let init = wait_for_init(&mut process, &path)?;
+        network.connect(init)?;
+        // The node waits for this.
+        fs::write(run.join("connected"), "").context("cannot write to the node's folder")?;
+        Ok(init)
+    };
+    match equip() {
+        Ok(init) => Ok(Node { process: Some(process), init }),
+        Err(error) => {
+            // One without a tether would go on.
+            let _ = process.kill();
+            Err(error)
+        }
+    }
 }
 
 /// A node at work.
@@ -100,7 +112,7 @@ impl Node {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.init.to_string()).args(["--mount", "--pid", "--net", "--uts", "--ipc", "--"]);
         command.args(["env", "PATH=/run/hyperkube:/run/packages/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
-        command.arg("LD_LIBRARY_PATH=/run/packages/usr/lib/x86_64-linux-gnu");
+        command.arg(format!("LD_LIBRARY_PATH=/run/packages/usr/lib/{}-linux-gnu", std::env::consts::ARCH));
         command
     }
 }
