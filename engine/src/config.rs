@@ -9,6 +9,7 @@ pub mod cat;
 pub mod cluster;
 pub mod describe;
 mod job;
+#[cfg(feature = "run")]
 mod layers;
 pub mod list;
 mod partitions;
@@ -21,6 +22,7 @@ pub mod verify;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "run")]
 pub use self::layers::{Error, Flags, load};
 
 /// A run, as it is written in a file: its kind under `run`, and its settings beside it.
@@ -63,11 +65,16 @@ pub enum RunKind {
 }
 
 /// A setting without which a run cannot begin: its place in a file, and its flag.
+#[cfg(feature = "run")]
 type Needed = (&'static str, &'static str);
 
+#[cfg(feature = "run")]
 const SERVERS: Needed = ("cluster.bootstrapServers", "--bootstrap-servers");
+#[cfg(feature = "run")]
 const STORAGE: Needed = ("storage", "--storage");
+#[cfg(feature = "run")]
 const ARCHIVE: Needed = ("archive", "--archive");
+#[cfg(feature = "run")]
 const BACKUP: Needed = ("backup", "--backup");
 
 impl RunConfig {
@@ -99,6 +106,7 @@ impl RunKind {
         }
     }
 
+    #[cfg(feature = "run")]
     const fn needed(self) -> &'static [Needed] {
         match self {
             Self::Backup => &[SERVERS, STORAGE, ARCHIVE],

@@ -33,29 +33,51 @@
 //! - A restore that is run again adds nothing twice.
 //! - Only `NotFound` means "not there"; any other failure is a failure.
 //!
+//! # Without the feature `run`
+//!
+//! Whoever only writes configurations and reads termination messages (an operator, say) takes this crate without its
+//! default feature: then there are [`config`], [`error`], [`select`], the names and keys of [`mod@format`], and
+//! [`report::Termination`], and neither network nor storage nor codec is compiled.
+//!
 //! # Where to begin reading
 //!
-//! [`backup::run`] is one page from topic to manifest; [`mod@format`] says what is stored.
+//! `backup::run` is one page from topic to manifest; [`mod@format`] says what is stored.
 
+#[cfg(feature = "run")]
 pub mod backup;
+#[cfg(feature = "run")]
 pub mod breaker;
+#[cfg(feature = "run")]
 pub mod cat;
+#[cfg(feature = "run")]
 pub mod clock;
 pub mod config;
+#[cfg(feature = "run")]
 pub mod describe;
 pub mod error;
 pub mod format;
+#[cfg(feature = "run")]
 pub mod kafka;
+#[cfg(feature = "run")]
 pub mod list;
+#[cfg(feature = "run")]
 pub mod offsets;
+#[cfg(feature = "run")]
 pub mod progress;
+#[cfg(feature = "run")]
 pub mod prune;
 pub mod rate_limit;
 pub mod report;
+#[cfg(feature = "run")]
 pub mod repository;
+#[cfg(feature = "run")]
 pub mod restore;
+#[cfg(feature = "run")]
 pub mod rewrite;
 pub mod select;
+#[cfg(feature = "run")]
 pub mod stop;
+#[cfg(feature = "run")]
 pub mod store;
+#[cfg(feature = "run")]
 pub mod verify;

@@ -9,9 +9,7 @@ use super::job;
 pub use super::retention::RetentionConfig;
 use super::storage::StorageConfig;
 use crate::error::Kind;
-use crate::format::batch::Compression;
-use crate::format::codec;
-use crate::format::frame::ArchiveCompression;
+use crate::format::compression::{self, ArchiveCompression, Compression};
 use crate::format::layout::{ArchiveName, BackupId, BackupIdPrefix, NameError};
 use crate::rate_limit::RateLimit;
 use crate::select::{Pattern, PatternError};
@@ -60,7 +58,7 @@ impl std::str::FromStr for CompressionName {
     fn from_str(text: &str) -> Result<Self, String> {
         [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd]
             .into_iter()
-            .find(|name| codec::name((*name).into()) == text)
+            .find(|name| compression::name((*name).into()) == text)
             .ok_or_else(|| format!("{text:?} is none of none, gzip, snappy, lz4, zstd"))
     }
 }
@@ -261,13 +259,13 @@ impl BackupConfig {
     pub fn check_values(&self) -> Result<(), Error> {
         let codec = Compression::from(self.compression);
         if let Some(level) = self.compression_level {
-            let range = codec::level_range(codec);
+            let range = compression::level_range(codec);
             if !range.as_ref().is_some_and(|range| range.contains(&level)) {
                 let range = range.map_or_else(
                     || "it has no levels, leave compressionLevel out".to_owned(),
                     |range| format!("choose {} to {}", range.start(), range.end()),
                 );
-                return Err(Error::Level { codec: codec::name(codec), level, range });
+                return Err(Error::Level { codec: compression::name(codec), level, range });
             }
         }
         let in_range = |setting, value: u64, range: std::ops::RangeInclusive<u64>, text| {

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::checksum;
+pub use super::compression::Compression;
 
 /// Bytes of a record batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -59,46 +60,6 @@ pub enum Error {
         /// The checksum of the bytes.
         computed: u32,
     },
-}
-
-/// The codec of a batch's records, as bits 0 to 2 of the attributes tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Records stand as they are.
-    None,
-    /// gzip (RFC 1952).
-    Gzip,
-    /// Snappy, raw or in the framing of `snappy-java`.
-    Snappy,
-    /// LZ4 frame format.
-    Lz4,
-    /// Zstandard (KIP-110).
-    Zstd,
-}
-
-impl Compression {
-    /// The codec with this number, if there is one.
-    pub const fn from_id(id: i16) -> Option<Self> {
-        match id {
-            0 => Some(Self::None),
-            1 => Some(Self::Gzip),
-            2 => Some(Self::Snappy),
-            3 => Some(Self::Lz4),
-            4 => Some(Self::Zstd),
-            _ => None,
-        }
-    }
-
-    /// The codec's number in the attributes.
-    pub const fn id(self) -> i16 {
-        match self {
-            Self::None => 0,
-            Self::Gzip => 1,
-            Self::Snappy => 2,
-            Self::Lz4 => 3,
-            Self::Zstd => 4,
-        }
-    }
 }
 
 /// One whole record batch. Making one checks every bound; the accessors cannot fail after that.

@@ -6,14 +6,13 @@
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
-use std::ops::RangeInclusive;
 
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
 
-use super::batch::Compression;
+pub use super::compression::{Compression, level_range, name};
 use crate::error::Kind;
 
 /// What `snappy-java` puts before its stream: the magic, then two integers (version, oldest compatible version).
@@ -80,26 +79,6 @@ impl Error {
             Self::Level { .. } => Kind::Usage,
             Self::Failed { .. } => Kind::Bug,
         }
-    }
-}
-
-/// The codec's name in Kafka's `compression.type`.
-pub const fn name(codec: Compression) -> &'static str {
-    match codec {
-        Compression::None => "none",
-        Compression::Gzip => "gzip",
-        Compression::Snappy => "snappy",
-        Compression::Lz4 => "lz4",
-        Compression::Zstd => "zstd",
-    }
-}
-
-/// The levels that [`Compressor::compress`] takes for this codec; `None` for a codec without levels.
-pub const fn level_range(codec: Compression) -> Option<RangeInclusive<i32>> {
-    match codec {
-        Compression::Gzip => Some(0..=9),
-        Compression::Zstd => Some(1..=22),
-        Compression::None | Compression::Snappy | Compression::Lz4 => None,
     }
 }
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::batch::{self, Batch, Compression};
 use super::checksum;
 use super::codec::{self, Compressor, Decompressor};
+pub use super::compression::ArchiveCompression;
 use super::hole::{self, Hole};
 use super::rope::Rope;
 
@@ -128,20 +129,6 @@ impl Header {
     pub fn frame_bytes(&self) -> usize {
         HEADER_BYTES + self.stored_bytes + self.holes_bytes
     }
-}
-
-/// How batches that the producer left uncompressed are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ArchiveCompression {
-    /// The codec.
-    pub codec: Compression,
-    /// The codec's level; its own default when absent.
-    pub level: Option<i32>,
-}
-
-impl ArchiveCompression {
-    /// Batches stay as they are.
-    pub const NONE: Self = Self { codec: Compression::None, level: None };
 }
 
 /// The batches of a frame, one after the other, as they are stored.

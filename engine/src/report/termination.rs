@@ -4,8 +4,12 @@
 //! JSON. So lists are shortened from their ends, with the number of entries that are left out beside them, and long texts are
 //! cut; what is whole stands in the archive and in the report on stdout.
 
+#[cfg(feature = "run")]
+mod fit;
+#[cfg(feature = "run")]
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "run")]
 mod told;
 
 use serde::{Deserialize, Serialize};
@@ -16,13 +20,6 @@ use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 /// The longest message, in bytes: what the kubelet keeps of one container's message
 /// (<https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>).
 pub const MESSAGE_BYTES_MAX: usize = 4096;
-/// The most that one line of problems and warnings takes, and one name of a list, in bytes of JSON.
-const LINE_BYTES_MAX: usize = 300;
-/// The most that the reason of a failure takes, in bytes of JSON.
-const REASON_BYTES_MAX: usize = 1000;
-/// Entries of a list that are looked at: more than fit in any message.
-const ENTRIES_MAX: usize = 100;
-
 /// What became of a run; `run` says of which.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "run", rename_all = "camelCase")]
@@ -228,125 +225,9 @@ const fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-impl<R> Ended<R> {
-    fn new(outcome: Outcome, result: Option<R>) -> Self {
-        let (problems, warnings) = (Vec::new(), Vec::new());
-        Self { outcome, result, problems, problems_omitted: 0, warnings, warnings_omitted: 0, error: None }
-    }
-}
-
 impl Termination {
     /// One JSON object, on one line, of at most [`MESSAGE_BYTES_MAX`] bytes.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a message has string keys and whole numbers only")
-    }
-
-    /// The message, shortened until it fits.
-    #[must_use]
-    fn fitted(mut self) -> Self {
-        self.lists().into_iter().for_each(|(list, omitted)| list.shorten_to(ENTRIES_MAX, omitted));
-        self.cut_texts();
-        while self.to_json().len() > MESSAGE_BYTES_MAX {
-            // The list that takes most room loses an entry; problems tell most, and are the last to go.
-            let mut lists = self.lists();
-            let longest = lists.iter_mut().rev().max_by_key(|(list, _)| list.json_bytes());
-            match longest {
-                Some((list, omitted)) if !list.is_empty() => list.shorten_to(list.len() - 1, omitted),
-                Some(_) | None => break,
-            }
-        }
-        self
-    }
-
-    /// Every list, with the count of what it lacks.
-    fn lists(&mut self) -> Lists<'_> {
-        fn of<'a, R>(ended: &'a mut Ended<R>, of_result: impl FnOnce(&'a mut R) -> Lists<'a>) -> Lists<'a> {
-            let Ended { outcome: _, result, problems, problems_omitted, warnings, warnings_omitted, error: _ } = ended;
-            let mut lists: Lists<'_> = vec![(problems, problems_omitted), (warnings, warnings_omitted)];
-            lists.extend(result.as_mut().map(of_result).into_iter().flatten());
-            lists
-        }
-        match self {
-            Self::Backup(ended) => of(ended, |result| vec![(&mut result.pruned, &mut result.pruned_omitted)]),
-            Self::Restore(ended) => of(ended, |result| {
-                vec![(&mut result.topics, &mut result.topics_omitted), (&mut result.groups, &mut result.groups_omitted)]
-            }),
-            Self::Prune(ended) => of(ended, |result| vec![(&mut result.removed, &mut result.removed_omitted)]),
-            Self::Verify(ended) => of(ended, |_| Vec::new()),
-        }
-    }
-
-    fn cut_texts(&mut self) {
-        fn of<R>(ended: &mut Ended<R>) -> Option<&mut R> {
-            let Ended { outcome: _, result, problems, problems_omitted: _, warnings, warnings_omitted: _, error } =
-                ended;
-            problems.iter_mut().chain(warnings).for_each(|line| cut(line, LINE_BYTES_MAX));
-            error.iter_mut().for_each(|error| cut(&mut error.message, REASON_BYTES_MAX));
-            result.as_mut()
-        }
-        match self {
-            Self::Backup(ended) => {
-                of(ended).into_iter().for_each(|result| cut(&mut result.source_cluster_id, LINE_BYTES_MAX));
-            }
-            Self::Restore(ended) => {
-                if let Some(RestoreResult { target_cluster_id, topics, groups, .. }) = of(ended) {
-                    cut(target_cluster_id, LINE_BYTES_MAX);
-                    topics.iter_mut().for_each(|topic| cut(&mut topic.name, LINE_BYTES_MAX));
-                    groups.iter_mut().for_each(|group| cut(group, LINE_BYTES_MAX));
-                }
-            }
-            Self::Prune(ended) => drop(of(ended)),
-            Self::Verify(ended) => drop(of(ended)),
-        }
-    }
-}
-
-/// Lists that may lose entries, each with the count of those that it has lost.
-type Lists<'a> = Vec<(&'a mut dyn List, &'a mut usize)>;
-
-/// A list that may lose entries at its end.
-trait List {
-    fn len(&self) -> usize;
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-    fn json_bytes(&self) -> usize;
-    fn shorten_to(&mut self, entries: usize, omitted: &mut usize);
-}
-
-impl<T: Serialize> List for Vec<T> {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn json_bytes(&self) -> usize {
-        serde_json::to_vec(self).map_or(0, |json| json.len())
-    }
-
-    fn shorten_to(&mut self, entries: usize, omitted: &mut usize) {
-        *omitted += self.len().saturating_sub(entries);
-        self.truncate(entries);
-    }
-}
-
-/// Cuts a text that takes more than so many bytes in JSON, and shows that something is missing.
-fn cut(text: &mut String, json_bytes_max: usize) {
-    const MORE: char = '…';
-    let mut room = json_bytes_max.saturating_sub(MORE.len_utf8());
-    let mut fits = 0;
-    for (at, letter) in text.char_indices() {
-        let bytes = match letter {
-            '"' | '\\' => 2,
-            '\0'..='\u{1f}' => 6,
-            letter => letter.len_utf8(),
-        };
-        match room.checked_sub(bytes) {
-            Some(left) => (room, fits) = (left, at + letter.len_utf8()),
-            None => {
-                text.truncate(fits);
-                text.push(MORE);
-                return;
-            }
-        }
     }
 }

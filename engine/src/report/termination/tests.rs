@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::fit::cut;
 use super::*;
 use crate::backup::{self, BackupReport};
 use crate::config::RunKind;

@@ -12,6 +12,13 @@ use crate::report::RunReport;
 use crate::restore::{self, RestoreReport};
 use crate::verify::VerifyReport;
 
+impl<R> Ended<R> {
+    fn new(outcome: Outcome, result: Option<R>) -> Self {
+        let (problems, warnings) = (Vec::new(), Vec::new());
+        Self { outcome, result, problems, problems_omitted: 0, warnings, warnings_omitted: 0, error: None }
+    }
+}
+
 impl Termination {
     /// The message of a run that came to its end with this report; `None` for runs that have none (list, describe, cat).
     pub fn of(report: &RunReport) -> Option<Self> {
