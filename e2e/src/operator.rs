@@ -29,11 +29,9 @@ pub struct Operator<'a> {
 /// # Errors
 /// When they do not build, or the cluster does not take the image.
 pub fn load_image(kubernetes: &Kubernetes) -> Result<()> {
-    let archive = tempfile::NamedTempFile::new().context("no temporary file")?;
-    let programs =
-        [("strimzi-backup-operator", cli::operator_binary()?.as_path()), ("kafka-backup", cli::binary()?.as_path())];
-    Image::of_project(&format!("{REPOSITORY}:{TAG}"), &programs)?.write(archive.path())?;
-    kubernetes.load_image(archive.path())
+    let operator = cli::build("strimzi-backup-operator")?;
+    let programs = [("strimzi-backup-operator", operator.as_path()), ("kafka-backup", cli::binary()?.as_path())];
+    kubernetes.load(&Image::of_project(&format!("{REPOSITORY}:{TAG}"), &programs)?)
 }
 
 /// The chart of the project.

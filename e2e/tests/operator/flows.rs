@@ -145,14 +145,20 @@ fn on_schedule(group: Group) {
     world.apply(group, "KafkaBackup", &name, &[&cluster, &world.topics(group, &sample.topic), &storage, schedule]);
     let waiting = world.backup(group, &name).wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
     assert!(waiting.starts_with("Next backup scheduled for 20"), "{waiting}");
-    let backup = world.backup(group, &name).wait("a run has ended", |backup| !backup["status"]["backupHistory"][0].is_null()).unwrap();
+    let backup = world
+        .backup(group, &name)
+        .wait("a run has ended", |backup| !backup["status"]["backupHistory"][0].is_null())
+        .unwrap();
     let run = &backup["status"]["backupHistory"][0];
     assert_eq!((&run["outcome"], &run["records"]), (&"success".into(), &RECORDS.into()), "{run:#}");
     // The id is the time that the run was scheduled for, to the minute, and no clock's.
     let id = run["backupId"].as_str().unwrap();
     assert!(id.starts_with(&format!("{name}-20")) && id.ends_with("00"), "{id}");
     assert!(backup["status"]["nextScheduledTime"].as_str().unwrap().ends_with(":00Z"));
-    world.kubernetes.kubectl(&["delete", world.backup(group, &name).kind, &name, "--namespace", crate::world::NAMESPACE]).unwrap();
+    world
+        .kubernetes
+        .kubectl(&["delete", world.backup(group, &name).kind, &name, "--namespace", crate::world::NAMESPACE])
+        .unwrap();
 }
 
 #[test]
@@ -194,7 +200,10 @@ fn triggered(group: Group) {
     let mut ids = Vec::new();
     for value in 1..=3 {
         let value = format!("{annotation}={value}");
-        world.kubernetes.kubectl(&["annotate", backup.kind, &name, &value, "--overwrite", "--namespace", crate::world::NAMESPACE]).unwrap();
+        world
+            .kubernetes
+            .kubectl(&["annotate", backup.kind, &name, &value, "--overwrite", "--namespace", crate::world::NAMESPACE])
+            .unwrap();
         let before = ids.len();
         let found = backup.wait("the run that was triggered has ended", |backup| {
             backup["status"]["backupHistory"].as_array().is_some_and(|history| history.len() > before)
@@ -204,8 +213,13 @@ fn triggered(group: Group) {
     assert_eq!(world.listed(&prefix, &archive), ids[1..], "of {ids:?}");
     assert_eq!(world.jobs_of(&backup.get().unwrap()).len(), 3);
     world.apply(group, "KafkaBackup", &name, &[&cluster, &topics, &storage, schedule, lower]);
-    world.kubernetes.wait_until("lowering the retention prunes", || Ok(world.listed(&prefix, &archive) == ids[2..])).unwrap();
-    let after = backup.wait("the pruning is written down", |backup| backup["status"]["bookkeeping"]["prunedBy"] == "maxBackups=1").unwrap();
+    world
+        .kubernetes
+        .wait_until("lowering the retention prunes", || Ok(world.listed(&prefix, &archive) == ids[2..]))
+        .unwrap();
+    let after = backup
+        .wait("the pruning is written down", |backup| backup["status"]["bookkeeping"]["prunedBy"] == "maxBackups=1")
+        .unwrap();
     assert!(condition(&after, "Warning").is_none(), "{after:#}");
 }
 
@@ -229,7 +243,10 @@ fn without_its_backup(group: Group) {
     world.apply(group, "KafkaBackup", &name, &[&cluster, &world.topics(group, &sample.topic), &storage]);
     let backup = world.backup(group, &name).wait("completed", is_done).unwrap();
     let id = newest(group, &backup).unwrap();
-    world.kubernetes.kubectl(&["delete", world.backup(group, &name).kind, &name, "--namespace", crate::world::NAMESPACE]).unwrap();
+    world
+        .kubernetes
+        .kubectl(&["delete", world.backup(group, &name).kind, &name, "--namespace", crate::world::NAMESPACE])
+        .unwrap();
     let (which, cluster) = match group {
         Group::Strimzi => (format!("backupRef: {{name: {name}, backupId: {id}}}"), cluster),
         Group::Oso => (format!("backupId: {id}"), format!("targetCluster: {}", world.addresses(Way::Open))),

@@ -52,12 +52,23 @@ fn what_others_have_added_stays() {
     let backup = world.backup(group, &name);
     let found = backup.wait_for_condition("Ready", "True", "BackupScheduled").map(|_| backup.get().unwrap()).unwrap();
     let selector = format!("backup.strimzi.io/resource-uid={}", found["metadata"]["uid"].as_str().unwrap());
-    let cron_job = || world.kubernetes.get(&["cronjobs", "--namespace", NAMESPACE, "--selector", &selector]).unwrap()["items"][0].clone();
+    let cron_job = || {
+        world.kubernetes.get(&["cronjobs", "--namespace", NAMESPACE, "--selector", &selector]).unwrap()["items"][0]
+            .clone()
+    };
     let cron_name = cron_job()["metadata"]["name"].as_str().unwrap().to_owned();
     for (kind, object) in [("cronjob", cron_name.as_str()), (backup.kind, &name)] {
-        let kubectl = |arguments: &[&str]| world.kubernetes.kubectl(&[arguments, &["--namespace", NAMESPACE]].concat()).unwrap();
+        let kubectl =
+            |arguments: &[&str]| world.kubernetes.kubectl(&[arguments, &["--namespace", NAMESPACE]].concat()).unwrap();
         kubectl(&["label", kind, object, "team=payments"]);
-        kubectl(&["patch", kind, object, "--type=json", "--patch", r#"[{"op": "add", "path": "/metadata/finalizers", "value": ["example.com/keep"]}]"#]);
+        kubectl(&[
+            "patch",
+            kind,
+            object,
+            "--type=json",
+            "--patch",
+            r#"[{"op": "add", "path": "/metadata/finalizers", "value": ["example.com/keep"]}]"#,
+        ]);
     }
     world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2)]);
     world.kubernetes.wait_until("the CronJob follows", || Ok(cron_job()["spec"]["schedule"] == "2 0 1 1 *")).unwrap();
@@ -66,7 +77,19 @@ fn what_others_have_added_stays() {
         assert_eq!(object["metadata"]["finalizers"], serde_json::json!(["example.com/keep"]));
     }
     for (kind, object) in [("cronjob", cron_name.as_str()), (backup.kind, &name)] {
-        world.kubernetes.kubectl(&["patch", kind, object, "--namespace", NAMESPACE, "--type=merge", "--patch", r#"{"metadata": {"finalizers": null}}"#]).unwrap();
+        world
+            .kubernetes
+            .kubectl(&[
+                "patch",
+                kind,
+                object,
+                "--namespace",
+                NAMESPACE,
+                "--type=merge",
+                "--patch",
+                r#"{"metadata": {"finalizers": null}}"#,
+            ])
+            .unwrap();
     }
 }
 
@@ -75,7 +98,11 @@ fn a_paused_resource_is_left_alone_until_it_is_not() {
     let world = world();
     let sample = Sample::write(&world.witness(), "paused", 500).unwrap();
     let (group, name) = (Group::Strimzi, unique("paused"));
-    let spec = [world.cluster(group, Way::Open), world.topics(group, &sample.topic), world.storage(group, Place::S3("paused"))];
+    let spec = [
+        world.cluster(group, Way::Open),
+        world.topics(group, &sample.topic),
+        world.storage(group, Place::S3("paused")),
+    ];
     let text = manifest(group, "KafkaBackup", &name, &spec.each_ref().map(String::as_str));
     let paused = text.replace("metadata: {", "metadata: {annotations: {strimzi.io/pause-reconciliation: 'true'}, ");
     world.kubernetes.apply(&paused).unwrap();
@@ -86,7 +113,10 @@ fn a_paused_resource_is_left_alone_until_it_is_not() {
         assert_eq!(world.jobs_of(&backup.get().unwrap()), [] as [Value; 0]);
         thread::sleep(LOOK_EVERY);
     }
-    world.kubernetes.kubectl(&["annotate", backup.kind, &name, "strimzi.io/pause-reconciliation-", "--namespace", NAMESPACE]).unwrap();
+    world
+        .kubernetes
+        .kubectl(&["annotate", backup.kind, &name, "strimzi.io/pause-reconciliation-", "--namespace", NAMESPACE])
+        .unwrap();
     let done = backup.wait("completed", is_done).unwrap();
     assert!(condition(&done, "ReconciliationPaused").is_none());
 }
@@ -179,7 +209,13 @@ fn deleting_a_resource_ends_its_run_and_leaves_no_pod() {
     world
         .kubernetes
         .wait_until("nothing of it is left", || {
-            let left = world.kubernetes.get(&["jobs,pods,configmaps,cronjobs", "--namespace", NAMESPACE, "--selector", &selector])?;
+            let left = world.kubernetes.get(&[
+                "jobs,pods,configmaps,cronjobs",
+                "--namespace",
+                NAMESPACE,
+                "--selector",
+                &selector,
+            ])?;
             Ok(left["items"].as_array().is_some_and(Vec::is_empty))
         })
         .unwrap();
@@ -194,7 +230,8 @@ fn a_restore_that_has_started_cannot_be_changed() {
         let cluster = world.cluster(group, Way::Open);
         let storage = world.storage(group, Place::S3("fixed"));
         // A restore that comes before its backup waits for it.
-        let spec = [cluster.clone(), format!("backupRef: {{name: {name}}}"), world.mapping(group, &sample.topic, &target)];
+        let spec =
+            [cluster.clone(), format!("backupRef: {{name: {name}}}"), world.mapping(group, &sample.topic, &target)];
         world.apply(group, "KafkaRestore", &restore, &spec.each_ref().map(String::as_str));
         let (type_, status) = match group {
             Group::Strimzi => ("NotReady", "True"),

@@ -1,8 +1,7 @@
 //! What happens to pods: killed, evicted, never started.
 
 use std::fs;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
 use e2e::operator::Applied;
 use e2e::sample::Sample;
@@ -37,7 +36,9 @@ fn running(stem: &str) -> (String, Sample, String, String) {
     );
     let backup = world.backup(Group::Oso, &name);
     let found = backup
-        .wait("a third is done", |backup| backup["status"]["activeRun"]["progress"]["percent"].as_i64().is_some_and(|percent| percent >= 20))
+        .wait("a third is done", |backup| {
+            backup["status"]["activeRun"]["progress"]["percent"].as_i64().is_some_and(|percent| percent >= 20)
+        })
         .unwrap();
     let job = found["status"]["activeRun"]["job"].as_str().unwrap().to_owned();
     let pod = pods_of(&job)[0]["metadata"]["name"].as_str().unwrap().to_owned();
@@ -49,7 +50,8 @@ fn goes_on(name: &str, sample: &Sample, job: &str, first: &str) {
     let world = world();
     let done = world.backup(Group::Oso, name).wait("completed", is_done).unwrap();
     let pods = pods_of(job);
-    let second = pods.iter().find(|pod| pod["metadata"]["name"] != *first).unwrap_or_else(|| panic!("only one pod: {pods:#?}"));
+    let second =
+        pods.iter().find(|pod| pod["metadata"]["name"] != *first).unwrap_or_else(|| panic!("only one pod: {pods:#?}"));
     let told = second["status"]["containerStatuses"][0]["state"]["terminated"]["message"].as_str().unwrap();
     let told: Value = serde_json::from_str(told).unwrap();
     assert_eq!(told["resumed"], true, "{told:#}");
@@ -76,7 +78,8 @@ fn a_pod_that_is_killed_is_followed_by_one_that_goes_on_from_the_checkpoint() {
         let line = fs::read(entry.path().join("cmdline")).ok()?;
         is_its(&String::from_utf8_lossy(&line)).then_some(process)
     });
-    e2e::process::kill(process.unwrap_or_else(|| panic!("no process of {pod}"))).unwrap();
+    let process = process.unwrap_or_else(|| panic!("no process of {pod}")).to_string();
+    assert!(Command::new("kill").args(["-9", &process]).status().unwrap().success());
     goes_on(&name, &sample, &job, &pod);
 }
 
@@ -87,7 +90,10 @@ fn a_pod_that_is_evicted_is_followed_by_one_that_goes_on_from_the_checkpoint() {
         "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": pod, "namespace": NAMESPACE },
     });
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}/eviction");
-    world().kubernetes.kubectl_with_input(&["create", "--raw", &path, "--filename", "-"], &eviction.to_string()).unwrap();
+    world()
+        .kubernetes
+        .kubectl_with_input(&["create", "--raw", &path, "--filename", "-"], &eviction.to_string())
+        .unwrap();
     goes_on(&name, &sample, &job, &pod);
 }
 
@@ -115,7 +121,8 @@ fn a_missing_secret_or_key_is_named_within_seconds_and_the_run_goes_on_once_it_i
     backup.wait("completed", is_done).unwrap();
 
     let name = unique("keyless");
-    let cluster = world.cluster(Group::Oso, Way::ScramByHand).replace("name: scram512", "name: scram512, passwordKey: pass");
+    let cluster =
+        world.cluster(Group::Oso, Way::ScramByHand).replace("name: scram512", "name: scram512, passwordKey: pass");
     let storage = world.storage(Group::Oso, Place::S3("secretless"));
     let backup = broken(&name, &cluster, &storage, &world.topics(Group::Oso, &sample.topic));
     let told = backup.wait_for_condition("Ready", "False", "FailedMount").unwrap();
@@ -132,7 +139,8 @@ fn pods_that_cannot_run_are_told_with_their_reason() {
     let topics = world.topics(Group::Oso, &sample.topic);
 
     let name = unique("nowhere");
-    let nowhere = broken(&name, &cluster, &storage, &format!("{topics}\n  podTemplate: {{nodeSelector: {{planet: mars}}}}"));
+    let nowhere =
+        broken(&name, &cluster, &storage, &format!("{topics}\n  podTemplate: {{nodeSelector: {{planet: mars}}}}"));
     let told = nowhere.wait_for_condition("Ready", "False", "Unschedulable").unwrap();
     assert!(told.contains("has no node"), "{told}");
 
@@ -158,5 +166,4 @@ fn pods_that_cannot_run_are_told_with_their_reason() {
     for name in [nowhere.name, late.name, small.name] {
         world.kubernetes.kubectl(&["delete", nowhere.kind, name, "--namespace", NAMESPACE]).unwrap();
     }
-    thread::sleep(Duration::ZERO);
 }

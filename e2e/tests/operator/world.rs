@@ -262,7 +262,8 @@ impl World {
     /// The ids of the complete backups below a prefix of the bucket, as the engine lists them.
     pub fn listed(&self, prefix: &str, archive: &str) -> Vec<String> {
         let storage = self.minio.url(&self.bucket, prefix);
-        let cli = e2e::cli::Cli::new(["list", "--storage", &storage, "--archive", archive, "--output", "json"]).unwrap();
+        let cli =
+            e2e::cli::Cli::new(["list", "--storage", &storage, "--archive", archive, "--output", "json"]).unwrap();
         let cli = self.minio.environment().into_iter().fold(cli, |cli, (name, value)| cli.env(name, value));
         let listed = cli.run().unwrap().succeeded().json().unwrap();
         let backups = listed["backups"].as_array().unwrap_or_else(|| panic!("{listed:#}"));
@@ -276,7 +277,9 @@ pub fn manifest(group: Group, kind: &str, name: &str, spec: &[&str]) -> String {
         Group::Oso => "kafka.oso.sh",
     };
     let spec = spec.iter().fold(String::new(), |spec, line| format!("{spec}  {line}\n"));
-    format!("apiVersion: {group}/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n{spec}")
+    format!(
+        "apiVersion: {group}/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n{spec}"
+    )
 }
 
 /// Whether a backup or a restore has ended well, in either group's words.

@@ -44,16 +44,23 @@ fn active(key: &RunKey, second: i64) -> ObservedRun {
 fn ended(run: ObservedRun, second: i64, told: &str) -> ObservedRun {
     let termination: Option<kafka_backup::report::Termination> = serde_json::from_str(told).ok();
     let has_failed = told.contains("failed") || told.contains("partial") || told.is_empty();
-    let failure = has_failed.then(|| Trouble { reason: "PodFailurePolicy".to_owned(), message: "the Job failed".to_owned() });
+    let failure =
+        has_failed.then(|| Trouble { reason: "PodFailurePolicy".to_owned(), message: "the Job failed".to_owned() });
     ObservedRun { state: RunState::Ended { at: at(second), termination: termination.map(Box::new), failure }, ..run }
 }
 
 const COMPLETED: &str = r#"{"run":"backup","outcome":"completed","backupId":"nightly-20260202-030000","archive":"oso.kafka.nightly",
     "sourceClusterId":"c","cutAtMs":1770000001000,"startedAtMs":1770000000000,"durationMs":9000,"records":10,"bytes":1000,"storedBytes":500,
     "topics":1,"partitions":1,"groups":0,"alreadyThere":false,"resumed":false,"archiveBackups":1,"archiveBytes":700,"pruned":[]}"#;
-const FAILED: &str = r#"{"run":"backup","outcome":"failed","error":{"kind":"denied","message":"broker refused the password"}}"#;
+const FAILED: &str =
+    r#"{"run":"backup","outcome":"failed","error":{"kind":"denied","message":"broker refused the password"}}"#;
 
-fn decide(facts: &Facts, before: &BackupState, plan: &Result<Plan, Refusal>, runs: &[ObservedRun]) -> Decision<BackupState> {
+fn decide(
+    facts: &Facts,
+    before: &BackupState,
+    plan: &Result<Plan, Refusal>,
+    runs: &[ObservedRun],
+) -> Decision<BackupState> {
     backup::decide(&tests_owner(), facts, before, plan, runs)
 }
 
@@ -84,7 +91,8 @@ fn an_edited_spec_tries_again_after_a_failure_and_not_before() {
     let failed = decide(&facts(10), &BackupState::default(), &plan, &[ended(active(&ONCE, 1), 9, FAILED)]);
     assert_eq!(failed.start, None);
     assert_eq!((failed.state.phase, failed.verdict.message.as_str()), (Phase::Failed, "broker refused the password"));
-    let edited = decide(&Facts { generation: 2, ..facts(11) }, &failed.state, &plan, &[ended(active(&ONCE, 1), 9, FAILED)]);
+    let edited =
+        decide(&Facts { generation: 2, ..facts(11) }, &failed.state, &plan, &[ended(active(&ONCE, 1), 9, FAILED)]);
     assert_eq!(edited.start.unwrap().key, RunKey::Once { generation: 2 });
 }
 
@@ -120,7 +128,8 @@ fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
 
 #[test]
 fn new_limits_prune_once_there_is_a_backup() {
-    let none = decide(&facts(0), &BackupState::default(), &plan("schedule: '0 2 * * *'\nretention: {backups: 3}\n"), &[]);
+    let none =
+        decide(&facts(0), &BackupState::default(), &plan("schedule: '0 2 * * *'\nretention: {backups: 3}\n"), &[]);
     assert_eq!(none.start, None);
     let run = ObservedRun { limits: Some("maxBackups=3".to_owned()), ..active(&RunKey::Scheduled, 1) };
     let plan_of = |backups| plan(&format!("schedule: '0 2 * * *'\nretention: {{backups: {backups}}}\n"));

@@ -94,7 +94,10 @@ fn retention() {
 
 #[test]
 fn compression() {
-    assert_equal(twins("backup: {compression: zstd, compressionLevel: 3}\n", "compression: zstd\ncompressionLevel: 3\n"));
+    assert_equal(twins(
+        "backup: {compression: zstd, compressionLevel: 3}\n",
+        "compression: zstd\ncompressionLevel: 3\n",
+    ));
 }
 
 #[test]
@@ -155,9 +158,8 @@ consumerGroups: {{restore: true, mapping: [{{sourceGroup: a, targetGroup: b}}]}}
 fn a_user_of_strimzi_s_and_the_same_by_hand() {
     // The other group reads the user's name from the Secret; everything else is alike.
     let owner = owner(Kind::Backup);
-    let by_user: crate::api::strimzi::KafkaBackupSpec = read(&format!(
-        "{STRIMZI}{STRIMZI_S3}authentication: {{type: scram-sha-512, kafkaUserRef: {{name: user}}}}\n"
-    ));
+    let by_user: crate::api::strimzi::KafkaBackupSpec =
+        read(&format!("{STRIMZI}{STRIMZI_S3}authentication: {{type: scram-sha-512, kafkaUserRef: {{name: user}}}}\n"));
     let by_hand = read(&format!(
         "{STRIMZI}{STRIMZI_S3}authentication: {{type: scram-sha-512, username: user, passwordSecret: {{name: user, key: password}}}}\n"
     ));
@@ -173,7 +175,11 @@ fn what_is_wrong_is_told_by_name() {
         strimzi::backup(&owner, &spec, &references(user)).unwrap_err()
     };
     for (spec, user, told) in [
-        ("storage: {type: azure, azure: {storageAccount: abc, container: abc}}\n".to_owned(), None, "spec.storage.azure is not supported"),
+        (
+            "storage: {type: azure, azure: {storageAccount: abc, container: abc}}\n".to_owned(),
+            None,
+            "spec.storage.azure is not supported",
+        ),
         ("storage: {type: gcs, gcs: {bucket: abc}}\n".to_owned(), None, "spec.storage.gcs is not supported"),
         (format!("{STRIMZI_S3}topics: {{include: ['(']}}\n"), None, "spec.topics"),
         (format!("{STRIMZI_S3}schedule: {{cron: '99 * * * *'}}\n"), None, "spec.schedule.cron"),
