@@ -2,12 +2,12 @@
 
 #[cfg(feature = "run")]
 mod run;
+mod size;
 pub mod termination;
 #[cfg(feature = "run")]
 mod text;
 
 #[cfg(feature = "run")]
 pub use self::run::{RunReport, failure_json};
+pub use self::size::bytes;
 pub use self::termination::Termination;
-#[cfg(feature = "run")]
-pub use self::text::bytes;
