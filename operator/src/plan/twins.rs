@@ -15,13 +15,14 @@ fn read<T: DeserializeOwned>(yaml: &str) -> T {
 /// The cluster that `bootstrapServers` of the other group name, and a user of each type.
 fn references(user: Option<&str>) -> ClusterReferences {
     let kafka: Kafka = read(
-        "metadata: {name: my-cluster, namespace: kafka}
+        "metadata: {name: my-cluster, namespace: kafka, generation: 1}
 spec:
   kafka:
     listeners:
       - {name: plain, port: 9092, type: internal, tls: false}
       - {name: scram, port: 9095, type: internal, tls: false, authentication: {type: scram-sha-512}}
 status:
+  observedGeneration: 1
   conditions: [{type: Ready, status: 'True'}]
   listeners:
     - {name: plain, bootstrapServers: 'kafka:9092'}
@@ -30,9 +31,9 @@ status:
     );
     let user = user.map(|type_| -> KafkaUser {
         read(&format!(
-            "metadata: {{name: user, namespace: kafka, labels: {{strimzi.io/cluster: my-cluster}}}}
+            "metadata: {{name: user, namespace: kafka, generation: 1, labels: {{strimzi.io/cluster: my-cluster}}}}
 spec: {{authentication: {{type: {type_}}}}}
-status: {{conditions: [{{type: Ready, status: 'True'}}], username: user, secret: user}}
+status: {{observedGeneration: 1, conditions: [{{type: Ready, status: 'True'}}], username: user, secret: user}}
 "
         ))
     });
