@@ -1,0 +1,119 @@
+//! What the operator costs with many resources, and what becomes of it when the API server is away.
+#![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::kubernetes::{Kubernetes, KubernetesOptions};
+use e2e::operator::Operator;
+
+const RESOURCES: usize = 500;
+/// What the operator promises to stay under, in KiB.
+const MEMORY_MAX_KIB: u64 = 128 << 10;
+/// Longer than any period of the operator's own.
+const IDLE: Duration = Duration::from_secs(25);
+
+fn backup(number: usize, minute: usize) -> String {
+    format!(
+        "apiVersion: kafka.oso.sh/v1alpha1
+kind: KafkaBackup
+metadata: {{name: backup-{number}, namespace: default}}
+spec:
+  kafkaCluster: {{bootstrapServers: ['kafka:9092']}}
+  topics: [orders]
+  storage: {{storageType: pvc, pvc: {{claimName: backups}}}}
+  schedule: '{minute} 2 * * *'
+  suspend: true
+"
+    )
+}
+
+/// The most memory that the operator's process has had, in KiB, as the kernel counts it.
+fn peak_kib() -> u64 {
+    let statuses = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let is_operator = String::from_utf8_lossy(&line).starts_with("/usr/local/bin/strimzi-backup-operator");
+        is_operator.then(|| fs::read_to_string(entry.path().join("status")).unwrap_or_default())
+    });
+    let peak = |status: String| -> Option<u64> {
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?.to_owned();
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    statuses.filter_map(peak).max().expect("the operator runs on this machine")
+}
+
+/// Requests about our kinds and what is made for them, but for watches, as the API server has counted them.
+fn requests(kubernetes: &Kubernetes) -> BTreeMap<String, f64> {
+    let ours = ["kafkabackups", "kafkarestores", "cronjobs", "jobs"];
+    let text = kubernetes.kubectl(&["get", "--raw", "/metrics"]).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("apiserver_request_total{"));
+    let counted = lines.filter(|line| {
+        !line.contains("verb=\"WATCH\"") && ours.iter().any(|resource| line.contains(&format!("resource=\"{resource}\"")))
+    });
+    counted.map(|line| line.rsplit_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap())).unwrap()).collect()
+}
+
+fn schedule_of(kubernetes: &Kubernetes, uid: &str) -> Option<String> {
+    let selector = format!("backup.strimzi.io/resource-uid={uid}");
+    let found = kubernetes.get(&["cronjobs", "--namespace", "default", "--selector", &selector]).unwrap();
+    found["items"][0]["spec"]["schedule"].as_str().map(str::to_owned)
+}
+
+/// Changes a resource and waits until its CronJob has followed; how long that took.
+fn follow(kubernetes: &Kubernetes, number: usize, minute: usize) -> Duration {
+    let name = format!("backup-{number}");
+    let resource = kubernetes.get(&["kafkabackups.kafka.oso.sh", &name, "--namespace", "default"]).unwrap();
+    let uid = resource["metadata"]["uid"].as_str().unwrap();
+    kubernetes.apply(&backup(number, minute)).unwrap();
+    let started = Instant::now();
+    let wanted = format!("{minute} 2 * * *");
+    kubernetes.wait_until("the CronJob follows", || Ok(schedule_of(kubernetes, uid).as_ref() == Some(&wanted))).unwrap();
+    started.elapsed()
+}
+
+#[test]
+fn five_hundred_backups_cost_little_and_an_api_server_that_was_away_is_met_again() {
+    let kubernetes = Kubernetes::start(KubernetesOptions::default()).unwrap();
+    let operator = Operator::install(&kubernetes, "backup-operator", &[]).unwrap();
+    let all = (0..RESOURCES).fold(String::new(), |mut all, number| {
+        write!(all, "---\n{}", backup(number, 1)).unwrap();
+        all
+    });
+    kubernetes.apply(&all).unwrap();
+    kubernetes
+        .wait_until("every backup has its CronJob", || {
+            let found = kubernetes.get(&["cronjobs", "--namespace", "default"])?;
+            Ok(found["items"].as_array().is_some_and(|items| items.len() == RESOURCES))
+        })
+        .unwrap();
+    kubernetes
+        .wait_until("every backup is ready", || {
+            let found = kubernetes.get(&["kafkabackups.kafka.oso.sh", "--namespace", "default"])?;
+            let ready = |item: &serde_json::Value| e2e::operator::condition(item, "Ready").is_some_and(|ready| ready["status"] == "True");
+            Ok(found["items"].as_array().is_some_and(|items| items.iter().all(ready)))
+        })
+        .unwrap();
+    println!("a change was followed in {:?} with {RESOURCES} resources", follow(&kubernetes, 250, 2));
+
+    // What was decided last may still be on its way.
+    thread::sleep(Duration::from_secs(5));
+    let before = requests(&kubernetes);
+    thread::sleep(IDLE);
+    assert_eq!(requests(&kubernetes), before, "an idle operator makes no call but its watches");
+
+    let peak = peak_kib();
+    println!("the operator's peak was {} MiB", peak >> 10);
+    assert!(peak < MEMORY_MAX_KIB, "{peak} KiB");
+
+    let server = kubernetes.component("kube-apiserver");
+    server.stop().unwrap();
+    thread::sleep(Duration::from_secs(8));
+    server.start().unwrap();
+    kubernetes.wait_until("the API server answers", || Ok(kubernetes.kubectl(&["get", "--raw", "/readyz"]).is_ok())).unwrap();
+    follow(&kubernetes, 251, 3);
+    let pods = kubernetes.get(&["pods", "--namespace", operator.namespace()]).unwrap();
+    assert_eq!(pods["items"][0]["status"]["containerStatuses"][0]["restartCount"], 0, "{}", operator.log());
+}
