@@ -51,9 +51,12 @@ fn requests(kubernetes: &Kubernetes) -> BTreeMap<String, f64> {
     let text = kubernetes.kubectl(&["get", "--raw", "/metrics"]).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("apiserver_request_total{"));
     let counted = lines.filter(|line| {
-        !line.contains("verb=\"WATCH\"") && ours.iter().any(|resource| line.contains(&format!("resource=\"{resource}\"")))
+        !line.contains("verb=\"WATCH\"")
+            && ours.iter().any(|resource| line.contains(&format!("resource=\"{resource}\"")))
     });
-    counted.map(|line| line.rsplit_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap())).unwrap()).collect()
+    counted
+        .map(|line| line.rsplit_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap())).unwrap())
+        .collect()
 }
 
 fn schedule_of(kubernetes: &Kubernetes, uid: &str) -> Option<String> {
@@ -70,7 +73,9 @@ fn follow(kubernetes: &Kubernetes, number: usize, minute: usize) -> Duration {
     kubernetes.apply(&backup(number, minute)).unwrap();
     let started = Instant::now();
     let wanted = format!("{minute} 2 * * *");
-    kubernetes.wait_until("the CronJob follows", || Ok(schedule_of(kubernetes, uid).as_ref() == Some(&wanted))).unwrap();
+    kubernetes
+        .wait_until("the CronJob follows", || Ok(schedule_of(kubernetes, uid).as_ref() == Some(&wanted)))
+        .unwrap();
     started.elapsed()
 }
 
@@ -92,7 +97,9 @@ fn five_hundred_backups_cost_little_and_an_api_server_that_was_away_is_met_again
     kubernetes
         .wait_until("every backup is ready", || {
             let found = kubernetes.get(&["kafkabackups.kafka.oso.sh", "--namespace", "default"])?;
-            let ready = |item: &serde_json::Value| e2e::operator::condition(item, "Ready").is_some_and(|ready| ready["status"] == "True");
+            let ready = |item: &serde_json::Value| {
+                e2e::operator::condition(item, "Ready").is_some_and(|ready| ready["status"] == "True")
+            };
             Ok(found["items"].as_array().is_some_and(|items| items.iter().all(ready)))
         })
         .unwrap();
@@ -112,7 +119,9 @@ fn five_hundred_backups_cost_little_and_an_api_server_that_was_away_is_met_again
     server.stop().unwrap();
     thread::sleep(Duration::from_secs(8));
     server.start().unwrap();
-    kubernetes.wait_until("the API server answers", || Ok(kubernetes.kubectl(&["get", "--raw", "/readyz"]).is_ok())).unwrap();
+    kubernetes
+        .wait_until("the API server answers", || Ok(kubernetes.kubectl(&["get", "--raw", "/readyz"]).is_ok()))
+        .unwrap();
     follow(&kubernetes, 251, 3);
     let pods = kubernetes.get(&["pods", "--namespace", operator.namespace()]).unwrap();
     assert_eq!(pods["items"][0]["status"]["containerStatuses"][0]["restartCount"], 0, "{}", operator.log());

@@ -12,6 +12,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::api::PAUSE_ANNOTATION;
 use crate::apply;
@@ -54,6 +55,15 @@ pub struct Context {
     pub cron_jobs: Store<CronJob>,
     /// Strimzi's resources, where Strimzi is.
     pub strimzi: Option<StrimziStores>,
+    /// Becomes true when these stores hold what the API server holds.
+    pub synced: watch::Receiver<bool>,
+}
+
+impl Context {
+    async fn wait_until_synced(&self) {
+        // An error means that nobody fills the stores any more: everything is about to end.
+        let _ = self.synced.clone().wait_for(|is_synced| *is_synced).await;
+    }
 }
 
 /// Why a reconcile is tried again.
@@ -69,6 +79,7 @@ pub enum Error {
 /// # Errors
 /// What the API server says; the next attempt goes on where this one ended.
 pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
+    context.wait_until_synced().await;
     let owner = backup.owner();
     let now = Timestamp::now();
     if is_paused(&*backup) {
@@ -99,6 +110,7 @@ pub async fn restore<K: Restore>(
     backups: Store<K::Backup>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    context.wait_until_synced().await;
     let owner = restore.owner();
     let now = Timestamp::now();
     if is_paused(&*restore) {

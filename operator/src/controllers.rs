@@ -18,7 +18,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use strimzi_discovery::fetch::Served;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{oso, strimzi};
 use crate::ask::Asker;
@@ -86,35 +86,37 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
     let Settings { client, installation, has_oso, strimzi, metrics, stop } = settings.clone();
     let scope = Scope { client: client.clone(), namespace: namespace.map(str::to_owned), stop: stop.clone() };
     let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::OPERATOR));
-    let (jobs, watch_jobs) = scope.watch::<Job>(scope.typed(), (), ours.clone());
-    let (pods, watch_pods) = scope.watch::<Pod>(scope.typed(), (), ours.clone());
-    let (cron_jobs, watch_cron_jobs) = scope.watch::<CronJob>(scope.typed(), (), ours);
+    let mut group = Group::default();
+    let (jobs, watch_jobs) = group.watch::<Job>(&scope, scope.typed(), (), ours.clone());
+    let (pods, watch_pods) = group.watch::<Pod>(&scope, scope.typed(), (), ours.clone());
+    let (cron_jobs, watch_cron_jobs) = group.watch::<CronJob>(&scope, scope.typed(), (), ours);
     let of_strimzi = strimzi.map(|Served { kafka, user }| {
         let any = watcher::Config::default;
-        (scope.watch(scope.dynamic(&kafka), kafka, any()), scope.watch(scope.dynamic(&user), user, any()))
+        let kafkas = group.watch(&scope, scope.dynamic(&kafka), kafka, any());
+        let users = group.watch(&scope, scope.dynamic(&user), user, any());
+        (kafkas, users)
     });
+    // Who reconciles before the Jobs are known would take every run for lost.
+    let (known, synced) = watch::channel(false);
+    let referred = std::mem::take(&mut group.synced);
+    let referred = futures::future::join_all(referred).map(move |_| known.send_replace(true)).map(drop).shared();
+    group.running.push(referred.clone().boxed());
+    group.synced.push(referred.boxed());
     let context = Arc::new(Context {
         asker: Asker::new(client.clone())?,
         recorder: Recorder::new(client.clone(), Reporter { controller: labels::OPERATOR.to_owned(), instance: None }),
         client,
         installation,
         metrics: metrics.clone(),
-        jobs: jobs.clone(),
-        pods: pods.clone(),
-        cron_jobs: cron_jobs.clone(),
+        jobs,
+        pods,
+        cron_jobs,
+        synced,
         strimzi: of_strimzi
             .as_ref()
             .map(|((kafkas, _), (users, _))| StrimziStores { kafkas: kafkas.clone(), users: users.clone() }),
     });
 
-    let mut group = Group { synced: Vec::new(), running: Vec::new() };
-    group.sync(&jobs);
-    group.sync(&pods);
-    group.sync(&cron_jobs);
-    if let Some(StrimziStores { kafkas, users }) = &context.strimzi {
-        group.sync(kafkas);
-        group.sync(users);
-    }
     let strimzi = group.add::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &context);
     let oso = has_oso.then(|| group.add::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &context));
     metrics.watch_strimzi(strimzi.0.store.clone(), strimzi.1.store.clone());
@@ -187,19 +189,30 @@ impl Scope {
             None => Api::all_with(self.client.clone(), kind),
         }
     }
+}
 
-    /// A store of what there is of a kind, and the stream that fills it and gives every object that was touched.
-    fn watch<K>(&self, api: Api<K>, kind: K::DynamicType, config: watcher::Config) -> Watch<K>
-    where
-        K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
-        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    {
-        let writer = reflector::store::Writer::new(kind);
-        let store = writer.as_reader();
-        let touched = watcher(api, config).default_backoff().reflect(writer).touched_objects();
-        let stop = stopped(self.stop.clone());
-        (store, touched.filter_map(|touched| async { said(touched) }).take_until(stop).boxed())
-    }
+/// A store of what there is of a kind, and the stream that fills it and gives every object that was touched. `done` is called when the
+/// store holds what the API server holds: a store tells only one of those who wait for that, and the controllers wait too.
+fn reflected<K>(
+    api: Api<K>,
+    kind: K::DynamicType,
+    config: watcher::Config,
+    done: oneshot::Sender<()>,
+) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
+where
+    K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
+    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let writer = reflector::store::Writer::new(kind);
+    let store = writer.as_reader();
+    let mut done = Some(done);
+    let events = watcher(api, config).default_backoff().reflect(writer).inspect_ok(move |event| {
+        if let Some(done) = done.take_if(|_| matches!(event, watcher::Event::InitDone)) {
+            // Nobody waits any more when everything is about to end.
+            let _ = done.send(());
+        }
+    });
+    (store, events.touched_objects())
 }
 
 fn said<K>(touched: Result<K, watcher::Error>) -> Option<K> {
@@ -213,18 +226,28 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// What belongs together.
+#[derive(Default)]
 struct Group {
     synced: Vec<BoxFuture<'static, ()>>,
     running: Vec<BoxFuture<'static, ()>>,
 }
 
 impl Group {
-    fn sync<K>(&mut self, store: &Store<K>)
+    fn sync(&mut self) -> oneshot::Sender<()> {
+        let (done, synced) = oneshot::channel();
+        self.synced.push(synced.map(drop).boxed());
+        done
+    }
+
+    /// A store of what there is of a kind, and a stream of what was touched, which somebody has to run.
+    fn watch<K>(&mut self, scope: &Scope, api: Api<K>, kind: K::DynamicType, config: watcher::Config) -> Watch<K>
     where
-        K: Resource<DynamicType: Clone + Eq + Hash + Send + Sync> + Clone + Send + Sync + 'static,
+        K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let store = store.clone();
-        self.synced.push(async move { drop(store.wait_until_ready().await) }.boxed());
+        let (store, touched) = reflected(api, kind, config, self.sync());
+        let stop = stopped(scope.stop.clone());
+        (store, touched.filter_map(|touched| async { said(touched) }).take_until(stop).boxed())
     }
 
     fn run<K: Send + 'static>(&mut self, watch: BoxStream<K>, wake: impl Fn(K) + Send + 'static) {
@@ -237,10 +260,8 @@ impl Group {
         scope: &Scope,
         context: &Arc<Context>,
     ) -> (Watched<B>, Watched<R>) {
-        let (backups, backup_controller) = scope.controller::<B>();
-        let (restores, restore_controller) = scope.controller::<R>();
-        self.sync(&backups.store);
-        self.sync(&restores.store);
+        let (backups, backup_controller) = scope.controller::<B>(self.sync());
+        let (restores, restore_controller) = scope.controller::<R>(self.sync());
         let waiting = restores.clone();
         let metrics = context.metrics.clone();
         let made = backup_controller.run(
@@ -275,9 +296,10 @@ impl Group {
 }
 
 impl Scope {
-    fn controller<K: Reconciled>(&self) -> (Watched<K>, Controller<K>) {
+    fn controller<K: Reconciled>(&self, synced: oneshot::Sender<()>) -> (Watched<K>, Controller<K>) {
         let (queue, woken) = mpsc::unbounded();
-        let controller = Controller::new(self.typed::<K>(), watcher::Config::default())
+        let (store, touched) = reflected(self.typed::<K>(), (), watcher::Config::default(), synced);
+        let controller = Controller::for_stream(touched, store)
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(100)))
             .reconcile_on(woken)
             .graceful_shutdown_on(stopped(self.stop.clone()));

@@ -51,7 +51,8 @@ fn every_field_is_described_and_every_kind_is_found_by_the_names_of_the_document
         let mut found = Vec::new();
         properties("spec", &schema["properties"]["spec"], &mut found);
         properties("status", &schema["properties"]["status"], &mut found);
-        let bare: Vec<_> = found.iter().filter(|(_, schema)| schema["description"].is_null()).map(|(path, _)| path).collect();
+        let bare: Vec<_> =
+            found.iter().filter(|(_, schema)| schema["description"].is_null()).map(|(path, _)| path).collect();
         assert!(bare.is_empty(), "{}: {bare:?}", definition.file_name());
         let names = &crd["spec"]["names"];
         assert_eq!(names["categories"], serde_json::json!(["strimzi"]));
