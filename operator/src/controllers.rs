@@ -251,7 +251,14 @@ impl Group {
     }
 
     fn run<K: Send + 'static>(&mut self, watch: BoxStream<K>, wake: impl Fn(K) + Send + 'static) {
-        self.running.push(watch.for_each(move |object| std::future::ready(wake(object))).boxed());
+        self.running.push(
+            watch
+                .for_each(move |object| {
+                    wake(object);
+                    std::future::ready(())
+                })
+                .boxed(),
+        );
     }
 
     /// The two controllers of a group.

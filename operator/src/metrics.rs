@@ -34,10 +34,13 @@ pub struct Metrics {
     seconds: Histogram,
 }
 
+/// Reads the rows of a scope.
+type Rows<R> = Box<dyn Fn() -> Vec<R> + Send + Sync>;
+
 #[derive(Default)]
 struct Stores {
-    backups: RwLock<Vec<Box<dyn Fn() -> Vec<BackupRow> + Send + Sync>>>,
-    restores: RwLock<Vec<Box<dyn Fn() -> Vec<RestoreRow> + Send + Sync>>>,
+    backups: RwLock<Vec<Rows<BackupRow>>>,
+    restores: RwLock<Vec<Rows<RestoreRow>>>,
 }
 
 impl fmt::Debug for Stores {

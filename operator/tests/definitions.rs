@@ -1,5 +1,4 @@
 //! What the chart carries is what the types say.
-#![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! `kafka.oso.sh`: for clusters that are reached by addresses and Secrets.
 
 mod backup_id;
+#[expect(clippy::duplicated_attributes, reason = "each column says its type")]
 mod kafka_backup;
 mod kafka_cluster;
 mod kafka_restore;

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod cluster;
+#[expect(clippy::duplicated_attributes, reason = "each column says its type")]
 mod kafka_backup;
 mod kafka_restore;
 mod storage;

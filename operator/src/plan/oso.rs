@@ -119,10 +119,8 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
     if let Some(OffsetReset { enabled: true, .. }) = offset_reset {
         return Err(Refusal::unsupported("spec.offsetReset"));
     }
-    if let Some(Rollback { enabled, snapshot_before_restore, auto_rollback_on_failure, snapshot_id: _ }) = rollback {
-        if [enabled, snapshot_before_restore, auto_rollback_on_failure].contains(&&Some(true)) {
-            return Err(Refusal::unsupported("spec.rollback"));
-        }
+    if rollback.as_ref().is_some_and(keeps_offsets) {
+        return Err(Refusal::unsupported("spec.rollback"));
     }
     let wanted = wanted_backup(backup_id.as_deref(), backup_ref.as_ref());
     let missing = || settings::no_backup(wanted.name.unwrap_or_default());
@@ -172,6 +170,12 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         pod: pod(pod_template.as_ref(), resources.clone())?,
         job: JobPlan::from(job.clone()),
     })
+}
+
+/// Whether anything of it is switched on.
+fn keeps_offsets(rollback: &Rollback) -> bool {
+    let Rollback { enabled, snapshot_before_restore, auto_rollback_on_failure, snapshot_id: _ } = rollback;
+    [enabled, snapshot_before_restore, auto_rollback_on_failure].contains(&&Some(true))
 }
 
 /// The backup that a restore is about, and the `KafkaBackup` that made it, as far as the spec tells.
