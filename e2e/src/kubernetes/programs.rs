@@ -210,10 +210,17 @@ fn packages() -> Result<PathBuf> {
         let fetched = tempfile::tempdir()?;
         // The user as which apt-get fetches has to get in.
         fs::set_permissions(fetched.path(), fs::Permissions::from_mode(0o755))?;
-        let mut apt = Command::new("apt-get");
-        apt.args(["--quiet", "download"]).args(PACKAGES).current_dir(fetched.path());
         let hint = "a node is made of Debian's packages";
-        cache::run(&mut apt, hint).context("if apt-get knows no such packages: apt-get update")?;
+        let download = || {
+            let mut apt = Command::new("apt-get");
+            apt.args(["--quiet", "download"]).args(PACKAGES).current_dir(fetched.path());
+            cache::run(&mut apt, hint)
+        };
+        if download().is_err() {
+            // A new machine knows no packages yet, and one of last month knows versions that are gone.
+            cache::run(Command::new("apt-get").args(["--quiet", "update"]), hint)?;
+            download()?;
+        }
         for entry in fs::read_dir(fetched.path())? {
             let mut unpack = Command::new("dpkg-deb");
             unpack.arg("--extract").arg(entry?.path()).arg(folder);

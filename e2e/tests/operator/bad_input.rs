@@ -94,7 +94,7 @@ const ROWS: &[Row] = &[
     (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "podTemplate: {labels: {app.kubernetes.io/managed-by: me}}"], AsCondition("InvalidSpec"), "label \"app.kubernetes.io/managed-by\" of the pod template is set by the operator"),
     (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "job: {backoffLimit: -1}"], AtApply, "spec.job.backoffLimit"),
     // A field that does not exist
-    (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "compresion: zstd"], AtApply, "unknown field \"spec.compresion\""),
+    (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "compresion: zstd"], AtApply, ".spec.compresion: field not declared in schema"),
 ];
 
 #[test]
@@ -144,7 +144,7 @@ fn what_the_engine_finds_out_is_told_as_it_says_it() {
             unique("refused"),
             world.cluster(Group::Oso, Way::Scram256).replace("name: scram256", "name: scram512"),
             "topics: ['.*']",
-            "refused",
+            "refuses user",
         ),
     ] {
         world.apply(Group::Oso, "KafkaBackup", &name, &[&cluster, &storage, topics, "job: {backoffLimit: 0}"]);

@@ -154,12 +154,14 @@ fn pods_that_cannot_run_are_told_with_their_reason() {
     let told = late.wait_for_condition("Ready", "False", "BackupFailed").unwrap();
     assert!(told.contains("job.activeDeadlineSeconds"), "{told}");
 
+    // A run stays below its default limits, but not below this one.
+    let large = Sample::write(&world.witness(), "stuck", 60_000).unwrap();
     let name = unique("small");
     let small = broken(
         &name,
         &cluster,
         &storage,
-        &format!("{topics}\n  job: {{backoffLimit: 0}}\n  resources: {{limits: {{memory: 8Mi}}}}"),
+        &format!("topics: [{}]\n  job: {{backoffLimit: 0}}\n  resources: {{limits: {{memory: 8Mi}}}}", large.topic),
     );
     let told = small.wait_for_condition("Ready", "False", "BackupFailed").unwrap();
     assert!(told.contains("used more memory than its limit") || told.contains("killed"), "{told}");

@@ -266,7 +266,7 @@ impl World {
             e2e::cli::Cli::new(["list", "--storage", &storage, "--archive", archive, "--output", "json"]).unwrap();
         let cli = self.minio.environment().into_iter().fold(cli, |cli, (name, value)| cli.env(name, value));
         let listed = cli.run().unwrap().succeeded().json().unwrap();
-        let backups = listed["backups"].as_array().unwrap_or_else(|| panic!("{listed:#}"));
+        let backups = listed["archives"][0]["backups"].as_array().unwrap_or_else(|| panic!("{listed:#}"));
         backups.iter().map(|backup| backup["backupId"].as_str().unwrap().to_owned()).collect()
     }
 }

@@ -115,7 +115,7 @@ fn restored(report: &RestoreReport) -> RestoreResult {
         bytes: report.bytes,
         topics: report.topics.iter().map(topic).collect(),
         topics_omitted: 0,
-        groups: report.groups.iter().map(|group| group.target.clone()).collect(),
+        groups: report.groups.iter().filter(|group| group.committed > 0).map(|group| group.target.clone()).collect(),
         groups_omitted: 0,
         duration_ms: report.duration_ms,
     }
