@@ -47,17 +47,29 @@ impl<'a> Operator<'a> {
     /// When helm refuses something, or the operator does not become ready; the text holds its log.
     pub fn install(kubernetes: &'a Kubernetes, namespace: &str, values: &[&str]) -> Result<Self> {
         load_image(kubernetes)?;
+        let operator = Self { kubernetes, namespace: namespace.to_owned() };
+        operator.helm(&["install", "--create-namespace"], values)?;
+        Ok(operator)
+    }
+
+    /// Gives the release these values in place of those that it has.
+    ///
+    /// # Errors
+    /// As [`Operator::install`].
+    pub fn upgrade(&self, values: &[&str]) -> Result<()> {
+        self.helm(&["upgrade"], values)
+    }
+
+    fn helm(&self, verb: &[&str], values: &[&str]) -> Result<()> {
         let chart = chart().to_str().context("the chart's path is text")?;
         let repository = format!("image.repository={REPOSITORY}");
         let tag = format!("image.tag={TAG}");
-        let mut arguments = vec!["install", RELEASE, chart, "--namespace", namespace, "--create-namespace"];
+        let mut arguments = [verb, &[RELEASE, chart, "--namespace", &self.namespace]].concat();
         for value in [repository.as_str(), &tag, "image.pullPolicy=Never"].iter().chain(values) {
             arguments.extend(["--set", value]);
         }
-        kubernetes.helm(&arguments)?;
-        let operator = Self { kubernetes, namespace: namespace.to_owned() };
-        operator.wait_until_ready()?;
-        Ok(operator)
+        self.kubernetes.helm(&arguments)?;
+        self.wait_until_ready()
     }
 
     /// Waits until all its pods are ready and none of an earlier configuration is left.

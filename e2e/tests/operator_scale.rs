@@ -125,4 +125,23 @@ fn five_hundred_backups_cost_little_and_an_api_server_that_was_away_is_met_again
     follow(&kubernetes, 251, 3);
     let pods = kubernetes.get(&["pods", "--namespace", operator.namespace()]).unwrap();
     assert_eq!(pods["items"][0]["status"]["containerStatuses"][0]["restartCount"], 0, "{}", operator.log());
+
+    one_of_two_works_and_the_other_takes_over(&kubernetes, &operator);
+}
+
+fn holder(kubernetes: &Kubernetes, operator: &Operator<'_>) -> Option<String> {
+    let leases = kubernetes.get(&["leases", "--namespace", operator.namespace()]).unwrap();
+    let holder = leases["items"][0]["spec"]["holderIdentity"].as_str()?;
+    (!holder.is_empty()).then(|| holder.to_owned())
+}
+
+fn one_of_two_works_and_the_other_takes_over(kubernetes: &Kubernetes, operator: &Operator<'_>) {
+    operator.upgrade(&["replicaCount=2", "leaderElection.enabled=true"]).unwrap();
+    follow(kubernetes, 252, 4);
+    let first = holder(kubernetes, operator).expect("somebody holds the lease");
+    kubernetes
+        .kubectl(&["delete", "pod", &first, "--namespace", operator.namespace(), "--grace-period=0", "--force"])
+        .unwrap();
+    follow(kubernetes, 253, 5);
+    assert_ne!(holder(kubernetes, operator), Some(first));
 }

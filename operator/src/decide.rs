@@ -5,6 +5,7 @@ mod ledger;
 pub mod restore;
 
 use jiff::Timestamp;
+use kafka_backup::report::termination::{Ended, Outcome};
 
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,16 @@ pub fn text(at: Timestamp) -> String {
 /// The same of milliseconds since the epoch, with them.
 pub fn text_of_ms(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|at| format!("{at:.3}"))
+}
+
+/// Why a run failed: in the engine's words, but for one that was only told to stop. Then the Job knows why.
+fn why<R>(ended: Option<&Ended<R>>, failure: Option<&str>) -> Option<String> {
+    let told = ended.and_then(|ended| ended.error.as_ref()).map(|error| error.message.clone());
+    let failure = failure.map(str::to_owned);
+    match ended.map(|ended| ended.outcome) {
+        Some(Outcome::Interrupted) => failure.or(told),
+        Some(Outcome::Completed | Outcome::Partial | Outcome::Failed) | None => told.or(failure),
+    }
 }
 
 fn trouble(run: &ObservedRun) -> Option<&Trouble> {

@@ -16,6 +16,7 @@ use e2e::cache;
 use e2e::kafka::{Kafka, KafkaOptions, Listener};
 use e2e::kubernetes::{Kubernetes, KubernetesOptions, VERSION};
 use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, SECRET_ACCESS_KEY};
+use e2e::operator::Operator;
 use e2e::process::{remove_folder, send_signal, started_ticks};
 use e2e::strimzi::{Release, Strimzi, StrimziOptions};
 use serde::{Deserialize, Serialize};
@@ -142,13 +143,15 @@ fn up_with_kubernetes() -> Result<String> {
     left.push(Left::new("Kafka", strimzi.kafka().process_id(1), strimzi.kafka().folder())?);
     write(&left)?;
     strimzi.add_user_tls(USER)?;
+    Operator::install(&kubernetes, "backup-operator", &[])?;
     let [kubectl, helm] = kubernetes.program_folders().map(Path::display);
     Ok(format!(
         "Kubernetes {VERSION} is up, with the definitions of Strimzi {} and, in the namespace {NAMESPACE}:\n    \
          the Kafka {CLUSTER} ({} for pods, {} for this machine),\n    \
-         the KafkaUser {USER} (type tls), the Secret storage for {}\n\n    \
+         the KafkaUser {USER} (type tls), the Secret storage for {},\n    \
+         and in the namespace backup-operator the operator, by its chart\n\n    \
          export KUBECONFIG={} PATH={kubectl}:{helm}:$PATH\n    \
-         kubectl get kafka,kafkauser,secret --namespace {NAMESPACE}\n\n",
+         kubectl get strimzi,kafka,kafkauser,secret --namespace {NAMESPACE}\n\n",
         Release::V1_2.number(),
         strimzi.bootstrap("tls"),
         strimzi.kafka().bootstrap(Listener::Plain),

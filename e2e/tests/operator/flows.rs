@@ -266,3 +266,36 @@ fn beside_strimzi_without_the_backup_s_resource() {
 fn by_addresses_without_the_backup_s_resource() {
     without_its_backup(Group::Oso);
 }
+
+#[test]
+fn beside_strimzi_a_new_password_is_picked_up_by_the_next_run_and_a_cluster_that_is_not_ready_is_waited_for() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "renewed", RECORDS).unwrap();
+    let (name, user) = (unique("renewed"), unique("renewed-user"));
+    world.strimzi.add_user_scram(&user).unwrap();
+    let cluster = world.cluster(Group::Strimzi, Way::ScramUser).replace("backup-scram", &user);
+    let (topics, storage) =
+        (world.topics(Group::Strimzi, &sample.topic), world.storage(Group::Strimzi, Place::S3("renewed")));
+    let schedule = "schedule: {cron: '0 0 1 1 *', suspend: true}";
+    world.apply(Group::Strimzi, "KafkaBackup", &name, &[&cluster, &topics, &storage, schedule]);
+    let backup = world.backup(Group::Strimzi, &name);
+    for (run, value) in ["first", "second"].into_iter().enumerate() {
+        let value = format!("backup.strimzi.io/trigger-backup={value}");
+        world
+            .kubernetes
+            .kubectl(&["annotate", backup.kind, &name, &value, "--overwrite", "--namespace", crate::world::NAMESPACE])
+            .unwrap();
+        let found = backup
+            .wait("the run that was triggered has ended", |backup| {
+                backup["status"]["backupHistory"].as_array().is_some_and(|history| history.len() > run)
+            })
+            .unwrap();
+        assert_eq!(found["status"]["backupHistory"][0]["outcome"], "success", "{:#}", found["status"]);
+        world.strimzi.change_password(&user).unwrap();
+    }
+
+    // The user is told of as Strimzi tells it, and waited for by watch.
+    world.strimzi.set_user_not_ready(&user, "InvalidResourceException", "no such thing").unwrap();
+    let told = backup.wait_for_condition("NotReady", "True", "KafkaUserNotReady").unwrap();
+    assert!(told.contains("InvalidResourceException") || told.contains("no such thing"), "{told}");
+}

@@ -248,3 +248,55 @@ fn a_restore_that_has_started_cannot_be_changed() {
         assert!(error.contains("a restore that has started cannot be changed: create another KafkaRestore"), "{error}");
     }
 }
+
+/// The lines of the operator's metrics about one resource.
+fn metrics_of(name: &str) -> Vec<String> {
+    let world = world();
+    let namespace = world.operator.namespace();
+    let pods = world.kubernetes.get(&["pods", "--namespace", namespace]).unwrap();
+    let pod =
+        pods["items"].as_array().unwrap().iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null()).unwrap();
+    let path =
+        format!("/api/v1/namespaces/{namespace}/pods/{}:9090/proxy/metrics", pod["metadata"]["name"].as_str().unwrap());
+    let text = world.kubernetes.kubectl(&["get", "--raw", &path]).unwrap();
+    assert!(text.contains("kafka_backup_reconciliations_total") && text.ends_with("# EOF\n"), "{text}");
+    text.lines().filter(|line| line.contains(&format!("name=\"{name}\""))).map(str::to_owned).collect()
+}
+
+#[test]
+fn another_operator_tells_the_same_metrics() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "measured", 500).unwrap();
+    let (group, name) = (Group::Strimzi, unique("measured"));
+    let (topics, storage) = (world.topics(group, &sample.topic), world.storage(group, Place::S3("measured")));
+    world.apply(group, "KafkaBackup", &name, &[&world.cluster(group, Way::Open), &topics, &storage]);
+    world.backup(group, &name).wait("completed", is_done).unwrap();
+    // The lag grows by itself; everything else stands in the status.
+    let told = || -> Vec<String> {
+        metrics_of(&name).into_iter().filter(|line| !line.starts_with("strimzi_backup_lag_seconds")).collect()
+    };
+    let before = told();
+    let has = |metric: &str, value: &str| {
+        let found = before.iter().any(|line| line.starts_with(metric) && line.ends_with(&format!(" {value}")));
+        assert!(found, "{metric} {value} is not in {before:#?}");
+    };
+    has("strimzi_backup_records_total", "500");
+    has("kafka_backup_backup_records", "500");
+    has("strimzi_backup_duration_seconds_count", "1");
+    has("kafka_backup_backups_total", "1");
+    for metric in
+        ["strimzi_backup_bytes_total", "strimzi_backup_last_success_timestamp", "strimzi_backup_storage_bytes"]
+    {
+        assert!(before.iter().any(|line| line.starts_with(metric)), "{metric} is not in {before:#?}");
+    }
+    world.operator.kill().unwrap();
+    world.operator.wait_until_ready().unwrap();
+    assert_eq!(told(), before);
+
+    // What happened stands on the resource too, for `kubectl describe`.
+    let about = format!("involvedObject.name={name}");
+    let events = world.kubernetes.get(&["events", "--namespace", NAMESPACE, "--field-selector", &about]).unwrap();
+    let reasons: Vec<&str> =
+        events["items"].as_array().unwrap().iter().filter_map(|event| event["reason"].as_str()).collect();
+    assert!(reasons.contains(&"BackupCompleted"), "{reasons:?}");
+}

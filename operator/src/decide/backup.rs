@@ -202,10 +202,7 @@ fn message(ended: Option<&Ended<BackupResult>>, failure: Option<&str>, outcome: 
     match outcome {
         Outcome::Success => ended.is_none().then(|| "its pod was gone before its result was read".to_owned()),
         Outcome::Partial => ended.map(|ended| ended.problems.join("; ")),
-        Outcome::Failed => {
-            let told = ended.and_then(|ended| ended.error.as_ref()).map(|error| error.message.clone());
-            told.or_else(|| failure.map(str::to_owned))
-        }
+        Outcome::Failed => super::why(ended, failure),
     }
 }
 

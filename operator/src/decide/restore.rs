@@ -139,6 +139,5 @@ fn enter(state: &mut RestoreState, result: &RestoreResult) {
 }
 
 fn why(ended: Option<&Ended<RestoreResult>>, failure: Option<&str>, job: &str) -> String {
-    let told = ended.and_then(|ended| ended.error.as_ref()).map(|error| error.message.clone());
-    told.or_else(|| failure.map(str::to_owned)).unwrap_or_else(|| format!("Job {job} ended without saying why"))
+    super::why(ended, failure).unwrap_or_else(|| format!("Job {job} ended without saying why"))
 }
