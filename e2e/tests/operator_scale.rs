@@ -105,11 +105,19 @@ fn five_hundred_backups_cost_little_and_an_api_server_that_was_away_is_met_again
         .unwrap();
     println!("a change was followed in {:?} with {RESOURCES} resources", follow(&kubernetes, 250, 2));
 
-    // What was decided last may still be on its way.
-    thread::sleep(Duration::from_secs(5));
-    let before = requests(&kubernetes);
-    thread::sleep(IDLE);
-    assert_eq!(requests(&kubernetes), before, "an idle operator makes no call but its watches");
+    // What was decided last may still be on its way, and Kubernetes' garbage collector asks once after the owner of each new object.
+    // In one of these stretches nobody asks for anything.
+    let mut made: Vec<(String, f64)> = Vec::new();
+    for _ in 0..8 {
+        let before = requests(&kubernetes);
+        thread::sleep(IDLE);
+        made = requests(&kubernetes).into_iter().filter(|(name, count)| before.get(name) != Some(count)).collect();
+        if made.is_empty() {
+            break;
+        }
+        println!("not idle yet: {made:#?}");
+    }
+    assert!(made.is_empty(), "an idle operator makes no call but its watches: {made:#?}");
 
     let peak = peak_kib();
     println!("the operator's peak was {} MiB", peak >> 10);
