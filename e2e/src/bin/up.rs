@@ -128,7 +128,8 @@ fn up_with_kubernetes() -> Result<String> {
     kubernetes.apply(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n---\n\
          apiVersion: v1\nkind: Secret\nmetadata: {{name: storage, namespace: {NAMESPACE}}}\n\
-         stringData: {{AWS_ACCESS_KEY_ID: {ACCESS_KEY_ID}, AWS_SECRET_ACCESS_KEY: {SECRET_ACCESS_KEY}}}\n"
+         stringData:\n  AWS_ACCESS_KEY_ID: {ACCESS_KEY_ID}\n  AWS_SECRET_ACCESS_KEY: {SECRET_ACCESS_KEY}\n  \
+         credentials: \"[default]\\naws_access_key_id = {ACCESS_KEY_ID}\\naws_secret_access_key = {SECRET_ACCESS_KEY}\\n\"\n"
     ))?;
     Release::V1_2.install(&kubernetes)?;
     let strimzi = Strimzi::start(
