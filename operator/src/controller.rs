@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::api::PAUSE_ANNOTATION;
 use crate::apply;
 use crate::ask::Asker;
-use crate::build::{Blueprint, Installation, labels, names};
+use crate::build::{Blueprint, Installation, RunKey, labels, names};
 use crate::decide::{self, CronAction, Decision, Facts, Note};
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
@@ -191,11 +191,11 @@ async fn act<S>(
     if let (Some(run), Ok(plan)) = (&decision.start, plan) {
         let pruning;
         let plan = match run.key {
-            crate::build::RunKey::Prune { .. } => {
+            RunKey::Prune { .. } => {
                 pruning = plan.pruning();
                 pruning.as_ref().unwrap_or(plan)
             }
-            _ => plan,
+            RunKey::Once { .. } | RunKey::Trigger { .. } | RunKey::Scheduled => plan,
         };
         let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
         tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");

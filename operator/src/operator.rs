@@ -62,7 +62,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     result
 }
 
-/// Runs the controllers; again with another API of Strimzi's, should that change.
+/// Runs the controllers; again with Strimzi's API, once that is there.
 async fn control(
     client: &Client,
     arguments: &Arguments,
@@ -113,8 +113,7 @@ async fn control(
     }
 }
 
-/// Ends when Strimzi's API is another than this. Only while there is none is it asked for again and again: a watch over one that has
-/// gone says so itself.
+/// Ends when Strimzi's API is there that was not. One that is known is not asked for again, so that an idle operator makes no call.
 async fn changed(client: &Client, known: Option<&Served>) {
     if known.is_some() {
         return std::future::pending().await;

@@ -28,6 +28,7 @@ pub fn decide(
     notice(&mut state, facts, runs);
     if let Some(lost) = lost(before, runs, facts) {
         notes.push(warning("BackupFailed", &lost));
+        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
         enter(&mut state, lost);
     }
     let active = ledger::active(runs);
@@ -200,7 +201,11 @@ fn outcome(ended: Option<&Ended<BackupResult>>, has_failed: bool) -> Outcome {
 
 fn message(ended: Option<&Ended<BackupResult>>, failure: Option<&str>, outcome: Outcome) -> Option<String> {
     match outcome {
-        Outcome::Success => ended.is_none().then(|| "its pod was gone before its result was read".to_owned()),
+        Outcome::Success => match ended {
+            None => Some("its pod was gone before its result was read".to_owned()),
+            // A backup that is complete may still have something to say: that old ones could not be removed, for one.
+            Some(ended) => (!ended.warnings.is_empty()).then(|| ended.warnings.join("; ")),
+        },
         Outcome::Partial => ended.map(|ended| ended.problems.join("; ")),
         Outcome::Failed => super::why(ended, failure),
     }

@@ -111,6 +111,14 @@ fn what_has_ended_is_written_down_once() {
 }
 
 #[test]
+fn what_a_complete_backup_warns_of_is_kept_with_it() {
+    let told = COMPLETED.replace("\"pruned\":[]", "\"pruned\":[],\"warnings\":[\"retention: no\"]");
+    let made = decide(&facts(10), &BackupState::default(), &plan(""), &[ended(active(&ONCE, 1), 9, &told)]);
+    let record = &made.state.history[0];
+    assert_eq!((record.outcome, record.message.as_deref()), (Outcome::Success, Some("retention: no")));
+}
+
+#[test]
 fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
     let plan = plan("schedule: '0 2 * * *'\n");
     let triggered = |value: &str, second| Facts { trigger: Some(value.to_owned()), ..facts(second) };
@@ -146,7 +154,8 @@ fn a_job_that_was_deleted_while_it_ran_is_a_failure() {
     let running = decide(&facts(1), &BackupState::default(), &plan, &[run]);
     let gone = decide(&facts(2), &running.state, &plan, &[]);
     assert_eq!(gone.state.history[0].outcome, Outcome::Failed);
-    assert_eq!(decide(&facts(3), &gone.state, &plan, &[]).state.history.len(), 1);
+    let later = decide(&facts(3), &gone.state, &plan, &[]).state;
+    assert_eq!((later.history.len(), later.totals.failed), (1, 1));
 }
 
 #[test]
