@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use crate::api::PAUSE_ANNOTATION;
 use crate::apply;
 use crate::ask::Asker;
-use crate::build::{Blueprint, Installation, RunKey, labels, names};
+use crate::build::{Blueprint, Installation, RunKind, labels, names};
 use crate::decide::{self, CronAction, Decision, Facts, Note};
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
 use crate::observe::{self, ObservedRun, RunState};
 use crate::owner::Owner;
-use crate::plan::{Plan, Refusal, When};
+use crate::plan::{Cron, Plan, Refusal, When};
 use crate::references::StrimziStores;
 use crate::status::{self, PAUSED};
 
@@ -182,20 +182,17 @@ async fn act<S>(
     let name = names::cron_job(owner);
     let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
     match (decision.cron, plan) {
-        (CronAction::Apply, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
-            apply::schedule(client, Blueprint { owner, plan, installation }, cron, found.as_deref()).await?;
+        (CronAction::Apply { is_held }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
+            let cron = Cron { is_suspended: cron.is_suspended || is_held, ..cron.clone() };
+            apply::schedule(client, Blueprint { owner, plan, installation }, &cron, found.as_deref()).await?;
         }
         (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await?,
-        (CronAction::Apply | CronAction::Delete | CronAction::Leave, _) => {}
+        (CronAction::Apply { .. } | CronAction::Delete | CronAction::Leave, _) => {}
     }
     if let (Some(run), Ok(plan)) = (&decision.start, plan) {
-        let pruning;
-        let plan = match run.key {
-            RunKey::Prune { .. } => {
-                pruning = plan.pruning();
-                pruning.as_ref().unwrap_or(plan)
-            }
-            RunKey::Once { .. } | RunKey::Trigger { .. } | RunKey::Scheduled => plan,
+        let plan = match run.key.kind() {
+            RunKind::Prune => &plan.pruning().unwrap_or_else(|| plan.clone()),
+            RunKind::Once | RunKind::Trigger | RunKind::Scheduled => plan,
         };
         let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
         tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");

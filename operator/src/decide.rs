@@ -11,6 +11,8 @@ use kafka_backup::report::termination::{Ended, Outcome};
 mod tests;
 
 pub use self::ledger::BUCKETS;
+use crate::api::condition::Condition;
+use crate::api::history::ActiveRun;
 use crate::build::Run;
 use crate::observe::{ObservedRun, RunState, Trouble};
 
@@ -32,7 +34,11 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CronAction {
     /// Make it as the plan says.
-    Apply,
+    Apply {
+        /// Whether it is to start nothing for now: a run that it knows nothing of is under way, and of one archive there is one
+        /// writer. What was missed meanwhile is started afterwards.
+        is_held: bool,
+    },
     /// See that there is none.
     Delete,
     /// Leave it alone.
@@ -94,6 +100,28 @@ fn trouble(run: &ObservedRun) -> Option<&Trouble> {
         RunState::Active { trouble, .. } => trouble.as_ref(),
         RunState::Ended { failure, .. } => failure.as_ref(),
     }
+}
+
+/// What there is to tell of a run that is under way: that it began, and what keeps it from going on. Each is told once.
+fn news(
+    verb: &str,
+    run: &ObservedRun,
+    known: Option<&ActiveRun>,
+    conditions: &[Condition],
+) -> impl Iterator<Item = Note> + use<> {
+    let is_new = known.is_none_or(|known| known.job != run.job);
+    let started = is_new.then(|| Note {
+        is_warning: false,
+        reason: format!("{verb}Started"),
+        message: format!("Job {} was started", run.job),
+    });
+    let trouble = trouble(run).filter(|trouble| !conditions.iter().any(|told| told.reason == trouble.reason));
+    let trouble = trouble.map(|Trouble { reason, message }| Note {
+        is_warning: true,
+        reason: reason.clone(),
+        message: message.clone(),
+    });
+    started.into_iter().chain(trouble)
 }
 
 /// A count as Kubernetes' integers hold it.

@@ -7,7 +7,7 @@ use kafka_backup::report::termination::{Failure, Termination};
 use kube::ResourceExt;
 
 use crate::api::history::Progress;
-use crate::build::{labels, pod};
+use crate::build::{RunKind, labels, pod};
 
 /// What keeps a run from going on, or ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Trouble {
 pub struct ObservedRun {
     /// The Job's name.
     pub job: String,
-    /// Why it was started: the value of the label.
-    pub kind: String,
+    /// Why it was started; `None` when its label was taken away.
+    pub kind: Option<RunKind>,
     /// The backup that it was to make, where the operator chose it.
     pub backup_id: Option<String>,
     /// The value of the trigger annotation that it was started for.
@@ -89,7 +89,7 @@ pub fn run(job: &Job, pods: &[&Pod]) -> ObservedRun {
     pods.sort_by_key(|pod| pod.creation_timestamp().map(|time| time.0));
     ObservedRun {
         job: job.name_any(),
-        kind: job.labels().get(labels::RUN).cloned().unwrap_or_default(),
+        kind: job.labels().get(labels::RUN).and_then(|label| RunKind::of(label)),
         backup_id: annotation(labels::BACKUP_ID),
         trigger: annotation(labels::TRIGGER),
         limits: annotation(labels::LIMITS),

@@ -53,7 +53,7 @@ pub(super) fn annotations(blueprint: Blueprint<'_>) -> BTreeMap<String, String> 
 /// The labels of Jobs of this kind.
 pub(super) fn job_labels(blueprint: Blueprint<'_>, key: &RunKey) -> BTreeMap<String, String> {
     let mut labels = labels::of(blueprint.owner);
-    labels.insert(labels::RUN.to_owned(), key.label().to_owned());
+    labels.insert(labels::RUN.to_owned(), key.kind().label().to_owned());
     labels
 }
 

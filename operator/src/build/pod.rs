@@ -52,7 +52,7 @@ pub fn template(blueprint: Blueprint<'_>, key: &RunKey, config_map: &str, backup
     let Blueprint { owner, plan, installation } = blueprint;
     let mut pod_labels = plan.pod.labels.clone();
     pod_labels.extend(labels::of(owner));
-    pod_labels.insert(labels::RUN.to_owned(), key.label().to_owned());
+    pod_labels.insert(labels::RUN.to_owned(), key.kind().label().to_owned());
     if installation.has_azure_workload_identity {
         pod_labels.insert("azure.workload.identity/use".to_owned(), "true".to_owned());
     }

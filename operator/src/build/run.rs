@@ -41,12 +41,42 @@ impl RunKey {
         }
     }
 
-    /// The value of the label that says why the run was started.
-    pub const fn label(&self) -> &'static str {
+    /// Why the run is started.
+    pub const fn kind(&self) -> RunKind {
         match self {
-            Self::Once { .. } => "once",
-            Self::Trigger { .. } => "trigger",
-            Self::Prune { .. } => "prune",
+            Self::Once { .. } => RunKind::Once,
+            Self::Trigger { .. } => RunKind::Trigger,
+            Self::Prune { .. } => RunKind::Prune,
+            Self::Scheduled => RunKind::Scheduled,
+        }
+    }
+}
+
+/// Why a run was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunKind {
+    /// The resource asks for one run.
+    Once,
+    /// The trigger annotation.
+    Trigger,
+    /// The limits of the retention.
+    Prune,
+    /// The CronJob.
+    Scheduled,
+}
+
+impl RunKind {
+    /// Reads what [`Self::label`] wrote.
+    pub fn of(label: &str) -> Option<Self> {
+        [Self::Once, Self::Trigger, Self::Prune, Self::Scheduled].into_iter().find(|kind| kind.label() == label)
+    }
+
+    /// The value of the Job's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Trigger => "trigger",
+            Self::Prune => "prune",
             Self::Scheduled => "schedule",
         }
     }

@@ -4,7 +4,7 @@ use kafka_backup::report::termination::{BackupResult, Ended, Outcome as Told, Te
 
 use super::{CronAction, Decision, Facts, HISTORY_MAX, Note, integer, ledger, text, text_of_ms};
 use crate::api::history::{BackupRecord, Outcome};
-use crate::build::{Run, RunKey, names};
+use crate::build::{Run, RunKey, RunKind, names};
 use crate::observe::{ObservedRun, RunState};
 use crate::owner::Owner;
 use crate::plan::{Plan, Refusal, When};
@@ -36,8 +36,13 @@ pub fn decide(
         Ok(plan) if active.is_none() => next(owner, facts, &state, plan, runs),
         Ok(_) | Err(_) => None,
     };
+    if let Some((run, _)) = active {
+        let verb = if run.kind == Some(RunKind::Prune) { "Prune" } else { "Backup" };
+        notes.extend(super::news(verb, run, before.active_run.as_ref(), &before.conditions));
+    }
     state.active_run = active.as_ref().map(|(_, active)| active.clone());
-    let cron = cron(plan);
+    let is_held = start.is_some() || runs.iter().any(|run| run.is_active() && run.kind != Some(RunKind::Scheduled));
+    let cron = cron(plan, is_held);
     state.next_scheduled_time = match (plan, &cron) {
         (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
         (Err(_), CronAction::Leave) => state.next_scheduled_time,
@@ -59,9 +64,9 @@ pub fn decide(
 fn notice(state: &mut BackupState, facts: &Facts, runs: &[ObservedRun]) {
     let book = &mut state.bookkeeping;
     for run in runs {
-        match run.kind.as_str() {
-            "once" => book.once_generation = book.once_generation.max(run.generation),
-            "trigger" if run.trigger.is_some() && run.trigger == facts.trigger => {
+        match run.kind {
+            Some(RunKind::Once) => book.once_generation = book.once_generation.max(run.generation),
+            Some(RunKind::Trigger) if run.trigger.is_some() && run.trigger == facts.trigger => {
                 book.last_trigger.clone_from(&run.trigger)
             }
             _ => {}
@@ -91,7 +96,7 @@ fn lost(before: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<Bac
 /// Writes down a run that has ended.
 fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
     let RunState::Ended { at, termination, failure } = &run.state else { return };
-    if run.kind == "prune" {
+    if run.kind == Some(RunKind::Prune) {
         record_pruning(state, run, notes);
         return;
     }
@@ -126,7 +131,7 @@ fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
         state.storage_bytes = Some(integer(result.archive_bytes));
     }
     if outcome != Outcome::Failed {
-        state.bookkeeping.once_done |= run.kind == "once";
+        state.bookkeeping.once_done |= run.kind == Some(RunKind::Once);
         if run.limits.is_some() {
             state.bookkeeping.pruned_by.clone_from(&run.limits);
         }
@@ -244,9 +249,9 @@ fn next_key(facts: &Facts, state: &BackupState, plan: &Plan) -> Option<RunKey> {
     (state.newest.is_some() && book.pruned_by.as_ref() != Some(&limits)).then_some(RunKey::Prune { limits, generation })
 }
 
-fn cron(plan: &Result<Plan, Refusal>) -> CronAction {
+fn cron(plan: &Result<Plan, Refusal>, is_held: bool) -> CronAction {
     match plan {
-        Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply,
+        Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply { is_held },
         Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
         // Strimzi rolls its brokers: the schedule goes on with what was known.
         Err(refusal) if refusal.is_waiting => CronAction::Leave,
@@ -311,7 +316,7 @@ fn warnings(state: &BackupState, runs: &[ObservedRun]) -> Vec<(String, String)> 
         let message = message.clone().unwrap_or_else(|| format!("the backup of Job {job} lacks something"));
         warnings.push(("BackupPartial".to_owned(), message));
     }
-    let prunings = runs.iter().filter(|run| run.kind == "prune");
+    let prunings = runs.iter().filter(|run| run.kind == Some(RunKind::Prune));
     if let Some(failure) = prunings.max_by_key(|run| run.started_at).and_then(super::trouble) {
         warnings.push(("PruneFailed".to_owned(), failure.message.clone()));
     }

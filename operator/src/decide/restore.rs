@@ -39,6 +39,9 @@ pub fn decide(
         Ok(_) if !was_begun => Some(Run { key: RunKey::Once { generation: facts.generation }, backup_id: None }),
         Ok(_) | Err(_) => None,
     };
+    if let Some((run, _)) = active {
+        notes.extend(super::news("Restore", run, before.active_run.as_ref(), &before.conditions));
+    }
     state.active_run = active.as_ref().map(|(_, active)| active.clone());
     let verdict = if let Some(verdict) = verdict {
         verdict

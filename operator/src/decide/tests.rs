@@ -27,7 +27,7 @@ fn plan(more: &str) -> Result<Plan, Refusal> {
 fn active(key: &RunKey, second: i64) -> ObservedRun {
     ObservedRun {
         job: names::job(&tests_owner(), key),
-        kind: key.label().to_owned(),
+        kind: Some(key.kind()),
         backup_id: Some("nightly-20260202-030000".to_owned()),
         trigger: match key {
             RunKey::Trigger { value } => Some(value.clone()),
@@ -135,6 +135,44 @@ fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
 }
 
 #[test]
+fn the_schedule_is_held_while_another_run_is_under_way() {
+    let plan = plan("schedule: '0 2 * * *'\n");
+    let triggered = Facts { trigger: Some("1".to_owned()), ..facts(1) };
+    let starting = decide(&triggered, &BackupState::default(), &plan, &[]);
+    assert_eq!(starting.cron, CronAction::Apply { is_held: true });
+    let run = active(&RunKey::Trigger { value: "1".to_owned() }, 1);
+    let running = decide(&triggered, &starting.state, &plan, std::slice::from_ref(&run));
+    assert_eq!(running.cron, CronAction::Apply { is_held: true });
+    // The next time is that of the schedule all the same: what is missed is started afterwards.
+    assert_eq!(running.verdict.reason, "BackupScheduled");
+    let ended = decide(&triggered, &running.state, &plan, &[ended(run, 9, COMPLETED)]);
+    assert_eq!(ended.cron, CronAction::Apply { is_held: false });
+    let scheduled = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 10) };
+    assert_eq!(decide(&triggered, &ended.state, &plan, &[scheduled]).cron, CronAction::Apply { is_held: false });
+}
+
+#[test]
+fn that_a_run_began_and_what_keeps_it_from_going_on_is_told_once_each() {
+    let plan = plan("");
+    let reasons = |decision: &Decision<BackupState>| -> Vec<String> {
+        decision.notes.iter().map(|note| note.reason.clone()).collect()
+    };
+    let conditions = |decision: &Decision<BackupState>| BackupState {
+        conditions: crate::status::conditions(crate::status::Style::Strimzi, &decision.verdict, &[], &[], at(0)),
+        ..decision.state.clone()
+    };
+    let run = active(&ONCE, 1);
+    let began = decide(&facts(2), &BackupState::default(), &plan, std::slice::from_ref(&run));
+    assert_eq!(reasons(&began), ["BackupStarted"]);
+    let trouble = Trouble { reason: "ErrImagePull".to_owned(), message: "no such image".to_owned() };
+    let state = RunState::Active { pod: None, trouble: Some(trouble), silent_pod: None, progress: None };
+    let stuck = ObservedRun { state, ..run };
+    let told = decide(&facts(3), &conditions(&began), &plan, std::slice::from_ref(&stuck));
+    assert_eq!((reasons(&told), told.notes[0].is_warning), (vec!["ErrImagePull".to_owned()], true));
+    assert_eq!(reasons(&decide(&facts(4), &conditions(&told), &plan, &[stuck])), [""; 0]);
+}
+
+#[test]
 fn new_limits_prune_once_there_is_a_backup() {
     let none =
         decide(&facts(0), &BackupState::default(), &plan("schedule: '0 2 * * *'\nretention: {backups: 3}\n"), &[]);
@@ -165,7 +203,7 @@ fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_i
     let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
     assert_eq!(cron(&waiting), CronAction::Leave);
     assert_eq!(cron(&wrong), CronAction::Delete);
-    assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply);
+    assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false });
     let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
     assert_eq!((verdict.is_ready, verdict.reason.as_str()), (false, "KafkaNotReady"));
 }
