@@ -3,12 +3,18 @@
 //! Every field works or is refused by name: nothing is accepted and ignored. What an API server can check by itself stands in the
 //! schema (types, enumerations, CEL rules); what needs more than the resource is judged by [`crate::plan`].
 
+pub mod backup_ref;
+pub mod compression;
 pub mod condition;
+pub mod consumer_groups;
 pub mod definition;
 pub mod history;
 pub mod oso;
+pub mod phase;
 pub mod pod;
 pub mod pvc;
+pub mod restore_status;
+pub mod storage_type;
 pub mod strimzi;
 
 pub use self::definition::{Definition, definitions};

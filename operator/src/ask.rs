@@ -110,12 +110,16 @@ impl Asker {
         })
     }
 
+    async fn told(&self, url: &str) -> Result<Told, Box<dyn std::error::Error + Send + Sync>> {
+        let answer = self.http.get(url).send().await?.error_for_status()?;
+        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+    }
+
     /// What a pod tells; nothing while it does not answer.
     async fn progress(&self, pod: &RunningPod) -> Option<Progress> {
         let host = if pod.address.contains(':') { format!("[{}]", pod.address) } else { pod.address.clone() };
-        let answer = self.http.get(format!("http://{host}:{HTTP_PORT}/progress")).send().await;
-        let told: Told = match answer.and_then(reqwest::Response::error_for_status) {
-            Ok(answer) => serde_json::from_slice(&answer.bytes().await.ok()?).ok()?,
+        let told = match self.told(&format!("http://{host}:{HTTP_PORT}/progress")).await {
+            Ok(told) => told,
             Err(error) => {
                 tracing::debug!(pod = %pod.name, "progress cannot be had: {error}");
                 return None;

@@ -182,8 +182,9 @@ async fn act<S>(
     let name = names::cron_job(owner);
     let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
     match (decision.cron, plan) {
-        (CronAction::Apply { is_held }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
+        (CronAction::Apply { is_held, anew }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
             let cron = Cron { is_suspended: cron.is_suspended || is_held, ..cron.clone() };
+            let found = found.filter(|_| !anew);
             apply::schedule(client, Blueprint { owner, plan, installation }, &cron, found.as_deref()).await?;
         }
         (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await?,

@@ -38,6 +38,8 @@ pub enum CronAction {
         /// Whether it is to start nothing for now: a run that it knows nothing of is under way, and of one archive there is one
         /// writer. What was missed meanwhile is started afterwards.
         is_held: bool,
+        /// Whether to write it even if it stands there as it should: its ConfigMap has no watch, and a run of it is in trouble.
+        anew: bool,
     },
     /// See that there is none.
     Delete,

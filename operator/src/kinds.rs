@@ -11,10 +11,11 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::restore_status::RestoreStatus;
 use crate::owner::{Kind, Owner};
 use crate::plan::{Plan, Refusal};
 use crate::references::StrimziStores;
-use crate::state::{BackupState, RestoreState};
+use crate::state::BackupState;
 use crate::status::Style;
 
 /// What every kind is.
@@ -87,9 +88,9 @@ pub trait Restore: Reconciled {
     /// Why nothing can be.
     fn plan(&self, strimzi: Option<&StrimziStores>, backups: &Store<Self::Backup>) -> Result<Plan, Refusal>;
     /// What is known.
-    fn state(&self) -> RestoreState;
+    fn state(&self) -> RestoreStatus;
     /// What is known, in the group's own words.
-    fn to_status(state: RestoreState) -> Self::Status;
+    fn to_status(state: RestoreStatus) -> Self::Status;
 }
 
 /// A restore that names no backup waits until there is one.

@@ -16,10 +16,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::api::history::Totals;
+use crate::api::restore_status::RestoreStatus;
 use crate::api::{oso, strimzi};
 use crate::decide::BUCKETS;
 use crate::kinds::{Backup, Reconciled, Restore};
-use crate::state::{BackupState, RestoreState};
+use crate::state::BackupState;
 
 /// Seconds of a reconcile, from a look at the stores to a few calls.
 const RECONCILE_BUCKETS: [f64; 8] = [0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
@@ -61,7 +62,7 @@ struct BackupRow {
 /// What a `KafkaRestore` adds.
 struct RestoreRow {
     labels: Labels,
-    state: RestoreState,
+    state: RestoreStatus,
 }
 
 fn labels<K: Reconciled>(resource: &K) -> Labels {

@@ -113,8 +113,6 @@ pub enum Source {
         name: String,
         /// A folder of it.
         sub_path: Option<String>,
-        /// Whether it is only read.
-        is_read_only: bool,
     },
 }
 

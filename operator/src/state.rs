@@ -2,6 +2,7 @@
 
 use crate::api::condition::Condition;
 use crate::api::history::{ActiveRun, BackupRecord, Totals};
+use crate::api::phase::Phase;
 use crate::bookkeeping::Bookkeeping;
 
 /// Whether all is as it should be, in one sentence.
@@ -24,43 +25,6 @@ impl Verdict {
     /// It is not, or not yet.
     pub fn not_ready(reason: &str, message: impl Into<String>) -> Self {
         Self { is_ready: false, reason: reason.to_owned(), message: message.into() }
-    }
-}
-
-/// Where a resource stands as a whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing has been run.
-    #[default]
-    Pending,
-    /// A run is under way.
-    Running,
-    /// The last run ended well.
-    Completed,
-    /// The last run ended with less than was asked for.
-    PartiallyFailed,
-    /// The last run failed, or nothing can be run.
-    Failed,
-}
-
-impl Phase {
-    /// Reads what [`Self::as_str`] wrote; anything else is [`Self::Pending`].
-    pub fn of(text: Option<&str>) -> Self {
-        [Self::Running, Self::Completed, Self::PartiallyFailed, Self::Failed]
-            .into_iter()
-            .find(|phase| Some(phase.as_str()) == text)
-            .unwrap_or_default()
-    }
-
-    /// As it stands in a status.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Running => "Running",
-            Self::Completed => "Completed",
-            Self::PartiallyFailed => "PartiallyFailed",
-            Self::Failed => "Failed",
-        }
     }
 }
 
@@ -101,37 +65,6 @@ pub struct BackupState {
     /// The runs that ended last, the newest first.
     pub history: Vec<BackupRecord>,
     /// Sums over all runs.
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    pub bookkeeping: Bookkeeping,
-}
-
-/// What is known of a `KafkaRestore`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RestoreState {
-    /// The generation that this is about.
-    pub observed_generation: Option<i64>,
-    /// As they stand in the status.
-    pub conditions: Vec<Condition>,
-    /// The phase; `None` before anything was looked at.
-    pub phase: Phase,
-    /// The backup that is restored.
-    pub backup_id: Option<String>,
-    /// When the run was started, RFC 3339.
-    pub start_time: Option<String>,
-    /// When it ended.
-    pub completion_time: Option<String>,
-    /// Percent.
-    pub progress: Option<i64>,
-    /// The run while it is under way.
-    pub active_run: Option<ActiveRun>,
-    /// Records that were restored.
-    pub restored_records: Option<i64>,
-    /// Topics and the records that were restored into them.
-    pub restored_topics: Vec<(String, i64)>,
-    /// Consumer groups.
-    pub restored_groups: Vec<String>,
-    /// Sums.
     pub totals: Totals,
     /// What the operator remembers of its own doing.
     pub bookkeeping: Bookkeeping,

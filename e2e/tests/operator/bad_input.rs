@@ -52,6 +52,7 @@ const ROWS: &[Row] = &[
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "authentication: {type: tls, kafkaUserRef: {name: nobody}}"], AsCondition("KafkaUserNotFound"), "there is no KafkaUser \"nobody\" in this namespace"),
     (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: ['a:1'], securityProtocol: SASL_SSL}", OSO_S3], AtApply, "saslSecret goes with securityProtocol SASL_PLAINTEXT or SASL_SSL"),
     (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: ['a:1'], tlsSecret: {name: a}}", OSO_S3], AtApply, "tlsSecret goes with securityProtocol SSL or SASL_SSL"),
+    (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: ['a:1'], securityProtocol: SSL, tlsSecret: {name: a, certKey: '', keyKey: b}}", OSO_S3], AtApply, "certKey and keyKey go together"),
     (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: ['a:1'], securityProtocol: SASL_SSL, saslSecret: {name: a, mechanism: SCRAM_SHA_512}}", OSO_S3], AtApply, "Unsupported value: \"SCRAM_SHA_512\""),
     (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: []}", OSO_S3], AtApply, "spec.kafkaCluster.bootstrapServers"),
     (Group::Oso, "KafkaBackup", &["kafkaCluster: {bootstrapServers: ['kafka']}", OSO_S3], AsCondition("InvalidSpec"), "bootstrap server \"kafka\" is not host:port"),

@@ -10,17 +10,17 @@ mod storage;
 
 pub use self::backup_id::backup_name;
 pub use self::kafka_backup::{
-    Checkpoint, CircuitBreaker, Compression, KafkaBackup, KafkaBackupSpec, KafkaBackupStatus, RateLimit, Retention,
+    Checkpoint, CircuitBreaker, KafkaBackup, KafkaBackupSpec, KafkaBackupStatus, RateLimit, Retention,
 };
 pub use self::kafka_cluster::{KafkaCluster, Mechanism, SaslSecret, SecurityProtocol, TlsSecret};
 pub use self::kafka_restore::{
-    BackupRef, ConsumerGroups, GroupMapping, KafkaRestore, KafkaRestoreSpec, KafkaRestoreStatus, OffsetReset,
-    OffsetResetStatus, OffsetResetStrategy, Pitr, RestoredTopic, Rollback,
+    KafkaRestore, KafkaRestoreSpec, KafkaRestoreStatus, OffsetReset, OffsetResetStatus, OffsetResetStrategy, Pitr,
+    Rollback,
 };
 pub use self::pod_template::PodTemplate;
 pub use self::storage::{
     AzureAccountKey, AzureSasToken, AzureServicePrincipal, AzureStorage, GcsCredentials, GcsStorage, S3Credentials,
-    S3Storage, Storage, StorageType,
+    S3Storage, Storage,
 };
 
 /// Starts one run now, whenever it gets a new value.

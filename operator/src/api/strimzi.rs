@@ -12,13 +12,10 @@ mod topics;
 pub use self::authentication::{Authentication, AuthenticationType, CertificateAndKey, KafkaUserRef, PasswordSecret};
 pub use self::cluster::StrimziClusterRef;
 pub use self::kafka_backup::{
-    BackupSettings, Compression, KafkaBackup, KafkaBackupSpec, KafkaBackupStatus, LastBackup, Retention, Schedule,
+    BackupSettings, KafkaBackup, KafkaBackupSpec, KafkaBackupStatus, LastBackup, Retention, Schedule,
 };
-pub use self::kafka_restore::{
-    BackupRef, ConsumerGroups, GroupMapping, KafkaRestore, KafkaRestoreSpec, KafkaRestoreStatus, PointInTime,
-    RestoredTopic, TopicMapping,
-};
-pub use self::storage::{AzureStorage, CredentialsSecret, GcsStorage, S3Storage, Storage, StorageType};
+pub use self::kafka_restore::{KafkaRestore, KafkaRestoreSpec, PointInTime, TopicMapping};
+pub use self::storage::{AzureStorage, CredentialsSecret, GcsStorage, S3Storage, Storage};
 pub use self::template::{AdditionalVolume, ContainerTemplate, DnsPolicy, MetadataTemplate, PodTemplate, Template};
 pub use self::topics::TopicSelection;
 

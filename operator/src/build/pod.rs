@@ -224,9 +224,8 @@ fn volume(mount: &Mount) -> Volume {
             let items = keys.iter().map(|(key, file)| KeyToPath { key: key.clone(), path: file.clone(), mode: None });
             Volume { secret: Some(secret(name, Some(items.collect()))), ..empty }
         }
-        Source::Claim { name, sub_path: _, is_read_only } => {
-            let claim =
-                PersistentVolumeClaimVolumeSource { claim_name: name.clone(), read_only: is_read_only.then_some(true) };
+        Source::Claim { name, sub_path: _ } => {
+            let claim = PersistentVolumeClaimVolumeSource { claim_name: name.clone(), read_only: None };
             Volume { persistent_volume_claim: Some(claim), ..empty }
         }
     }
@@ -236,7 +235,7 @@ fn volume_mount(of: &Mount) -> VolumeMount {
     let Mount { name, path, source } = of;
     match source {
         Source::Secret { .. } | Source::SecretKeys { .. } => mount(name, path, None, true),
-        Source::Claim { name: _, sub_path, is_read_only } => mount(name, path, sub_path.clone(), *is_read_only),
+        Source::Claim { name: _, sub_path } => mount(name, path, sub_path.clone(), false),
     }
 }
 

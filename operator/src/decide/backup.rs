@@ -4,11 +4,12 @@ use kafka_backup::report::termination::{BackupResult, Ended, Outcome as Told, Te
 
 use super::{CronAction, Decision, Facts, HISTORY_MAX, Note, integer, ledger, text, text_of_ms};
 use crate::api::history::{BackupRecord, Outcome};
+use crate::api::phase::Phase;
 use crate::build::{Run, RunKey, RunKind, names};
 use crate::observe::{ObservedRun, RunState};
 use crate::owner::Owner;
 use crate::plan::{Plan, Refusal, When};
-use crate::state::{BackupState, Newest, Phase, Verdict};
+use crate::state::{BackupState, Newest, Verdict};
 
 /// Decides what to do for a backup.
 pub fn decide(
@@ -41,8 +42,7 @@ pub fn decide(
         notes.extend(super::news(verb, run, before.active_run.as_ref(), &before.conditions));
     }
     state.active_run = active.as_ref().map(|(_, active)| active.clone());
-    let is_held = start.is_some() || runs.iter().any(|run| run.is_active() && run.kind != Some(RunKind::Scheduled));
-    let cron = cron(plan, is_held);
+    let cron = cron(plan, start.is_some(), runs);
     state.next_scheduled_time = match (plan, &cron) {
         (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
         (Err(_), CronAction::Leave) => state.next_scheduled_time,
@@ -249,9 +249,13 @@ fn next_key(facts: &Facts, state: &BackupState, plan: &Plan) -> Option<RunKey> {
     (state.newest.is_some() && book.pruned_by.as_ref() != Some(&limits)).then_some(RunKey::Prune { limits, generation })
 }
 
-fn cron(plan: &Result<Plan, Refusal>, is_held: bool) -> CronAction {
+fn cron(plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -> CronAction {
+    let mut active = runs.iter().filter(|run| run.is_active());
     match plan {
-        Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply { is_held },
+        Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply {
+            is_held: is_starting || active.clone().any(|run| run.kind != Some(RunKind::Scheduled)),
+            anew: active.any(|run| run.kind == Some(RunKind::Scheduled) && super::trouble(run).is_some()),
+        },
         Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
         // Strimzi rolls its brokers: the schedule goes on with what was known.
         Err(refusal) if refusal.is_waiting => CronAction::Leave,

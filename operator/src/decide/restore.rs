@@ -4,18 +4,20 @@ use kafka_backup::report::termination::{Ended, Outcome as Told, RestoreResult, T
 
 use super::{CronAction, Decision, Facts, Note, integer, ledger, text};
 use crate::api::history::Outcome;
+use crate::api::phase::Phase;
+use crate::api::restore_status::{RestoreStatus, RestoredTopic};
 use crate::build::{Run, RunKey};
 use crate::observe::{ObservedRun, RunState};
 use crate::plan::{Plan, Refusal};
-use crate::state::{Phase, RestoreState, Verdict};
+use crate::state::Verdict;
 
 /// Decides what to do for a restore.
 pub fn decide(
     facts: &Facts,
-    before: &RestoreState,
+    before: &RestoreStatus,
     plan: &Result<Plan, Refusal>,
     runs: &[ObservedRun],
-) -> Decision<RestoreState> {
+) -> Decision<RestoreStatus> {
     let mut state = before.clone();
     state.observed_generation = Some(facts.generation);
     let mut notes = Vec::new();
@@ -80,7 +82,7 @@ pub fn decide(
 }
 
 /// What the status already says of a restore that is over.
-fn told(before: &RestoreState) -> Verdict {
+fn told(before: &RestoreStatus) -> Verdict {
     let condition = before.conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Ready" | "NotReady"));
     condition.map_or_else(Verdict::default, |condition| Verdict {
         is_ready: condition.type_ == "Ready" && condition.status == "True",
@@ -89,7 +91,7 @@ fn told(before: &RestoreState) -> Verdict {
     })
 }
 
-fn record(state: &mut RestoreState, run: &ObservedRun, notes: &mut Vec<Note>) -> Verdict {
+fn record(state: &mut RestoreStatus, run: &ObservedRun, notes: &mut Vec<Note>) -> Verdict {
     let RunState::Ended { at, termination, failure } = &run.state else { return Verdict::default() };
     let ended = match termination.as_deref() {
         Some(Termination::Restore(ended)) => Some(ended),
@@ -134,10 +136,14 @@ fn record(state: &mut RestoreState, run: &ObservedRun, notes: &mut Vec<Note>) ->
     verdict
 }
 
-fn enter(state: &mut RestoreState, result: &RestoreResult) {
+fn enter(state: &mut RestoreStatus, result: &RestoreResult) {
     state.backup_id = Some(result.backup_id.to_string());
     state.restored_records = Some(integer(result.records));
-    state.restored_topics = result.topics.iter().map(|topic| (topic.name.clone(), integer(topic.records))).collect();
+    state.restored_topics = result
+        .topics
+        .iter()
+        .map(|topic| RestoredTopic { name: topic.name.clone(), records: integer(topic.records) })
+        .collect();
     state.restored_groups.clone_from(&result.groups);
 }
 

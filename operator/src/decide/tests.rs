@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::api::history::Outcome;
+use crate::api::phase::Phase;
+use crate::api::restore_status::{RestoreStatus, RestoredTopic};
 use crate::build::{RunKey, names, tests_owner};
 use crate::observe::RunState;
 use crate::plan::{Plan, Refusal};
-use crate::state::{BackupState, Phase, RestoreState};
+use crate::state::BackupState;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_770_000_000 + second).unwrap()
@@ -139,16 +141,21 @@ fn the_schedule_is_held_while_another_run_is_under_way() {
     let plan = plan("schedule: '0 2 * * *'\n");
     let triggered = Facts { trigger: Some("1".to_owned()), ..facts(1) };
     let starting = decide(&triggered, &BackupState::default(), &plan, &[]);
-    assert_eq!(starting.cron, CronAction::Apply { is_held: true });
+    assert_eq!(starting.cron, CronAction::Apply { is_held: true, anew: false });
     let run = active(&RunKey::Trigger { value: "1".to_owned() }, 1);
     let running = decide(&triggered, &starting.state, &plan, std::slice::from_ref(&run));
-    assert_eq!(running.cron, CronAction::Apply { is_held: true });
+    assert_eq!(running.cron, CronAction::Apply { is_held: true, anew: false });
     // The next time is that of the schedule all the same: what is missed is started afterwards.
     assert_eq!(running.verdict.reason, "BackupScheduled");
     let ended = decide(&triggered, &running.state, &plan, &[ended(run, 9, COMPLETED)]);
-    assert_eq!(ended.cron, CronAction::Apply { is_held: false });
+    assert_eq!(ended.cron, CronAction::Apply { is_held: false, anew: false });
     let scheduled = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 10) };
-    assert_eq!(decide(&triggered, &ended.state, &plan, &[scheduled]).cron, CronAction::Apply { is_held: false });
+    let next = decide(&triggered, &ended.state, &plan, std::slice::from_ref(&scheduled));
+    assert_eq!(next.cron, CronAction::Apply { is_held: false, anew: false });
+    let trouble = Trouble { reason: "FailedMount".to_owned(), message: "no such ConfigMap".to_owned() };
+    let state = RunState::Active { pod: None, trouble: Some(trouble), silent_pod: None, progress: None };
+    let stuck = decide(&triggered, &next.state, &plan, &[ObservedRun { state, ..scheduled }]);
+    assert_eq!(stuck.cron, CronAction::Apply { is_held: false, anew: true });
 }
 
 #[test]
@@ -203,7 +210,7 @@ fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_i
     let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
     assert_eq!(cron(&waiting), CronAction::Leave);
     assert_eq!(cron(&wrong), CronAction::Delete);
-    assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false });
+    assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false, anew: false });
     let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
     assert_eq!((verdict.is_ready, verdict.reason.as_str()), (false, "KafkaNotReady"));
 }
@@ -239,16 +246,16 @@ const RESTORED: &str = r#"{"run":"restore","outcome":"completed","restoreId":"r"
 #[test]
 fn a_restore_is_made_once_and_what_came_of_it_is_final() {
     let plan = restore_plan();
-    let first = restore::decide(&facts(0), &RestoreState::default(), &plan, &[]);
+    let first = restore::decide(&facts(0), &RestoreStatus::default(), &plan, &[]);
     assert_eq!(first.start.unwrap().key, ONCE);
     let running = restore::decide(&facts(2), &first.state, &plan, &[active(&ONCE, 1)]);
     assert_eq!((running.start.as_ref(), running.state.start_time.is_some()), (None, true));
     let done = restore::decide(&facts(10), &running.state, &plan, &[ended(active(&ONCE, 1), 9, RESTORED)]);
     assert_eq!((done.state.phase, done.state.restored_records), (Phase::Completed, Some(10)));
-    assert_eq!(done.state.restored_topics, [("orders".to_owned(), 10)]);
+    assert_eq!(done.state.restored_topics, [RestoredTopic { name: "orders".to_owned(), records: 10 }]);
     // The Job is gone, and with it the note that its result was written down.
     let later = restore::decide(&facts(99), &done.state, &plan, &[]);
-    let known = RestoreState { bookkeeping: later.state.bookkeeping.clone(), ..done.state };
+    let known = RestoreStatus { bookkeeping: later.state.bookkeeping.clone(), ..done.state };
     assert_eq!((later.start, later.state), (None, known));
 }
 
@@ -256,7 +263,7 @@ fn a_restore_is_made_once_and_what_came_of_it_is_final() {
 fn a_failed_restore_is_not_tried_again() {
     let plan = restore_plan();
     let told = FAILED.replace("backup", "restore");
-    let failed = restore::decide(&facts(10), &RestoreState::default(), &plan, &[ended(active(&ONCE, 1), 9, &told)]);
+    let failed = restore::decide(&facts(10), &RestoreStatus::default(), &plan, &[ended(active(&ONCE, 1), 9, &told)]);
     assert_eq!((failed.state.phase, failed.verdict.message.as_str()), (Phase::Failed, "broker refused the password"));
     let edited = restore::decide(&Facts { generation: 2, ..facts(11) }, &failed.state, &plan, &[]);
     assert_eq!((edited.start, edited.state.phase), (None, Phase::Failed));
@@ -265,7 +272,7 @@ fn a_failed_restore_is_not_tried_again() {
 #[test]
 fn a_restore_whose_job_was_deleted_has_failed() {
     let plan = restore_plan();
-    let running = restore::decide(&facts(2), &RestoreState::default(), &plan, &[active(&ONCE, 1)]);
+    let running = restore::decide(&facts(2), &RestoreStatus::default(), &plan, &[active(&ONCE, 1)]);
     let gone = restore::decide(&facts(3), &running.state, &plan, &[]);
     assert_eq!((gone.start, gone.state.phase), (None, Phase::Failed));
 }

@@ -5,10 +5,11 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::{Backup, Reconciled, Restore, has_newest};
 use crate::api::OSO_GROUP;
 use crate::api::oso::{KafkaBackup, KafkaBackupStatus, KafkaRestore, KafkaRestoreStatus, TRIGGER_ANNOTATION};
+use crate::api::restore_status::RestoreStatus;
 use crate::owner::Kind;
 use crate::plan::{self, Plan, Refusal};
 use crate::references::StrimziStores;
-use crate::state::{BackupState, RestoreState};
+use crate::state::BackupState;
 use crate::status::Style;
 
 impl Reconciled for KafkaBackup {
@@ -91,11 +92,12 @@ impl Restore for KafkaRestore {
         plan::oso::restore(&owner, &self.spec, backup.as_ref().map(|backup| &backup.spec))
     }
 
-    fn state(&self) -> RestoreState {
-        self.status.as_ref().map(RestoreState::from).unwrap_or_default()
+    fn state(&self) -> RestoreStatus {
+        self.status.as_ref().map(|status| status.restore.clone()).unwrap_or_default()
     }
 
-    fn to_status(state: RestoreState) -> Self::Status {
-        state.into()
+    fn to_status(state: RestoreStatus) -> Self::Status {
+        // What else it may hold is not run by this release; a resource that asks for it is refused.
+        KafkaRestoreStatus { restore: state, ..KafkaRestoreStatus::default() }
     }
 }

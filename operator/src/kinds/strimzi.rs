@@ -4,13 +4,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::{Backup, Reconciled, Restore, has_newest};
 use crate::api::STRIMZI_GROUP;
-use crate::api::strimzi::{
-    Authentication, KafkaBackup, KafkaBackupStatus, KafkaRestore, KafkaRestoreStatus, TRIGGER_ANNOTATION,
-};
+use crate::api::restore_status::RestoreStatus;
+use crate::api::strimzi::{Authentication, KafkaBackup, KafkaBackupStatus, KafkaRestore, TRIGGER_ANNOTATION};
 use crate::owner::Kind;
 use crate::plan::{self, Plan, Refusal};
 use crate::references::{self, StrimziStores};
-use crate::state::{BackupState, RestoreState};
+use crate::state::BackupState;
 use crate::status::Style;
 
 fn user(authentication: Option<&Authentication>) -> Option<&str> {
@@ -59,7 +58,7 @@ impl Reconciled for KafkaRestore {
     const GROUP: &'static str = STRIMZI_GROUP;
     const KIND: Kind = Kind::Restore;
     const STYLE: Style = Style::Strimzi;
-    type Status = KafkaRestoreStatus;
+    type Status = RestoreStatus;
 
     fn kafka(&self) -> Option<&str> {
         Some(&self.spec.strimzi_cluster_ref.name)
@@ -93,11 +92,11 @@ impl Restore for KafkaRestore {
         plan::strimzi::restore(&owner, &self.spec, &references, backup.as_ref().map(|backup| &backup.spec))
     }
 
-    fn state(&self) -> RestoreState {
-        self.status.as_ref().map(RestoreState::from).unwrap_or_default()
+    fn state(&self) -> RestoreStatus {
+        self.status.clone().unwrap_or_default()
     }
 
-    fn to_status(state: RestoreState) -> Self::Status {
-        state.into()
+    fn to_status(state: RestoreStatus) -> Self::Status {
+        state
     }
 }

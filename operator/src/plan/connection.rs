@@ -115,11 +115,14 @@ pub fn of_addresses(cluster: &KafkaCluster) -> ConnectionPlan {
         let mut tls = TlsConfig { ca_file: Some(file(CLUSTER_CA, CA_FILE)), ..TlsConfig::default() };
         mounts.push(mount(CLUSTER_CA, keys(name, &[(ca_key.as_deref().unwrap_or(CA_FILE), CA_FILE)])));
         // Without SASL a Secret of type kubernetes.io/tls is there for its certificate; with SASL it is shown only if asked for.
-        let is_needed = *security_protocol == Protocol::Ssl;
-        if cert_key.is_some() || is_needed {
+        let shown = match (cert_key.as_deref(), security_protocol) {
+            (Some(""), _) | (None, Protocol::Plaintext | Protocol::SaslPlaintext | Protocol::SaslSsl) => None,
+            (None, Protocol::Ssl) => Some(CERTIFICATE_KEY_OF_TLS_SECRETS),
+            (Some(certificate), _) => Some(certificate),
+        };
+        if let Some(certificate) = shown {
             tls.cert_file = Some(file(USER, CERTIFICATE_FILE));
             tls.key_file = Some(file(USER, KEY_FILE));
-            let certificate = cert_key.as_deref().unwrap_or(CERTIFICATE_KEY_OF_TLS_SECRETS);
             let key = key_key.as_deref().unwrap_or(KEY_KEY_OF_TLS_SECRETS);
             mounts.push(mount(USER, keys(name, &[(certificate, CERTIFICATE_FILE), (key, KEY_FILE)])));
         }
@@ -139,4 +142,29 @@ pub fn of_addresses(cluster: &KafkaCluster) -> ConnectionPlan {
         mounts.push(mount(SASL, keys(name, &[(username_key, USERNAME_FILE), (password_key, PASSWORD_FILE)])));
     }
     ConnectionPlan { config, mounts, files: BTreeMap::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_certificate_is_shown_with_ssl_unless_its_key_is_empty_and_with_sasl_if_it_is_asked_for() {
+        let shown = |protocol: &str, keys: &str| {
+            let text = format!(
+                "bootstrapServers: ['kafka:9093']\nsecurityProtocol: {protocol}\ntlsSecret: {{name: kafka-tls{keys}}}\n"
+            );
+            let plan = of_addresses(&serde_saphyr::from_str(&text).unwrap());
+            let tls = plan.config.tls.unwrap();
+            assert_eq!(tls.cert_file.is_some(), tls.key_file.is_some());
+            assert_eq!(tls.cert_file.is_some(), plan.mounts.iter().any(|mount| mount.name == USER));
+            tls.cert_file.is_some()
+        };
+        assert!(shown("SSL", ""));
+        assert!(shown("SSL", ", certKey: a, keyKey: b"));
+        assert!(!shown("SSL", ", certKey: '', keyKey: ''"));
+        assert!(!shown("SASL_SSL", ""));
+        assert!(shown("SASL_SSL", ", certKey: a, keyKey: b"));
+        assert!(!shown("SASL_SSL", ", certKey: '', keyKey: ''"));
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kafka_backup::config::RunConfig;
-use kafka_backup::config::backup::{BackupConfig, CompressionName};
+use kafka_backup::config::backup::BackupConfig;
 use kafka_backup::config::cluster::CircuitBreakerConfig;
 use kafka_backup::config::restore::RestoreConfig;
 
@@ -12,10 +12,12 @@ use super::connection::{self, ConnectionPlan};
 use super::settings::{self, BackupShape, RestoreShape};
 use super::storage::{self, Bucket, StoragePlan};
 use super::{Cron, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
+use crate::api::backup_ref::BackupRef;
 use crate::api::oso::{
-    BackupRef, Checkpoint, CircuitBreaker, Compression, GroupMapping, KafkaBackupSpec, KafkaRestoreSpec, OffsetReset,
-    Pitr, PodTemplate, RateLimit, Rollback, S3Credentials, S3Storage, Storage, StorageType,
+    Checkpoint, CircuitBreaker, KafkaBackupSpec, KafkaRestoreSpec, OffsetReset, Pitr, PodTemplate, RateLimit, Rollback,
+    S3Credentials, S3Storage, Storage,
 };
+use crate::api::storage_type::StorageType;
 use crate::owner::Owner;
 
 /// The plan of a `KafkaBackup`.
@@ -62,7 +64,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec) -> Result<Plan, Refusal> {
     let run = BackupShape {
         topics: topics.iter().map(|glob| expression(glob)).collect(),
         exclude_topics: exclude_topics.iter().map(|glob| expression(glob)).collect(),
-        compression: compression.map(codec),
+        compression: compression.map(settings::codec),
         compression_level: *compression_level,
         parallelism: None,
         checkpoint_interval_secs: match checkpoint {
@@ -150,12 +152,7 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         exclude_topics: Vec::new(),
         topic_mapping: topic_mapping.clone(),
         partition_mapping: partitions(partition_mapping)?,
-        groups: consumer_groups.as_ref().filter(|groups| groups.restore).map(|groups| {
-            let pair = |GroupMapping { source_group, target_group }: &GroupMapping| {
-                (source_group.clone(), target_group.clone())
-            };
-            groups.mapping.iter().map(pair).collect()
-        }),
+        groups: consumer_groups.as_ref().and_then(settings::groups),
         offset_header: *include_original_offset_header,
     };
     let ConnectionPlan { config: cluster, mut mounts, files } = connection::of_addresses(target);
@@ -213,16 +210,6 @@ fn expression(glob: &str) -> String {
     })
 }
 
-fn codec(compression: Compression) -> CompressionName {
-    match compression {
-        Compression::None => CompressionName::None,
-        Compression::Gzip => CompressionName::Gzip,
-        Compression::Snappy => CompressionName::Snappy,
-        Compression::Lz4 => CompressionName::Lz4,
-        Compression::Zstd => CompressionName::Zstd,
-    }
-}
-
 fn rate_limit(limit: &RateLimit) -> Result<kafka_backup::rate_limit::RateLimit, Refusal> {
     let RateLimit { bytes_per_second, records_per_second } = limit;
     Ok(kafka_backup::rate_limit::RateLimit {
@@ -262,7 +249,7 @@ fn storage(storage: &Storage) -> Result<StoragePlan, Refusal> {
                 credentials: credentials_secret.as_ref().map(credentials),
             })
         }
-        (StorageType::Pvc, _, Some(pvc)) => Ok(storage::claim(pvc, false)),
+        (StorageType::Pvc, _, Some(pvc)) => Ok(storage::claim(pvc)),
         (StorageType::Azure, ..) => Err(Refusal::unsupported("spec.storage.azure")),
         (StorageType::Gcs, ..) => Err(Refusal::unsupported("spec.storage.gcs")),
         (StorageType::S3 | StorageType::Pvc, ..) => {

@@ -14,6 +14,8 @@ use kafka_backup::format::layout::ArchiveName;
 use kafka_backup::rate_limit::RateLimit;
 
 use super::{Refusal, Retention};
+use crate::api::compression::Compression;
+use crate::api::consumer_groups::{ConsumerGroups, GroupMapping};
 use crate::owner::Owner;
 
 /// What a spec says of how a backup works.
@@ -177,6 +179,25 @@ pub fn restore(
     };
     config.check_values().map_err(|error| Refusal::invalid(format!("spec: {error}")))?;
     Ok(config)
+}
+
+/// The engine's name of a codec.
+pub const fn codec(compression: Compression) -> CompressionName {
+    match compression {
+        Compression::None => CompressionName::None,
+        Compression::Gzip => CompressionName::Gzip,
+        Compression::Snappy => CompressionName::Snappy,
+        Compression::Lz4 => CompressionName::Lz4,
+        Compression::Zstd => CompressionName::Zstd,
+    }
+}
+
+/// Other names of the groups that come back; `None` when none are to.
+pub fn groups(groups: &ConsumerGroups) -> Option<BTreeMap<String, String>> {
+    let ConsumerGroups { restore, mapping } = groups;
+    let pair =
+        |GroupMapping { source_group, target_group }: &GroupMapping| (source_group.clone(), target_group.clone());
+    restore.then(|| mapping.iter().map(pair).collect())
 }
 
 /// A `KafkaBackup` is referred to that is not there, and no storage is given in its place.

@@ -69,10 +69,10 @@ pub fn bucket(bucket: Bucket) -> Result<StoragePlan, Refusal> {
 }
 
 /// The plan for a claim.
-pub fn claim(claim: &PvcStorage, is_read_only: bool) -> StoragePlan {
+pub fn claim(claim: &PvcStorage) -> StoragePlan {
     let PvcStorage { claim_name, sub_path } = claim;
     let sub_path = sub_path.clone().filter(|path| !path.is_empty());
-    let source = Source::Claim { name: claim_name.clone(), sub_path, is_read_only };
+    let source = Source::Claim { name: claim_name.clone(), sub_path };
     StoragePlan {
         config: StorageConfig::File(FileStorage { dir: PathBuf::from(CLAIM_FOLDER) }),
         mount: Some(Mount { name: CLAIM, path: CLAIM_FOLDER.to_owned(), source }),

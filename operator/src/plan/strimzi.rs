@@ -10,10 +10,11 @@ use super::connection::{self, ConnectionPlan};
 use super::settings::{self, BackupShape, RestoreShape};
 use super::storage::{self, Bucket, StoragePlan};
 use super::{Cron, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
+use crate::api::storage_type::StorageType;
 use crate::api::strimzi::{
-    AdditionalVolume, Authentication, AuthenticationType, BackupSettings, CertificateAndKey, Compression,
-    ContainerTemplate, CredentialsSecret, DnsPolicy, GroupMapping, KafkaBackupSpec, KafkaRestoreSpec, MetadataTemplate,
-    PodTemplate, S3Storage, Schedule, Storage, StorageType, StrimziClusterRef, Template, TopicMapping,
+    AdditionalVolume, Authentication, AuthenticationType, BackupSettings, CertificateAndKey, ContainerTemplate,
+    CredentialsSecret, DnsPolicy, KafkaBackupSpec, KafkaRestoreSpec, MetadataTemplate, PodTemplate, S3Storage,
+    Schedule, Storage, StrimziClusterRef, Template, TopicMapping,
 };
 use crate::owner::Owner;
 use crate::references::ClusterReferences;
@@ -41,7 +42,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec, references: &ClusterReferen
             When::Scheduled(Cron::new("spec.schedule.cron", cron, timezone.as_deref(), *suspend)?)
         }
     };
-    let StoragePlan { config: storage, mount } = self::storage(storage, false)?;
+    let StoragePlan { config: storage, mount } = self::storage(storage)?;
     let archive = archive_name(owner.group, &owner.namespace, &owner.name)?;
     let retention = match retention {
         None => None,
@@ -55,7 +56,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec, references: &ClusterReferen
     let run = BackupShape {
         topics: topics.include,
         exclude_topics: topics.exclude,
-        compression: compression.map(codec),
+        compression: compression.map(settings::codec),
         compression_level,
         parallelism,
         ..BackupShape::default()
@@ -102,7 +103,7 @@ pub fn restore(
         (None, Some(backup)) => &backup.storage,
         (None, None) => return Err(settings::no_backup(&backup_ref.name)),
     };
-    let StoragePlan { config: storage, mount } = self::storage(storage, false)?;
+    let StoragePlan { config: storage, mount } = self::storage(storage)?;
     let pod = pod(template.as_ref(), resources.clone())?;
     let topics = topics.clone().unwrap_or_default();
     let shape = RestoreShape {
@@ -115,12 +116,7 @@ pub fn restore(
             .iter()
             .map(|TopicMapping { source_topic, target_topic }| (source_topic.clone(), target_topic.clone()))
             .collect(),
-        groups: consumer_groups.as_ref().filter(|groups| groups.restore).map(|groups| {
-            let pair = |GroupMapping { source_group, target_group }: &GroupMapping| {
-                (source_group.clone(), target_group.clone())
-            };
-            groups.mapping.iter().map(pair).collect()
-        }),
+        groups: consumer_groups.as_ref().and_then(settings::groups),
         ..RestoreShape::default()
     };
     let connection = connection(strimzi_cluster_ref, authentication.as_ref(), references)?;
@@ -136,17 +132,6 @@ pub fn restore(
         pod,
         job: JobPlan::from(job.clone()),
     })
-}
-
-fn codec(compression: Compression) -> kafka_backup::config::backup::CompressionName {
-    use kafka_backup::config::backup::CompressionName;
-    match compression {
-        Compression::None => CompressionName::None,
-        Compression::Gzip => CompressionName::Gzip,
-        Compression::Snappy => CompressionName::Snappy,
-        Compression::Lz4 => CompressionName::Lz4,
-        Compression::Zstd => CompressionName::Zstd,
-    }
 }
 
 fn retention(limits: &crate::api::strimzi::Retention) -> Result<Retention, Refusal> {
@@ -225,7 +210,7 @@ fn check_type(authentication: &Authentication, credentials: &Credentials) -> Res
     )))
 }
 
-fn storage(storage: &Storage, is_read_only: bool) -> Result<StoragePlan, Refusal> {
+fn storage(storage: &Storage) -> Result<StoragePlan, Refusal> {
     let Storage { type_, s3, azure, gcs, pvc } = storage;
     match (type_, s3, pvc) {
         (StorageType::S3, Some(s3), _) if azure.is_none() && gcs.is_none() => {
@@ -242,7 +227,7 @@ fn storage(storage: &Storage, is_read_only: bool) -> Result<StoragePlan, Refusal
                 }),
             })
         }
-        (StorageType::Pvc, _, Some(pvc)) => Ok(storage::claim(pvc, is_read_only)),
+        (StorageType::Pvc, _, Some(pvc)) => Ok(storage::claim(pvc)),
         (StorageType::Azure, ..) => Err(Refusal::unsupported("spec.storage.azure")),
         (StorageType::Gcs, ..) => Err(Refusal::unsupported("spec.storage.gcs")),
         (StorageType::S3 | StorageType::Pvc, ..) => {

@@ -1,7 +1,7 @@
 //! `kafka.oso.sh`.
 
-use crate::api::oso::{KafkaBackupStatus, KafkaRestoreStatus, RestoredTopic};
-use crate::state::{BackupState, Newest, Phase, RestoreState};
+use crate::api::oso::KafkaBackupStatus;
+use crate::state::{BackupState, Newest};
 
 impl From<&KafkaBackupStatus> for BackupState {
     fn from(status: &KafkaBackupStatus) -> Self {
@@ -25,7 +25,7 @@ impl From<&KafkaBackupStatus> for BackupState {
         Self {
             observed_generation,
             conditions,
-            phase: Phase::of(phase.as_deref()),
+            phase,
             active_run,
             next_scheduled_time,
             newest: last_backup_id.map(|id| Newest {
@@ -61,7 +61,7 @@ impl From<BackupState> for KafkaBackupStatus {
         } = state;
         Self {
             observed_generation,
-            phase: Some(phase.as_str().to_owned()),
+            phase,
             last_backup_time: newest.as_ref().map(|newest| newest.completed_at.clone()),
             last_backup_size: newest.as_ref().map(|newest| newest.size),
             last_backup_records: newest.as_ref().map(|newest| newest.records),
@@ -73,87 +73,6 @@ impl From<BackupState> for KafkaBackupStatus {
             active_run,
             backup_history: history,
             conditions,
-            totals,
-            bookkeeping,
-        }
-    }
-}
-
-impl From<&KafkaRestoreStatus> for RestoreState {
-    fn from(status: &KafkaRestoreStatus) -> Self {
-        let KafkaRestoreStatus {
-            observed_generation,
-            conditions,
-            phase,
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics,
-            restored_groups,
-            offset_reset_status: _,
-            rollback_snapshot_id: _,
-            totals,
-            bookkeeping,
-        } = status.clone();
-        Self {
-            observed_generation,
-            conditions,
-            phase: Phase::of(phase.as_deref()),
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics: restored_topics
-                .into_iter()
-                .map(|RestoredTopic { name, records }| (name, records))
-                .collect(),
-            restored_groups,
-            totals,
-            bookkeeping,
-        }
-    }
-}
-
-impl From<RestoreState> for KafkaRestoreStatus {
-    fn from(state: RestoreState) -> Self {
-        let RestoreState {
-            observed_generation,
-            conditions,
-            phase,
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics,
-            restored_groups,
-            totals,
-            bookkeeping,
-        } = state;
-        Self {
-            observed_generation,
-            conditions,
-            phase: Some(phase.as_str().to_owned()),
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics: restored_topics
-                .into_iter()
-                .map(|(name, records)| RestoredTopic { name, records })
-                .collect(),
-            restored_groups,
-            // Neither is run by this release; a resource that asks for one is refused.
-            offset_reset_status: None,
-            rollback_snapshot_id: None,
             totals,
             bookkeeping,
         }

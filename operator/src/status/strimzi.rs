@@ -2,8 +2,9 @@
 
 use kafka_backup::report::bytes;
 
-use crate::api::strimzi::{KafkaBackupStatus, KafkaRestoreStatus, LastBackup, RestoredTopic};
-use crate::state::{BackupState, Newest, Phase, RestoreState};
+use crate::api::phase::Phase;
+use crate::api::strimzi::{KafkaBackupStatus, LastBackup};
+use crate::state::{BackupState, Newest};
 
 impl From<&KafkaBackupStatus> for BackupState {
     fn from(status: &KafkaBackupStatus) -> Self {
@@ -72,82 +73,6 @@ impl From<BackupState> for KafkaBackupStatus {
             size: storage_bytes.map(|size| bytes(u64::try_from(size).unwrap_or_default())),
             storage_bytes,
             backup_history: history,
-            totals,
-            bookkeeping,
-        }
-    }
-}
-
-impl From<&KafkaRestoreStatus> for RestoreState {
-    fn from(status: &KafkaRestoreStatus) -> Self {
-        let KafkaRestoreStatus {
-            observed_generation,
-            conditions,
-            phase,
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics,
-            restored_groups,
-            totals,
-            bookkeeping,
-        } = status.clone();
-        Self {
-            observed_generation,
-            conditions,
-            phase: Phase::of(phase.as_deref()),
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics: restored_topics
-                .into_iter()
-                .map(|RestoredTopic { name, records }| (name, records))
-                .collect(),
-            restored_groups,
-            totals,
-            bookkeeping,
-        }
-    }
-}
-
-impl From<RestoreState> for KafkaRestoreStatus {
-    fn from(state: RestoreState) -> Self {
-        let RestoreState {
-            observed_generation,
-            conditions,
-            phase,
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics,
-            restored_groups,
-            totals,
-            bookkeeping,
-        } = state;
-        Self {
-            observed_generation,
-            conditions,
-            phase: Some(phase.as_str().to_owned()),
-            backup_id,
-            start_time,
-            completion_time,
-            progress,
-            active_run,
-            restored_records,
-            restored_topics: restored_topics
-                .into_iter()
-                .map(|(name, records)| RestoredTopic { name, records })
-                .collect(),
-            restored_groups,
             totals,
             bookkeeping,
         }

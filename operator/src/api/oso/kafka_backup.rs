@@ -2,14 +2,15 @@
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kafka_cluster::KafkaCluster;
 use super::pod_template::PodTemplate;
 use super::storage::Storage;
+use crate::api::compression::Compression;
 use crate::api::condition::Condition;
 use crate::api::history::{ActiveRun, BackupRecord, Totals};
+use crate::api::phase::Phase;
 use crate::api::pod::JobSettings;
 use crate::bookkeeping::Bookkeeping;
 
@@ -149,22 +150,6 @@ pub struct KafkaBackupSpec {
     pub pod_template: Option<PodTemplate>,
 }
 
-/// A codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As it is.
-    None,
-    /// gzip.
-    Gzip,
-    /// snappy.
-    Snappy,
-    /// lz4.
-    Lz4,
-    /// zstd.
-    Zstd,
-}
-
 /// How often a run stores where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -231,8 +216,8 @@ pub struct KafkaBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Pending`, `Running`, `Completed` or `Failed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
+    #[serde(default)]
+    pub phase: Phase,
     /// The newest complete backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_backup_id: Option<String>,

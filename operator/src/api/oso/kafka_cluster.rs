@@ -63,7 +63,7 @@ pub struct KafkaCluster {
 /// A Secret with certificates, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.certKey) == has(self.keyKey)").message("certKey and keyKey go together"))]
+#[x_kube(validation = Rule::new("has(self.certKey) == has(self.keyKey) && (!has(self.certKey) || (self.certKey == '') == (self.keyKey == ''))").message("certKey and keyKey go together"))]
 pub struct TlsSecret {
     /// The Secret.
     #[schemars(length(min = 1, max = 253))]
@@ -72,13 +72,14 @@ pub struct TlsSecret {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub ca_key: Option<String>,
-    /// The key of the client certificate. Left out: `tls.crt` with `SSL`, and no certificate is shown with `SASL_SSL`.
+    /// The key of the client certificate. Left out: `tls.crt` with `SSL`, and no certificate is shown with `SASL_SSL`. Empty: none is
+    /// shown with `SSL` either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub cert_key: Option<String>,
-    /// The key of the client's private key. Left out: `tls.key` with `SSL`.
+    /// The key of the client's private key. Left out: `tls.key` with `SSL`. Empty where `certKey` is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
     pub key_key: Option<String>,
 }
 

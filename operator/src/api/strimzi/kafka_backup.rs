@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::authentication::Authentication;
@@ -10,6 +9,7 @@ use super::cluster::StrimziClusterRef;
 use super::storage::Storage;
 use super::template::Template;
 use super::topics::TopicSelection;
+use crate::api::compression::Compression;
 use crate::api::condition::Condition;
 use crate::api::history::{ActiveRun, BackupRecord, Totals};
 use crate::api::pod::JobSettings;
@@ -140,22 +140,6 @@ pub struct BackupSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub parallelism: Option<i32>,
-}
-
-/// A codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// As it is.
-    None,
-    /// gzip.
-    Gzip,
-    /// snappy.
-    Snappy,
-    /// lz4.
-    Lz4,
-    /// zstd.
-    Zstd,
 }
 
 /// When to run.

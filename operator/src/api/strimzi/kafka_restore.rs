@@ -9,10 +9,10 @@ use super::cluster::StrimziClusterRef;
 use super::storage::Storage;
 use super::template::Template;
 use super::topics::TopicSelection;
-use crate::api::condition::Condition;
-use crate::api::history::{ActiveRun, Totals};
+use crate::api::backup_ref::BackupRef;
+use crate::api::consumer_groups::ConsumerGroups;
 use crate::api::pod::JobSettings;
-use crate::bookkeeping::Bookkeeping;
+use crate::api::restore_status::RestoreStatus;
 
 /// Restores a backup into a Kafka cluster that Strimzi manages. It is done once; its spec cannot change after the run has started.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -21,7 +21,7 @@ use crate::bookkeeping::Bookkeeping;
     version = "v1alpha1",
     kind = "KafkaRestore",
     namespaced,
-    status = "KafkaRestoreStatus",
+    status = "RestoreStatus",
     derive = "PartialEq",
     shortname = "krs",
     shortname = "kr",
@@ -75,19 +75,6 @@ pub struct KafkaRestoreSpec {
     pub template: Option<Template>,
 }
 
-/// A backup of a `KafkaBackup`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupRef {
-    /// The name of the `KafkaBackup`, in the same namespace.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The backup. Left out: the newest complete one; with a point in time, the oldest complete one that covers it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200))]
-    pub backup_id: Option<String>,
-}
-
 /// A moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -110,85 +97,4 @@ pub struct TopicMapping {
     /// Its name in the target.
     #[schemars(length(min = 1, max = 249))]
     pub target_topic: String,
-}
-
-/// Whether the committed offsets of consumer groups come back too.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.restore || !has(self.mapping) || self.mapping.size() == 0").message("mapping needs restore: true"))]
-pub struct ConsumerGroups {
-    /// Whether they do: of all groups in the backup.
-    #[serde(default)]
-    pub restore: bool,
-    /// Other names for groups.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 1024))]
-    pub mapping: Vec<GroupMapping>,
-}
-
-/// Another name for a consumer group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GroupMapping {
-    /// Its name in the backup.
-    #[schemars(length(min = 1, max = 255))]
-    pub source_group: String,
-    /// Its name in the target.
-    #[schemars(length(min = 1, max = 255))]
-    pub target_group: String,
-}
-
-/// What is there.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KafkaRestoreStatus {
-    /// The generation of the spec that this is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready` or `NotReady`, and `Warning` and `ReconciliationPaused` beside them.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-    /// `Pending`, `Running`, `Completed`, `PartiallyFailed` or `Failed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// The backup that is restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backup_id: Option<String>,
-    /// When the run was started, RFC 3339.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<String>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion_time: Option<String>,
-    /// Percent, 0 to 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<i64>,
-    /// The run while it is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_run: Option<ActiveRun>,
-    /// Records that were restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored_records: Option<i64>,
-    /// Topics that were restored, by their names in the target; of very many, the first ones.
-    #[serde(default)]
-    pub restored_topics: Vec<RestoredTopic>,
-    /// Consumer groups whose offsets were restored, likewise.
-    #[serde(default)]
-    pub restored_groups: Vec<String>,
-    /// Sums, of which metrics are made.
-    #[serde(default)]
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    #[serde(default)]
-    pub bookkeeping: Bookkeeping,
-}
-
-/// A topic that was restored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RestoredTopic {
-    /// Its name in the target.
-    pub name: String,
-    /// Records that were restored into it.
-    pub records: i64,
 }

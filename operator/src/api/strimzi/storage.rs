@@ -1,24 +1,10 @@
 //! Where backups are kept.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::pvc::PvcStorage;
-
-/// The kinds of storage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum StorageType {
-    /// Amazon S3, or any store that speaks S3 and honours conditional writes.
-    S3,
-    /// Azure Blob Storage.
-    Azure,
-    /// Google Cloud Storage.
-    Gcs,
-    /// A PersistentVolumeClaim.
-    Pvc,
-}
+use crate::api::storage_type::StorageType;
 
 /// One storage, of the kind that `type` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

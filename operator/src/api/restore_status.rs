@@ -1,0 +1,64 @@
+//! What became of a restore, in the words that both groups share.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::condition::Condition;
+use crate::api::history::{ActiveRun, Totals};
+use crate::api::phase::Phase;
+use crate::bookkeeping::Bookkeeping;
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreStatus {
+    /// The generation of the spec that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, in Strimzi's way `Ready` or `NotReady`, and `Warning` and `ReconciliationPaused` beside them.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+    /// How far it is.
+    #[serde(default)]
+    pub phase: Phase,
+    /// The backup that is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<String>,
+    /// When the run was started, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<String>,
+    /// Percent, 0 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<i64>,
+    /// The run while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_run: Option<ActiveRun>,
+    /// Records that were restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_records: Option<i64>,
+    /// Topics that were restored, by their names in the target; of very many, the first ones.
+    #[serde(default)]
+    pub restored_topics: Vec<RestoredTopic>,
+    /// Consumer groups whose offsets were restored, likewise.
+    #[serde(default)]
+    pub restored_groups: Vec<String>,
+    /// Sums, of which metrics are made.
+    #[serde(default)]
+    pub totals: Totals,
+    /// What the operator remembers of its own doing.
+    #[serde(default)]
+    pub bookkeeping: Bookkeeping,
+}
+
+/// A topic that was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredTopic {
+    /// Its name in the target.
+    pub name: String,
+    /// Records that were restored into it.
+    pub records: i64,
+}
