@@ -1,24 +1,24 @@
-//! The kinds' controllers, and the watches that wake them.
+//! The kinds' controllers, and what wakes them.
 
-use std::fmt::Debug;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
-use kube::core::{ApiResource, DynamicObject, NamespaceResourceScope};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
 use strimzi_discovery::fetch::Served;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::api::{oso, strimzi};
 use crate::ask::Asker;
@@ -27,6 +27,7 @@ use crate::controller::{self as reconcile, Context};
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
 use crate::references::StrimziStores;
+use crate::watches::{Scope, Watch, stopped};
 
 /// Resources that are reconciled at a time: each makes a few calls, one after the other.
 const CONCURRENCY: u16 = 16;
@@ -44,30 +45,10 @@ pub struct Settings {
     pub strimzi: Option<Served>,
     /// Counts, and what they are made of.
     pub metrics: Metrics,
+    /// Told whenever a watch fails.
+    pub failed: Arc<Notify>,
     /// Becomes true when everything is to end.
     pub stop: watch::Receiver<bool>,
-}
-
-/// Resources of one kind: what is known of them, and a way to have them looked at.
-struct Watched<K: Reconciled> {
-    store: Store<K>,
-    queue: mpsc::UnboundedSender<ObjectRef<K>>,
-}
-
-impl<K: Reconciled> Clone for Watched<K> {
-    fn clone(&self) -> Self {
-        Self { store: self.store.clone(), queue: self.queue.clone() }
-    }
-}
-
-impl<K: Reconciled> Watched<K> {
-    /// Has every resource looked at that this is about.
-    fn wake(&self, is_about: impl Fn(&K) -> bool) {
-        for resource in self.store.state().iter().filter(|resource| is_about(resource)) {
-            // When nobody listens any more, everything is about to end.
-            let _ = self.queue.unbounded_send(ObjectRef::from_obj(&**resource));
-        }
-    }
 }
 
 /// The controllers of one namespace, or of all.
@@ -83,25 +64,18 @@ pub struct Controllers {
 /// # Errors
 /// When no client for pods can be made.
 pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Controllers, reqwest::Error> {
-    let Settings { client, installation, has_oso, strimzi, metrics, stop } = settings.clone();
-    let scope = Scope { client: client.clone(), namespace: namespace.map(str::to_owned), stop: stop.clone() };
+    let Settings { client, installation, has_oso, strimzi, metrics, failed, stop } = settings.clone();
+    let scope = Scope { client: client.clone(), namespace: namespace.map(str::to_owned), failed, stop };
+    let mut tasks = Tasks::default();
     let ours = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::OPERATOR));
-    let mut group = Group::default();
-    let (jobs, watch_jobs) = group.watch::<Job>(&scope, scope.typed(), (), ours.clone());
-    let (pods, watch_pods) = group.watch::<Pod>(&scope, scope.typed(), (), ours.clone());
-    let (cron_jobs, watch_cron_jobs) = group.watch::<CronJob>(&scope, scope.typed(), (), ours);
-    let of_strimzi = strimzi.map(|Served { kafka, user }| {
-        let any = watcher::Config::default;
-        let kafkas = group.watch(&scope, scope.dynamic(&kafka), kafka, any());
-        let users = group.watch(&scope, scope.dynamic(&user), user, any());
-        (kafkas, users)
+    let (jobs, job) = tasks.watch(scope.watch::<Job>(scope.typed(), (), ours.clone()));
+    let (pods, pod) = tasks.watch(scope.watch::<Pod>(scope.typed(), (), ours.clone()));
+    let (cron_jobs, cron_job) = tasks.watch(scope.watch::<CronJob>(scope.typed(), (), ours));
+    let strimzi = strimzi.map(|Served { kafka, user }| {
+        let (kafkas, kafka) = tasks.watch(scope.watch(scope.dynamic(&kafka), kafka, watcher::Config::default()));
+        let (users, user) = tasks.watch(scope.watch(scope.dynamic(&user), user, watcher::Config::default()));
+        (StrimziStores { kafkas, users }, kafka, user)
     });
-    // Who reconciles before the Jobs are known would take every run for lost.
-    let (known, synced) = watch::channel(false);
-    let referred = std::mem::take(&mut group.synced);
-    let referred = futures::future::join_all(referred).map(move |_| known.send_replace(true)).map(drop).shared();
-    group.running.push(referred.clone().boxed());
-    group.synced.push(referred.boxed());
     let context = Arc::new(Context {
         asker: Asker::new(client.clone())?,
         recorder: Recorder::new(client.clone(), Reporter { controller: labels::OPERATOR.to_owned(), instance: None }),
@@ -111,205 +85,176 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
         jobs,
         pods,
         cron_jobs,
-        synced,
-        strimzi: of_strimzi
-            .as_ref()
-            .map(|((kafkas, _), (users, _))| StrimziStores { kafkas: kafkas.clone(), users: users.clone() }),
+        synced: tasks.referred(),
+        strimzi: strimzi.as_ref().map(|(stores, ..)| stores.clone()),
     });
 
-    let strimzi = group.add::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &context);
-    let oso = has_oso.then(|| group.add::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &context));
-    metrics.watch_strimzi(strimzi.0.store.clone(), strimzi.1.store.clone());
-    if let Some((backups, restores)) = &oso {
-        metrics.watch_oso(backups.store.clone(), restores.store.clone());
+    let mut wakers = Vec::<Box<dyn Wake>>::new();
+    let (backups, restores) = tasks.reconcile::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &context);
+    metrics.watch(backups.store.clone(), restores.store.clone());
+    wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
+    if has_oso {
+        let (backups, restores) = tasks.reconcile::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &context);
+        metrics.watch(backups.store.clone(), restores.store.clone());
+        wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
     }
 
     // What is made for a resource wakes it; what it refers to does too.
-    let wake_owner = {
-        let strimzi = strimzi.clone();
-        move |labels: &std::collections::BTreeMap<String, String>| {
-            let Some(uid) = labels.get(labels::RESOURCE_UID) else { return };
-            let is_owner = |found: Option<&String>| found == Some(uid);
-            strimzi.0.wake(|resource| is_owner(resource.meta().uid.as_ref()));
-            strimzi.1.wake(|resource| is_owner(resource.meta().uid.as_ref()));
-            if let Some((backups, restores)) = &oso {
-                backups.wake(|resource| is_owner(resource.meta().uid.as_ref()));
-                restores.wake(|resource| is_owner(resource.meta().uid.as_ref()));
-            }
-        }
-    };
-    let (of_job, of_pod) = (wake_owner.clone(), wake_owner.clone());
-    group.run(watch_jobs, move |job| of_job(job.labels()));
-    group.run(watch_pods, move |pod| of_pod(pod.labels()));
-    group.run(watch_cron_jobs, move |cron_job| wake_owner(cron_job.labels()));
-    if let Some(((_, watch_kafkas), (_, watch_users))) = of_strimzi {
-        let of_kafka = strimzi.clone();
-        group.run(watch_kafkas, move |kafka| {
-            let names = |resource: Option<&str>, of: Option<String>| {
-                resource == kafka.metadata.name.as_deref() && of == kafka.metadata.namespace
-            };
-            of_kafka.0.wake(|backup| names(backup.kafka(), backup.namespace()));
-            of_kafka.1.wake(|restore| names(restore.kafka(), restore.namespace()));
-        });
-        group.run(watch_users, move |user| {
-            let names = |resource: Option<&str>, of: Option<String>| {
-                resource == user.metadata.name.as_deref() && of == user.metadata.namespace
-            };
-            strimzi.0.wake(|backup| names(backup.kafka_user(), backup.namespace()));
-            strimzi.1.wake(|restore| names(restore.kafka_user(), restore.namespace()));
-        });
+    let wakers: Wakers = wakers.into();
+    tasks.run(job, &wakers, |wakers, job| wake_owner(wakers, job.labels()));
+    tasks.run(pod, &wakers, |wakers, pod| wake_owner(wakers, pod.labels()));
+    tasks.run(cron_job, &wakers, |wakers, cron_job| wake_owner(wakers, cron_job.labels()));
+    if let Some((_, kafka, user)) = strimzi {
+        tasks.run(kafka, &wakers, |wakers, kafka| wake_referring(wakers, kafka, |resource| resource.kafka));
+        tasks.run(user, &wakers, |wakers, user| wake_referring(wakers, user, |resource| resource.kafka_user));
     }
+    let Tasks { synced, running } = tasks;
     Ok(Controllers {
-        synced: futures::future::join_all(group.synced).map(drop).boxed(),
-        ended: futures::future::join_all(group.running).map(drop).boxed(),
+        synced: futures::future::join_all(synced).map(drop).boxed(),
+        ended: futures::future::join_all(running).map(drop).boxed(),
     })
 }
 
-/// Where the watches look.
-struct Scope {
-    client: Client,
-    namespace: Option<String>,
-    stop: watch::Receiver<bool>,
+/// A resource, as far as it matters to who wakes it.
+struct Named<'a> {
+    meta: &'a ObjectMeta,
+    kafka: Option<&'a str>,
+    kafka_user: Option<&'a str>,
 }
 
-type Watch<K> = (Store<K>, BoxStream<K>);
-type BoxStream<K> = futures::stream::BoxStream<'static, K>;
+/// Resources that can be looked at again.
+trait Wake: Send + Sync {
+    /// Has every resource looked at that this is about.
+    fn wake(&self, is_about: &dyn Fn(&Named<'_>) -> bool);
+}
 
-impl Scope {
-    fn typed<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        }
-    }
+type Wakers = Arc<[Box<dyn Wake>]>;
 
-    fn dynamic(&self, kind: &ApiResource) -> Api<DynamicObject> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
-            None => Api::all_with(self.client.clone(), kind),
-        }
+fn wake_owner(wakers: &Wakers, labels: &BTreeMap<String, String>) {
+    if let Some(uid) = labels.get(labels::RESOURCE_UID) {
+        wakers.iter().for_each(|waker| waker.wake(&|resource| resource.meta.uid.as_ref() == Some(uid)));
     }
 }
 
-/// A store of what there is of a kind, and the stream that fills it and gives every object that was touched. `done` is called when the
-/// store holds what the API server holds: a store tells only one of those who wait for that, and the controllers wait too.
-fn reflected<K>(
-    api: Api<K>,
-    kind: K::DynamicType,
-    config: watcher::Config,
-    done: oneshot::Sender<()>,
-) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
-where
-    K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
-    K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let writer = reflector::store::Writer::new(kind);
-    let store = writer.as_reader();
-    let mut done = Some(done);
-    let events = watcher(api, config).default_backoff().reflect(writer).inspect_ok(move |event| {
-        if let Some(done) = done.take_if(|_| matches!(event, watcher::Event::InitDone)) {
-            // Nobody waits any more when everything is about to end.
-            let _ = done.send(());
+fn wake_referring(wakers: &Wakers, object: &DynamicObject, reference: impl for<'a> Fn(&Named<'a>) -> Option<&'a str>) {
+    let ObjectMeta { name, namespace, .. } = &object.metadata;
+    let refers = |resource: &Named<'_>| {
+        reference(resource) == name.as_deref() && resource.meta.namespace.as_deref() == namespace.as_deref()
+    };
+    wakers.iter().for_each(|waker| waker.wake(&refers));
+}
+
+/// Resources of one kind: what is known of them, and a way to have them looked at.
+struct Watched<K: Reconciled> {
+    store: Store<K>,
+    queue: mpsc::UnboundedSender<ObjectRef<K>>,
+}
+
+impl<K: Reconciled> Clone for Watched<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), queue: self.queue.clone() }
+    }
+}
+
+impl<K: Reconciled> Watched<K> {
+    fn wake_those(&self, is_about: impl Fn(&K) -> bool) {
+        for resource in self.store.state().iter().filter(|resource| is_about(resource)) {
+            // When nobody listens any more, everything is about to end.
+            let _ = self.queue.unbounded_send(ObjectRef::from_obj(&**resource));
         }
-    });
-    (store, events.touched_objects())
+    }
 }
 
-fn said<K>(touched: Result<K, watcher::Error>) -> Option<K> {
-    touched.inspect_err(|error| tracing::warn!("a watch was interrupted, and goes on: {error}")).ok()
+impl<K: Reconciled> Wake for Watched<K> {
+    fn wake(&self, is_about: &dyn Fn(&Named<'_>) -> bool) {
+        self.wake_those(|resource| {
+            is_about(&Named { meta: resource.meta(), kafka: resource.kafka(), kafka_user: resource.kafka_user() })
+        });
+    }
 }
 
-/// Ends when everything is to end.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // An error means that nobody can ask any more, which is an end too.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// What belongs together.
+/// What runs together.
 #[derive(Default)]
-struct Group {
+struct Tasks {
     synced: Vec<BoxFuture<'static, ()>>,
     running: Vec<BoxFuture<'static, ()>>,
 }
 
-impl Group {
-    fn sync(&mut self) -> oneshot::Sender<()> {
-        let (done, synced) = oneshot::channel();
-        self.synced.push(synced.map(drop).boxed());
-        done
-    }
-
-    /// A store of what there is of a kind, and a stream of what was touched, which somebody has to run.
-    fn watch<K>(&mut self, scope: &Scope, api: Api<K>, kind: K::DynamicType, config: watcher::Config) -> Watch<K>
+impl Tasks {
+    /// Takes a watch apart: its store, and what was touched, which somebody has to run.
+    fn watch<K, T>(&mut self, watch: Watch<K, T>) -> (Store<K>, BoxStream<'static, T>)
     where
-        K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
-        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K: kube::Resource<DynamicType: Eq + std::hash::Hash> + 'static,
     {
-        let (store, touched) = reflected(api, kind, config, self.sync());
-        let stop = stopped(scope.stop.clone());
-        (store, touched.filter_map(|touched| async { said(touched) }).take_until(stop).boxed())
+        let Watch { store, touched, synced } = watch;
+        self.synced.push(synced);
+        (store, touched)
     }
 
-    fn run<K: Send + 'static>(&mut self, watch: BoxStream<K>, wake: impl Fn(K) + Send + 'static) {
-        self.running.push(
-            watch
-                .for_each(move |object| {
-                    wake(object);
-                    std::future::ready(())
-                })
-                .boxed(),
-        );
+    /// Becomes true when everything that is watched so far is known: who reconciles before would take every run for lost.
+    fn referred(&mut self) -> watch::Receiver<bool> {
+        let (known, is_known) = watch::channel(false);
+        let referred = futures::future::join_all(std::mem::take(&mut self.synced));
+        let referred = referred.map(move |_| known.send_replace(true)).map(drop).shared();
+        self.running.push(referred.clone().boxed());
+        self.synced.push(referred.boxed());
+        is_known
+    }
+
+    fn run<T: Send + 'static>(
+        &mut self,
+        touched: BoxStream<'static, T>,
+        wakers: &Wakers,
+        wake: impl Fn(&Wakers, &T) + Send + 'static,
+    ) {
+        let wakers = Arc::clone(wakers);
+        let run = touched.for_each(move |object| {
+            wake(&wakers, &object);
+            std::future::ready(())
+        });
+        self.running.push(run.boxed());
     }
 
     /// The two controllers of a group.
-    fn add<B: Backup, R: Restore<Backup = B>>(
+    fn reconcile<B: Backup, R: Restore<Backup = B>>(
         &mut self,
         scope: &Scope,
         context: &Arc<Context>,
     ) -> (Watched<B>, Watched<R>) {
-        let (backups, backup_controller) = scope.controller::<B>(self.sync());
-        let (restores, restore_controller) = scope.controller::<R>(self.sync());
+        let (backups, backup_controller) = self.controller::<B>(scope, &context.recorder);
+        let (restores, restore_controller) = self.controller::<R>(scope, &context.recorder);
         let waiting = restores.clone();
-        let metrics = context.metrics.clone();
-        let made = backup_controller.run(
+        let backed_up = backup_controller.run(
             move |backup: Arc<B>, context: Arc<Context>| {
-                let (waiting, metrics) = (waiting.clone(), metrics.clone());
-                async move {
-                    // A restore may wait for what this backup is about to tell.
-                    waiting.wake(|restore| {
-                        restore.backup_name() == backup.meta().name.as_deref()
-                            && restore.namespace() == backup.namespace()
-                    });
-                    metrics.count(reconcile::backup(backup, context)).await
-                }
+                // A restore may wait for what this backup is about to tell.
+                waiting.wake_those(|restore| {
+                    restore.backup_name() == backup.meta().name.as_deref() && restore.namespace() == backup.namespace()
+                });
+                async move { context.metrics.count(reconcile::backup(backup, Arc::clone(&context))).await }
             },
             reconcile::retry,
             Arc::clone(context),
         );
-        let metrics = context.metrics.clone();
         let store = backups.store.clone();
         let restored = restore_controller.run(
             move |restore: Arc<R>, context: Arc<Context>| {
-                let (store, metrics) = (store.clone(), metrics.clone());
-                async move { metrics.count(reconcile::restore(restore, store, context)).await }
+                let store = store.clone();
+                async move { context.metrics.count(reconcile::restore(restore, store, Arc::clone(&context))).await }
             },
             reconcile::retry,
             Arc::clone(context),
         );
-        self.running.push(drain(made));
-        self.running.push(drain(restored));
+        self.running.extend([drain(backed_up), drain(restored)]);
         (backups, restores)
     }
-}
 
-impl Scope {
-    fn controller<K: Reconciled>(&self, synced: oneshot::Sender<()>) -> (Watched<K>, Controller<K>) {
+    fn controller<K: Reconciled>(&mut self, scope: &Scope, recorder: &Recorder) -> (Watched<K>, Controller<K>) {
         let (queue, woken) = mpsc::unbounded();
-        let (store, touched) = reflected(self.typed::<K>(), (), watcher::Config::default(), synced);
+        let (store, touched) = self.watch(scope.watch_ours::<K>(recorder));
         let controller = Controller::for_stream(touched, store)
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(100)))
             .reconcile_on(woken)
-            .graceful_shutdown_on(stopped(self.stop.clone()));
+            .graceful_shutdown_on(stopped(scope.stop.clone()));
         (Watched { store: controller.store(), queue }, controller)
     }
 }
@@ -323,7 +268,6 @@ where
     E: std::fmt::Display + Send + 'static,
 {
     results
-        .into_stream()
         .for_each(|result| {
             if let Err(error) = result {
                 tracing::debug!("{error}");

@@ -36,3 +36,4 @@ pub mod plan;
 pub mod references;
 pub mod state;
 pub mod status;
+pub mod watches;

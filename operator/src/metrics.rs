@@ -17,7 +17,6 @@ use prometheus_client::registry::Registry;
 
 use crate::api::history::Totals;
 use crate::api::restore_status::RestoreStatus;
-use crate::api::{oso, strimzi};
 use crate::decide::BUCKETS;
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::state::BackupState;
@@ -93,17 +92,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds the resources of `backup.strimzi.io` in one scope.
-    pub fn watch_strimzi(&self, backups: Store<strimzi::KafkaBackup>, restores: Store<strimzi::KafkaRestore>) {
-        self.watch(backups, restores);
-    }
-
-    /// Adds those of `kafka.oso.sh`.
-    pub fn watch_oso(&self, backups: Store<oso::KafkaBackup>, restores: Store<oso::KafkaRestore>) {
-        self.watch(backups, restores);
-    }
-
-    fn watch<B: Backup, R: Restore>(&self, backups: Store<B>, restores: Store<R>) {
+    /// Adds the resources of one group in one scope.
+    pub fn watch<B: Backup, R: Restore>(&self, backups: Store<B>, restores: Store<R>) {
         let rows = move || {
             backups
                 .state()
@@ -206,7 +196,7 @@ fn encode_backups(out: &mut DescriptorEncoder<'_>, rows: &[BackupRow], now: Time
     gauge(
         out,
         "strimzi_backup_lag_seconds",
-        "Time since the moment that the newest backup shows",
+        "Time since the newest complete backup was finished, in seconds",
         each().filter_map(|(of, state)| Some((of, now.as_second() - success(state)?))),
     )?;
     gauge(

@@ -1,11 +1,12 @@
 //! The process: probes and metrics, the lease, the APIs that are served, and the controllers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
 use strimzi_discovery::fetch::{self, Served};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::api::{OSO_GROUP, STRIMZI_GROUP, VERSION};
 use crate::args::Arguments;
@@ -13,6 +14,7 @@ use crate::controllers::{Settings, controllers};
 use crate::health::{self, Readiness};
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
+use crate::watches::stopped;
 
 /// While something is missing that somebody has to install, it is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -25,10 +27,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let client = Client::try_default().await.context("cannot find the API server")?;
     let (stopper, stop) = watch::channel(false);
     let (readiness, metrics) = (Readiness::default(), Metrics::default());
-    let probes = tokio::spawn(health::serve_probes(arguments.health_address, readiness.clone(), ended(stop.clone())));
-    let scraped = arguments
-        .metrics
-        .then(|| tokio::spawn(health::serve_metrics(arguments.metrics_address, metrics.clone(), ended(stop.clone()))));
+    let probes = tokio::spawn(health::serve_probes(arguments.health_address, readiness.clone(), stopped(stop.clone())));
+    let scraped = arguments.metrics.then(|| {
+        tokio::spawn(health::serve_metrics(arguments.metrics_address, metrics.clone(), stopped(stop.clone())))
+    });
     let candidate = arguments
         .leader_election
         .then(|| Candidate::new(client.clone(), &arguments.pod_namespace, &arguments.lease_name, &arguments.pod_name));
@@ -62,7 +64,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     result
 }
 
-/// Runs the controllers; again with Strimzi's API, once that is there.
+/// Runs the controllers; again whenever Strimzi's API has become another.
 async fn control(
     client: &Client,
     arguments: &Arguments,
@@ -70,6 +72,7 @@ async fn control(
     readiness: &Readiness,
     stop: &watch::Receiver<bool>,
 ) -> Result<()> {
+    let failed = Arc::new(Notify::new());
     loop {
         let strimzi = fetch::served(client).await.context("cannot ask which APIs are served")?;
         match &strimzi {
@@ -83,6 +86,7 @@ async fn control(
             has_oso: arguments.kafka_oso,
             strimzi: strimzi.clone(),
             metrics: metrics.clone(),
+            failed: Arc::clone(&failed),
             stop: end,
         };
         metrics.forget();
@@ -101,8 +105,8 @@ async fn control(
         };
         let is_over = tokio::select! {
             () = ready => true,
-            () = changed(client, strimzi.as_ref()) => false,
-            () = ended(stop.clone()) => true,
+            () = changed(client, strimzi.as_ref(), &failed) => false,
+            () = stopped(stop.clone()) => true,
         };
         // Reconciles that are under way end before anything else begins.
         let _ = ender.send(true);
@@ -113,15 +117,22 @@ async fn control(
     }
 }
 
-/// Ends when Strimzi's API is there that was not. One that is known is not asked for again, so that an idle operator makes no call.
-async fn changed(client: &Client, known: Option<&Served>) {
-    if known.is_some() {
-        return std::future::pending().await;
-    }
+/// Ends when Strimzi's API is another than the one that is known: it was installed, upgraded, or is gone. One that is known is asked for
+/// again when a watch fails, so that an idle operator makes no call.
+async fn changed(client: &Client, known: Option<&Served>, failed: &Notify) {
+    // Whoever does not answer is asked again.
+    let is_another = || async { fetch::served(client).await.is_ok_and(|served| served.as_ref() != known) };
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if let Ok(Some(_)) = fetch::served(client).await {
-            return;
+        match known {
+            None => tokio::time::sleep(LOOK_EVERY).await,
+            Some(_) => failed.notified().await,
+        }
+        if is_another().await {
+            // An API server that was just started does not serve yet all that it will.
+            tokio::time::sleep(LOOK_EVERY).await;
+            if is_another().await {
+                return;
+            }
         }
     }
 }
@@ -156,11 +167,6 @@ async fn listen(server: tokio::task::JoinHandle<std::io::Result<()>>, what: &str
         Ok(Err(error)) => Err(error).with_context(|| format!("cannot listen for {what}")),
         Err(error) => Err(error).with_context(|| format!("the {what} server ended")),
     }
-}
-
-async fn ended(mut stop: watch::Receiver<bool>) {
-    // An error means that nobody can ask any more, which is an end too.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Ends a moment after a signal: whatever is under way hears of it first.
