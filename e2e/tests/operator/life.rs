@@ -123,6 +123,11 @@ fn a_paused_resource_is_left_alone_until_it_is_not() {
 
 /// A backup that takes a while, since it may read only so much in a second.
 fn slow(prefix: &str, records: u64, seconds: u64) -> (String, Sample) {
+    slow_on(prefix, records, seconds, "suspend: false")
+}
+
+/// The same on a schedule.
+fn slow_on(prefix: &str, records: u64, seconds: u64, schedule: &str) -> (String, Sample) {
     let world = world();
     let sample = Sample::write(&world.witness(), "slow", records).unwrap();
     let name = unique(prefix);
@@ -137,6 +142,7 @@ fn slow(prefix: &str, records: u64, seconds: u64) -> (String, Sample) {
             &world.storage(Group::Oso, Place::S3(prefix)),
             &format!("rateLimit: {{bytesPerSecond: {rate}}}"),
             "checkpointIntervalSecs: 1",
+            schedule,
         ],
     );
     (name, sample)
@@ -160,6 +166,46 @@ fn progress_is_told_while_a_run_is_under_way() {
     assert!(progress["bytesPerSecond"].as_i64().unwrap() > 0, "{progress}");
     let done = backup.wait("completed", is_done).unwrap();
     assert!(done["status"]["activeRun"].is_null());
+}
+
+/// The CronJob of a resource.
+fn cron_job_of(resource: &Value) -> Option<Value> {
+    let selector = format!("backup.strimzi.io/resource-uid={}", resource["metadata"]["uid"].as_str().unwrap());
+    let found = world().kubernetes.get(&["cronjobs", "--namespace", NAMESPACE, "--selector", &selector]).unwrap();
+    found["items"].get(0).cloned()
+}
+
+#[test]
+fn the_schedule_is_held_while_a_triggered_run_is_under_way() {
+    let world = world();
+    let (name, sample) = slow_on("held", 20_000, 15, "schedule: '0 0 1 1 *'");
+    let backup = world.backup(Group::Oso, &name);
+    backup.wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    let is_suspended = || Some(cron_job_of(&backup.get().unwrap())?["spec"]["suspend"] == true);
+    assert_eq!(is_suspended(), Some(false));
+    world
+        .kubernetes
+        .kubectl(&["annotate", backup.kind, &name, "kafka.oso.sh/trigger-backup=1", "--namespace", NAMESPACE])
+        .unwrap();
+    backup.wait("the run is under way", |backup| !backup["status"]["activeRun"].is_null()).unwrap();
+    assert_eq!(is_suspended(), Some(true));
+    let done = backup.wait("the run has ended", |backup| !backup["status"]["backupHistory"][0].is_null()).unwrap();
+    assert_eq!(done["status"]["lastBackupRecords"], sample.records);
+    world.kubernetes.wait_until("the schedule goes on", || Ok(is_suspended() == Some(false))).unwrap();
+}
+
+#[test]
+fn a_configuration_that_somebody_deletes_comes_back_when_a_run_misses_it() {
+    let world = world();
+    let (name, sample) = slow_on("deleted", 500, 1, "schedule: '* * * * *'");
+    let backup = world.backup(Group::Oso, &name);
+    backup.wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    let cron_job = cron_job_of(&backup.get().unwrap()).unwrap();
+    let config = cron_job["metadata"]["name"].as_str().unwrap();
+    world.kubernetes.kubectl(&["delete", "configmap", config, "--namespace", NAMESPACE]).unwrap();
+    let done = backup.wait("a run has ended", |backup| !backup["status"]["backupHistory"][0].is_null()).unwrap();
+    assert_eq!(done["status"]["lastBackupRecords"], sample.records, "{done:#}");
+    world.kubernetes.kubectl(&["delete", backup.kind, &name, "--namespace", NAMESPACE]).unwrap();
 }
 
 #[test]
