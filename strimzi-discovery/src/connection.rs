@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use crate::authentication::Authentication;
 use crate::credentials::{Credentials, credentials};
 use crate::error::Error;
-use crate::listener::{Authentication, Endpoint, Trust, choose};
+use crate::listener::{Endpoint, Trust, choose};
 use crate::resources::{Kafka, KafkaUser};
 
 /// Who connects.

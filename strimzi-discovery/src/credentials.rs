@@ -1,7 +1,7 @@
 //! What a `KafkaUser` connects with: names of Secrets and keys in them, never what they hold.
 
+use crate::authentication::Authentication;
 use crate::error::Error;
-use crate::listener::Authentication;
 use crate::readiness::{NotReady, is_paused, ready};
 use crate::resources::{CLUSTER_LABEL, Kafka, KafkaUser};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::listener::Authentication;
+use crate::authentication::Authentication;
 use crate::readiness::NotReady;
 use crate::resources::Listener;
 

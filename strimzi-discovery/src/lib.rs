@@ -13,6 +13,7 @@
 //!
 //! Where nothing can be given, the [`Error`] names what was found and what would fit, and tells whether to wait for Strimzi.
 
+mod authentication;
 mod connection;
 mod credentials;
 mod error;
@@ -21,9 +22,10 @@ mod listener;
 mod readiness;
 pub mod resources;
 
+pub use authentication::Authentication;
 pub use connection::{Connection, Identity, SecurityProtocol, connect};
 pub use credentials::{Credentials, SecretKey, USER_CERTIFICATE, USER_KEY, USER_PASSWORD, credentials};
 pub use error::{Error, ListenersFound};
-pub use listener::{Authentication, Endpoint, Trust, choose};
+pub use listener::{Endpoint, Trust, choose};
 pub use readiness::NotReady;
 pub use resources::{Kafka, KafkaUser};
