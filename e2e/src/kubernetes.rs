@@ -240,6 +240,22 @@ impl Kubernetes {
         Ok(())
     }
 
+    /// Makes an image unknown to the node; containers that run it go on.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn unload(&self, name: &str) -> Result<()> {
+        let mut remove = self.node_command();
+        remove.args(["ctr", "--namespace", "k8s.io", "images", "remove", "--sync", name]).stdin(Stdio::null());
+        let output = remove.output().with_context(|| format!("cannot run nsenter: {UTIL_LINUX}"))?;
+        // Who asks for an image that there is not is warned and told of success.
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() || said.contains("image not found") {
+            bail!("cannot remove the image {name}: {}", said.trim());
+        }
+        Ok(())
+    }
+
     /// One of the node's programs, such as `kube-apiserver`.
     ///
     /// # Panics

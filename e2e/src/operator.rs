@@ -24,14 +24,14 @@ pub struct Operator<'a> {
     namespace: String,
 }
 
-/// Puts the project's image into the cluster: both programs, from the binaries that cargo makes.
+/// Puts the project's image into the cluster under this tag: both programs, from the binaries that cargo makes.
 ///
 /// # Errors
 /// When they do not build, or the cluster does not take the image.
-pub fn load_image(kubernetes: &Kubernetes) -> Result<()> {
+pub fn load_image(kubernetes: &Kubernetes, tag: &str) -> Result<()> {
     let operator = cli::build("strimzi-backup-operator")?;
     let programs = [("strimzi-backup-operator", operator.as_path()), ("kafka-backup", cli::binary()?.as_path())];
-    kubernetes.load(&Image::of_project(&format!("{REPOSITORY}:{TAG}"), &programs)?)
+    kubernetes.load(&Image::of_project(&format!("{REPOSITORY}:{tag}"), &programs)?)
 }
 
 /// The chart of the project.
@@ -46,7 +46,7 @@ impl<'a> Operator<'a> {
     /// # Errors
     /// When helm refuses something, or the operator does not become ready; the text holds its log.
     pub fn install(kubernetes: &'a Kubernetes, namespace: &str, values: &[&str]) -> Result<Self> {
-        load_image(kubernetes)?;
+        load_image(kubernetes, TAG)?;
         let operator = Self { kubernetes, namespace: namespace.to_owned() };
         operator.helm(&["install", "--create-namespace"], values)?;
         Ok(operator)
@@ -101,6 +101,19 @@ impl<'a> Operator<'a> {
             "--tail=200",
         ]);
         log.unwrap_or_else(|error| format!("no log: {error:#}"))
+    }
+
+    /// What it tells Prometheus, as OpenMetrics text.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metrics(&self) -> Result<String> {
+        let pods = self.kubernetes.get(&["pods", "--namespace", &self.namespace])?;
+        let mut pods = pods["items"].as_array().into_iter().flatten();
+        let pod = pods.find(|pod| pod["metadata"]["deletionTimestamp"].is_null()).context("the operator has no pod")?;
+        let name = pod["metadata"]["name"].as_str().context("an object has a name")?;
+        let path = format!("/api/v1/namespaces/{}/pods/{name}:9090/proxy/metrics", self.namespace);
+        self.kubernetes.kubectl(&["get", "--raw", &path])
     }
 
     /// Kills its pods with SIGKILL; the deployment starts others.

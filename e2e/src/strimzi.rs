@@ -10,15 +10,17 @@
 mod crds;
 mod secrets;
 
+use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 pub use self::crds::Release;
-use crate::certificates::Authority;
+use crate::certificates::{Authority, Issued};
 use crate::kafka::{Kafka, KafkaOptions, Listener, Mechanism};
 use crate::kubernetes::Kubernetes;
 use crate::unique;
@@ -46,6 +48,11 @@ const LISTENERS: [Shown; 4] = [
     Shown { name: "scramplain", port: 9095, authentication: Some("scram-sha-512"), listener: Listener::SaslPlain },
 ];
 
+/// The listener whose certificate the cluster CA has not signed.
+const OWN: Shown = Shown { name: "own", port: 9096, authentication: None, listener: Listener::Tls };
+/// The Secret with that certificate.
+const OWN_SECRET: &str = "own-certificate";
+
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct StrimziOptions {
@@ -57,6 +64,9 @@ pub struct StrimziOptions {
     pub cluster: String,
     /// The broker; where it serves, its listeners and its authorizer are set by [`Strimzi::start`].
     pub kafka: KafkaOptions,
+    /// Whether there is a listener `own` beside the others, with TLS, no authentication, and a certificate that another authority than
+    /// the cluster CA has signed (`brokerCertChainAndKey`).
+    pub has_own_certificate: bool,
 }
 
 /// A Kafka cluster as Strimzi shows it; dropping it ends the broker and leaves the resources.
@@ -68,13 +78,39 @@ pub struct Strimzi<'a> {
     namespace: String,
     cluster: String,
     authorities: Mutex<Authorities>,
+    own: Option<OwnCertificate>,
 }
 
-/// The cluster CA, and how often it was replaced.
+/// The cluster CA, and what becomes of it.
 #[derive(Debug)]
 struct Authorities {
-    /// PEM certificates, the current one last.
+    /// PEM certificates that the Secret holds, the current one last.
     cluster: Vec<String>,
+    /// How often there was another one.
+    renewals: u32,
+    /// The current one, where it is not the one that signed the brokers' certificates.
+    is_to_serve: Option<Authority>,
+}
+
+/// A certificate that is not Strimzi's.
+#[derive(Debug)]
+struct OwnCertificate {
+    /// The certificate and that of its authority, PEM.
+    chain: String,
+    issued: Issued,
+    /// Chain and key, as the broker reads them when it starts.
+    file: NamedTempFile,
+}
+
+impl OwnCertificate {
+    fn new(names: &[String]) -> Result<Self> {
+        let authority = Authority::new("e2e somebody's CA")?;
+        let issued = authority.issue_server("own", names)?;
+        let chain = format!("{}{}", issued.certificate, authority.certificate());
+        let mut file = NamedTempFile::new().context("no temporary file")?;
+        write!(file, "{}{chain}", issued.key).context("cannot write a certificate")?;
+        Ok(Self { chain, issued, file })
+    }
 }
 
 impl<'a> Strimzi<'a> {
@@ -84,20 +120,32 @@ impl<'a> Strimzi<'a> {
     /// # Errors
     /// When the broker does not start, or the API server refuses something; the text holds what it said.
     pub fn start(kubernetes: &'a Kubernetes, options: StrimziOptions) -> Result<Self> {
-        let StrimziOptions { release, namespace, cluster, kafka } = options;
+        let StrimziOptions { release, namespace, cluster, kafka, has_own_certificate } = options;
         let service = format!("{cluster}-kafka-bootstrap");
         let names = ["", ".NS", ".NS.svc", ".NS.svc.cluster.local"]
             .map(|domain| format!("{service}{}", domain.replace("NS", &namespace)));
+        let own = match has_own_certificate {
+            true => Some(OwnCertificate::new(&[&names[..], &[kubernetes.host_ip().to_string()]].concat())?),
+            false => None,
+        };
+        let mut listeners = vec![Listener::MutualTls, Listener::SaslTls, Listener::SaslPlain];
+        let mut extra_properties = kafka.extra_properties.clone();
+        if let Some(own) = &own {
+            listeners.push(OWN.listener);
+            let keystore = format!("{}.ssl.keystore.location", OWN.listener.prefix());
+            extra_properties.push((keystore, own.file.path().display().to_string()));
+        }
         let kafka = Kafka::start(KafkaOptions {
             address: kubernetes.host_ip(),
             names: names.to_vec(),
-            listeners: vec![Listener::MutualTls, Listener::SaslTls, Listener::SaslPlain],
+            listeners,
             authorizer: true,
+            extra_properties,
             ..kafka
         })?;
         let authority = std::fs::read_to_string(kafka.certificates().file("ca.crt")).context("cannot read ca.crt")?;
-        let authorities = Mutex::new(Authorities { cluster: vec![authority] });
-        let strimzi = Self { kubernetes, kafka, release, namespace, cluster, authorities };
+        let authorities = Mutex::new(Authorities { cluster: vec![authority], renewals: 0, is_to_serve: None });
+        let strimzi = Self { kubernetes, kafka, release, namespace, cluster, authorities, own };
         if let Err(error) = strimzi.write_resources() {
             // A broker that outlives the harness would be known to nobody.
             for node in strimzi.kafka.node_ids() {
@@ -130,12 +178,16 @@ impl<'a> Strimzi<'a> {
         &self.cluster
     }
 
-    /// The bootstrap server that the status shows for a listener (`plain`, `tls`, `scram`, `scramplain`), as pods reach it.
+    fn listeners(&self) -> impl Iterator<Item = &'static Shown> {
+        LISTENERS.iter().chain(self.own.is_some().then_some(&OWN))
+    }
+
+    /// The bootstrap server that the status shows for a listener (`plain`, `tls`, `scram`, `scramplain`, `own`), as pods reach it.
     ///
     /// # Panics
     /// When there is no listener of this name.
     pub fn bootstrap(&self, listener: &str) -> String {
-        let shown = LISTENERS.iter().find(|shown| shown.name == listener);
+        let shown = self.listeners().find(|shown| shown.name == listener);
         let port = shown.unwrap_or_else(|| panic!("there is no listener {listener:?}")).port;
         format!("{}:{port}", self.host())
     }
@@ -147,13 +199,15 @@ impl<'a> Strimzi<'a> {
     pub fn set_ready(&self) -> Result<()> {
         // The current one alone.
         let certificate = self.authorities().cluster.last().cloned();
-        let listeners = LISTENERS.iter().map(|Shown { name, port, listener, .. }| {
+        let listeners = self.listeners().map(|Shown { name, port, listener, .. }| {
             let mut shown = json!({
                 "name": name,
                 "addresses": [{ "host": self.host(), "port": port }],
                 "bootstrapServers": format!("{}:{port}", self.host()),
             });
-            if listener.is_tls() {
+            if let Some(own) = self.own.as_ref().filter(|_| *name == OWN.name) {
+                shown["certificates"] = json!([own.chain]);
+            } else if listener.is_tls() {
                 shown["certificates"] = json!([certificate]);
             }
             shown
@@ -196,15 +250,51 @@ impl<'a> Strimzi<'a> {
     /// # Errors
     /// When the API server refuses something, or a broker does not start again.
     pub fn renew_cluster_authority(&self) -> Result<()> {
-        let authority = Authority::new(&format!("e2e cluster-ca v{}", self.authorities().cluster.len()))?;
-        self.authorities().cluster.push(authority.certificate().to_owned());
-        self.write_authorities()?;
+        self.trust_new_cluster_authority()?;
+        self.serve_by_new_cluster_authority()
+    }
+
+    /// The first step of replacing the cluster CA: `ca.crt` of the Secret is the new one, while the brokers still show certificates of the
+    /// old one, which has gone to `ca-DATE.crt`.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub fn trust_new_cluster_authority(&self) -> Result<()> {
+        {
+            let mut authorities = self.authorities();
+            authorities.renewals += 1;
+            let authority = Authority::new(&format!("e2e cluster-ca v{}", authorities.renewals))?;
+            authorities.cluster.push(authority.certificate().to_owned());
+            authorities.is_to_serve = Some(authority);
+        }
+        self.write_authorities()
+    }
+
+    /// The second step: every broker is started again, and shows a certificate of the new one.
+    ///
+    /// # Errors
+    /// When the first step has not been made, the API server refuses something, or a broker does not start again.
+    pub fn serve_by_new_cluster_authority(&self) -> Result<()> {
+        let authority = self.authorities().is_to_serve.take().context("the authority is no new one")?;
         self.kafka.certificates().serve_by(&authority)?;
         for node in self.kafka.node_ids() {
             self.kafka.stop_node(node)?;
             self.kafka.start_node(node)?;
         }
         self.set_ready()
+    }
+
+    /// The last step, a reconciliation later: the Secret holds the new one alone.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub fn forget_old_cluster_authorities(&self) -> Result<()> {
+        {
+            let mut authorities = self.authorities();
+            let old = authorities.cluster.len() - 1;
+            authorities.cluster.drain(..old);
+        }
+        self.write_authorities()
     }
 
     /// Adds a user that comes in by a client certificate, with every permission.
@@ -252,10 +342,14 @@ impl<'a> Strimzi<'a> {
     }
 
     fn resources(&self) -> Value {
-        let listeners = LISTENERS.iter().map(|Shown { name, port, authentication, listener }| {
+        let listeners = self.listeners().map(|Shown { name, port, authentication, listener }| {
             let mut spec = json!({ "name": name, "port": port, "type": "internal", "tls": listener.is_tls() });
             if let Some(kind) = authentication {
                 spec["authentication"] = json!({ "type": kind });
+            }
+            if *name == OWN.name {
+                let secret = json!({ "secretName": OWN_SECRET, "certificate": "tls.crt", "key": "tls.key" });
+                spec["configuration"] = json!({ "brokerCertChainAndKey": secret });
             }
             spec
         });
@@ -292,7 +386,16 @@ impl<'a> Strimzi<'a> {
                 "storage": { "type": "ephemeral" },
             },
         });
-        json!({ "apiVersion": "v1", "kind": "List", "items": [kafka, pool] })
+        let secret = self.own.as_ref().map(|own| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": { "name": OWN_SECRET, "namespace": self.namespace },
+                "stringData": { "tls.crt": own.chain, "tls.key": own.issued.key },
+            })
+        });
+        let items: Vec<Value> = [kafka, pool].into_iter().chain(secret).collect();
+        json!({ "apiVersion": "v1", "kind": "List", "items": items })
     }
 
     /// The bootstrap Service, without a selector: its endpoints are the brokers' ports on this machine.
@@ -303,14 +406,14 @@ impl<'a> Strimzi<'a> {
         });
         let port =
             |shown: &Shown| json!({ "name": format!("tcp-{}", shown.name), "port": shown.port, "protocol": "TCP" });
-        let ports: Vec<Value> = LISTENERS.iter().map(port).collect();
+        let ports: Vec<Value> = self.listeners().map(port).collect();
         let mut items = vec![json!({
             "apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": { "type": "ClusterIP", "ports": ports },
         })];
         // Every broker has ports of its own, and so a slice of its own.
         for (index, node) in self.kafka.node_ids().enumerate() {
             let mut ports = Vec::new();
-            for Shown { name, listener, .. } in &LISTENERS {
+            for Shown { name, listener, .. } in self.listeners() {
                 let servers = self.kafka.bootstrap(*listener);
                 let port = servers.split(',').nth(index).and_then(|server| server.rsplit_once(':'));
                 let port: u16 = port.context("a bootstrap server has a port")?.1.parse()?;
@@ -335,11 +438,15 @@ impl<'a> Strimzi<'a> {
     fn write_authorities(&self) -> Result<()> {
         let kafka = self.kubernetes.get(&["kafka", &self.cluster, "--namespace", &self.namespace])?;
         let uid = kafka["metadata"]["uid"].as_str().context("an object has a uid")?;
-        let cluster = secrets::keys_of_authorities(&self.authorities().cluster);
+        let (cluster, renewals) = {
+            let authorities = self.authorities();
+            (secrets::keys_of_authorities(&authorities.cluster), authorities.renewals)
+        };
         let clients = vec![("ca.crt".to_owned(), self.kafka.certificates().clients().certificate().to_owned())];
-        for (suffix, data) in [("cluster-ca-cert", cluster), ("clients-ca-cert", clients)] {
+        for (suffix, generation, data) in [("cluster-ca-cert", renewals, cluster), ("clients-ca-cert", 0, clients)] {
             let name = format!("{}-{suffix}", self.cluster);
-            self.apply(&secrets::of_authority(&self.namespace, &self.cluster, &name, self.release, uid, &data))?;
+            let secret = secrets::Authorities { name: &name, generation, data: &data };
+            self.apply(&secrets::of_authority(&self.namespace, &self.cluster, self.release, uid, &secret))?;
         }
         Ok(())
     }

@@ -132,7 +132,11 @@ fn strimzi() -> &'static Strimzi<'static> {
         Release::V1_2.install(kubernetes).unwrap();
         let namespace = kubernetes.make_namespace("kafka", true).unwrap();
         let (cluster, kafka) = ("my-cluster".to_owned(), KafkaOptions::default());
-        Strimzi::start(kubernetes, StrimziOptions { release: Release::V1_2, namespace, cluster, kafka }).unwrap()
+        Strimzi::start(
+            kubernetes,
+            StrimziOptions { release: Release::V1_2, namespace, cluster, kafka, has_own_certificate: false },
+        )
+        .unwrap()
     });
     &STRIMZI
 }
@@ -227,7 +231,13 @@ fn a_renewed_authority_is_current_and_the_one_before_it_still_there() {
     strimzi();
     let namespace = kubernetes.make_namespace("renewal", false).unwrap();
     let (cluster, kafka) = ("renewed".to_owned(), KafkaOptions::default());
-    let options = StrimziOptions { release: Release::V1_2, namespace: namespace.clone(), cluster, kafka };
+    let options = StrimziOptions {
+        release: Release::V1_2,
+        namespace: namespace.clone(),
+        cluster,
+        kafka,
+        has_own_certificate: false,
+    };
     let strimzi = Strimzi::start(kubernetes, options).unwrap();
     let secret = || kubernetes.get(&["secret", "renewed-cluster-ca-cert", "--namespace", &namespace]).unwrap();
     let before = secret();
@@ -263,6 +273,11 @@ fn a_renewed_authority_is_current_and_the_one_before_it_still_there() {
     assert_eq!(status["listeners"][1]["certificates"], serde_json::json!([current]));
     let error = format!("{:#}", trusts("ca-2027-10-02T11-00-31Z.crt").1.unwrap_err());
     assert!(error.contains("SslAuthenticationException"), "{error}");
+    strimzi.forget_old_cluster_authorities().unwrap();
+    let alone = secret();
+    assert_eq!(alone["data"].as_object().unwrap().keys().collect::<Vec<_>>(), ["ca.crt"]);
+    let generation = "strimzi.io/ca-cert-generation";
+    assert_eq!(alone["metadata"]["annotations"][generation], "1");
 }
 
 /// What is true of a `Kafka` and its users, whatever the release.
@@ -324,7 +339,7 @@ fn what_is_written_for_an_older_strimzi_is_what_its_definitions_take_and_can_cea
     Release::V0_45.install(&kubernetes).unwrap();
     let kafka = KafkaOptions { version: Version::V3_9, ..KafkaOptions::default() };
     let (namespace, cluster) = ("default".to_owned(), "older".to_owned());
-    let options = StrimziOptions { release: Release::V0_45, namespace, cluster, kafka };
+    let options = StrimziOptions { release: Release::V0_45, namespace, cluster, kafka, has_own_certificate: false };
     let strimzi = Strimzi::start(&kubernetes, options).unwrap();
     assert_is_shown(&kubernetes, &strimzi, "kafka.strimzi.io/v1beta2");
     strimzi.set_not_ready("Creating", "Kafka cluster is being deployed").unwrap();

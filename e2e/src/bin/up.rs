@@ -139,6 +139,7 @@ fn up_with_kubernetes() -> Result<String> {
             namespace: NAMESPACE.to_owned(),
             cluster: CLUSTER.to_owned(),
             kafka: KafkaOptions { outlives_harness: true, ..KafkaOptions::default() },
+            has_own_certificate: false,
         },
     )?;
     left.push(Left::new("Kafka", strimzi.kafka().process_id(1), strimzi.kafka().folder())?);

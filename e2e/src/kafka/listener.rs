@@ -42,6 +42,11 @@ impl Listener {
         }
     }
 
+    /// What the names of its own settings begin with in the broker's properties.
+    pub fn prefix(self) -> String {
+        format!("listener.name.{}", self.name().to_lowercase())
+    }
+
     /// Kafka's `security.protocol` for it.
     pub const fn security_protocol(self) -> &'static str {
         match self {

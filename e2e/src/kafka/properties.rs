@@ -53,7 +53,7 @@ fn listeners(kafka: &Kafka, node: &Node) -> Lines {
     ]);
     let file = |name| kafka.certificates.file(name).display().to_string();
     for listener in node.ports.keys() {
-        let prefix = format!("listener.name.{}", listener.name().to_lowercase());
+        let prefix = listener.prefix();
         if listener.is_tls() {
             let keystore = if *listener == Listener::ExpiredTls { "expired.pem" } else { "server.pem" };
             lines.insert(format!("{prefix}.ssl.keystore.type"), "PEM".to_owned());

@@ -20,15 +20,25 @@ pub(super) fn labels(cluster: &str, name: &str, component: &str) -> Value {
     })
 }
 
+/// The certificates of a CA.
+pub(super) struct Authorities<'a> {
+    /// The Secret's name.
+    pub(super) name: &'a str,
+    /// How often the CA was replaced.
+    pub(super) generation: u32,
+    /// The Secret's keys, and a PEM certificate for each.
+    pub(super) data: &'a [(String, String)],
+}
+
 /// The Secret with the certificates of a CA.
 pub(super) fn of_authority(
     namespace: &str,
     cluster: &str,
-    name: &str,
     release: Release,
     owner_uid: &str,
-    data: &[(String, String)],
+    authorities: &Authorities<'_>,
 ) -> Value {
+    let Authorities { name, generation, data } = authorities;
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -37,7 +47,7 @@ pub(super) fn of_authority(
             "name": name,
             "namespace": namespace,
             "labels": labels(cluster, "strimzi", "certificate-authority"),
-            "annotations": { "strimzi.io/ca-cert-generation": (data.len() - 1).to_string() },
+            "annotations": { "strimzi.io/ca-cert-generation": generation.to_string() },
             "ownerReferences": [owner(release, "Kafka", cluster, owner_uid)],
         },
         "data": encoded(data.iter().map(|(key, value)| (key.as_str(), value.as_str()))),

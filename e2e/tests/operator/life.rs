@@ -297,14 +297,7 @@ fn a_restore_that_has_started_cannot_be_changed() {
 
 /// The lines of the operator's metrics about one resource.
 fn metrics_of(name: &str) -> Vec<String> {
-    let world = world();
-    let namespace = world.operator.namespace();
-    let pods = world.kubernetes.get(&["pods", "--namespace", namespace]).unwrap();
-    let pod =
-        pods["items"].as_array().unwrap().iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null()).unwrap();
-    let path =
-        format!("/api/v1/namespaces/{namespace}/pods/{}:9090/proxy/metrics", pod["metadata"]["name"].as_str().unwrap());
-    let text = world.kubernetes.kubectl(&["get", "--raw", &path]).unwrap();
+    let text = world().operator.metrics().unwrap();
     assert!(text.contains("kafka_backup_reconciliations_total") && text.ends_with("# EOF\n"), "{text}");
     text.lines().filter(|line| line.contains(&format!("name=\"{name}\""))).map(str::to_owned).collect()
 }

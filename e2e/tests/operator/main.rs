@@ -5,4 +5,5 @@ mod bad_input;
 mod flows;
 mod life;
 mod pods;
+mod strimzi;
 mod world;

@@ -78,6 +78,7 @@ fn make() -> World {
         namespace: NAMESPACE.to_owned(),
         cluster: CLUSTER.to_owned(),
         kafka: KafkaOptions::default(),
+        has_own_certificate: false,
     };
     let strimzi = Strimzi::start(kubernetes, options).unwrap();
     strimzi.add_user_tls("backup-user").unwrap();
@@ -245,8 +246,12 @@ impl World {
     }
 
     pub fn make_claim(&self, name: &str) {
+        self.make_claim_in(NAMESPACE, name);
+    }
+
+    pub fn make_claim_in(&self, namespace: &str, name: &str) {
         let claim = format!(
-            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
              spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\n"
         );
         self.kubernetes.apply(&claim).unwrap();
@@ -254,8 +259,10 @@ impl World {
 
     /// The Jobs of a resource, by its uid.
     pub fn jobs_of(&self, resource: &Value) -> Vec<Value> {
-        let selector = format!("backup.strimzi.io/resource-uid={}", resource["metadata"]["uid"].as_str().unwrap());
-        let jobs = self.kubernetes.get(&["jobs", "--namespace", NAMESPACE, "--selector", &selector]).unwrap();
+        let metadata = |field: &str| resource["metadata"][field].as_str().unwrap();
+        let selector = format!("backup.strimzi.io/resource-uid={}", metadata("uid"));
+        let jobs = ["jobs", "--namespace", metadata("namespace"), "--selector", &selector];
+        let jobs = self.kubernetes.get(&jobs).unwrap();
         jobs["items"].as_array().unwrap().clone()
     }
 
@@ -272,13 +279,17 @@ impl World {
 }
 
 pub fn manifest(group: Group, kind: &str, name: &str, spec: &[&str]) -> String {
+    manifest_in(NAMESPACE, group, kind, name, spec)
+}
+
+pub fn manifest_in(namespace: &str, group: Group, kind: &str, name: &str, spec: &[&str]) -> String {
     let group = match group {
         Group::Strimzi => "backup.strimzi.io",
         Group::Oso => "kafka.oso.sh",
     };
     let spec = spec.iter().fold(String::new(), |spec, line| format!("{spec}  {line}\n"));
     format!(
-        "apiVersion: {group}/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n{spec}"
+        "apiVersion: {group}/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n{spec}"
     )
 }
 
