@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
 
 use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
 
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Version};
 use e2e::kubernetes::{Kubernetes, KubernetesOptions};
@@ -293,7 +295,38 @@ fn a_kubernetes_without_strimzi_is_served_and_strimzi_is_found_when_it_comes() {
     let pods = kubernetes.get(&["pods", "--namespace", operator.namespace()]).unwrap();
     assert_eq!(pods["items"][0]["status"]["containerStatuses"][0]["restartCount"], 0, "{}", operator.log());
 
+    through_an_absence_of_the_api_server(&place, &addresses, &witness);
     without_the_second_group(&operator, &place, &addresses, &witness);
+}
+
+/// The API server goes away while a run is under way, and stays so until that has ended; what came of it is told all the same.
+fn through_an_absence_of_the_api_server(place: &Place<'_>, addresses: &str, witness: &Witness) {
+    let Place { kubernetes, .. } = place;
+    let sample = Sample::write(witness, "away", 20_000).unwrap();
+    let (name, target) = (unique("away"), unique("away-target"));
+    let seconds = 10;
+    let rate = sample.records * u64::from(Sample::VALUE_BYTES) / seconds;
+    let limited = format!("{addresses}\n  rateLimit: {{bytesPerSecond: {rate}}}");
+    place.back_up(Group::Oso, &name, &limited, &sample.topic);
+    place.wait(Group::Oso, "kafkabackups", &name, "it is under way", |found| {
+        found["status"]["activeRun"]["progress"]["records"].as_i64() > Some(0)
+    });
+    let server = kubernetes.component("kube-apiserver");
+    server.stop().unwrap();
+    thread::sleep(Duration::from_secs(seconds + 5));
+    server.start().unwrap();
+    kubernetes
+        .wait_until("the API server answers", || Ok(kubernetes.kubectl(&["get", "--raw", "/readyz"]).is_ok()))
+        .unwrap();
+    let done = place.wait(Group::Oso, "kafkabackups", &name, "completed", is_done);
+    assert_eq!(done["status"]["lastBackupRecords"], sample.records);
+    assert_eq!(done["status"]["backupHistory"].as_array().unwrap().len(), 1, "{:#}", done["status"]);
+    let jobs =
+        place.objects("jobs").into_iter().filter(|job| job["metadata"]["ownerReferences"][0]["name"] == name[..]);
+    assert_eq!(jobs.count(), 1);
+    place.bring_back(Group::Oso, &name, &name, addresses, &sample.topic, &target);
+    place.wait(Group::Oso, "kafkarestores", &name, "completed", is_done);
+    sample.came_back_as(witness, &target).unwrap();
 }
 
 /// Writes a `Kafka` that leads to this broker, by its listener without TLS.
