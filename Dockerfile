@@ -8,7 +8,8 @@ WORKDIR /src
 COPY . .
 # Linked statically, so that the image holds nothing else that could have a vulnerability. With glibc, which is what the
 # tests run with, and whose allocator keeps up with several threads; static glibc looks up names in /etc/hosts and
-# DNS by itself. A target is named so that procedural macros, which are shared libraries, are not linked in this way.
+# DNS by itself since 2.34 (before that, only with its shared libraries beside it). A target is named so that procedural
+# macros, which are shared libraries, are not linked in this way.
 # Neither CMake nor Perl is needed: aws-lc-sys brings its assembly and bindings for these targets.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::{Output, Process};
 
@@ -55,12 +55,22 @@ pub fn binary() -> Result<&'static PathBuf> {
     BINARY.as_ref().map_err(|text| anyhow::anyhow!("{text}"))
 }
 
-/// Builds a program of this workspace, in the profile in which the harness itself was built, and gives its path.
+/// The environment variable that names a folder with programs that were built otherwise, such as those that an image is shipped with:
+/// everything then runs these.
+pub const BINARIES: &str = "E2E_BINARIES";
+
+/// Builds a program of this workspace, in the profile in which the harness itself was built, and gives its path; or gives that in the
+/// folder that [`BINARIES`] names.
 ///
 /// # Errors
-/// When it does not build.
+/// When it does not build, or the folder does not have it.
 pub fn build(program: &str) -> Result<PathBuf> {
-    run_cargo(program).with_context(|| format!("cannot build {program}"))
+    let Some(folder) = std::env::var_os(BINARIES) else {
+        return run_cargo(program).with_context(|| format!("cannot build {program}"));
+    };
+    let path = PathBuf::from(folder).join(program);
+    ensure!(path.is_file(), "{BINARIES} names a folder without {program}: {} is no file", path.display());
+    Ok(path)
 }
 
 impl Cli {

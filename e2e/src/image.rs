@@ -49,8 +49,8 @@ impl Image {
     /// The image of the project: these programs (name and file) in [`PROGRAMS`], the first of which it runs unless told
     /// otherwise, with the libraries that they are linked against, and the authorities that this machine trusts.
     ///
-    /// The programs are those that `cargo build` makes, bound to this machine's libc, which goes with them: a static one
-    /// would look up host names by other code than what is shipped.
+    /// The programs are those that `cargo build` makes, bound to this machine's libc, which goes with them; static ones, as they are
+    /// shipped, stand there alone ([`crate::cli::BINARIES`]).
     ///
     /// # Errors
     /// When a file is missing, or a library cannot be found.

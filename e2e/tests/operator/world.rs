@@ -9,10 +9,12 @@ use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, SECRET_ACCESS_KEY};
 use e2e::operator::{Applied, Operator};
 use e2e::strimzi::{Release, Strimzi, StrimziOptions};
 use e2e::witness::Witness;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub const NAMESPACE: &str = "kafka";
 pub const CLUSTER: &str = "my-cluster";
+/// The store as pods find it: by the name of a Service.
+const STORE: &str = "http://minio.kafka.svc:9000";
 
 /// An API group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,7 @@ fn make() -> World {
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {NAMESPACE}\n  labels: {{pod-security.kubernetes.io/enforce: restricted}}\n"
     );
     kubernetes.apply(&namespace).unwrap();
+    kubernetes.apply(&service_of(&minio).to_string()).unwrap();
     let options = StrimziOptions {
         release: Release::V1_2,
         namespace: NAMESPACE.to_owned(),
@@ -86,6 +89,28 @@ fn make() -> World {
     kubernetes.apply(&secrets(&strimzi)).unwrap();
     let operator = Operator::install(kubernetes, "backup-operator", &[]).unwrap();
     World { kubernetes, strimzi, minio, bucket, operator }
+}
+
+/// A Service that leads to the store on this machine.
+fn service_of(minio: &Minio) -> Value {
+    let endpoint = minio.endpoint();
+    let (address, port) = endpoint.trim_start_matches("http://").rsplit_once(':').unwrap();
+    let port: u16 = port.parse().unwrap();
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": "minio", "namespace": NAMESPACE },
+        "spec": { "ports": [{ "name": "s3", "port": 9000 }] },
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": { "name": "minio", "namespace": NAMESPACE, "labels": { "kubernetes.io/service-name": "minio" } },
+        "addressType": "IPv4",
+        "ports": [{ "name": "s3", "port": port }],
+        "endpoints": [{ "addresses": [address] }],
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": [service, slice] })
 }
 
 /// The Secrets that a user without Strimzi makes by hand, and those of the store.
@@ -212,7 +237,7 @@ impl World {
 
     /// The line of a spec that says where backups are kept.
     pub fn storage(&self, group: Group, place: Place<'_>) -> String {
-        let (bucket, endpoint) = (&self.bucket, self.minio.endpoint());
+        let (bucket, endpoint) = (&self.bucket, STORE);
         match (group, place) {
             (Group::Strimzi, Place::S3(prefix)) => format!(
                 "storage: {{type: s3, s3: {{bucket: {bucket}, prefix: {prefix}, endpoint: '{endpoint}', region: us-east-1, forcePathStyle: true, credentialsSecret: {{name: aws-credentials, key: credentials}}}}}}"
