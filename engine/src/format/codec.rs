@@ -496,9 +496,6 @@ mod tests {
     use super::*;
     use crate::format::arbitrary;
 
-    const CODECS: [Compression; 5] =
-        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
-
     fn compressed(codec: Compression, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         Compressor::new().compress(codec, None, bytes, &mut out).expect("compresses");
@@ -511,7 +508,7 @@ mod tests {
 
     #[test]
     fn appends_to_what_is_there() {
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let mut packed = b"head".to_vec();
             Compressor::new().compress(codec, None, b"hello hello hello", &mut packed).expect("compresses");
             assert_eq!(&packed[..4], b"head");
@@ -524,7 +521,7 @@ mod tests {
     #[test]
     fn a_limit_is_the_last_size_that_passes() {
         let plain = vec![b'x'; 3_000_000];
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let packed = compressed(codec, &plain);
             assert_eq!(decompressed(codec, &packed, plain.len()).expect("at the limit"), plain, "{codec:?}");
             for limit_bytes in [0, 1, 70_000, plain.len() - 1] {
@@ -539,7 +536,7 @@ mod tests {
     #[test]
     fn every_level_reads_back_and_no_other_is_taken() {
         let plain: Vec<u8> = (0..20_000_u32).flat_map(|n| (n / 3).to_be_bytes()).collect();
-        for codec in CODECS {
+        for codec in Compression::ALL {
             let range = level_range(codec);
             for level in -1..=23 {
                 let mut packed = Vec::new();

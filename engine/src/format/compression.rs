@@ -18,6 +18,9 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Every codec, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
     /// The codec with this number, if there is one.
     pub const fn from_id(id: i16) -> Option<Self> {
         match id {
