@@ -228,7 +228,7 @@ pub struct BackupFlags {
     /// How batches that the producer left uncompressed are stored: none, gzip, snappy, lz4 or zstd [default: zstd]
     #[arg(long, value_name = "CODEC")]
     compression: Option<String>,
-    /// Level of that codec: 0 to 9 for gzip, 1 to 22 for zstd [default: the codec's own]
+    /// Level of that codec: 0 to 9 for gzip, 1 to 12 for lz4, 1 to 22 for zstd [default: the codec's own]
     #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
     compression_level: Option<i32>,
     /// Seconds between checkpoints: how much a killed run may have to read again; 0 for none [default: 30]

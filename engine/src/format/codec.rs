@@ -9,7 +9,8 @@ use std::io::{Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+use lz4::liblz4::BlockChecksum;
+use lz4::{BlockMode, BlockSize, ContentChecksum, EncoderBuilder};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
 
 pub use super::compression::{Compression, level_range, name};
@@ -24,6 +25,8 @@ const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 const SNAPPY_RATIO_MAX: usize = 64;
 
 const LZ4_MAGIC: u32 = 0x184D_2204;
+/// What the LZ4 library, and the Java client with it, takes without a level: its fast mode, which is also level 1.
+const LZ4_LEVEL_DEFAULT: u32 = 0;
 /// How far back an LZ4 match may reach, so how much of the output a linked block needs.
 const LZ4_WINDOW_BYTES: usize = 64 * 1024;
 /// One byte of an LZ4 block can lengthen a match by at most 255.
@@ -114,7 +117,7 @@ impl Compressor {
     }
 
     /// Appends the compressed `bytes` to `out`. Without a level it is the codec's own default, as Kafka's producers use it
-    /// (gzip 6, zstd 3).
+    /// (gzip 6, zstd 3, the fast mode of lz4).
     ///
     /// # Errors
     /// [`Error::Level`] when the level is not in [`level_range`]. [`Error::Failed`] only when memory runs out. `out` is as
@@ -139,7 +142,7 @@ impl Compressor {
             }
             Compression::Gzip => gzip(level, bytes, out),
             Compression::Snappy => self.snappy(bytes, out),
-            Compression::Lz4 => lz4(bytes, out),
+            Compression::Lz4 => lz4(level, bytes, out),
             Compression::Zstd => self.zstd(level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL), bytes, out),
         };
         done.map_err(|reason| {
@@ -185,12 +188,23 @@ fn gzip(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Strin
     encoder.write_all(bytes).and_then(|()| encoder.finish()).map(drop).map_err(|error| error.to_string())
 }
 
-/// Blocks of 64 KB that stand alone, and no content size: the Java client refuses linked blocks and misreads a size.
-fn lz4(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(info, out);
+/// Blocks of 64 KB that stand alone, without checksums, and no content size: the Java client refuses linked blocks and
+/// misreads a size.
+///
+/// This is the C library, for its levels. It only ever compresses: what somebody else has compressed may be made to do harm,
+/// and is read in safe Rust (`unlz4`).
+fn lz4(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+    let level = level.and_then(|level| u32::try_from(level).ok()).unwrap_or(LZ4_LEVEL_DEFAULT);
+    let mut encoder = EncoderBuilder::new()
+        .block_size(BlockSize::Max64KB)
+        .block_mode(BlockMode::Independent)
+        .block_checksum(BlockChecksum::NoBlockChecksum)
+        .checksum(ContentChecksum::NoChecksum)
+        .level(level)
+        .build(out)
+        .map_err(|error| error.to_string())?;
     encoder.write_all(bytes).map_err(|error| error.to_string())?;
-    encoder.finish().map(drop).map_err(|error| error.to_string())
+    encoder.finish().1.map_err(|error| error.to_string())
 }
 
 /// Decompresses, and keeps the codecs' working memory from call to call.
@@ -593,17 +607,61 @@ mod tests {
         let plain: Vec<u8> = (0..200_000_u32).flat_map(|n| (n % 5000).to_be_bytes()).collect();
         for block_size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
             for block_mode in [BlockMode::Independent, BlockMode::Linked] {
-                let info = FrameInfo::new()
-                    .block_size(block_size)
+                let mut encoder = EncoderBuilder::new()
+                    .block_size(block_size.clone())
                     .block_mode(block_mode)
-                    .block_checksums(true)
-                    .content_checksum(true)
-                    .content_size(Some(plain.len() as u64));
-                let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                    .block_checksum(BlockChecksum::BlockChecksumEnabled)
+                    .checksum(ContentChecksum::ChecksumEnabled)
+                    .content_size(plain.len() as u64)
+                    .build(Vec::new())
+                    .expect("an encoder");
                 encoder.write_all(&plain).expect("compresses");
-                let packed = encoder.finish().expect("compresses");
+                let (packed, done) = encoder.finish();
+                done.expect("compresses");
                 assert_eq!(decompressed(Compression::Lz4, &packed, plain.len()).expect("reads"), plain);
             }
+        }
+    }
+
+    #[test]
+    fn writes_lz4_frames_as_the_java_client_does() {
+        // KafkaLZ4BlockOutputStream: version 1, blocks that stand alone, no checksums, no content size; blocks of 64 KB.
+        const JAVA_FLAGS: u8 = 0b0110_0000;
+        const JAVA_DESCRIPTOR: u8 = 0b0100_0000;
+        let plain: Vec<u8> = (0..100_000_u32).flat_map(|n| (n / 7).to_be_bytes()).collect();
+        for level in [None, Some(1), Some(12)] {
+            for plain in [&plain[..], &[]] {
+                let mut packed = Vec::new();
+                Compressor::new().compress(Compression::Lz4, level, plain, &mut packed).expect("compresses");
+                assert_eq!(packed[..4], LZ4_MAGIC.to_le_bytes());
+                assert_eq!(packed[4..6], [JAVA_FLAGS, JAVA_DESCRIPTOR], "level {level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_higher_lz4_level_makes_no_more_bytes_and_the_highest_makes_fewer() {
+        let plain =
+            (0..50_000_u64).map(|n| format!("{} ", n * n * 2_654_435_761 % 1_000_003 % 300)).collect::<String>();
+        let packed_bytes = |level| {
+            let mut packed = Vec::new();
+            Compressor::new().compress(Compression::Lz4, level, plain.as_bytes(), &mut packed).expect("compresses");
+            packed.len()
+        };
+        let fast = packed_bytes(Some(1));
+        assert_eq!(packed_bytes(None), fast);
+        for level in 2..=12 {
+            assert!(packed_bytes(Some(level)) <= fast, "level {level}: {} of {fast}", packed_bytes(Some(level)));
+        }
+        assert!(packed_bytes(Some(12)) < fast);
+    }
+
+    #[test]
+    fn a_level_that_lz4_does_not_have_is_refused_with_those_it_has() {
+        for level in [0, 13] {
+            let error =
+                Compressor::new().compress(Compression::Lz4, Some(level), b"", &mut Vec::new()).expect_err("no level");
+            assert_eq!(error.to_string(), format!("lz4 has no compression level {level}: choose one of 1 to 12"));
         }
     }
 

@@ -60,8 +60,9 @@ pub const fn name(codec: Compression) -> &'static str {
 pub const fn level_range(codec: Compression) -> Option<RangeInclusive<i32>> {
     match codec {
         Compression::Gzip => Some(0..=9),
+        Compression::Lz4 => Some(1..=12),
         Compression::Zstd => Some(1..=22),
-        Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        Compression::None | Compression::Snappy => None,
     }
 }
 
