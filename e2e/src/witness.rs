@@ -3,25 +3,25 @@
 //! One JVM a process serves every [`Witness`]; the requests of several threads run side by side in it. A failure is an
 //! error whose text begins with the name of Kafka's exception, such as `TopicExistsException: ..`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, mpsc};
-use std::{fs, thread};
+mod group;
+mod jvm;
+mod topic;
 
-use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::cache;
+pub use self::group::{Commit, Group, GroupListing, Protocol};
+use self::jvm::Jvm;
+pub use self::topic::{NewTopic, Partition, Position, Topic};
 use crate::dump::{self, Record};
 use crate::unique;
-use crate::version::Version;
 
 /// Properties of a Java client, or of a topic.
 pub type Properties = BTreeMap<String, String>;
@@ -31,131 +31,6 @@ pub type Properties = BTreeMap<String, String>;
 pub struct Witness {
     jvm: &'static Jvm,
     cluster: Properties,
-}
-
-/// A topic to create.
-#[derive(Debug, Clone, Serialize)]
-pub struct NewTopic {
-    /// Its name.
-    pub name: String,
-    /// How many partitions.
-    pub partitions: i32,
-    /// How many replicas; `None` is the broker's default.
-    pub replication_factor: Option<i16>,
-    /// What differs from the broker's defaults.
-    pub configs: Properties,
-}
-
-impl NewTopic {
-    /// A topic with the broker's default replication factor.
-    pub fn new(name: impl Into<String>, partitions: i32) -> Self {
-        Self { name: name.into(), partitions, replication_factor: None, configs: Properties::new() }
-    }
-
-    /// Sets one of its configs.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.configs.insert(name.to_owned(), value.to_string());
-        self
-    }
-}
-
-/// A topic as the cluster describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// Its id, as Kafka writes it (base64url).
-    pub id: String,
-    /// In order of their numbers.
-    pub partitions: Vec<Partition>,
-    /// The configs that were set on the topic itself.
-    pub configs: Properties,
-}
-
-/// A partition as the cluster describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Partition {
-    /// Its number.
-    pub partition: i32,
-    /// The node id of the leader; -1 when there is none.
-    pub leader: i32,
-    /// Node ids, the preferred leader first.
-    pub replicas: Vec<i32>,
-    /// Node ids.
-    pub in_sync: Vec<i32>,
-}
-
-/// An offset of a partition: where a record stands, or the next to be read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Position {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
-}
-
-impl Position {
-    /// An offset of a partition.
-    pub fn new(topic: impl Into<String>, partition: i32, offset: i64) -> Self {
-        Self { topic: topic.into(), partition, offset }
-    }
-}
-
-/// A committed offset with all that a group keeps beside it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commit {
-    /// The partition and the offset of the next record to be read.
-    #[serde(flatten)]
-    pub position: Position,
-    /// What the consumer wrote beside it; empty is the same as none.
-    #[serde(default)]
-    pub metadata: String,
-    /// The leader epoch of the record before it, if the consumer said.
-    pub leader_epoch: Option<i32>,
-}
-
-impl From<Position> for Commit {
-    fn from(position: Position) -> Self {
-        Self { position, metadata: String::new(), leader_epoch: None }
-    }
-}
-
-/// A group in a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct GroupListing {
-    /// Its name.
-    pub group: String,
-    /// `Classic`, `Consumer`, ..
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `Empty`, `Stable`, ..
-    pub state: String,
-}
-
-/// A consumer group as its coordinator describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Group {
-    /// Its name.
-    pub group: String,
-    /// `Classic` or `Consumer`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// `Empty`, `Stable`, ..
-    pub state: String,
-    /// The client ids of its members.
-    pub members: Vec<String>,
-}
-
-/// The rebalance protocol of a consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// Clients assign among themselves.
-    Classic,
-    /// The coordinator assigns (KIP-848).
-    Consumer,
 }
 
 /// What a consumer sees.
@@ -616,98 +491,4 @@ impl Member {
     pub fn leave(self) -> Result<()> {
         self.witness.call("leave_group", json!({ "member": self.name }))
     }
-}
-
-/// The JVM behind every witness of this process. It ends when its standard input does, hence with us.
-#[derive(Debug)]
-struct Jvm {
-    requests: Mutex<ChildStdin>,
-    waiting: Waiting,
-    next_id: AtomicU64,
-    folder: PathBuf,
-}
-
-type Waiting = Arc<Mutex<HashMap<u64, mpsc::Sender<Reply>>>>;
-
-#[derive(Debug, Deserialize)]
-struct Reply {
-    id: u64,
-    #[serde(default)]
-    result: Value,
-    error: Option<String>,
-}
-
-impl Jvm {
-    fn start() -> Result<Self> {
-        let classes = compiled()?;
-        let folder = tempfile::Builder::new().prefix("e2e-witness-").tempdir().context("no temporary folder")?.keep();
-        let mut command = Version::V4_3.java(768, false, "OFF")?;
-        // The class path came last.
-        let class_path = format!("{}/*:{}", Version::V4_3.libs()?.display(), classes.display());
-        command.arg("-cp").arg(class_path).arg("Witness").arg(&folder);
-        // In a group of its own no Ctrl-C reaches it: it ends by the end of its input, and cleans up.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().context("cannot start the witness")?;
-        let requests = child.stdin.take().context("a piped standard input")?;
-        let replies = child.stdout.take().context("a piped standard output")?;
-        let waiting = Waiting::default();
-        let answered = Arc::clone(&waiting);
-        thread::spawn(move || {
-            for line in BufReader::new(replies).lines() {
-                let reply: Option<Reply> = line.ok().and_then(|line| serde_json::from_str(&line).ok());
-                let Some(reply) = reply else { break };
-                if let Some(caller) = locked(&answered).remove(&reply.id) {
-                    // A caller that panicked does not wait any more.
-                    let _ = caller.send(reply);
-                }
-            }
-            // Whoever still waits finds its channel closed.
-            locked(&answered).clear();
-            let _ = child.wait();
-        });
-        Ok(Self { requests: Mutex::new(requests), waiting, next_id: AtomicU64::new(1), folder })
-    }
-
-    fn call(&self, command: &str, mut request: Value) -> Result<Value> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        request["id"] = json!(id);
-        request["command"] = json!(command);
-        let (caller, reply) = mpsc::channel();
-        locked(&self.waiting).insert(id, caller);
-        {
-            let mut requests = locked(&self.requests);
-            writeln!(requests, "{request}").and_then(|()| requests.flush()).context("the witness is gone")?;
-        }
-        let reply = reply.recv().with_context(|| format!("the witness ended during {command}"))?;
-        match reply.error {
-            Some(error) => bail!("{error} ({command})"),
-            None => Ok(reply.result),
-        }
-    }
-
-    /// A new file through which records pass to or from the JVM.
-    fn file(&self) -> PathBuf {
-        self.folder.join(unique("records"))
-    }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // A panicking test leaves nothing half done under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The folder with the witness's classes, compiled once for each state of its source.
-fn compiled() -> Result<PathBuf> {
-    const SOURCE: &str = include_str!("../java/Witness.java");
-    let jdk = cache::jdk()?;
-    let libs = Version::V4_3.libs()?;
-    let mut hasher = DefaultHasher::new();
-    (SOURCE, Version::V4_3.number()).hash(&mut hasher);
-    cache::entry(&format!("witness/{:016x}", hasher.finish()), "javac to compile the Java witness", |folder| {
-        let source = folder.join("Witness.java");
-        fs::write(&source, SOURCE)?;
-        let mut javac = Command::new(&jdk.javac);
-        javac.arg("-d").arg(folder).arg("-cp").arg(format!("{}/*", libs.display())).arg(&source);
-        cache::run(&mut javac, cache::Jdk::INSTALL)
-    })
 }

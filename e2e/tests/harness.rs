@@ -1,7 +1,7 @@
 //! The harness itself: what the other tests rest on.
 #![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use e2e::compare::{self, Rules};
 use e2e::dump::{self, Record};
-use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared, User};
+use e2e::kafka::{Kafka, Listener, Shared, User};
 use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, REGION, SECRET_ACCESS_KEY};
 use e2e::process::started_ticks;
 use e2e::unique;
@@ -199,37 +199,22 @@ fn the_older_line_works_and_its_tools_run() {
 
 #[test]
 fn a_killed_test_takes_its_broker_and_its_files_with_it() {
-    let told = tempfile::NamedTempFile::new().unwrap();
-    let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holds_a_broker_until_it_is_killed", "--ignored"])
-        .env("E2E_TELL", told.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_hold"))
+        .arg("broker")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = Vec::new();
-    eventually("the broker of the other process runs", || {
-        lines = std::fs::read_to_string(told.path()).unwrap().lines().map(str::to_owned).collect();
-        lines.len() == 3
-    });
-    let (bootstrap, folder) = (&lines[0], std::path::Path::new(&lines[2]));
-    let broker = lines[1].parse().unwrap();
+    let lines: Vec<String> =
+        BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok).take(3).collect();
+    let [bootstrap, broker, folder] = &lines[..] else { panic!("the other process has ended") };
+    let (broker, folder) = (broker.parse().unwrap(), std::path::Path::new(folder));
     assert!(TcpStream::connect(bootstrap).is_ok() && started_ticks(broker).is_some() && folder.is_dir());
-    test.kill().unwrap();
-    test.wait().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
     eventually("the broker is gone", || started_ticks(broker).is_none());
     eventually("its port is free", || TcpStream::connect(bootstrap).is_err());
     eventually("its folder is gone", || !folder.exists());
-}
-
-#[test]
-#[ignore = "run by a_killed_test_takes_its_broker_and_its_files_with_it, which kills it"]
-fn holds_a_broker_until_it_is_killed() {
-    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-    let id = kafka.process_id(1).unwrap();
-    let told = format!("{}\n{id}\n{}\n", kafka.bootstrap(Listener::Plain), kafka.folder().display());
-    std::fs::write(std::env::var_os("E2E_TELL").unwrap(), told).unwrap();
-    thread::sleep(Duration::from_secs(600));
 }
 
 #[test]

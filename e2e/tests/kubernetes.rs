@@ -1,6 +1,7 @@
 //! A real Kubernetes, and what of the machine its pods reach: what the tests of the operator rest on.
 #![expect(clippy::unwrap_used, reason = "a failure in what tests share fails the test")]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -391,41 +392,20 @@ fn traces(name: &str, folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn a_killed_test_takes_its_cluster_with_it() {
-    let told = tempfile::NamedTempFile::new().unwrap();
-    let mut test = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holds_a_cluster_until_it_is_killed", "--ignored"])
-        .env("E2E_TELL", told.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_hold"))
+        .arg("cluster")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = Vec::new();
-    eventually("the cluster of the other process runs", || {
-        assert!(test.try_wait().unwrap().is_none(), "the other process has ended");
-        lines = std::fs::read_to_string(told.path()).unwrap().lines().map(str::to_owned).collect();
-        lines.len() == 4
-    });
-    let (name, folder) = (&lines[0], Path::new(&lines[1]));
-    let processes: Vec<u32> = lines[2..].iter().map(|id| id.parse().unwrap()).collect();
+    let lines: Vec<String> =
+        BufReader::new(holder.stdout.take().unwrap()).lines().map_while(Result::ok).take(4).collect();
+    let [name, folder, ids @ ..] = &lines[..] else { panic!("the other process has ended") };
+    let (folder, processes) = (Path::new(folder), ids.iter().map(|id| id.parse().unwrap()).collect::<Vec<u32>>());
+    assert_eq!(processes.len(), 2, "the other process has ended");
     assert!(traces(name, folder).len() > 3 && processes.iter().all(|id| started_ticks(*id).is_some()), "{lines:?}");
-    test.kill().unwrap();
-    test.wait().unwrap();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
     eventually("the node and its pod are gone", || processes.iter().all(|id| started_ticks(*id).is_none()));
     eventually("nothing of the cluster is left", || traces(name, folder).is_empty());
-}
-
-#[test]
-#[ignore = "run by a_killed_test_takes_its_cluster_with_it, which kills it"]
-fn holds_a_cluster_until_it_is_killed() {
-    let kubernetes = Kubernetes::start(KubernetesOptions::default()).unwrap();
-    // Its name server is a pod that runs; from outside, its process is one of this machine.
-    let cgroup = format!("/{}/", kubernetes.node_name());
-    let read = |id: &str, file: &str| std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
-    let is_pod = |id: &String| read(id, "cgroup").contains(&cgroup) && read(id, "cmdline").starts_with("/coredns\0");
-    let entries = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let pod = entries.into_iter().find(is_pod).unwrap();
-    let node = kubernetes.process_id().unwrap();
-    let told = format!("{}\n{}\n{node}\n{pod}\n", kubernetes.node_name(), kubernetes.folder().display());
-    std::fs::write(std::env::var_os("E2E_TELL").unwrap(), told).unwrap();
-    thread::sleep(Duration::from_secs(600));
 }

@@ -70,7 +70,8 @@ fn what_a_backup_cannot_find_or_write_is_named() {
     let backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics"];
     let with = |topics: &[&str]| repository.run(&[&backup[..], topics].concat()).unwrap();
     refused(&with(&["no-such-topic"]), USAGE, &["no-such-topic"]);
-    refused(&with(&["no-such-.*"]), USAGE, &["no-such-.*"]);
+    refused(&with(&["no-such-.*"]), USAGE, &["none fits topics [\"no-such-.*\"]"]);
+    refused(&with(&[&topic, "--exclude-topics", ".*"]), USAGE, &["excludeTopics [\".*\"] leaves none"]);
     refused(&with(&["broken-("]), USAGE, &["broken-("]);
     holds_no_backup(repository.path());
 

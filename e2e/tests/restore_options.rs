@@ -9,6 +9,7 @@ use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
 use e2e::witness::{Commit, NewTopic, Position, Protocol, Witness, properties};
+use kafka_backup::format::codec::{Compression, Compressor};
 
 const START_MS: i64 = 1_770_000_000_000;
 const RECORDS: i64 = 500;
@@ -303,6 +304,39 @@ fn a_backup_may_ask_its_restores_to_add_the_original_offset_and_a_restore_may_re
             assert_eq!((&after.key, &after.headers), (&before.key, &added.into_iter().collect()));
         }
     }
+}
+
+#[test]
+fn the_java_client_reads_a_record_that_fits_the_target_at_the_highest_lz4_level_only() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let (bootstrap, witness, folder) =
+        (kafka.bootstrap(Listener::Plain), kafka.witness(), tempfile::tempdir().unwrap());
+    let (topic, target) = (unique("large"), unique("tight"));
+    let value = (0..40_000_u64).map(|n| format!("{} ", n * n * 2_654_435_761 % 1_000_003 % 300)).collect::<String>();
+    let packed_bytes = |level| {
+        let mut packed = Vec::new();
+        Compressor::new().compress(Compression::Lz4, level, value.as_bytes(), &mut packed).unwrap();
+        packed.len()
+    };
+    let (fast, highest) = (packed_bytes(None), packed_bytes(Some(12)));
+    let between = highest + (fast - highest) / 2;
+    witness
+        .create_topics(&[NewTopic::new(&topic, 1), NewTopic::new(&target, 1).with("max.message.bytes", between)])
+        .unwrap();
+    let record = Record::new(0, START_MS, "large", value.into_bytes());
+    witness.produce_batch(&topic, 0, "lz4", &[record]).unwrap();
+    let (repository, cluster) = (Repository::folder().unwrap(), ["--bootstrap-servers", &bootstrap]);
+    repository.report(&[&["backup", "--archive", "a", "--backup-id", "b", "--topics", &topic][..], &cluster].concat());
+    let mapping = format!("{topic}={target}");
+    let restore = ["restore", "--backup", "b", "--existing-topics", "append", "--topic-mapping", &mapping];
+    let report = repository.report(&[&restore[..], &cluster].concat());
+    assert_eq!(report["records"], 1, "{report}");
+    let dumped = [&topic, &target].map(|topic| {
+        let folder = folder.path().join(topic);
+        witness.dump(topic, &folder).unwrap();
+        folder
+    });
+    assert_eq!(compare::dumps(&dumped[0], &dumped[1], Rules::RESTORED).unwrap().records, 1);
 }
 
 #[test]

@@ -43,20 +43,30 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let run = match arguments.command {
         Command::Completions { shell } => return output::completions(shell, &mut Arguments::command()),
-        Command::Backup(flags) => Run::new(RunKind::Backup, flags.config.clone(), flags.output, Ok(flags.settings()))
-            .with_message(flags.message.termination_message)
-            .with_server(flags.server.listen),
-        Command::Restore(flags) => Run::new(RunKind::Restore, flags.config.clone(), flags.output, flags.settings())
-            .with_message(flags.message.termination_message)
-            .with_server(flags.server.listen),
-        Command::Verify(flags) => Run::new(RunKind::Verify, flags.config.clone(), flags.output, Ok(flags.settings()))
-            .with_message(flags.message.termination_message),
-        Command::Prune(flags) => Run::new(RunKind::Prune, flags.config.clone(), flags.output, Ok(flags.settings()))
-            .with_message(flags.message.termination_message),
-        Command::List(flags) => Run::new(RunKind::List, flags.config.clone(), flags.output, Ok(flags.settings())),
-        Command::Cat(flags) => Run::new(RunKind::Cat, flags.config.clone(), Output::Text, Ok(flags.settings())),
+        Command::Backup(flags) => {
+            Run::new(RunKind::Backup, flags.run.config.clone(), flags.report.output, Ok(flags.settings()))
+                .with_message(flags.message.termination_message)
+                .with_server(flags.server.listen)
+        }
+        Command::Restore(flags) => {
+            Run::new(RunKind::Restore, flags.run.config.clone(), flags.report.output, flags.settings())
+                .with_message(flags.message.termination_message)
+                .with_server(flags.server.listen)
+        }
+        Command::Verify(flags) => {
+            Run::new(RunKind::Verify, flags.run.config.clone(), flags.report.output, Ok(flags.settings()))
+                .with_message(flags.message.termination_message)
+        }
+        Command::Prune(flags) => {
+            Run::new(RunKind::Prune, flags.run.config.clone(), flags.report.output, Ok(flags.settings()))
+                .with_message(flags.message.termination_message)
+        }
+        Command::List(flags) => {
+            Run::new(RunKind::List, flags.run.config.clone(), flags.report.output, Ok(flags.settings()))
+        }
+        Command::Cat(flags) => Run::new(RunKind::Cat, flags.run.config.clone(), Output::Text, Ok(flags.settings())),
         Command::Describe(flags) => {
-            Run::new(RunKind::Describe, flags.config.clone(), flags.output, Ok(flags.settings()))
+            Run::new(RunKind::Describe, flags.run.config.clone(), flags.report.output, Ok(flags.settings()))
         }
     };
     let bar = Bar::new();

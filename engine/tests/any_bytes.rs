@@ -13,6 +13,7 @@ use kafka_backup::offsets::map::OffsetMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::sample::select;
 
 const SEGMENT: &[u8] = include_bytes!("golden/v1/segment");
 const MANIFEST: &[u8] = include_bytes!("golden/v1/manifest");
@@ -44,13 +45,7 @@ fn batch(codec: Compression, values: &[u8]) -> Vec<u8> {
 }
 
 fn codec() -> impl Strategy<Value = Compression> {
-    prop_oneof![
-        Just(Compression::None),
-        Just(Compression::Gzip),
-        Just(Compression::Snappy),
-        Just(Compression::Lz4),
-        Just(Compression::Zstd),
-    ]
+    select(Compression::ALL.to_vec())
 }
 
 /// Two batches of any codec, one after the other.

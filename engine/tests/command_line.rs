@@ -122,6 +122,10 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--topics", "(", "--topics", "a"], "topics"),
         (&["--compression", "rar"], "--compression"),
         (&["--compression-level", "99"], "compressionLevel 99"),
+        (
+            &["--compression", "lz4", "--compression-level", "13"],
+            "compressionLevel 13 is not one of lz4: choose 1 to 12",
+        ),
         (&["--compression-level", "x"], "--compression-level"),
         (&["--parallelism", "0"], "parallelism"),
         (&["--rate-limit-bytes", "0"], "--rate-limit-bytes"),

@@ -29,6 +29,7 @@ use kafka_backup::rewrite::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 const PRODUCER_ID: i64 = 4_711;
 const PRODUCER_EPOCH: i16 = 3;
@@ -302,13 +303,7 @@ fn bytes_of_largest(records: &[(i64, OwnedRecord)]) -> usize {
 }
 
 fn codec() -> impl Strategy<Value = Compression> {
-    prop_oneof![
-        Just(Compression::None),
-        Just(Compression::Gzip),
-        Just(Compression::Snappy),
-        Just(Compression::Lz4),
-        Just(Compression::Zstd),
-    ]
+    select(Compression::ALL.to_vec())
 }
 
 /// Near each other and out of order, far apart, absent.

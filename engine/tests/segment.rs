@@ -16,6 +16,7 @@ use kafka_backup::format::segment::{
     self, FOOTER_BYTES, Footer, OpenSegment, StoredSegment, TopicKey, frames, open_index,
 };
 use proptest::prelude::*;
+use proptest::sample::select;
 use uuid::Uuid;
 
 /// What a run is made of.
@@ -45,13 +46,7 @@ fn batch(base_offset: i64, count: usize, value_bytes: usize, compression: Compre
 }
 
 fn compressions() -> impl Strategy<Value = Compression> {
-    prop_oneof![
-        Just(Compression::None),
-        Just(Compression::Gzip),
-        Just(Compression::Snappy),
-        Just(Compression::Lz4),
-        Just(Compression::Zstd)
-    ]
+    select(Compression::ALL.to_vec())
 }
 
 fn reasons() -> impl Strategy<Value = HoleReason> {

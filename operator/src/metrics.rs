@@ -305,7 +305,7 @@ fn durations<'a>(
     reason = "Prometheus counts in floating point; seconds and bounds are far from 2^53"
 )]
 fn histogram(mut metric: MetricEncoder<'_>, totals: &Totals) -> fmt::Result {
-    let bounds = BUCKETS.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+    let bounds = BUCKETS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
     let counts = totals.duration_buckets.iter().map(|count| u64::try_from(*count).unwrap_or_default());
     let buckets: Vec<(f64, u64)> = bounds.zip(counts.chain(std::iter::repeat(0))).collect();
     let count = buckets.iter().map(|(_, count)| count).sum();

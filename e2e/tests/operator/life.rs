@@ -322,6 +322,8 @@ fn another_operator_tells_the_same_metrics() {
     has("strimzi_backup_records_total", "500");
     has("kafka_backup_backup_records", "500");
     has("strimzi_backup_duration_seconds_count", "1");
+    // Without the last bucket a histogram is none (OpenMetrics 1.0, "Histogram").
+    has("strimzi_backup_duration_seconds_bucket{le=\"+Inf\"", "1");
     has("kafka_backup_backups_total", "1");
     for metric in
         ["strimzi_backup_bytes_total", "strimzi_backup_last_success_timestamp", "strimzi_backup_storage_bytes"]

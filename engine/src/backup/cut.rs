@@ -80,14 +80,19 @@ fn selected_topics<'a>(
     config: &Checked,
     notes: &mut Notes,
 ) -> Result<Vec<&'a TopicMetadata>, Error> {
-    let candidates = known.values().filter(|topic| !topic.internal).map(|topic| topic.name.as_str());
-    let Selection { names, missing, idle } = select(candidates, &config.topics, &config.exclude_topics);
+    let candidates: Vec<&str> =
+        known.values().filter(|topic| !topic.internal).map(|topic| topic.name.as_str()).collect();
+    let Selection { names, missing, idle } = select(candidates.iter().copied(), &config.topics, &config.exclude_topics);
     if !missing.is_empty() {
         let internal = missing.iter().any(|name| known.get(name).is_some_and(|topic| topic.internal));
         return Err(Error::NoSuchTopic { topics: missing, internal });
     }
     if names.is_empty() {
-        return Err(Error::NothingSelected { patterns: config.config.topics.clone() });
+        return Err(Error::NothingSelected {
+            known: candidates.len(),
+            topics: config.config.topics.clone(),
+            exclude_topics: config.config.exclude_topics.clone(),
+        });
     }
     for pattern in idle {
         notes.problem(format!("the topic pattern {pattern:?} fits no topic"));

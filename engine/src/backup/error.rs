@@ -35,10 +35,14 @@ pub enum Error {
         internal: bool,
     },
     /// No topic is left to back up.
-    #[error("no topic fits {patterns:?}: nothing was backed up")]
+    #[error("nothing to back up: {}", nothing_selected(*known, topics, exclude_topics))]
     NothingSelected {
-        /// What was asked for.
-        patterns: Vec<String>,
+        /// How many topics the cluster shows to this user, without internal ones.
+        known: usize,
+        /// The patterns of topics to take; none means all.
+        topics: Vec<String>,
+        /// The patterns of topics to leave out.
+        exclude_topics: Vec<String>,
     },
     /// What the broker returned is not what a log holds.
     #[error("topic {topic:?} partition {partition}: {error}")]
@@ -155,6 +159,20 @@ fn no_such_topic(topics: &[String], internal: bool) -> String {
     format!("topic {list}: {why}")
 }
 
+fn nothing_selected(known: usize, topics: &[String], exclude_topics: &[String]) -> String {
+    // A broker leaves out of its metadata what the user may not describe.
+    const MORE: &str = "let the user describe more topics";
+    if known == 0 {
+        return format!("the cluster shows no topic but internal ones: check that it is the right one, or {MORE}");
+    }
+    let why = match (topics, exclude_topics) {
+        (topics, []) => format!("none fits topics {topics:?}"),
+        ([], exclude_topics) => format!("excludeTopics {exclude_topics:?} leaves out all"),
+        (topics, exclude_topics) => format!("topics {topics:?} less excludeTopics {exclude_topics:?} leaves none"),
+    };
+    format!("of the topics that the cluster shows ({known} without internal ones) {why}: change that, or {MORE}")
+}
+
 impl Error {
     pub(super) fn log(task: &Task, error: committed::Error) -> Self {
         Self::Log { topic: task.topic.name.clone(), partition: task.partition, error }
@@ -174,6 +192,49 @@ impl Error {
             Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
             Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
             Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_of_nothing_says_what_was_asked_of_how_many_topics_and_what_to_do() {
+        let texts = |patterns: &[&str]| patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        for (known, topics, exclude_topics, says) in [
+            (
+                0,
+                &[][..],
+                &[][..],
+                "the cluster shows no topic but internal ones: check that it is the right one, or let the user describe more topics",
+            ),
+            (
+                12,
+                &["eu-.*"],
+                &[],
+                "of the topics that the cluster shows (12 without internal ones) none fits topics [\"eu-.*\"]: change that, or let \
+                 the user describe more topics",
+            ),
+            (
+                1,
+                &[],
+                &[".*"],
+                "of the topics that the cluster shows (1 without internal ones) excludeTopics [\".*\"] leaves out all: change that, \
+                 or let the user describe more topics",
+            ),
+            (
+                3,
+                &["a", "b"],
+                &["[ab]"],
+                "of the topics that the cluster shows (3 without internal ones) topics [\"a\", \"b\"] less excludeTopics [\"[ab]\"] \
+                 leaves none: change that, or let the user describe more topics",
+            ),
+        ] {
+            let error = Error::NothingSelected { known, topics: texts(topics), exclude_topics: texts(exclude_topics) };
+            assert_eq!(error.to_string(), format!("nothing to back up: {says}"));
+            assert_eq!(error.kind(), Kind::Usage);
         }
     }
 }

@@ -125,18 +125,31 @@ impl ClusterFlags {
     }
 }
 
-/// The repository.
+/// What every run takes.
 #[derive(Debug, Args)]
-pub struct StorageFlags {
+pub struct RunFlags {
+    /// Settings in YAML or JSON; a flag wins over the file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// The repository: file:///dir or s3://bucket/prefix?endpoint=..&region=..&force_path_style=true&ca_file=..&credentials_file=..
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
 }
 
-impl StorageFlags {
-    fn settings(&self, flags: &mut Flags) {
+impl RunFlags {
+    fn settings(&self) -> Flags {
+        let mut flags = Flags::default();
         flags.set("storage", "--storage", &self.storage);
+        flags
     }
+}
+
+/// What a run that ends with a report takes.
+#[derive(Debug, Args)]
+pub struct ReportFlags {
+    /// How the report on stdout is written
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub output: Output,
 }
 
 /// What a run may move in a second.
@@ -186,18 +199,14 @@ pub struct ServerFlags {
 /// Flags of `backup`.
 #[derive(Debug, Args)]
 pub struct BackupFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
+    #[command(flatten)]
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     #[command(flatten)]
     pub message: MessageFlags,
     #[command(flatten)]
     pub server: ServerFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
     /// The archive: all backups of one source, kept together
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
@@ -228,7 +237,7 @@ pub struct BackupFlags {
     /// How batches that the producer left uncompressed are stored: none, gzip, snappy, lz4 or zstd [default: zstd]
     #[arg(long, value_name = "CODEC")]
     compression: Option<String>,
-    /// Level of that codec: 0 to 9 for gzip, 1 to 22 for zstd [default: the codec's own]
+    /// Level of that codec: 0 to 9 for gzip, 1 to 12 for lz4, 1 to 22 for zstd [default: the codec's own]
     #[arg(long, value_name = "LEVEL", allow_negative_numbers = true)]
     compression_level: Option<i32>,
     /// Seconds between checkpoints: how much a killed run may have to read again; 0 for none [default: 30]
@@ -259,9 +268,8 @@ pub struct BackupFlags {
 impl BackupFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
+        let mut flags = self.run.settings();
         self.cluster.settings(&mut flags);
-        self.storage.settings(&mut flags);
         self.limits.settings(&mut flags);
         let no_groups: Option<[String; 0]> = self.no_consumer_groups.then_some([]);
         flags
@@ -289,14 +297,10 @@ impl BackupFlags {
 /// Flags of `list`.
 #[derive(Debug, Args)]
 pub struct ListFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
     #[command(flatten)]
-    storage: StorageFlags,
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     /// The archive whose backups are listed [default: list the archives]
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
@@ -305,8 +309,7 @@ pub struct ListFlags {
 impl ListFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
-        self.storage.settings(&mut flags);
+        let mut flags = self.run.settings();
         flags.set("archive", "--archive", &self.archive);
         flags
     }
@@ -315,14 +318,10 @@ impl ListFlags {
 /// Flags of `describe`.
 #[derive(Debug, Args)]
 pub struct DescribeFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
     #[command(flatten)]
-    storage: StorageFlags,
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     /// The backup
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
@@ -331,8 +330,7 @@ pub struct DescribeFlags {
 impl DescribeFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
-        self.storage.settings(&mut flags);
+        let mut flags = self.run.settings();
         flags.set("backup", "--backup", &self.backup);
         flags
     }
@@ -341,18 +339,14 @@ impl DescribeFlags {
 /// Flags of `restore`.
 #[derive(Debug, Args)]
 pub struct RestoreFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
+    #[command(flatten)]
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     #[command(flatten)]
     pub message: MessageFlags,
     #[command(flatten)]
     pub server: ServerFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
     /// The backup to restore
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
@@ -413,9 +407,8 @@ impl RestoreFlags {
     /// # Errors
     /// When a mapping names a source twice.
     pub fn settings(&self) -> Result<Flags, config::Error> {
-        let mut flags = Flags::default();
+        let mut flags = self.run.settings();
         self.cluster.settings(&mut flags);
-        self.storage.settings(&mut flags);
         self.limits.settings(&mut flags);
         flags
             .set("backup", "--backup", &self.backup)
@@ -447,16 +440,12 @@ fn mapping(text: &str) -> Result<(String, String), String> {
 /// Flags of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
+    #[command(flatten)]
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     #[command(flatten)]
     pub message: MessageFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
     /// The backup to verify
     #[arg(long, value_name = "ID", conflicts_with = "archive")]
     backup: Option<String>,
@@ -475,8 +464,7 @@ pub struct VerifyFlags {
 impl VerifyFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
-        self.storage.settings(&mut flags);
+        let mut flags = self.run.settings();
         flags
             .set("backup", "--backup", &self.backup)
             .set("archive", "--archive", &self.archive)
@@ -489,11 +477,8 @@ impl VerifyFlags {
 /// Flags of `cat`.
 #[derive(Debug, Args)]
 pub struct CatFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     #[command(flatten)]
-    storage: StorageFlags,
+    pub run: RunFlags,
     /// The backup
     #[arg(long, value_name = "ID")]
     backup: Option<String>,
@@ -514,8 +499,7 @@ pub struct CatFlags {
 impl CatFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
-        self.storage.settings(&mut flags);
+        let mut flags = self.run.settings();
         flags
             .set("backup", "--backup", &self.backup)
             .set("topic", "--topic", &self.topic)
@@ -529,16 +513,12 @@ impl CatFlags {
 /// Flags of `prune`.
 #[derive(Debug, Args)]
 pub struct PruneFlags {
-    /// Settings in YAML or JSON; a flag wins over the file
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How the report on stdout is written
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub output: Output,
+    #[command(flatten)]
+    pub run: RunFlags,
+    #[command(flatten)]
+    pub report: ReportFlags,
     #[command(flatten)]
     pub message: MessageFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
     /// The archive
     #[arg(long, value_name = "NAME")]
     archive: Option<String>,
@@ -559,8 +539,7 @@ pub struct PruneFlags {
 impl PruneFlags {
     /// The settings that were given.
     pub fn settings(&self) -> Flags {
-        let mut flags = Flags::default();
-        self.storage.settings(&mut flags);
+        let mut flags = self.run.settings();
         flags
             .set("archive", "--archive", &self.archive)
             .set("maxBackups", "--max-backups", &self.max_backups)

@@ -33,7 +33,7 @@ pub enum CompressionName {
     Gzip,
     /// Snappy, without levels.
     Snappy,
-    /// LZ4, without levels.
+    /// LZ4, levels 1 to 12.
     Lz4,
     /// Zstandard, levels 1 to 22.
     #[default]
@@ -377,12 +377,20 @@ mod tests {
             config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             serde_json::from_value(config).unwrap()
         };
-        assert_eq!(config(serde_json::json!({})).check_values(), Ok(()));
+        for right in [
+            serde_json::json!({}),
+            serde_json::json!({"compression": "lz4", "compressionLevel": 1}),
+            serde_json::json!({"compression": "lz4", "compressionLevel": 12}),
+        ] {
+            assert_eq!(config(right.clone()).check_values(), Ok(()), "{right}");
+        }
         assert!(matches!(config(serde_json::json!({})).check(), Err(Error::Cluster(_))));
         for wrong in [
             serde_json::json!({"topics": ["("]}),
             serde_json::json!({"consumerGroups": ["("]}),
-            serde_json::json!({"compression": "lz4", "compressionLevel": 3}),
+            serde_json::json!({"compression": "lz4", "compressionLevel": 0}),
+            serde_json::json!({"compression": "lz4", "compressionLevel": 13}),
+            serde_json::json!({"compression": "snappy", "compressionLevel": 3}),
             serde_json::json!({"parallelism": 0}),
             serde_json::json!({"checkpointIntervalSecs": 86_401}),
             serde_json::json!({"backupIdOfJob": "by-hand"}),

@@ -3,12 +3,16 @@
 //! [`ClusterConfig`] is what a user writes; [`ClusterConfig::check`] refuses contradictions by name, reads the
 //! files it points at, and gives [`Checked`], which the client takes.
 
+mod address;
+mod security;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::address::Address;
+pub use self::security::{SaslMechanism, SecurityProtocol};
 use super::pem;
 pub use super::pem::PemFile;
 use crate::error::Kind;
@@ -102,105 +106,6 @@ impl Error {
     /// Always [`Kind::Usage`]: the configuration has to be mended.
     pub const fn kind(&self) -> Kind {
         Kind::Usage
-    }
-}
-
-/// Kafka's own names for what protects a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum SecurityProtocol {
-    /// Neither encrypted nor authenticated.
-    #[default]
-    #[serde(rename = "PLAINTEXT")]
-    Plaintext,
-    /// TLS; the client may have a certificate of its own.
-    #[serde(rename = "SSL")]
-    Ssl,
-    /// SASL on a connection that is not encrypted.
-    #[serde(rename = "SASL_PLAINTEXT")]
-    SaslPlaintext,
-    /// SASL inside TLS.
-    #[serde(rename = "SASL_SSL")]
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    /// Kafka's spelling.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plaintext => "PLAINTEXT",
-            Self::Ssl => "SSL",
-            Self::SaslPlaintext => "SASL_PLAINTEXT",
-            Self::SaslSsl => "SASL_SSL",
-        }
-    }
-
-    /// Whether connections are TLS.
-    pub const fn has_tls(self) -> bool {
-        matches!(self, Self::Ssl | Self::SaslSsl)
-    }
-
-    /// Whether connections begin with SASL.
-    pub const fn has_sasl(self) -> bool {
-        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
-    }
-}
-
-impl fmt::Display for SecurityProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SecurityProtocol {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl]
-            .into_iter()
-            .find(|protocol| protocol.name() == name)
-            .ok_or_else(|| format!("{name:?} is not one of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL"))
-    }
-}
-
-/// Kafka's own names for how a user proves who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SaslMechanism {
-    /// User name and password as they are (RFC 4616): only sensible inside TLS.
-    #[serde(rename = "PLAIN")]
-    Plain,
-    /// Salted challenge response (RFC 7677).
-    #[serde(rename = "SCRAM-SHA-256")]
-    ScramSha256,
-    /// The same with SHA-512; what Strimzi's users have.
-    #[serde(rename = "SCRAM-SHA-512")]
-    ScramSha512,
-}
-
-impl SaslMechanism {
-    /// The registered spelling.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha512 => "SCRAM-SHA-512",
-        }
-    }
-}
-
-impl fmt::Display for SaslMechanism {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SaslMechanism {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Plain, Self::ScramSha256, Self::ScramSha512]
-            .into_iter()
-            .find(|mechanism| mechanism.name() == name)
-            .ok_or_else(|| format!("{name:?} is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512"))
     }
 }
 
@@ -446,57 +351,6 @@ pub struct Checked {
     pub retry_timeout_ms: u64,
 }
 
-/// A host and a port; prints as `host:port`, an IPv6 address in brackets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Address {
-    /// A name or an IP address, never in brackets.
-    pub host: String,
-    /// The TCP port.
-    pub port: u16,
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl FromStr for Address {
-    type Err = Error;
-
-    fn from_str(server: &str) -> Result<Self, Error> {
-        let refuse = |why| Error::Address { server: server.to_owned(), why };
-        if server.contains("://") {
-            return Err(refuse("leave out the scheme, and say how to connect with securityProtocol"));
-        }
-        let (host, port) = match server.strip_prefix('[') {
-            Some(rest) => {
-                let (host, rest) = rest.split_once(']').ok_or_else(|| refuse("the bracket is not closed"))?;
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| refuse("brackets are for an IPv6 address"))?;
-                (host, rest.strip_prefix(':').ok_or_else(|| refuse("the port is missing"))?)
-            }
-            None => server.rsplit_once(':').ok_or_else(|| refuse("the port is missing"))?,
-        };
-        if host.is_empty() {
-            return Err(refuse("the host is missing"));
-        }
-        if !server.starts_with('[') && host.contains(':') {
-            return Err(refuse("an IPv6 address needs brackets, as in [::1]:9092"));
-        }
-        if host.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '/' | ',' | '@')) {
-            return Err(refuse("the host has characters that no host has"));
-        }
-        match port.parse::<u16>() {
-            Ok(number) if number > 0 && !port.starts_with('+') => Ok(Self { host: host.to_owned(), port: number }),
-            Ok(_) | Err(_) => Err(refuse("the port is not a number from 1 to 65535")),
-        }
-    }
-}
-
 /// A secret that never shows itself.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
@@ -650,34 +504,6 @@ mod tests {
             *changed.pointer_mut(place).unwrap() = value;
             let error = config(changed.clone()).check_values().unwrap_err();
             assert_eq!(config(changed).check().unwrap_err(), error, "{place}");
-        }
-    }
-
-    #[test]
-    fn addresses_are_host_and_port_with_ipv6_in_brackets() {
-        let address = |text: &str| text.parse::<Address>();
-        assert_eq!(address("kafka.example:9092").unwrap(), Address { host: "kafka.example".to_owned(), port: 9092 });
-        let v6 = address("[::1]:9093").unwrap();
-        assert_eq!((v6.host.as_str(), v6.port, v6.to_string().as_str()), ("::1", 9093, "[::1]:9093"));
-        for bad in [
-            "",
-            "host",
-            "host:",
-            ":9092",
-            "host:0",
-            "host:65536",
-            "host:-1",
-            "host:+1",
-            "::1:9092",
-            "[::1]",
-            "[::1]9092",
-            "[host]:1",
-            "SSL://host:1",
-            "a b:1",
-            "a,b:1",
-            "host:1 ",
-        ] {
-            assert!(address(bad).is_err(), "{bad:?} was taken");
         }
     }
 

@@ -3,19 +3,14 @@
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::batch::Compression;
 use super::builder::BatchBuilder;
 use super::record::OwnedRecord;
 
 pub(crate) fn compression() -> impl Strategy<Value = Compression> {
-    prop_oneof![
-        Just(Compression::None),
-        Just(Compression::Gzip),
-        Just(Compression::Snappy),
-        Just(Compression::Lz4),
-        Just(Compression::Zstd),
-    ]
+    select(Compression::ALL.to_vec())
 }
 
 /// Times near each other, years apart, before 1970, absent, and at the ends of their type.

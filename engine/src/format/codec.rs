@@ -4,12 +4,13 @@
 //! frames, linked LZ4 blocks) and never more than a limit: a few bytes may claim gigabytes. Writing makes what
 //! Kafka's Java client reads, and the same bytes from the same input every time.
 
+mod lz4;
+
 use std::borrow::Cow;
 use std::io::{Read, Write};
 
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
 
 pub use super::compression::{Compression, level_range, name};
@@ -22,12 +23,6 @@ const XERIAL_HEADER_BYTES: usize = 16;
 const XERIAL_BLOCK_BYTES: usize = 32 * 1024;
 /// A snappy element makes at most 64 bytes, and takes at least one.
 const SNAPPY_RATIO_MAX: usize = 64;
-
-const LZ4_MAGIC: u32 = 0x184D_2204;
-/// How far back an LZ4 match may reach, so how much of the output a linked block needs.
-const LZ4_WINDOW_BYTES: usize = 64 * 1024;
-/// One byte of an LZ4 block can lengthen a match by at most 255.
-const LZ4_RATIO_MAX: usize = 255;
 
 /// Output is reserved in steps no larger than this, so that a false size in a header reserves no more.
 const RESERVE_BYTES_MAX: usize = 16 << 20;
@@ -114,7 +109,7 @@ impl Compressor {
     }
 
     /// Appends the compressed `bytes` to `out`. Without a level it is the codec's own default, as Kafka's producers use it
-    /// (gzip 6, zstd 3).
+    /// (gzip 6, zstd 3, the fast mode of lz4).
     ///
     /// # Errors
     /// [`Error::Level`] when the level is not in [`level_range`]. [`Error::Failed`] only when memory runs out. `out` is as
@@ -139,7 +134,7 @@ impl Compressor {
             }
             Compression::Gzip => gzip(level, bytes, out),
             Compression::Snappy => self.snappy(bytes, out),
-            Compression::Lz4 => lz4(bytes, out),
+            Compression::Lz4 => lz4::compress(level, bytes, out),
             Compression::Zstd => self.zstd(level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL), bytes, out),
         };
         done.map_err(|reason| {
@@ -183,14 +178,6 @@ fn gzip(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Strin
         level.and_then(|level| u32::try_from(level).ok()).map_or_else(Default::default, flate2::Compression::new);
     let mut encoder = GzEncoder::new(out, level);
     encoder.write_all(bytes).and_then(|()| encoder.finish()).map(drop).map_err(|error| error.to_string())
-}
-
-/// Blocks of 64 KB that stand alone, and no content size: the Java client refuses linked blocks and misreads a size.
-fn lz4(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
-    let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
-    let mut encoder = FrameEncoder::with_frame_info(info, out);
-    encoder.write_all(bytes).map_err(|error| error.to_string())?;
-    encoder.finish().map(drop).map_err(|error| error.to_string())
 }
 
 /// Decompresses, and keeps the codecs' working memory from call to call.
@@ -256,7 +243,7 @@ impl Decompressor {
             Compression::None => output.append(bytes),
             Compression::Gzip => ungzip(bytes, &mut output),
             Compression::Snappy => self.unsnappy(bytes, &mut output),
-            Compression::Lz4 => unlz4(bytes, &mut output),
+            Compression::Lz4 => lz4::decompress(bytes, &mut output),
             Compression::Zstd => self.unzstd(bytes, &mut output),
         };
         done.map_err(|stop| {
@@ -344,90 +331,6 @@ fn ungzip(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
     output.check()
 }
 
-fn unlz4(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
-    if bytes.is_empty() {
-        return Err(malformed("there is none"));
-    }
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        unlz4_frame(&mut rest, output)?;
-    }
-    Ok(())
-}
-
-/// Reads one frame, walking its blocks here: the library's own reader takes a frame without its end mark for a whole one.
-fn unlz4_frame(rest: &mut &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
-    const CUT: &str = "cut short in the frame header";
-    if take_u32(rest, CUT, u32::from_le_bytes)? != LZ4_MAGIC {
-        return Err(malformed("no frame begins here"));
-    }
-    let [flags, descriptor] = take(rest, 2, CUT)? else {
-        return Err(malformed(CUT));
-    };
-    if flags >> 6 != 1 {
-        return Err(malformed(format!("frame version {} is unknown", flags >> 6)));
-    }
-    if flags & 0b1 != 0 {
-        return Err(malformed("it needs a dictionary"));
-    }
-    let linked = flags & (1 << 5) == 0;
-    let block_checksums = flags & (1 << 4) != 0;
-    let content_size = flags & (1 << 3) != 0;
-    let content_checksum = flags & (1 << 2) != 0;
-    let block_bytes_max: usize = match descriptor >> 4 & 0b111 {
-        code @ 4..=7 => 1 << (8 + 2 * code),
-        code => return Err(malformed(format!("block size {code} is unknown"))),
-    };
-    // The size is a promise that only saves allocations; the header checksum follows it.
-    take(rest, if content_size { 9 } else { 1 }, CUT)?;
-    let frame_start = output.out.len();
-    loop {
-        let word = take_u32(rest, "cut short before its end mark", u32::from_le_bytes)?;
-        if word == 0 {
-            break;
-        }
-        let stored = word & (1 << 31) != 0;
-        let length = to_usize(word & !(1 << 31));
-        if length > block_bytes_max {
-            return Err(malformed("a block is larger than its frame allows"));
-        }
-        let block = take(rest, length, "cut short in a block")?;
-        if block_checksums {
-            take(rest, 4, "cut short in a block checksum")?;
-        }
-        if stored {
-            output.append(block)?;
-        } else {
-            unlz4_block(block, block_bytes_max, linked.then_some(frame_start), output)?;
-        }
-    }
-    if content_checksum {
-        take(rest, 4, "cut short in the content checksum")?;
-    }
-    Ok(())
-}
-
-fn unlz4_block(
-    block: &[u8],
-    bytes_max: usize,
-    linked_from: Option<usize>,
-    output: &mut Output<'_>,
-) -> Result<(), Stop> {
-    let at = output.out.len();
-    output.out.resize(at + bytes_max.min(block.len().saturating_mul(LZ4_RATIO_MAX)), 0);
-    let (before, into) = output.out.split_at_mut(at);
-    let written = match linked_from {
-        None => lz4_flex::block::decompress_into(block, into),
-        Some(from) => {
-            let window = &before[from.max(at.saturating_sub(LZ4_WINDOW_BYTES))..];
-            lz4_flex::block::decompress_into_with_dict(block, into, window)
-        }
-    }
-    .map_err(|error| malformed(error.to_string()))?;
-    output.out.truncate(at + written);
-    output.check()
-}
-
 /// Where decompressed bytes go, and how many of them may.
 struct Output<'a> {
     out: &'a mut Vec<u8>,
@@ -489,195 +392,4 @@ fn to_usize(value: u32) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::format::arbitrary;
-
-    const CODECS: [Compression; 5] =
-        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
-
-    fn compressed(codec: Compression, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        Compressor::new().compress(codec, None, bytes, &mut out).expect("compresses");
-        out
-    }
-
-    fn decompressed(codec: Compression, bytes: &[u8], limit_bytes: usize) -> Result<Vec<u8>, Error> {
-        Decompressor::new().decompress(codec, bytes, limit_bytes).map(Cow::into_owned)
-    }
-
-    #[test]
-    fn appends_to_what_is_there() {
-        for codec in CODECS {
-            let mut packed = b"head".to_vec();
-            Compressor::new().compress(codec, None, b"hello hello hello", &mut packed).expect("compresses");
-            assert_eq!(&packed[..4], b"head");
-            let mut plain = b"front ".to_vec();
-            Decompressor::new().decompress_into(codec, &packed[4..], 17, &mut plain).expect("decompresses");
-            assert_eq!(plain, b"front hello hello hello", "{codec:?}");
-        }
-    }
-
-    #[test]
-    fn a_limit_is_the_last_size_that_passes() {
-        let plain = vec![b'x'; 3_000_000];
-        for codec in CODECS {
-            let packed = compressed(codec, &plain);
-            assert_eq!(decompressed(codec, &packed, plain.len()).expect("at the limit"), plain, "{codec:?}");
-            for limit_bytes in [0, 1, 70_000, plain.len() - 1] {
-                let mut out = b"kept".to_vec();
-                let error = Decompressor::new().decompress_into(codec, &packed, limit_bytes, &mut out);
-                assert_eq!(error, Err(Error::TooLarge { codec, limit_bytes }));
-                assert_eq!(out, b"kept", "{codec:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_level_reads_back_and_no_other_is_taken() {
-        let plain: Vec<u8> = (0..20_000_u32).flat_map(|n| (n / 3).to_be_bytes()).collect();
-        for codec in CODECS {
-            let range = level_range(codec);
-            for level in -1..=23 {
-                let mut packed = Vec::new();
-                let done = Compressor::new().compress(codec, Some(level), &plain, &mut packed);
-                if range.as_ref().is_some_and(|range| range.contains(&level)) {
-                    done.expect("a level of the range");
-                    assert_eq!(decompressed(codec, &packed, plain.len()).expect("decompresses"), plain);
-                } else {
-                    assert_eq!(done, Err(Error::Level { codec, level }));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_level_asked_for_once_does_not_stay() {
-        let plain: Vec<u8> = (0..20_000_u32).flat_map(|n| (n % 777).to_le_bytes()).collect();
-        let mut compressor = Compressor::new();
-        let mut high = Vec::new();
-        compressor.compress(Compression::Zstd, Some(19), &plain, &mut high).expect("compresses");
-        let mut default = Vec::new();
-        compressor.compress(Compression::Zstd, None, &plain, &mut default).expect("compresses");
-        assert_eq!(default, compressed(Compression::Zstd, &plain));
-        assert_ne!(default, high);
-    }
-
-    #[test]
-    fn reads_raw_snappy() {
-        let raw = snap::raw::Encoder::new().compress_vec(b"raw raw raw raw raw").expect("compresses");
-        assert_eq!(decompressed(Compression::Snappy, &raw, 100).expect("reads"), b"raw raw raw raw raw");
-    }
-
-    #[test]
-    fn reads_several_members_frames_and_streams() {
-        for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
-            let packed = [compressed(codec, b"one"), compressed(codec, b""), compressed(codec, b"two")].concat();
-            assert_eq!(decompressed(codec, &packed, 6).expect("reads"), b"onetwo", "{codec:?}");
-            assert_eq!(decompressed(codec, &packed, 5), Err(Error::TooLarge { codec, limit_bytes: 5 }));
-        }
-    }
-
-    #[test]
-    fn reads_zstd_without_a_content_size() {
-        let plain = vec![7; 500_000];
-        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("an encoder");
-        encoder.write_all(&plain).expect("compresses");
-        let packed = encoder.finish().expect("compresses");
-        assert!(!matches!(zstd::zstd_safe::get_frame_content_size(&packed), Ok(Some(_))));
-        assert_eq!(decompressed(Compression::Zstd, &packed, plain.len()).expect("reads"), plain);
-    }
-
-    #[test]
-    fn reads_lz4_of_every_shape() {
-        let plain: Vec<u8> = (0..200_000_u32).flat_map(|n| (n % 5000).to_be_bytes()).collect();
-        for block_size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
-            for block_mode in [BlockMode::Independent, BlockMode::Linked] {
-                let info = FrameInfo::new()
-                    .block_size(block_size)
-                    .block_mode(block_mode)
-                    .block_checksums(true)
-                    .content_checksum(true)
-                    .content_size(Some(plain.len() as u64));
-                let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
-                encoder.write_all(&plain).expect("compresses");
-                let packed = encoder.finish().expect("compresses");
-                assert_eq!(decompressed(Compression::Lz4, &packed, plain.len()).expect("reads"), plain);
-            }
-        }
-    }
-
-    #[test]
-    fn every_cut_is_an_error() {
-        let plain: Vec<u8> = (0..3000_u32).flat_map(u32::to_be_bytes).collect();
-        for codec in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
-            let packed = compressed(codec, &plain);
-            for end in 0..packed.len() {
-                assert!(decompressed(codec, &packed[..end], 1 << 20).is_err(), "{codec:?} cut at {end}");
-            }
-        }
-        // A framed snappy stream may end after any block; within one it may not.
-        let packed = compressed(Compression::Snappy, &plain);
-        assert!(decompressed(Compression::Snappy, &packed[..packed.len() - 1], 1 << 20).is_err());
-        assert!(decompressed(Compression::Snappy, &packed[..10], 1 << 20).is_err());
-        assert!(decompressed(Compression::Snappy, &[], 1 << 20).is_err());
-    }
-
-    #[test]
-    fn a_false_size_allocates_nothing_much() {
-        // A snappy block of ten bytes that says it holds 4 GiB less one.
-        let bytes = [0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 0, 0];
-        let error = decompressed(Compression::Snappy, &bytes, usize::MAX).expect_err("it cannot");
-        assert!(matches!(error, Error::Malformed { codec: Compression::Snappy, .. }), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_compressed_reads_back(codec in arbitrary::compression(), plain in vec(any::<u8>(), 0..3000), copies in 1_usize..40) {
-            let plain = plain.repeat(copies);
-            let packed = compressed(codec, &plain);
-            prop_assert_eq!(decompressed(codec, &packed, plain.len()).expect("decompresses"), plain);
-        }
-
-        #[test]
-        fn a_used_compressor_makes_the_same_bytes_as_a_new_one(
-            inputs in vec((arbitrary::compression(), vec(0_u8..4, 0..2000)), 1..8),
-        ) {
-            let mut used = Compressor::new();
-            for (codec, plain) in inputs {
-                let mut packed = Vec::new();
-                used.compress(codec, None, &plain, &mut packed).expect("compresses");
-                prop_assert_eq!(packed, compressed(codec, &plain));
-            }
-        }
-
-        #[test]
-        fn flipped_bits_never_panic_nor_spoil_the_next_call(
-            codec in arbitrary::compression(),
-            plain in vec(0_u8..8, 1..3000),
-            flips in vec((any::<prop::sample::Index>(), 0_u8..8), 1..4),
-        ) {
-            let good = compressed(codec, &plain);
-            let mut bad = good.clone();
-            for (at, bit) in flips {
-                let at = at.index(bad.len());
-                bad[at] ^= 1 << bit;
-            }
-            let mut decompressor = Decompressor::new();
-            if let Ok(out) = decompressor.decompress(codec, &bad, 5000) {
-                prop_assert!(out.len() <= 5000);
-            }
-            prop_assert_eq!(decompressor.decompress(codec, &good, 5000).expect("good bytes"), plain);
-        }
-
-        #[test]
-        fn random_bytes_never_panic(codec in arbitrary::compression(), bytes in vec(any::<u8>(), 0..300)) {
-            if let Ok(out) = decompressed(codec, &bytes, 10_000) {
-                prop_assert!(out.len() <= 10_000);
-            }
-        }
-    }
-}
+mod tests;

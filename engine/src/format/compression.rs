@@ -18,6 +18,9 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Every codec, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
     /// The codec with this number, if there is one.
     pub const fn from_id(id: i16) -> Option<Self> {
         match id {
@@ -57,8 +60,9 @@ pub const fn name(codec: Compression) -> &'static str {
 pub const fn level_range(codec: Compression) -> Option<RangeInclusive<i32>> {
     match codec {
         Compression::Gzip => Some(0..=9),
+        Compression::Lz4 => Some(1..=12),
         Compression::Zstd => Some(1..=22),
-        Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        Compression::None | Compression::Snappy => None,
     }
 }
 

@@ -4,9 +4,16 @@
 //! but the attributes a zigzag varint. The reader is as lenient as Kafka's Java client, which a broker checks produced
 //! batches with: a negative key, value or header value length is null, and a varint may be longer than it needs to be.
 
+mod control;
+mod varint;
+
 use std::ops::RangeInclusive;
 
-use super::batch::{Batch, Compression};
+pub use self::control::ControlType;
+use self::varint::{
+    Cursor, bytes_len, put_bytes, put_nullable, put_varint, put_varlong, to_i32, varint_len, varlong_len,
+};
+use super::batch::Batch;
 use super::codec::{self, Decompressor};
 use crate::error::Kind;
 
@@ -378,171 +385,6 @@ pub fn decode(batch: &Batch<'_>, decompressor: &mut Decompressor) -> Result<Vec<
         .collect()
 }
 
-/// What a control record says (KIP-98, KIP-595).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ControlType {
-    /// The end of an aborted transaction.
-    Abort,
-    /// The end of a committed transaction.
-    Commit,
-    /// A type that says nothing about transactions, by its number.
-    Other(i16),
-}
-
-impl ControlType {
-    /// The type in the key of a control record: a version, then the type, 16 bits each.
-    pub fn from_key(key: &[u8]) -> Option<Self> {
-        let [_, _, high, low, ..] = *key else { return None };
-        Some(match i16::from_be_bytes([high, low]) {
-            0 => Self::Abort,
-            1 => Self::Commit,
-            other => Self::Other(other),
-        })
-    }
-
-    /// The type of a control batch, from its first record. Brokers do not compress control batches.
-    ///
-    /// # Errors
-    /// [`Error::Control`] when there is none to read, besides those of [`Record::parse`].
-    pub fn of_batch(batch: &Batch<'_>) -> Result<Self, Error> {
-        let none = Error::Control { base_offset: batch.base_offset() };
-        if batch.compression() != Compression::None || batch.record_count() == 0 {
-            return Err(none);
-        }
-        let record = Record::parse(batch.records(), 0)?;
-        record.key.and_then(Self::from_key).ok_or(none)
-    }
-
-    /// The key of a control record of this type, in version 0.
-    pub fn to_key(self) -> Vec<u8> {
-        let id: i16 = match self {
-            Self::Abort => 0,
-            Self::Commit => 1,
-            Self::Other(id) => id,
-        };
-        let mut key = vec![0, 0];
-        key.extend_from_slice(&id.to_be_bytes());
-        key
-    }
-}
-
-/// Reads forward through one record; every step is bounded by what is left.
-struct Cursor<'a> {
-    rest: &'a [u8],
-    record: i32,
-}
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: i32, field: &'static str) -> Result<&'a [u8], Error> {
-        let record = self.record;
-        let count = usize::try_from(count).map_err(|_| Error::Negative { record, field, value: count })?;
-        let (taken, left) = self.rest.split_at_checked(count).ok_or(Error::Truncated { record, field })?;
-        self.rest = left;
-        Ok(taken)
-    }
-
-    fn length(&mut self, field: &'static str) -> Result<i32, Error> {
-        let value = self.varint(field)?;
-        if value < 0 { Err(Error::Negative { record: self.record, field, value }) } else { Ok(value) }
-    }
-
-    fn nullable(&mut self, field: &'static str) -> Result<Option<&'a [u8]>, Error> {
-        let length = self.varint(field)?;
-        if length < 0 { Ok(None) } else { self.take(length, field).map(Some) }
-    }
-
-    fn varint(&mut self, field: &'static str) -> Result<i32, Error> {
-        let value = self.unsigned(5, field)?;
-        // Bits beyond the 32nd fall off, as in the Java client.
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the fifth byte of a varint holds more bits than it has a use for"
-        )]
-        let value = value as u32;
-        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    fn varlong(&mut self, field: &'static str) -> Result<i64, Error> {
-        let value = self.unsigned(10, field)?;
-        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
-    }
-
-    fn unsigned(&mut self, bytes_max: usize, field: &'static str) -> Result<u64, Error> {
-        let record = self.record;
-        let mut value = 0_u64;
-        for (index, byte) in self.rest.iter().take(bytes_max).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                self.rest = &self.rest[index + 1..];
-                return Ok(value);
-            }
-        }
-        if self.rest.len() < bytes_max {
-            Err(Error::Truncated { record, field })
-        } else {
-            Err(Error::Varint { record, field })
-        }
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, value: i32) {
-    put_unsigned(out, u64::from(zigzag(value)));
-}
-
-fn put_varlong(out: &mut Vec<u8>, value: i64) {
-    put_unsigned(out, zigzag_long(value));
-}
-
-fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, to_i32(bytes.len()));
-    out.extend_from_slice(bytes);
-}
-
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => put_bytes(out, bytes),
-        None => put_varint(out, -1),
-    }
-}
-
-fn bytes_len(bytes: &[u8]) -> usize {
-    varint_len(to_i32(bytes.len())) + bytes.len()
-}
-
-fn varint_len(value: i32) -> usize {
-    unsigned_len(u64::from(zigzag(value)))
-}
-
-fn varlong_len(value: i64) -> usize {
-    unsigned_len(zigzag_long(value))
-}
-
-/// Seven bits go into a byte, and nothing at all still takes one.
-fn unsigned_len(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros();
-    bits.div_ceil(7) as usize
-}
-
-const fn zigzag(value: i32) -> u32 {
-    (value << 1 ^ value >> 31).cast_unsigned()
-}
-
-const fn zigzag_long(value: i64) -> u64 {
-    (value << 1 ^ value >> 63).cast_unsigned()
-}
-
-fn to_i32(length: usize) -> i32 {
-    i32::try_from(length).expect("a record is kept below 2 GiB by RECORDS_BYTES_MAX")
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -550,6 +392,7 @@ mod tests {
 
     use super::*;
     use crate::format::arbitrary;
+    use crate::format::batch::Compression;
     use crate::format::builder::BatchBuilder;
 
     fn encoded(record: &OwnedRecord) -> Vec<u8> {
@@ -640,19 +483,6 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_control_type() {
-        for control in [ControlType::Abort, ControlType::Commit, ControlType::Other(4)] {
-            let bytes = BatchBuilder::new(5).control(control, 1000).build().expect("builds");
-            let batch = Batch::parse(&bytes).expect("a batch");
-            assert!(batch.is_control() && batch.is_transactional());
-            assert_eq!(ControlType::of_batch(&batch), Ok(control));
-        }
-        let bytes = BatchBuilder::new(5).record(OwnedRecord::default()).build().expect("builds");
-        let batch = Batch::parse(&bytes).expect("a batch");
-        assert_eq!(ControlType::of_batch(&batch), Err(Error::Control { base_offset: 5 }));
-    }
-
-    #[test]
     fn a_delete_horizon_leaves_the_times_alone() {
         let record = OwnedRecord { timestamp_ms: 1000, ..OwnedRecord::default() };
         let bytes = BatchBuilder::new(0).record(record.clone()).delete_horizon_ms(5_000_000).build().expect("builds");
@@ -699,20 +529,6 @@ mod tests {
             let with_extra: Vec<_> = before.headers.chain([(&b"extra"[..], Some(&b"1"[..]))]).collect();
             prop_assert_eq!(after.headers.len(), with_extra.len());
             prop_assert_eq!(after.headers.collect::<Vec<_>>(), with_extra);
-        }
-
-        #[test]
-        fn lengths_are_told_before_they_are_written(int in any::<i32>(), long in any::<i64>(), shift in 0_u32..64) {
-            let (int, long) = (int >> (shift / 2), long >> shift);
-            let mut out = Vec::new();
-            put_varint(&mut out, int);
-            prop_assert_eq!(out.len(), varint_len(int));
-            put_varlong(&mut out, long);
-            prop_assert_eq!(out.len(), varint_len(int) + varlong_len(long));
-            let mut cursor = Cursor { rest: &out, record: 0 };
-            prop_assert_eq!(cursor.varint("int"), Ok(int));
-            prop_assert_eq!(cursor.varlong("long"), Ok(long));
-            prop_assert!(cursor.rest.is_empty());
         }
 
         #[test]

@@ -239,7 +239,7 @@ fn a_record_that_can_never_fit_is_named() {
 #[test]
 fn a_record_that_fits_at_a_higher_level_only_still_fits() {
     let value: String = (0..20_000_u64).map(|n| format!("{} ", n * n * 2_654_435_761 % 1_000_003 % 300)).collect();
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::Gzip, Compression::Lz4, Compression::Zstd] {
         let builder = BatchBuilder::new(0).compression(compression).record(record(1, &value));
         let bytes = built(&builder.clone().log_append_time_ms(1));
         let max_batch_bytes = bytes.len() - 1;

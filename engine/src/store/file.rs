@@ -8,9 +8,11 @@
 //! Folders are made on demand and never removed: removing an empty one could race with a writer that is about to
 //! use it. A folder without an object in it is not listed, as in an object store.
 
+mod upload;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 
+pub(super) use self::upload::FileUpload;
+use self::upload::{TemporaryName, Unfinished};
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::{Created, Object};
@@ -438,82 +442,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
         result => result,
     }
-}
-
-/// A file that has no name of its own yet.
-struct Unfinished {
-    file: File,
-    name: TemporaryName,
-}
-
-/// Removes the name when it goes, whatever became of the file.
-struct TemporaryName {
-    path: PathBuf,
-}
-
-impl Drop for TemporaryName {
-    fn drop(&mut self) {
-        // After a rename there is nothing left to remove. If this fails, the sweep comes back for it.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// A file that is being written and is not visible yet.
-pub(super) struct FileUpload {
-    store: FileStore,
-    key: String,
-    /// `None` while a write is under way: one that is abandoned or fails leaves the upload broken for good.
-    unfinished: Option<Unfinished>,
-    size: u64,
-}
-
-impl FileUpload {
-    pub(super) async fn begin(store: &FileStore, key: &str) -> Result<Self, Error> {
-        let owned = key.to_owned();
-        let unfinished = store.blocking(key, move |store| store.begin(&owned)).await?;
-        Ok(Self { store: store.clone(), key: key.to_owned(), unfinished: Some(unfinished), size: 0 })
-    }
-
-    pub(super) async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
-        let mut unfinished = self.unfinished.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let length: usize = pieces.iter().map(Bytes::len).sum();
-        let key = self.key.clone();
-        let unfinished = self
-            .store
-            .blocking(&self.key, move |store| {
-                write_all(&mut unfinished.file, &pieces).map_err(|error| store.error(&key, &error))?;
-                Ok(unfinished)
-            })
-            .await?;
-        self.unfinished = Some(unfinished);
-        self.size += length as u64;
-        Ok(())
-    }
-
-    pub(super) async fn finish(mut self) -> Result<u64, Error> {
-        let unfinished = self.unfinished.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let key = self.key.clone();
-        let created = self.store.blocking(&self.key, move |store| store.publish(&key, unfinished)).await?;
-        match created {
-            Created::New => Ok(self.size),
-            Created::AlreadyThere => Err(self.store.place(&self.key).conflict()),
-        }
-    }
-}
-
-fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
-    let mut left = &mut slices[..];
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match file.write_vectored(left) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
