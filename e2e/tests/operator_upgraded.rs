@@ -136,6 +136,14 @@ fn the_operator_goes_on_when_strimzi_is_upgraded_and_when_one_resource_cannot_be
     kubernetes.wait_until("the resource says that it cannot be read", is_told).unwrap();
     kubernetes.apply(&backup_by_addresses("even", "[orders]")).unwrap();
     applied(&kubernetes, kind, "even").wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    // One that was read and cannot be any more is left alone, and leaves nothing behind when it goes.
+    kubernetes.apply(&backup_by_addresses("even", "{all: true}")).unwrap();
+    kubernetes.kubectl(&["delete", kind, "even", "--namespace", "default"]).unwrap();
+    let cron_jobs =
+        || kubernetes.get(&["cronjobs", "--namespace", "default"]).unwrap()["items"].as_array().unwrap().len();
+    kubernetes.wait_until("its CronJob is gone", || Ok(cron_jobs() == 0)).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    assert_eq!(cron_jobs(), 0, "{}", operator.log());
     assert_eq!(restarts(&kubernetes, &operator), 0, "{}", operator.log());
 
     // An operator that was started again meets it in its first list.

@@ -8,7 +8,7 @@ pub mod backup;
 pub mod cat;
 pub mod cluster;
 pub mod describe;
-mod job;
+pub mod job;
 #[cfg(feature = "run")]
 mod layers;
 pub mod list;

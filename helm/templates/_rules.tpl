@@ -11,11 +11,11 @@
 - apiGroups:
     {{- include "strimzi-backup.apiGroups" . | nindent 4 }}
   resources: [kafkabackups, kafkarestores]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups:
     {{- include "strimzi-backup.apiGroups" . | nindent 4 }}
   resources: [kafkabackups/status, kafkarestores/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # To be named as an owner that blocks deletion.
 - apiGroups:
     {{- include "strimzi-backup.apiGroups" . | nindent 4 }}
@@ -24,21 +24,21 @@
 # Where and how to connect.
 - apiGroups: [kafka.strimzi.io]
   resources: [kafkas, kafkausers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [batch]
   resources: [jobs, cronjobs]
-  verbs: [get, list, watch, create, patch, update, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # The configuration of a run. They are known by name, so none is listed.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, create, patch, update, delete]
+  verbs: [create, patch, delete]
 # The result and the progress of a run.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [get, list, create, patch]
+  verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -14,6 +14,7 @@ pub mod phase;
 pub mod pod;
 pub mod pvc;
 pub mod restore_status;
+pub mod run_kind;
 pub mod storage_type;
 pub mod strimzi;
 

@@ -7,8 +7,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::build::{Blueprint, Run, config_map, cron_job, job, labels, names};
-use crate::plan::Cron;
+use crate::build::{Blueprint, Run, config_map, job, labels, names};
 
 /// Starts a run: its ConfigMap, then its Job. Gives back the Job, be it made here or there already.
 ///
@@ -44,22 +43,23 @@ pub async fn start(client: &Client, blueprint: Blueprint<'_>, run: &Run, generat
     Ok(started)
 }
 
-/// Makes the CronJob as it is to be, if `found` is not that already.
+/// Makes the CronJob as it is wanted, if `found` is not that already.
 ///
 /// # Errors
 /// What the API server says.
 pub async fn schedule(
     client: &Client,
     blueprint: Blueprint<'_>,
-    cron: &Cron,
+    wanted: CronJob,
     found: Option<&CronJob>,
 ) -> Result<(), kube::Error> {
-    let mut wanted = cron_job::cron_job(blueprint, cron);
+    let mut wanted = wanted;
     let config = config_map::config_map(blueprint, &names::cron_job(blueprint.owner), blueprint.owner.reference());
-    // The configuration has no watch: the CronJob tells which one was applied with it.
-    let text = serde_json::to_string(&config.data).expect("texts");
-    wanted.annotations_mut().insert(labels::CONFIG.to_owned(), crate::build::short_hash(&text));
     let as_json = |cron_job: &CronJob| serde_json::to_value(cron_job).expect("a CronJob is JSON");
+    // The configuration has no watch: the CronJob tells which one was applied with it. It tells what was applied of itself too, since a field
+    // that is no longer wanted is not seen among those that the API server has added.
+    let text = format!("{}{}", as_json(&wanted), serde_json::to_string(&config.data).expect("texts"));
+    wanted.annotations_mut().insert(labels::CONFIG.to_owned(), crate::build::short_hash(&text));
     if found.is_some_and(|found| is_within(&as_json(&wanted), &as_json(found))) {
         return Ok(());
     }
@@ -78,6 +78,26 @@ pub async fn unschedule(client: &Client, namespace: &str, name: &str) -> Result<
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     gone(cron_jobs.delete(name, &DeleteParams::background()).await)?;
     gone(config_maps.delete(name, &DeleteParams::default()).await)
+}
+
+/// Lets a CronJob that was held start runs again.
+///
+/// # Errors
+/// What the API server says, but for `NotFound`.
+pub async fn release(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), namespace);
+    let annotations = json!({ (labels::HELD): null, (labels::CONFIG): null });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations }, "spec": { "suspend": false } }));
+    gone(cron_jobs.patch(name, &PatchParams::default(), &patch).await)
+}
+
+/// Ends a Job and its pods.
+///
+/// # Errors
+/// What the API server says, but for `NotFound`.
+pub async fn end(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    gone(jobs.delete(name, &DeleteParams::foreground()).await)
 }
 
 /// Lets Kubernetes delete a Job so many seconds after its end.

@@ -1,6 +1,8 @@
 //! What no watch tells: asked for only while a run is under way, or where something is odd.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -14,12 +16,20 @@ use crate::observe::{self, ObservedRun, RunState, RunningPod, Trouble};
 
 /// A pod that does not answer within this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// A run's pod is asked this often, however often its resource is looked at: what it tells is written into the status, and that has the
+/// resource looked at again.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What a pod has told, and when.
+type Answer = (Instant, Option<Progress>);
 
 /// Who can be asked.
 #[derive(Clone)]
 pub struct Asker {
     client: Client,
     http: reqwest::Client,
+    /// What pods have told, and when, by their names.
+    told: Arc<Mutex<HashMap<String, Answer>>>,
 }
 
 /// What a pod tells of its run.
@@ -41,7 +51,7 @@ impl Asker {
     pub fn new(client: Client) -> Result<Self, reqwest::Error> {
         // Pods are asked at their own addresses, whatever proxy the environment names.
         let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()?;
-        Ok(Self { client, http })
+        Ok(Self { client, http, told: Arc::default() })
     }
 
     /// Completes what the watches show of a run.
@@ -53,7 +63,7 @@ impl Asker {
                     *trouble = self.event_of(namespace, "Pod", silent).await;
                 }
                 if let Some(pod) = pod {
-                    *progress = self.progress(pod).await;
+                    *progress = self.last_progress(namespace, pod).await;
                 } else if silent_pod.is_none() && trouble.is_none() {
                     // Without a pod, the Job knows why.
                     *trouble = self.event_of(namespace, "Job", &job).await;
@@ -108,6 +118,24 @@ impl Asker {
             reason: newest.reason.unwrap_or_else(|| "PodWaits".to_owned()),
             message: format!("{} {name}: {message}", kind.to_lowercase()),
         })
+    }
+
+    /// What a pod told last, asked again when that was a while ago.
+    async fn last_progress(&self, namespace: &str, pod: &RunningPod) -> Option<Progress> {
+        let key = format!("{namespace}/{}", pod.name);
+        let known = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            // Pods that have not been asked for a while are gone.
+            told.retain(|_, (at, _)| at.elapsed() < 10 * PROGRESS_EVERY);
+            told.get(&key).filter(|(at, _)| at.elapsed() < PROGRESS_EVERY).map(|(_, progress)| progress.clone())
+        };
+        if let Some(progress) = known {
+            return progress;
+        }
+        let progress = self.progress(pod).await;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(key, (Instant::now(), progress.clone()));
+        progress
     }
 
     async fn told(&self, url: &str) -> Result<Told, Box<dyn std::error::Error + Send + Sync>> {

@@ -24,4 +24,7 @@ pub struct Bookkeeping {
     /// The retention that the archive was last pruned by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pruned_by: Option<String>,
+    /// The run that last tried to prune by new limits: it is not made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_tried: Option<String>,
 }

@@ -8,7 +8,7 @@ pub mod names;
 pub mod pod;
 mod run;
 
-pub use self::run::{Run, RunKey, RunKind, short_hash};
+pub use self::run::{Run, RunKey, short_hash};
 
 use crate::owner::Owner;
 use crate::plan::Plan;

@@ -1,5 +1,6 @@
 //! One reconcile: references -> plan -> observe -> decide -> apply -> status.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,22 +16,32 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::api::PAUSE_ANNOTATION;
+use crate::api::phase::Phase;
+use crate::api::run_kind::RunKind;
 use crate::apply;
-use crate::ask::Asker;
-use crate::build::{Blueprint, Installation, RunKind, labels, names};
+use crate::ask::{Asker, PROGRESS_EVERY};
+use crate::bookkeeping::Bookkeeping;
+use crate::build::{Blueprint, Installation, cron_job, labels, names};
 use crate::decide::{self, CronAction, Decision, Facts, Note};
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
 use crate::observe::{self, ObservedRun, RunState};
 use crate::owner::Owner;
-use crate::plan::{Cron, Plan, Refusal, When};
+use crate::plan::{Plan, Refusal, When};
 use crate::references::StrimziStores;
+use crate::state::Verdict;
 use crate::status::{self, PAUSED};
 
-/// While a run is under way its pod is asked this often.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// A pod that does not start is looked at more often, so that a missing Secret is named within seconds.
 const TROUBLE_EVERY: Duration = Duration::from_secs(2);
+/// How long a reconcile may take: a few calls, each of which is quick or never answered.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the API server has refused is tried again after this time: a quota may have room again.
+const REFUSED_EVERY: Duration = Duration::from_secs(60);
+/// The reason of the condition that says so.
+const REFUSED: &str = "RefusedByKubernetes";
+/// A resource that has changed while it was looked at is looked at again after this time, should no watch ask for it before.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 /// What failed is tried again, first after this time, later by the watches or this.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -60,9 +71,10 @@ pub struct Context {
 }
 
 impl Context {
-    async fn wait_until_synced(&self) {
-        // An error means that nobody fills the stores any more: everything is about to end.
-        let _ = self.synced.clone().wait_for(|is_synced| *is_synced).await;
+    /// Waits until the stores are filled; false when they never will be, since everything is about to end. Who reconciles before they are
+    /// would take every run for lost.
+    pub async fn is_synced(&self) -> bool {
+        self.synced.clone().wait_for(|is_synced| *is_synced).await.is_ok()
     }
 }
 
@@ -72,6 +84,17 @@ pub enum Error {
     /// The API server.
     #[error(transparent)]
     Kube(#[from] kube::Error),
+    /// Somebody does not answer.
+    #[error("it took longer than {} s", PATIENCE.as_secs())]
+    TooLong,
+}
+
+/// Gives up a reconcile that takes too long, so that others have its place.
+///
+/// # Errors
+/// Its own, and [`Error::TooLong`].
+pub async fn in_time(reconcile: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
+    tokio::time::timeout(PATIENCE, reconcile).await.unwrap_or(Err(Error::TooLong))
 }
 
 /// Reconciles a `KafkaBackup`.
@@ -79,26 +102,38 @@ pub enum Error {
 /// # Errors
 /// What the API server says; the next attempt goes on where this one ended.
 pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
-    context.wait_until_synced().await;
     let owner = backup.owner();
     let now = Timestamp::now();
+    if backup.meta().deletion_timestamp.is_some() {
+        // What was made for it goes with it.
+        return Ok(Action::await_change());
+    }
     if is_paused(&*backup) {
+        release(&context, &owner).await?;
         return paused(&*backup, &context, K::to_status(pausing(backup.state(), now, |state| &mut state.conditions)))
             .await;
     }
     let before = backup.state();
-    let plan = backup.plan(context.strimzi.as_ref());
-    let runs = observe(&context, &owner, before.active_run.as_ref().map(|run| run.job.as_str())).await?;
+    let is_adopting = backup.annotations().get(K::ADOPT_ANNOTATION).is_some_and(|value| value == "true");
+    let plan = backup.plan(context.strimzi.as_ref()).map(|plan| if is_adopting { plan.adopting() } else { plan });
+    let active = before.active_run.as_ref().map(|run| run.job.as_str());
+    let runs = observe(&context, &owner, active, &before.bookkeeping).await?;
     let facts = facts(&*backup, backup.annotations().get(K::TRIGGER_ANNOTATION), now);
-    let decision = decide::backup::decide(&owner, &facts, &before, &plan, &runs);
-    act(&context, &owner, &plan, &decision, facts.generation).await?;
-    tell(&context, &*backup, &decision.notes).await;
+    let mut decision = decide::backup::decide(&owner, &facts, &before, &plan, &runs);
+    if let Some(refused) = act(&context, &owner, &plan, &decision, facts.generation).await? {
+        decision.state.phase = Phase::Failed;
+        decision.refuse(refused, &before.conditions);
+    }
     let mut state = decision.state;
     state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);
     let next = state.next_scheduled_time.as_ref().and_then(|next| next.parse().ok());
-    write(&context, &*backup, K::to_status(state)).await?;
+    if !write(&context, &*backup, K::to_status(state)).await? {
+        // Another look at it is on its way.
+        return Ok(Action::requeue(STALE_AFTER));
+    }
+    tell(&context, &*backup, &decision.notes).await;
     expire(&context, &owner, &decision.expire).await?;
-    Ok(again(&runs, decision.start.is_some(), next, now))
+    Ok(again(&runs, &decision.verdict, decision.start.is_some(), next, now))
 }
 
 /// Reconciles a `KafkaRestore`.
@@ -110,25 +145,35 @@ pub async fn restore<K: Restore>(
     backups: Store<K::Backup>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    context.wait_until_synced().await;
     let owner = restore.owner();
     let now = Timestamp::now();
+    if restore.meta().deletion_timestamp.is_some() {
+        // What was made for it goes with it.
+        return Ok(Action::await_change());
+    }
     if is_paused(&*restore) {
         return paused(&*restore, &context, K::to_status(pausing(restore.state(), now, |state| &mut state.conditions)))
             .await;
     }
     let before = restore.state();
     let plan = restore.plan(context.strimzi.as_ref(), &backups);
-    let runs = observe(&context, &owner, before.active_run.as_ref().map(|run| run.job.as_str())).await?;
+    let active = before.active_run.as_ref().map(|run| run.job.as_str());
+    let runs = observe(&context, &owner, active, &before.bookkeeping).await?;
     let facts = facts(&*restore, None, now);
-    let decision = decide::restore::decide(&facts, &before, &plan, &runs);
-    act(&context, &owner, &plan, &decision, facts.generation).await?;
-    tell(&context, &*restore, &decision.notes).await;
+    let mut decision = decide::restore::decide(&facts, &before, &plan, &runs);
+    if let Some(refused) = act(&context, &owner, &plan, &decision, facts.generation).await? {
+        decision.state.phase = Phase::Failed;
+        decision.refuse(refused, &before.conditions);
+    }
     let mut state = decision.state;
     state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);
-    write(&context, &*restore, K::to_status(state)).await?;
+    if !write(&context, &*restore, K::to_status(state)).await? {
+        // Another look at it is on its way.
+        return Ok(Action::requeue(STALE_AFTER));
+    }
+    tell(&context, &*restore, &decision.notes).await;
     expire(&context, &owner, &decision.expire).await?;
-    Ok(again(&runs, decision.start.is_some(), None, now))
+    Ok(again(&runs, &decision.verdict, decision.start.is_some(), None, now))
 }
 
 /// After a failed reconcile.
@@ -143,7 +188,12 @@ fn facts<K: Reconciled>(resource: &K, trigger: Option<&String>, now: Timestamp) 
 }
 
 /// The runs of a resource: from the watches, completed by what only a call tells.
-async fn observe(context: &Context, owner: &Owner, active: Option<&str>) -> Result<Vec<ObservedRun>, Error> {
+async fn observe(
+    context: &Context,
+    owner: &Owner,
+    active: Option<&str>,
+    bookkeeping: &Bookkeeping,
+) -> Result<Vec<ObservedRun>, Error> {
     let is_ours =
         |labels: &std::collections::BTreeMap<String, String>| labels.get(labels::RESOURCE_UID) == Some(&owner.uid);
     let jobs = context.jobs.state().into_iter().filter(|job| is_ours(job.labels()));
@@ -154,7 +204,9 @@ async fn observe(context: &Context, owner: &Owner, active: Option<&str>) -> Resu
         let of_job = |pod: &&Arc<Pod>| pod.labels().get("batch.kubernetes.io/job-name") == Some(&name);
         let pods: Vec<&Pod> = pods.iter().filter(of_job).map(|pod| &**pod).collect();
         let mut run = observe::run(&job, &pods);
-        if matches!(run.state, RunState::Ended { termination: None, .. }) {
+        // What is written down already need not be known again.
+        if matches!(run.state, RunState::Ended { termination: None, .. }) && !bookkeeping.recorded_jobs.contains(&name)
+        {
             run = context.asker.with_pods(&owner.namespace, &job).await?;
         }
         runs.push(run);
@@ -170,26 +222,38 @@ async fn observe(context: &Context, owner: &Owner, active: Option<&str>) -> Resu
     Ok(runs)
 }
 
-/// Does what was decided.
+/// Does what was decided. What the API server refuses, since a spec, a quota or a policy does not allow it, is no error of a call: it
+/// will be refused again.
 async fn act<S>(
     context: &Context,
     owner: &Owner,
     plan: &Result<Plan, Refusal>,
     decision: &Decision<S>,
     generation: i64,
-) -> Result<(), Error> {
-    let Context { client, installation, .. } = context;
-    let name = names::cron_job(owner);
-    let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
-    match (decision.cron, plan) {
-        (CronAction::Apply { is_held, anew }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
-            let cron = Cron { is_suspended: cron.is_suspended || is_held, ..cron.clone() };
-            let found = found.filter(|_| !anew);
-            apply::schedule(client, Blueprint { owner, plan, installation }, &cron, found.as_deref()).await?;
+) -> Result<Option<Verdict>, Error> {
+    match carry_out(context, owner, plan, decision, generation).await {
+        Ok(()) => Ok(None),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 400 | 403 | 422) => {
+            let message =
+                format!("the API server does not take what is to be run: {}", answer.message.replace('\n', " "));
+            Ok(Some(Verdict::not_ready(REFUSED, message)))
         }
-        (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await?,
-        (CronAction::Apply { .. } | CronAction::Delete | CronAction::Leave, _) => {}
+        Err(error) => Err(error.into()),
     }
+}
+
+async fn carry_out<S>(
+    context: &Context,
+    owner: &Owner,
+    plan: &Result<Plan, Refusal>,
+    decision: &Decision<S>,
+    generation: i64,
+) -> Result<(), kube::Error> {
+    let Context { client, installation, .. } = context;
+    for job in &decision.replace {
+        apply::end(client, &owner.namespace, job).await?;
+    }
+    // The run comes first: one that is refused holds no schedule.
     if let (Some(run), Ok(plan)) = (&decision.start, plan) {
         let plan = match run.key.kind() {
             RunKind::Prune => &plan.pruning().unwrap_or_else(|| plan.clone()),
@@ -198,7 +262,29 @@ async fn act<S>(
         let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
         tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");
     }
-    Ok(())
+    let name = names::cron_job(owner);
+    let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
+    match (decision.cron, plan) {
+        (CronAction::Apply { is_held, anew }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
+            let blueprint = Blueprint { owner, plan, installation };
+            let wanted = cron_job::cron_job(blueprint, cron, is_held, generation);
+            apply::schedule(client, blueprint, wanted, found.filter(|_| !anew).as_deref()).await
+        }
+        (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await,
+        (CronAction::Release, _) => release(context, owner).await,
+        (CronAction::Apply { .. } | CronAction::Delete | CronAction::Leave, _) => Ok(()),
+    }
+}
+
+/// Lets the schedule go on if it is held.
+async fn release(context: &Context, owner: &Owner) -> Result<(), kube::Error> {
+    let name = names::cron_job(owner);
+    match context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace)) {
+        Some(found) if found.annotations().contains_key(labels::HELD) => {
+            apply::release(&context.client, &owner.namespace, &name).await
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Lets Jobs go whose results stand in the status, and not before.
@@ -225,18 +311,19 @@ async fn tell<K: Reconciled>(context: &Context, resource: &K, notes: &[Note]) {
     }
 }
 
-/// Writes the status, if it says anything new.
-async fn write<K: Reconciled>(context: &Context, resource: &K, status: K::Status) -> Result<(), Error> {
+/// Writes the status, if it says anything new. Gives back whether it stands there: not so if the resource is another than the one that was
+/// looked at, or gone.
+async fn write<K: Reconciled>(context: &Context, resource: &K, status: K::Status) -> Result<bool, Error> {
     if resource.status() == Some(&status) {
-        return Ok(());
+        return Ok(true);
     }
     let owner = resource.owner();
-    let patch = json!({ "apiVersion": owner.api_version(), "kind": owner.kind.as_str(), "status": status });
+    let metadata = json!({ "resourceVersion": resource.resource_version() });
+    let patch = json!({ "apiVersion": owner.api_version(), "kind": owner.kind.as_str(), "metadata": metadata, "status": status });
     let api: Api<K> = Api::namespaced(context.client.clone(), &owner.namespace);
     match api.patch_status(&owner.name, &apply::ours(), &Patch::Apply(patch)).await {
-        Ok(_) => Ok(()),
-        // It was deleted while this was on its way.
-        Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(answer)) if answer.is_conflict() || answer.is_not_found() => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -252,7 +339,9 @@ fn pausing<S>(
     conditions: impl Fn(&mut S) -> &mut Vec<crate::api::condition::Condition>,
 ) -> S {
     let list = conditions(&mut state);
-    let message = format!("Nothing is done for this resource while its annotation {PAUSE_ANNOTATION} is true");
+    let message = format!(
+        "Nothing new is begun or told while the annotation {PAUSE_ANNOTATION} is true; what runs, and a schedule, goes on"
+    );
     let paused = status::condition(PAUSED, "True", "Paused", &message, list, now);
     list.retain(|condition| condition.type_ != PAUSED);
     list.push(paused);
@@ -265,15 +354,23 @@ async fn paused<K: Reconciled>(resource: &K, context: &Context, status: K::Statu
 }
 
 /// When to look again, should no watch ask for it before.
-fn again(runs: &[ObservedRun], was_started: bool, next: Option<Timestamp>, now: Timestamp) -> Action {
+fn again(
+    runs: &[ObservedRun],
+    verdict: &Verdict,
+    was_started: bool,
+    next: Option<Timestamp>,
+    now: Timestamp,
+) -> Action {
     let active = runs.iter().filter(|run| run.is_active());
     let every = active.map(|run| match &run.state {
         RunState::Active { pod: Some(_), trouble: None, .. } => PROGRESS_EVERY,
         RunState::Active { .. } | RunState::Ended { .. } => TROUBLE_EVERY,
     });
     // The status shows the next time: once that has come, there is another one.
-    let next = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default() + TROUBLE_EVERY);
-    match every.chain(was_started.then_some(TROUBLE_EVERY)).chain(next).min() {
+    let next = next.filter(|next| *next > now);
+    let next = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok()).map(|next| next + TROUBLE_EVERY);
+    let refused = (verdict.reason == REFUSED).then_some(REFUSED_EVERY);
+    match every.chain(was_started.then_some(TROUBLE_EVERY)).chain(refused).chain(next).min() {
         Some(after) => Action::requeue(after),
         None => Action::await_change(),
     }

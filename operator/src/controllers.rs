@@ -1,6 +1,7 @@
 //! The kinds' controllers, and what wakes them.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +54,8 @@ pub struct Settings {
 
 /// The controllers of one namespace, or of all.
 pub struct Controllers {
-    /// Ends when every store holds what the API server holds.
-    pub synced: BoxFuture<'static, ()>,
+    /// Ends when every store holds what the API server holds; with false when they never will, since everything is about to end.
+    pub synced: BoxFuture<'static, bool>,
     /// Ends when the controllers have.
     pub ended: BoxFuture<'static, ()>,
 }
@@ -110,7 +111,7 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
     }
     let Tasks { synced, running } = tasks;
     Ok(Controllers {
-        synced: futures::future::join_all(synced).map(drop).boxed(),
+        synced: futures::future::join_all(synced).map(|synced| synced.into_iter().all(|is_synced| is_synced)).boxed(),
         ended: futures::future::join_all(running).map(drop).boxed(),
     })
 }
@@ -176,7 +177,7 @@ impl<K: Reconciled> Wake for Watched<K> {
 /// What runs together.
 #[derive(Default)]
 struct Tasks {
-    synced: Vec<BoxFuture<'static, ()>>,
+    synced: Vec<BoxFuture<'static, bool>>,
     running: Vec<BoxFuture<'static, ()>>,
 }
 
@@ -191,12 +192,19 @@ impl Tasks {
         (store, touched)
     }
 
-    /// Becomes true when everything that is watched so far is known: who reconciles before would take every run for lost.
+    /// Becomes true when everything that is watched so far is known, and is closed without that when it never will be.
     fn referred(&mut self) -> watch::Receiver<bool> {
         let (known, is_known) = watch::channel(false);
         let referred = futures::future::join_all(std::mem::take(&mut self.synced));
-        let referred = referred.map(move |_| known.send_replace(true)).map(drop).shared();
-        self.running.push(referred.clone().boxed());
+        let referred = referred.map(move |synced| {
+            let is_all = synced.into_iter().all(|is_synced| is_synced);
+            if is_all {
+                known.send_replace(true);
+            }
+            is_all
+        });
+        let referred = referred.shared();
+        self.running.push(referred.clone().map(drop).boxed());
         self.synced.push(referred.boxed());
         is_known
     }
@@ -230,7 +238,7 @@ impl Tasks {
                 waiting.wake_those(|restore| {
                     restore.backup_name() == backup.meta().name.as_deref() && restore.namespace() == backup.namespace()
                 });
-                async move { context.metrics.count(reconcile::backup(backup, Arc::clone(&context))).await }
+                look(Arc::clone(&context), reconcile::backup(backup, context))
             },
             reconcile::retry,
             Arc::clone(context),
@@ -238,8 +246,7 @@ impl Tasks {
         let store = backups.store.clone();
         let restored = restore_controller.run(
             move |restore: Arc<R>, context: Arc<Context>| {
-                let store = store.clone();
-                async move { context.metrics.count(reconcile::restore(restore, store, Arc::clone(&context))).await }
+                look(Arc::clone(&context), reconcile::restore(restore, store.clone(), context))
             },
             reconcile::retry,
             Arc::clone(context),
@@ -257,6 +264,17 @@ impl Tasks {
             .graceful_shutdown_on(stopped(scope.stop.clone()));
         (Watched { store: controller.store(), queue }, controller)
     }
+}
+
+/// One reconcile, counted and in time, once there is something to look at.
+async fn look(
+    context: Arc<Context>,
+    reconcile: impl Future<Output = Result<Action, reconcile::Error>>,
+) -> Result<Action, reconcile::Error> {
+    if !context.is_synced().await {
+        return Ok(Action::await_change());
+    }
+    context.metrics.count(reconcile::in_time(reconcile)).await
 }
 
 /// Lets a controller run; what failed was logged where it failed.

@@ -15,6 +15,7 @@ use crate::api::condition::Condition;
 use crate::api::history::ActiveRun;
 use crate::build::Run;
 use crate::observe::{ObservedRun, RunState, Trouble};
+use crate::state::Verdict;
 
 /// Runs that a status keeps.
 pub const HISTORY_MAX: usize = 20;
@@ -43,8 +44,10 @@ pub enum CronAction {
     },
     /// See that there is none.
     Delete,
-    /// Leave it alone.
+    /// Leave it as it is.
     Leave,
+    /// Leave it as it is, but for being held.
+    Release,
 }
 
 /// Something that happened, for an event on the resource.
@@ -65,16 +68,30 @@ pub struct Decision<S> {
     pub start: Option<Run>,
     /// What to do with the CronJob.
     pub cron: CronAction,
+    /// Jobs that never began, of a spec that is another by now: they go, and make room.
+    pub replace: Vec<String>,
     /// Jobs whose result is recorded: Kubernetes may delete them after so many seconds.
     pub expire: Vec<(String, i32)>,
     /// What the status is to hold, but for its conditions.
     pub state: S,
     /// What to tell.
-    pub verdict: crate::state::Verdict,
+    pub verdict: Verdict,
     /// What to warn of beside it: reason and message.
     pub warnings: Vec<(String, String)>,
     /// What happened.
     pub notes: Vec<Note>,
+}
+
+impl<S> Decision<S> {
+    /// Tells that the API server did not let it be done; `before` are the conditions of the status.
+    pub fn refuse(&mut self, verdict: Verdict, before: &[Condition]) {
+        if !before.iter().any(|condition| condition.message == verdict.message) {
+            let Verdict { is_ready: _, reason, message } = verdict.clone();
+            self.notes.push(Note { is_warning: true, reason, message });
+        }
+        self.start = None;
+        self.verdict = verdict;
+    }
 }
 
 /// A moment as a status holds it.

@@ -63,6 +63,8 @@ pub trait Reconciled:
 pub trait Backup: Reconciled {
     /// The annotation that starts a run.
     const TRIGGER_ANNOTATION: &'static str;
+    /// The annotation by which an archive of somebody else is taken over.
+    const ADOPT_ANNOTATION: &'static str;
 
     /// What is to run.
     ///

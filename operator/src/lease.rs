@@ -82,9 +82,12 @@ impl Candidate {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(PERIOD).await;
-            let why = match tokio::time::timeout(RENEW_DEADLINE, self.renew()).await {
+            // Others count from what they have seen, which is no earlier than this.
+            let asked = Instant::now();
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            let why = match tokio::time::timeout(left, self.renew()).await {
                 Ok(Ok(true)) => {
-                    renewed = Instant::now();
+                    renewed = asked;
                     continue;
                 }
                 Ok(Ok(false)) => return self.lost("another operator holds it"),

@@ -7,7 +7,8 @@ use kafka_backup::report::termination::{Failure, Termination};
 use kube::ResourceExt;
 
 use crate::api::history::Progress;
-use crate::build::{RunKind, labels, pod};
+use crate::api::run_kind::RunKind;
+use crate::build::{labels, pod};
 
 /// What keeps a run from going on, or ended it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct ObservedRun {
     pub started_at: Timestamp,
     /// Whether Kubernetes is to delete the Job by itself.
     pub is_expiring: bool,
+    /// Whether a pod of it has ever run, or has ended.
+    pub has_begun: bool,
     /// How far it is.
     pub state: RunState,
 }
@@ -96,6 +99,7 @@ pub fn run(job: &Job, pods: &[&Pod]) -> ObservedRun {
         generation: annotation(labels::GENERATION).and_then(|text| text.parse().ok()),
         started_at: job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         is_expiring: job.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some()),
+        has_begun: pods.iter().any(|pod| phase(pod) != "Pending"),
         state: state(job, &pods),
     }
 }

@@ -98,15 +98,17 @@ async fn control(
             tasks.spawn(made.ended);
         }
         let ready = async {
-            futures::future::join_all(synced).await;
-            readiness.set(true);
-            tracing::info!("watches are synced");
+            if futures::future::join_all(synced).await.into_iter().all(|is_synced| is_synced) {
+                readiness.set(true);
+                tracing::info!("watches are synced");
+            }
             std::future::pending::<()>().await;
         };
         let is_over = tokio::select! {
             () = ready => true,
             () = changed(client, strimzi.as_ref(), &failed) => false,
             () = stopped(stop.clone()) => true,
+            Some(ended) = tasks.join_next() => bail!("the controllers have ended by themselves: {ended:?}"),
         };
         // Reconciles that are under way end before anything else begins.
         let _ = ender.send(true);

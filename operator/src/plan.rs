@@ -117,6 +117,15 @@ pub enum Source {
 }
 
 impl Plan {
+    /// The same for an archive that may belong to somebody else, and is taken over then.
+    #[must_use]
+    pub fn adopting(mut self) -> Self {
+        if let RunConfig::Backup(backup) = &mut self.run {
+            backup.adopt = true;
+        }
+        self
+    }
+
     /// The run that removes what is not to be kept, where there is a limit.
     pub fn pruning(&self) -> Option<Self> {
         let Retention { max_backups, max_age, is_every_run: _ } = self.retention.clone()?;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject, NamespaceResourceScope};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -36,8 +37,8 @@ pub struct Watch<K: Resource<DynamicType: Eq + Hash> + 'static, T> {
     /// What was touched. Somebody has to read it, or the store stays empty.
     pub touched: BoxStream<'static, T>,
     /// Ends when the store holds what the API server holds. A store tells only one of those who wait for that, and the controllers
-    /// wait too.
-    pub synced: BoxFuture<'static, ()>,
+    /// wait too. False when it never will, since everything is about to end.
+    pub synced: BoxFuture<'static, bool>,
 }
 
 impl Scope {
@@ -63,7 +64,7 @@ impl Scope {
         K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
-        let Watch { store, touched, synced } = self.reflect(kind, watcher(api, config));
+        let Watch { store, touched, synced } = self.reflect(Writer::new(kind), watcher(api, config));
         let touched = touched.filter_map(|touched| std::future::ready(touched.ok()));
         Watch { store, touched: touched.take_until(stopped(self.stop.clone())).boxed(), synced }
     }
@@ -74,30 +75,31 @@ impl Scope {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        let writer = Writer::new(());
+        let known: Store<K> = writer.as_reader();
         let recorder = recorder.clone();
         let events = watcher(self.typed::<DeserializeGuard<K>>(), watcher::Config::default());
         let events = events.filter_map(move |event| {
-            let recorder = recorder.clone();
+            let (known, recorder) = (known.clone(), recorder.clone());
             async move {
                 match event {
-                    Ok(event) => readable(event, &recorder).await.map(Ok),
+                    Ok(event) => readable(event, &known, &recorder).await.map(Ok),
                     Err(error) => Some(Err(error)),
                 }
             }
         });
-        self.reflect((), events)
+        self.reflect(writer, events)
     }
 
     fn reflect<K>(
         &self,
-        kind: K::DynamicType,
+        writer: Writer<K>,
         events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
     ) -> Watch<K, Result<K, watcher::Error>>
     where
         K: Resource<DynamicType: Clone + Eq + Hash + Debug + Send + Sync + Unpin>,
         K: Clone + Debug + Send + Sync + 'static,
     {
-        let writer: Writer<K> = reflector::store::Writer::new(kind);
         let store = writer.as_reader();
         let (done, synced) = oneshot::channel();
         let (mut done, failed) = (Some(done), Arc::clone(&self.failed));
@@ -111,7 +113,7 @@ impl Scope {
             tracing::warn!("a watch was interrupted, and goes on: {error}");
             failed.notify_one();
         });
-        Watch { store, touched: touched.boxed(), synced: synced.map(drop).boxed() }
+        Watch { store, touched: touched.boxed(), synced: synced.map(|synced| synced.is_ok()).boxed() }
     }
 }
 
@@ -121,37 +123,65 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn readable<K>(event: watcher::Event<DeserializeGuard<K>>, recorder: &Recorder) -> Option<watcher::Event<K>>
+/// The event as far as it can be read. One that was known and cannot be read any more is as good as gone.
+async fn readable<K>(
+    event: watcher::Event<DeserializeGuard<K>>,
+    known: &Store<K>,
+    recorder: &Recorder,
+) -> Option<watcher::Event<K>>
 where
-    K: Resource<DynamicType = ()>,
+    K: Resource<DynamicType = ()> + Clone + 'static,
 {
     use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-    Some(match event {
-        Init => Init,
-        InitDone => InitDone,
-        InitApply(object) => InitApply(read(object, recorder).await?),
-        Apply(object) => Apply(read(object, recorder).await?),
-        Delete(object) => Delete(read(object, recorder).await?),
-    })
+    let before = |about: &ObjectReference| {
+        let name = about.name.as_deref().unwrap_or_default();
+        let namespace = about.namespace.as_deref().unwrap_or_default();
+        Some(Delete(K::clone(&*known.get(&ObjectRef::new(name).within(namespace))?)))
+    };
+    match event {
+        Init => Some(Init),
+        InitDone => Some(InitDone),
+        InitApply(object) => match read(object) {
+            Ok(object) => Some(InitApply(object)),
+            Err(unread) => unread.tell(recorder).await,
+        },
+        Apply(object) => match read(object) {
+            Ok(object) => Some(Apply(object)),
+            Err(unread) => {
+                let before = before(&unread.about);
+                unread.tell(recorder).await.or(before)
+            }
+        },
+        Delete(object) => read(object).map_or_else(|unread| before(&unread.about), |object| Some(Delete(object))),
+    }
 }
 
-async fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>, recorder: &Recorder) -> Option<K> {
+/// An object that this release cannot read.
+struct Unread {
+    about: ObjectReference,
+    error: String,
+}
+
+fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Result<K, Unread> {
     let about = object.object_ref(&());
-    let error = match object.0 {
-        Ok(object) => return Some(object),
-        Err(invalid) => invalid.error,
-    };
-    let (kind, namespace, name) = (K::kind(&()), about.namespace.as_deref(), about.name.as_deref());
-    tracing::warn!(%kind, namespace, name, "a resource cannot be understood, and is left alone: {error}");
-    let event = Event {
-        type_: EventType::Warning,
-        reason: "NotUnderstood".to_owned(),
-        note: Some(format!("Nothing is done for this resource: this release cannot read it: {error}")),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&event, &about).await {
-        tracing::warn!("event {} cannot be written: {error}", event.reason);
+    object.0.map_err(|invalid| Unread { about, error: invalid.error })
+}
+
+impl Unread {
+    /// Puts it on the object, and gives nothing.
+    async fn tell<T>(&self, recorder: &Recorder) -> Option<T> {
+        let ObjectReference { kind, namespace, name, .. } = &self.about;
+        tracing::warn!(kind, namespace, name, "a resource cannot be understood, and is left alone: {}", self.error);
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "NotUnderstood".to_owned(),
+            note: Some(format!("Nothing is done for this resource: this release cannot read it: {}", self.error)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = recorder.publish(&event, &self.about).await {
+            tracing::warn!("event {} cannot be written: {error}", event.reason);
+        }
+        None
     }
-    None
 }

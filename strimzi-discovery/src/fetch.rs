@@ -1,4 +1,4 @@
-//! Which of Strimzi's APIs an API server serves: the only question that is asked of one here.
+//! Which of Strimzi's APIs an API server serves: the only thing that one is asked here.
 
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -18,7 +18,7 @@ pub struct Served {
     pub user: ApiResource,
 }
 
-/// Asks which version to use; `None` where Strimzi's resources are not defined.
+/// Asks which version to use; `None` where Strimzi's clusters or users are not defined.
 ///
 /// # Errors
 /// When the API server does not answer.
@@ -26,11 +26,14 @@ pub async fn served(client: &Client) -> Result<Option<Served>, kube::Error> {
     let groups = client.list_api_groups().await?.groups;
     let Some(group) = groups.into_iter().find(|group| group.name == GROUP) else { return Ok(None) };
     let versions: Vec<String> = group.versions.into_iter().map(|version| version.version).collect();
-    Ok(choose(&versions).map(|version| {
-        let resource =
-            |kind, plural| ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, kind), plural);
-        Served { kafka: resource("Kafka", "kafkas"), user: resource("KafkaUser", "kafkausers") }
-    }))
+    let Some(version) = choose(&versions) else { return Ok(None) };
+    // Strimzi's operators for topics and users can be installed alone: then there are no clusters.
+    let kinds = client.list_api_group_resources(&format!("{GROUP}/{version}")).await?.resources;
+    let has = |kind| kinds.iter().any(|resource| resource.kind == kind);
+    let resource =
+        |kind, plural| ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, kind), plural);
+    Ok((has("Kafka") && has("KafkaUser"))
+        .then(|| Served { kafka: resource("Kafka", "kafkas"), user: resource("KafkaUser", "kafkausers") }))
 }
 
 fn choose(served: &[String]) -> Option<&'static str> {

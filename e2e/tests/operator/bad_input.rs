@@ -42,6 +42,7 @@ const ROWS: &[Row] = &[
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, "storage: {type: gcs, gcs: {bucket: abc}}"], AsCondition("NotSupported"), "spec.storage.gcs is not supported by this release"),
     (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO_S3, "offsetReset: {enabled: true, strategy: earliest}"], AsCondition("NotSupported"), "spec.offsetReset is not supported by this release"),
     (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO_S3, "rollback: {snapshotBeforeRestore: true}"], AsCondition("NotSupported"), "spec.rollback is not supported by this release"),
+    (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO_S3, "rollback: {snapshotId: before}"], AsCondition("NotSupported"), "spec.rollback is not supported by this release"),
     // Authentication
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "authentication: {type: tls}"], AtApply, "give exactly one of kafkaUserRef, certificateAndKey, or username with passwordSecret"),
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "authentication: {type: tls, kafkaUserRef: {name: a}, certificateAndKey: {secretName: a, certificate: b, key: c}}"], AtApply, "give exactly one of kafkaUserRef"),
@@ -89,11 +90,17 @@ const ROWS: &[Row] = &[
     (Group::Strimzi, "KafkaRestore", &[STRIMZI, STRIMZI_S3, "backupRef: {name: a, backupId: b}", "pointInTime: {timestamp: yesterday}"], AtApply, "spec.pointInTime.timestamp"),
     (Group::Strimzi, "KafkaRestore", &[STRIMZI, STRIMZI_S3, "backupRef: {name: a, backupId: b}", "topicMapping: [{sourceTopic: a, targetTopic: 'no/topic'}]"], AsCondition("InvalidSpec"), "\"no/topic\" is no topic name"),
     (Group::Strimzi, "KafkaRestore", &[STRIMZI, STRIMZI_S3, "backupRef: {name: a, backupId: b}", "consumerGroups: {restore: false, mapping: [{sourceGroup: a, targetGroup: b}]}"], AtApply, "mapping needs restore: true"),
+    (Group::Strimzi, "KafkaRestore", &[STRIMZI, STRIMZI_S3, "backupRef: {name: a, backupId: b}", "topicMapping: [{sourceTopic: a, targetTopic: b}, {sourceTopic: a, targetTopic: c}]"], AsCondition("InvalidSpec"), "spec.topicMapping: sourceTopic \"a\" is given twice"),
+    (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO_S3, "consumerGroups: {restore: true, mapping: [{sourceGroup: a, targetGroup: b}, {sourceGroup: a, targetGroup: c}]}"], AsCondition("InvalidSpec"), "sourceGroup \"a\" is given twice"),
+    (Group::Oso, "KafkaRestore", &["backupId: a", OSO_S3], AsCondition("BackupNotFound"), "give spec.targetCluster"),
     // Pods
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "template: {container: {securityContext: {privileged: true}}}"], AsCondition("InvalidSpec"), "securityContext.privileged cannot be true"),
     (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "template: {pod: {volumes: [{name: a}]}}"], AtApply, "give exactly one of secret, configMap, emptyDir, persistentVolumeClaim, csi"),
     (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "podTemplate: {labels: {app.kubernetes.io/managed-by: me}}"], AsCondition("InvalidSpec"), "label \"app.kubernetes.io/managed-by\" of the pod template is set by the operator"),
     (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "job: {backoffLimit: -1}"], AtApply, "spec.job.backoffLimit"),
+    (Group::Strimzi, "KafkaBackup", &[STRIMZI, STRIMZI_S3, "template: {pod: {volumes: [{name: tmp, emptyDir: {}}]}}"], AsCondition("RefusedByKubernetes"), "Duplicate value: \"tmp\""),
+    (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "resources: {requests: {memory: 1Gi}, limits: {memory: 64Mi}}"], AsCondition("RefusedByKubernetes"), "must be less than or equal to memory limit"),
+    (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "schedule: '0 0 1 1 *'", "podTemplate: {nodeSelector: {disk: 'not a label'}}"], AsCondition("RefusedByKubernetes"), "not a label"),
     // A field that does not exist
     (Group::Oso, "KafkaBackup", &[OSO, OSO_S3, "compresion: zstd"], AtApply, ".spec.compresion: field not declared in schema"),
 ];

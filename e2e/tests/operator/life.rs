@@ -48,7 +48,7 @@ fn what_others_have_added_stays() {
     let (group, name) = (Group::Oso, unique("shared"));
     let (cluster, storage) = (world.cluster(group, Way::Open), world.storage(group, Place::S3("shared")));
     let schedule = |minute: u8| format!("schedule: '{minute} 0 1 1 *'");
-    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(1)]);
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(1), "timezone: Europe/London"]);
     let backup = world.backup(group, &name);
     let found = backup.wait_for_condition("Ready", "True", "BackupScheduled").map(|_| backup.get().unwrap()).unwrap();
     let selector = format!("backup.strimzi.io/resource-uid={}", found["metadata"]["uid"].as_str().unwrap());
@@ -72,6 +72,8 @@ fn what_others_have_added_stays() {
     }
     world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2)]);
     world.kubernetes.wait_until("the CronJob follows", || Ok(cron_job()["spec"]["schedule"] == "2 0 1 1 *")).unwrap();
+    // What was taken away from the resource goes from the CronJob, too.
+    assert!(cron_job()["spec"]["timeZone"].is_null(), "{:#}", cron_job()["spec"]);
     for object in [cron_job(), backup.get().unwrap()] {
         assert_eq!(object["metadata"]["labels"]["team"], "payments");
         assert_eq!(object["metadata"]["finalizers"], serde_json::json!(["example.com/keep"]));

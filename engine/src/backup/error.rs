@@ -103,7 +103,9 @@ pub enum Error {
         error: document::Error,
     },
     /// The archive belongs to somebody else.
-    #[error("archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt)")]
+    #[error(
+        "archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt, or the annotation adopt-archive of a KafkaBackup)"
+    )]
     OtherOwner {
         /// The archive.
         archive: ArchiveName,

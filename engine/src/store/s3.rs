@@ -114,7 +114,9 @@ impl S3Store {
             // Stores of one's own take any region, and this is what they call theirs.
             (None, Some(_)) => "us-east-1".to_owned(),
             (None, None) => {
-                return Err(place.misconfigured("its region is not known: add ?region=.. to the URL or set AWS_REGION"));
+                return Err(place.misconfigured(
+                    "its region is not known: name it (region of the storage, ?region=.. of a URL) or set AWS_REGION",
+                ));
             }
         };
         let mut builder = opendal::services::S3::default()

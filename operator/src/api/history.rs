@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::run_kind::RunKind;
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -51,6 +53,9 @@ pub struct BackupRecord {
 pub struct ActiveRun {
     /// The Job.
     pub job: String,
+    /// Why it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<RunKind>,
     /// When the Job was started, RFC 3339.
     pub start_time: String,
     /// How far it is; absent until its pod has told.

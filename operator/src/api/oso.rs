@@ -25,3 +25,5 @@ pub use self::storage::{
 
 /// Starts one run now, whenever it gets a new value.
 pub const TRIGGER_ANNOTATION: &str = "kafka.oso.sh/trigger-backup";
+/// While it is `true`, an archive that belongs to another resource or cluster is taken over.
+pub const ADOPT_ANNOTATION: &str = "kafka.oso.sh/adopt-archive";

@@ -21,3 +21,5 @@ pub use self::topics::TopicSelection;
 
 /// Starts one run now, whenever it gets a new value.
 pub const TRIGGER_ANNOTATION: &str = "backup.strimzi.io/trigger-backup";
+/// While it is `true`, an archive that belongs to another resource or cluster is taken over.
+pub const ADOPT_ANNOTATION: &str = "backup.strimzi.io/adopt-archive";

@@ -63,8 +63,8 @@ pub(super) fn spec(blueprint: Blueprint<'_>, key: &RunKey, config_map: &str, bac
     JobSpec {
         backoff_limit: Some(job.backoff_limit),
         active_deadline_seconds: job.active_deadline_seconds,
-        // Two pods of one run would wait for each other: the next begins when the last has ended.
-        pod_replacement_policy: Some("Failed".to_owned()),
+        // With it a pod is replaced when it has ended, and not before: two of one run would wait for each other. (`podReplacementPolicy`
+        // would say so too, and is unknown to Kubernetes 1.27.)
         pod_failure_policy: Some(PodFailurePolicy {
             rules: vec![
                 PodFailurePolicyRule {

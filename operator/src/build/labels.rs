@@ -23,8 +23,10 @@ pub const TRIGGER: &str = "backup.strimzi.io/trigger";
 pub const LIMITS: &str = "backup.strimzi.io/retention";
 /// The annotation with the generation that a Job was started for.
 pub const GENERATION: &str = "backup.strimzi.io/generation";
-/// The annotation of a CronJob with a hash of the configuration that was applied with it.
+/// The annotation of a CronJob with a hash of it and of the configuration that was applied with it.
 pub const CONFIG: &str = "backup.strimzi.io/config-hash";
+/// The annotation of a CronJob that is suspended only as long as another run than its own is under way.
+pub const HELD: &str = "backup.strimzi.io/held";
 
 /// The longest value of a label.
 const VALUE_MAX: usize = 63;

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::api::run_kind::RunKind;
+
 /// What tells a run from every other run of its resource. The Job's name follows from it, so that it is made once, however often it
 /// is decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,36 +50,6 @@ impl RunKey {
             Self::Trigger { .. } => RunKind::Trigger,
             Self::Prune { .. } => RunKind::Prune,
             Self::Scheduled => RunKind::Scheduled,
-        }
-    }
-}
-
-/// Why a run was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunKind {
-    /// The resource asks for one run.
-    Once,
-    /// The trigger annotation.
-    Trigger,
-    /// The limits of the retention.
-    Prune,
-    /// The CronJob.
-    Scheduled,
-}
-
-impl RunKind {
-    /// Reads what [`Self::label`] wrote.
-    pub fn of(label: &str) -> Option<Self> {
-        [Self::Once, Self::Trigger, Self::Prune, Self::Scheduled].into_iter().find(|kind| kind.label() == label)
-    }
-
-    /// The value of the Job's label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Once => "once",
-            Self::Trigger => "trigger",
-            Self::Prune => "prune",
-            Self::Scheduled => "schedule",
         }
     }
 }

@@ -1,14 +1,16 @@
 //! What is to be done for a `KafkaBackup`.
 
+use jiff::Timestamp;
 use kafka_backup::report::termination::{BackupResult, Ended, Outcome as Told, Termination};
 
 use super::{CronAction, Decision, Facts, HISTORY_MAX, Note, integer, ledger, text, text_of_ms};
 use crate::api::history::{BackupRecord, Outcome};
 use crate::api::phase::Phase;
-use crate::build::{Run, RunKey, RunKind, names};
+use crate::api::run_kind::RunKind;
+use crate::build::{Run, RunKey, names};
 use crate::observe::{ObservedRun, RunState};
 use crate::owner::Owner;
-use crate::plan::{Plan, Refusal, When};
+use crate::plan::{Plan, Refusal, Retention, When};
 use crate::state::{BackupState, Newest, Verdict};
 
 /// Decides what to do for a backup.
@@ -23,29 +25,46 @@ pub fn decide(
     state.observed_generation = Some(facts.generation);
     let mut notes = Vec::new();
     for run in ledger::unrecorded(&before.bookkeeping, runs) {
-        record(&mut state, run, &mut notes);
+        record(owner, &mut state, run, &mut notes);
     }
     ledger::remember(&mut state.bookkeeping, runs);
     notice(&mut state, facts, runs);
-    if let Some(lost) = lost(before, runs, facts) {
+    if let Some(lost) = lost(before, &state, runs, facts) {
         notes.push(warning("BackupFailed", &lost));
         ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
         enter(&mut state, lost);
     }
+    let outdated = outdated(facts, plan, runs);
+    if outdated.iter().any(|run| run.kind == Some(RunKind::Trigger)) {
+        // It was not acted on, and will be.
+        state.bookkeeping.last_trigger = None;
+    }
+    let replace: Vec<String> = outdated.into_iter().map(|run| run.job.clone()).collect();
     let active = ledger::active(runs);
     let start = match plan {
         Ok(plan) if active.is_none() => next(owner, facts, &state, plan, runs),
         Ok(_) | Err(_) => None,
     };
-    if let Some((run, _)) = active {
+    let goes_on = active.as_ref().filter(|(run, _)| !replace.contains(&run.job));
+    if let Some((run, _)) = goes_on {
         let verb = if run.kind == Some(RunKind::Prune) { "Prune" } else { "Backup" };
         notes.extend(super::news(verb, run, before.active_run.as_ref(), &before.conditions));
     }
-    state.active_run = active.as_ref().map(|(_, active)| active.clone());
+    if let Some(known) = before.active_run.as_ref().filter(|known| replace.contains(&known.job)) {
+        let message = format!("Job {} had not begun, and goes: the spec was edited", known.job);
+        notes.push(Note { is_warning: false, reason: "BackupReplaced".to_owned(), message });
+    }
+    state.active_run = goes_on.map(|(_, active)| active.clone());
     let cron = cron(plan, start.is_some(), runs);
+    if matches!(plan, Ok(Plan { retention: None, .. })) {
+        // Who sets the same limits again wants them seen to again.
+        (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
+    }
     state.next_scheduled_time = match (plan, &cron) {
         (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
-        (Err(_), CronAction::Leave) => state.next_scheduled_time,
+        (Err(_), CronAction::Leave | CronAction::Release) => {
+            state.next_scheduled_time.filter(|next| next.parse().is_ok_and(|next: Timestamp| next > facts.now))
+        }
         (Ok(Plan { when: When::Once, .. }) | Err(_), _) => None,
     };
     let verdict = verdict(&state, plan, active.as_ref().map(|(run, _)| *run), start.as_ref());
@@ -56,8 +75,18 @@ pub fn decide(
         notes.push(Note { is_warning: true, reason: refusal.reason.to_owned(), message: refusal.message.clone() });
     }
     let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
-    let warnings = warnings(&state, runs);
-    Decision { start, cron, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+    let warnings = warnings(&state, plan, active.as_ref().map(|(run, _)| *run), runs);
+    Decision { start, cron, replace, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+}
+
+/// Runs that are under way, have never begun, and are of a spec that is another by now. What keeps them from beginning may stand in that
+/// spec: a Secret, a node, a service account.
+fn outdated<'a>(facts: &Facts, plan: &Result<Plan, Refusal>, runs: &'a [ObservedRun]) -> Vec<&'a ObservedRun> {
+    let is_older = |run: &ObservedRun| run.generation.is_some_and(|generation| generation < facts.generation);
+    match plan {
+        Ok(_) => runs.iter().filter(|run| run.is_active() && !run.has_begun && is_older(run)).collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// What Jobs that exist say of what was done already.
@@ -69,15 +98,25 @@ fn notice(state: &mut BackupState, facts: &Facts, runs: &[ObservedRun]) {
             Some(RunKind::Trigger) if run.trigger.is_some() && run.trigger == facts.trigger => {
                 book.last_trigger.clone_from(&run.trigger)
             }
+            Some(RunKind::Prune) => book.prune_tried = prune_key(run.limits.as_deref(), run.generation),
             _ => {}
         }
     }
 }
 
-/// A run that was under way, and whose Job is gone.
-fn lost(before: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<BackupRecord> {
-    let active = before.active_run.as_ref()?;
-    if runs.iter().any(|run| run.job == active.job) || before.history.iter().any(|record| record.job == active.job) {
+/// What tells one attempt at pruning from another.
+fn prune_key(limits: Option<&str>, generation: Option<i64>) -> Option<String> {
+    Some(format!("{}/{}", limits?, generation?))
+}
+
+/// A run that was under way, and whose Job is gone. Where a later one has ended, nobody looked for so long that Kubernetes has tidied up:
+/// what became of it is not known.
+fn lost(before: &BackupState, state: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<BackupRecord> {
+    // Of pruning there is no record: what was not removed is removed by the next one.
+    let active = before.active_run.as_ref().filter(|active| active.kind != Some(RunKind::Prune))?;
+    let is_there = runs.iter().any(|run| run.job == active.job);
+    let is_told = |record: &BackupRecord| record.job == active.job || record.start_time > active.start_time;
+    if is_there || state.history.iter().any(is_told) {
         return None;
     }
     Some(BackupRecord {
@@ -94,7 +133,7 @@ fn lost(before: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<Bac
 }
 
 /// Writes down a run that has ended.
-fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
+fn record(owner: &Owner, state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
     let RunState::Ended { at, termination, failure } = &run.state else { return };
     if run.kind == Some(RunKind::Prune) {
         record_pruning(state, run, notes);
@@ -112,7 +151,7 @@ fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
     let entry = BackupRecord {
         backup_id: match (result, outcome) {
             (Some(result), _) => Some(result.backup_id.to_string()),
-            (None, Outcome::Success | Outcome::Partial) => run.backup_id.clone(),
+            (None, Outcome::Success | Outcome::Partial) => run.backup_id.clone().or_else(|| id_of_job(owner, &run.job)),
             (None, Outcome::Failed) => None,
         },
         job: run.job.clone(),
@@ -136,8 +175,8 @@ fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
             state.bookkeeping.pruned_by.clone_from(&run.limits);
         }
     }
-    if let (Outcome::Success, Some(result)) = (outcome, result) {
-        state.newest = Some(newest(result, &entry.completion_time));
+    if outcome == Outcome::Success {
+        state.newest = newest(result, entry.backup_id.as_ref(), &entry.completion_time).or(state.newest.take());
     }
     notes.push(match outcome {
         Outcome::Success => Note {
@@ -153,6 +192,16 @@ fn record(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
         Outcome::Failed => warning("BackupFailed", &entry),
     });
     enter(state, entry);
+}
+
+/// The id of the backup that a CronJob's Job makes: the engine chooses it by the same rule.
+fn id_of_job(owner: &Owner, job: &str) -> Option<String> {
+    let at = Timestamp::from_millisecond(kafka_backup::config::job::scheduled_ms(job)?).ok()?;
+    Some(backup_id(owner, at))
+}
+
+fn backup_id(owner: &Owner, at: Timestamp) -> String {
+    format!("{}-{}", owner.name, at.strftime("%Y%m%d-%H%M%S"))
 }
 
 fn record_pruning(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<Note>) {
@@ -183,14 +232,15 @@ fn warning(reason: &str, entry: &BackupRecord) -> Note {
     Note { is_warning: true, reason: reason.to_owned(), message }
 }
 
-fn newest(result: &BackupResult, completed_at: &str) -> Newest {
-    Newest {
-        id: result.backup_id.to_string(),
+/// The backup of a run that ended well; one whose result nobody has read is known by its id alone.
+fn newest(result: Option<&BackupResult>, id: Option<&String>, completed_at: &str) -> Option<Newest> {
+    Some(Newest {
+        id: id?.clone(),
         completed_at: completed_at.to_owned(),
-        cut_at: text_of_ms(result.cut_at_ms),
-        size: integer(result.stored_bytes),
-        records: integer(result.records),
-    }
+        cut_at: result.and_then(|result| text_of_ms(result.cut_at_ms)),
+        size: result.map_or(0, |result| integer(result.stored_bytes)),
+        records: result.map_or(0, |result| integer(result.records)),
+    })
 }
 
 /// What the engine said counts, and the Job where it said nothing.
@@ -216,37 +266,38 @@ fn message(ended: Option<&Ended<BackupResult>>, failure: Option<&str>, outcome: 
     }
 }
 
-/// The run to start, if nothing is under way.
+/// The run to start, if nothing is under way: the first that was not made already.
 fn next(owner: &Owner, facts: &Facts, state: &BackupState, plan: &Plan, runs: &[ObservedRun]) -> Option<Run> {
-    let wanted = next_key(facts, state, plan)?;
     // A Job that is there already is never made again; one that was written down and deleted is known by the bookkeeping.
-    let name = names::job(owner, &wanted);
-    if runs.iter().any(|run| run.job == name) || state.history.iter().any(|record| record.job == name) {
-        return None;
-    }
-    let backup_id = match wanted {
-        RunKey::Once { .. } | RunKey::Trigger { .. } => {
-            Some(format!("{}-{}", owner.name, facts.now.strftime("%Y%m%d-%H%M%S")))
-        }
-        RunKey::Prune { .. } | RunKey::Scheduled => None,
+    let is_made = |key: &RunKey| {
+        let name = names::job(owner, key);
+        runs.iter().any(|run| run.job == name) || state.history.iter().any(|record| record.job == name)
     };
-    Some(Run { key: wanted, backup_id })
+    let key = wanted(facts, state, plan).into_iter().flatten().find(|key| !is_made(key))?;
+    let backup_id = match key.kind() {
+        RunKind::Once | RunKind::Trigger => Some(backup_id(owner, facts.now)),
+        RunKind::Prune | RunKind::Scheduled => None,
+    };
+    Some(Run { key, backup_id })
 }
 
-fn next_key(facts: &Facts, state: &BackupState, plan: &Plan) -> Option<RunKey> {
+/// What is wanted, the most urgent first.
+fn wanted(facts: &Facts, state: &BackupState, plan: &Plan) -> [Option<RunKey>; 3] {
     let book = &state.bookkeeping;
     let generation = facts.generation;
-    if plan.when == When::Once && !book.once_done && book.once_generation.is_none_or(|tried| tried < generation) {
-        return Some(RunKey::Once { generation });
-    }
-    if let Some(value) =
-        facts.trigger.as_ref().filter(|value| !value.is_empty() && book.last_trigger.as_ref() != Some(value))
-    {
-        return Some(RunKey::Trigger { value: value.clone() });
-    }
-    let limits = plan.retention.as_ref()?.limits();
+    let is_due =
+        plan.when == When::Once && !book.once_done && book.once_generation.is_none_or(|tried| tried < generation);
+    let trigger = facts.trigger.as_ref().filter(|value| !value.is_empty() && book.last_trigger.as_ref() != Some(value));
     // Without a backup there is nothing to prune.
-    (state.newest.is_some() && book.pruned_by.as_ref() != Some(&limits)).then_some(RunKey::Prune { limits, generation })
+    let limits = plan.retention.as_ref().filter(|_| state.newest.is_some()).map(Retention::limits);
+    let limits = limits.filter(|limits| {
+        book.pruned_by.as_ref() != Some(limits) && book.prune_tried != prune_key(Some(limits), Some(generation))
+    });
+    [
+        is_due.then_some(RunKey::Once { generation }),
+        trigger.map(|value| RunKey::Trigger { value: value.clone() }),
+        limits.map(|limits| RunKey::Prune { limits, generation }),
+    ]
 }
 
 fn cron(plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -> CronAction {
@@ -258,7 +309,10 @@ fn cron(plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -
         },
         Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
         // Strimzi rolls its brokers: the schedule goes on with what was known.
-        Err(refusal) if refusal.is_waiting => CronAction::Leave,
+        Err(refusal) if refusal.is_waiting => match active.any(|run| run.kind != Some(RunKind::Scheduled)) {
+            true => CronAction::Leave,
+            false => CronAction::Release,
+        },
         Err(_) => CronAction::Delete,
     }
 }
@@ -282,22 +336,27 @@ fn verdict(
     }
     match (&state.next_scheduled_time, plan) {
         (Some(next), _) => Verdict::ready("BackupScheduled", format!("Next backup scheduled for {next}")),
-        (None, Ok(Plan { when: When::Scheduled(cron), .. })) if cron.is_suspended => {
-            Verdict::ready("BackupSuspended", "The schedule is suspended: no backup is made until it is not")
-        }
+        (None, Ok(Plan { when: When::Scheduled(cron), .. })) if cron.is_suspended => Verdict::ready(
+            "BackupSuspended",
+            "The schedule is suspended: only a triggered backup is made until it is not",
+        ),
         (None, Ok(Plan { when: When::Scheduled(_), .. })) => {
             Verdict::not_ready("BackupNeverScheduled", "The schedule has no next time: there is no such day")
         }
         (None, Ok(Plan { when: When::Once, .. }) | Err(_)) => match (&state.newest, active, start) {
-            (_, Some(run), _) => Verdict::not_ready("BackupRunning", format!("Job {} makes the backup", run.job)),
-            (_, None, Some(_)) => Verdict::not_ready("BackupRunning", "The backup is being started"),
-            (Some(newest), None, None) => {
+            (_, Some(run), _) if run.kind != Some(RunKind::Prune) => {
+                Verdict::not_ready("BackupRunning", format!("Job {} makes the backup", run.job))
+            }
+            (_, None, Some(start)) if start.key.kind() != RunKind::Prune => {
+                Verdict::not_ready("BackupRunning", "The backup is being started")
+            }
+            (Some(newest), ..) => {
                 Verdict::ready("BackupCompleted", format!("Backup {} completed: {} records", newest.id, newest.records))
             }
-            (None, None, None) if last.is_some() => {
+            (None, ..) if last.is_some() => {
                 Verdict::ready("BackupPartial", "The backup lacks something: see the warning")
             }
-            (None, None, None) => Verdict::not_ready("Pending", "No backup has been made"),
+            (None, ..) => Verdict::not_ready("Pending", "No backup has been made"),
         },
     }
 }
@@ -314,11 +373,26 @@ fn phase(state: &BackupState, plan: &Result<Plan, Refusal>, is_starting: bool) -
     }
 }
 
-fn warnings(state: &BackupState, runs: &[ObservedRun]) -> Vec<(String, String)> {
+fn warnings(
+    state: &BackupState,
+    plan: &Result<Plan, Refusal>,
+    active: Option<&ObservedRun>,
+    runs: &[ObservedRun],
+) -> Vec<(String, String)> {
     let mut warnings = Vec::new();
-    if let Some(BackupRecord { outcome: Outcome::Partial, message, job, .. }) = state.history.first() {
-        let message = message.clone().unwrap_or_else(|| format!("the backup of Job {job} lacks something"));
-        warnings.push(("BackupPartial".to_owned(), message));
+    // Else it is the verdict.
+    if let (Err(_), Some(trouble)) = (plan, active.and_then(super::trouble)) {
+        warnings.push((trouble.reason.clone(), trouble.message.clone()));
+    }
+    match state.history.first() {
+        Some(BackupRecord { outcome: Outcome::Partial, message, job, .. }) => {
+            let message = message.clone().unwrap_or_else(|| format!("the backup of Job {job} lacks something"));
+            warnings.push(("BackupPartial".to_owned(), message));
+        }
+        Some(BackupRecord { outcome: Outcome::Success, message: Some(message), .. }) => {
+            warnings.push(("BackupWarning".to_owned(), message.clone()));
+        }
+        Some(BackupRecord { outcome: Outcome::Success | Outcome::Failed, .. }) | None => {}
     }
     let prunings = runs.iter().filter(|run| run.kind == Some(RunKind::Prune));
     if let Some(failure) = prunings.max_by_key(|run| run.started_at).and_then(super::trouble) {

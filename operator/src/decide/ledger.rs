@@ -38,7 +38,7 @@ pub fn active(runs: &[ObservedRun]) -> Option<(&ObservedRun, ActiveRun)> {
         RunState::Active { progress, .. } => progress.clone(),
         RunState::Ended { .. } => None,
     };
-    Some((run, ActiveRun { job: run.job.clone(), start_time: super::text(run.started_at), progress }))
+    Some((run, ActiveRun { job: run.job.clone(), kind: run.kind, start_time: super::text(run.started_at), progress }))
 }
 
 /// Adds a run to the sums.

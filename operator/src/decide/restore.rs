@@ -11,6 +11,9 @@ use crate::observe::{ObservedRun, RunState};
 use crate::plan::{Plan, Refusal};
 use crate::state::Verdict;
 
+/// The reason of the warning with what the engine warned of.
+const WARNED: &str = "RestoreWarning";
+
 /// Decides what to do for a restore.
 pub fn decide(
     facts: &Facts,
@@ -22,9 +25,11 @@ pub fn decide(
     state.observed_generation = Some(facts.generation);
     let mut notes = Vec::new();
     let mut verdict = None;
+    // What a restore that is over warned of stays.
+    let mut warnings = warned(before);
     for run in ledger::unrecorded(&before.bookkeeping, runs) {
         if state.completion_time.is_none() {
-            verdict = Some(record(&mut state, run, &mut notes));
+            verdict = Some(record(&mut state, run, &mut notes, &mut warnings));
         }
     }
     ledger::remember(&mut state.bookkeeping, runs);
@@ -74,11 +79,16 @@ pub fn decide(
         Verdict::not_ready("RestoreRunning", "The restore is being started")
     };
     let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
-    let warnings = match state.phase {
-        Phase::PartiallyFailed => vec![("RestorePartial".to_owned(), verdict.message.clone())],
-        Phase::Pending | Phase::Running | Phase::Completed | Phase::Failed => Vec::new(),
-    };
-    Decision { start, cron: CronAction::Leave, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+    Decision {
+        start,
+        cron: CronAction::Leave,
+        replace: Vec::new(),
+        expire: ledger::expiring(ttl, runs),
+        state,
+        verdict,
+        warnings,
+        notes,
+    }
 }
 
 /// What the status already says of a restore that is over.
@@ -91,7 +101,12 @@ fn told(before: &RestoreStatus) -> Verdict {
     })
 }
 
-fn record(state: &mut RestoreStatus, run: &ObservedRun, notes: &mut Vec<Note>) -> Verdict {
+fn record(
+    state: &mut RestoreStatus,
+    run: &ObservedRun,
+    notes: &mut Vec<Note>,
+    warnings: &mut Vec<(String, String)>,
+) -> Verdict {
     let RunState::Ended { at, termination, failure } = &run.state else { return Verdict::default() };
     let ended = match termination.as_deref() {
         Some(Termination::Restore(ended)) => Some(ended),
@@ -133,7 +148,19 @@ fn record(state: &mut RestoreStatus, run: &ObservedRun, notes: &mut Vec<Note>) -
         reason: verdict.reason.clone(),
         message: verdict.message.clone(),
     });
+    if phase == Phase::PartiallyFailed {
+        warnings.push((verdict.reason.clone(), verdict.message.clone()));
+    }
+    if let Some(told) = ended.map(|ended| ended.warnings.join("; ")).filter(|told| !told.is_empty()) {
+        notes.push(Note { is_warning: true, reason: WARNED.to_owned(), message: told.clone() });
+        warnings.push((WARNED.to_owned(), told));
+    }
     verdict
+}
+
+fn warned(before: &RestoreStatus) -> Vec<(String, String)> {
+    let warnings = before.conditions.iter().filter(|condition| condition.type_ == "Warning");
+    warnings.map(|condition| (condition.reason.clone(), condition.message.clone())).collect()
 }
 
 fn enter(state: &mut RestoreStatus, result: &RestoreResult) {

@@ -6,6 +6,7 @@ use super::*;
 use crate::api::history::Outcome;
 use crate::api::phase::Phase;
 use crate::api::restore_status::{RestoreStatus, RestoredTopic};
+use crate::api::run_kind::RunKind;
 use crate::build::{RunKey, names, tests_owner};
 use crate::observe::RunState;
 use crate::plan::{Plan, Refusal};
@@ -39,6 +40,7 @@ fn active(key: &RunKey, second: i64) -> ObservedRun {
         generation: Some(1),
         started_at: at(second),
         is_expiring: false,
+        has_begun: true,
         state: RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None },
     }
 }
@@ -118,6 +120,35 @@ fn what_a_complete_backup_warns_of_is_kept_with_it() {
     let made = decide(&facts(10), &BackupState::default(), &plan(""), &[ended(active(&ONCE, 1), 9, &told)]);
     let record = &made.state.history[0];
     assert_eq!((record.outcome, record.message.as_deref()), (Outcome::Success, Some("retention: no")));
+    assert_eq!(made.warnings, [("BackupWarning".to_owned(), "retention: no".to_owned())]);
+}
+
+#[test]
+fn what_a_complete_restore_warns_of_is_told_and_stays() {
+    let plan = restore_plan();
+    let told = RESTORED.replace("\"durationMs\":1000", "\"durationMs\":1000,\"warnings\":[\"no backup reaches it\"]");
+    let before = RestoreStatus::default();
+    let done = restore::decide(&facts(10), &before, &plan, &[ended(active(&ONCE, 1), 9, &told)]);
+    let warning = ("RestoreWarning".to_owned(), "no backup reaches it".to_owned());
+    assert_eq!((done.verdict.is_ready, &done.warnings), (true, &vec![warning.clone()]));
+    assert!(done.notes.iter().any(|note| note.is_warning && note.message == warning.1), "{:?}", done.notes);
+    let style = crate::status::Style::Strimzi;
+    let conditions = crate::status::conditions(style, &done.verdict, &done.warnings, &[], at(10));
+    let later = restore::decide(&facts(99), &RestoreStatus { conditions, ..done.state }, &plan, &[]);
+    assert_eq!((later.warnings, later.notes), (vec![warning], vec![]));
+}
+
+#[test]
+fn what_the_api_server_refuses_is_told_once() {
+    let mut decision = decide(&facts(1), &BackupState::default(), &plan(""), &[]);
+    let refused = Verdict::not_ready("RefusedByKubernetes", "Duplicate value");
+    decision.refuse(refused.clone(), &[]);
+    assert_eq!((decision.start.as_ref(), decision.notes.len()), (None, 1));
+    let style = crate::status::Style::Kubernetes;
+    let conditions = crate::status::conditions(style, &decision.verdict, &[], &[], at(1));
+    let mut again = decide(&facts(2), &BackupState::default(), &plan(""), &[]);
+    again.refuse(refused, &conditions);
+    assert_eq!(again.notes, []);
 }
 
 #[test]
@@ -201,6 +232,22 @@ fn a_job_that_was_deleted_while_it_ran_is_a_failure() {
     assert_eq!(gone.state.history[0].outcome, Outcome::Failed);
     let later = decide(&facts(3), &gone.state, &plan, &[]).state;
     assert_eq!((later.history.len(), later.totals.failed), (1, 1));
+    // It was no backup that was lost.
+    let prune = RunKey::Prune { limits: "maxBackups=1".to_owned(), generation: 1 };
+    let pruning = decide(&facts(4), &BackupState::default(), &plan, &[active(&prune, 4)]);
+    let gone = decide(&facts(5), &pruning.state, &plan, &[]).state;
+    assert_eq!((gone.history.len(), gone.totals.failed), (0, 0));
+}
+
+#[test]
+fn a_backup_that_was_made_stays_ready_while_old_ones_are_removed() {
+    let plan = plan("retention: {backups: 1}\n");
+    let made = decide(&facts(9), &BackupState::default(), &plan, &[ended(active(&ONCE, 1), 8, COMPLETED)]);
+    assert_eq!(made.verdict.reason, "BackupCompleted");
+    let prune = made.start.unwrap().key;
+    assert_eq!(prune.kind(), RunKind::Prune);
+    let pruning = decide(&facts(10), &made.state, &plan, &[active(&prune, 10)]);
+    assert_eq!((pruning.verdict.is_ready, pruning.verdict.reason.as_str()), (true, "BackupCompleted"));
 }
 
 #[test]
@@ -208,7 +255,7 @@ fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_i
     let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
     let wrong = Err(Refusal::invalid("spec.topics: no"));
     let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
-    assert_eq!(cron(&waiting), CronAction::Leave);
+    assert_eq!(cron(&waiting), CronAction::Release);
     assert_eq!(cron(&wrong), CronAction::Delete);
     assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false, anew: false });
     let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
@@ -275,4 +322,76 @@ fn a_restore_whose_job_was_deleted_has_failed() {
     let running = restore::decide(&facts(2), &RestoreStatus::default(), &plan, &[active(&ONCE, 1)]);
     let gone = restore::decide(&facts(3), &running.state, &plan, &[]);
     assert_eq!((gone.start, gone.state.phase), (None, Phase::Failed));
+}
+
+#[test]
+fn a_run_that_never_began_makes_room_for_an_edited_spec() {
+    let edited = |second| Facts { generation: 2, trigger: Some("1".to_owned()), ..facts(second) };
+    let stuck = ObservedRun { has_begun: false, ..active(&ONCE, 1) };
+    let before = decide(&facts(2), &BackupState::default(), &plan(""), std::slice::from_ref(&stuck));
+    assert_eq!(before.replace, [""; 0]);
+    let replaced = decide(&edited(3), &before.state, &plan(""), std::slice::from_ref(&stuck));
+    assert_eq!((replaced.replace.as_slice(), replaced.start.as_ref()), ([stuck.job.clone()].as_slice(), None));
+    assert_eq!(replaced.notes.iter().map(|note| note.reason.as_str()).collect::<Vec<_>>(), ["BackupReplaced"]);
+    // While the Job is on its way out nothing is told again, and once it is gone it was no failure.
+    assert_eq!(decide(&edited(4), &replaced.state, &plan(""), &[stuck]).notes, []);
+    let gone = decide(&edited(5), &replaced.state, &plan(""), &[]);
+    assert_eq!((gone.start.unwrap().key, gone.state.totals.failed), (RunKey::Once { generation: 2 }, 0));
+
+    // One that has begun goes on, and one that was triggered is triggered again.
+    let begun = decide(&edited(6), &before.state, &plan(""), &[active(&ONCE, 1)]);
+    assert_eq!(begun.replace, [""; 0]);
+    let schedule = plan("schedule: '0 2 * * *'\n");
+    let key = RunKey::Trigger { value: "1".to_owned() };
+    let stuck = ObservedRun { has_begun: false, ..active(&key, 1) };
+    let replaced = decide(&edited(7), &BackupState::default(), &schedule, &[stuck]);
+    assert_eq!(decide(&edited(8), &replaced.state, &schedule, &[]).start.unwrap().key, key);
+}
+
+#[test]
+fn a_run_that_nobody_has_seen_to_its_end_is_no_failure_where_later_ones_have_ended() {
+    let plan = plan("schedule: '0 2 * * *'\n");
+    let run = |job: &str, second| ObservedRun { job: job.to_owned(), ..active(&RunKey::Scheduled, second) };
+    let running = decide(&facts(1), &BackupState::default(), &plan, &[run("nightly-29500000", 0)]);
+    let later = decide(&facts(99), &running.state, &plan, &[ended(run("nightly-29500060", 60), 90, COMPLETED)]);
+    assert_eq!((later.state.history.len(), later.state.totals.failed), (1, 0));
+    assert_eq!(later.verdict.reason, "BackupScheduled");
+}
+
+#[test]
+fn a_backup_whose_result_nobody_has_read_can_be_restored_all_the_same() {
+    let run = ended(active(&ONCE, 1), 9, "unread");
+    let made = decide(&facts(10), &BackupState::default(), &plan(""), &[run]);
+    assert_eq!(made.state.newest.map(|newest| newest.id).as_deref(), Some("nightly-20260202-030000"));
+    let job = "nightly-29515110".to_owned();
+    let run = ended(ObservedRun { job, backup_id: None, ..active(&RunKey::Scheduled, 1) }, 9, "unread");
+    let made = decide(&facts(10), &BackupState::default(), &plan("schedule: '0 2 * * *'\n"), &[run]);
+    assert_eq!(made.state.newest.map(|newest| newest.id).as_deref(), Some("nightly-20260212-143000"));
+}
+
+#[test]
+fn pruning_that_failed_is_tried_again_when_the_spec_is_edited_and_hides_nothing() {
+    let plan = plan("schedule: '0 2 * * *'\nretention: {backups: 1}\n");
+    let newest = crate::state::Newest { id: "a".to_owned(), ..crate::state::Newest::default() };
+    let before = BackupState { newest: Some(newest), ..BackupState::default() };
+    let key = RunKey::Prune { limits: "maxBackups=1".to_owned(), generation: 1 };
+    assert_eq!(decide(&facts(0), &before, &plan, &[]).start.unwrap().key, key);
+    let run = ObservedRun { limits: Some("maxBackups=1".to_owned()), ..active(&key, 1) };
+    let failed = decide(&facts(3), &before, &plan, &[ended(run, 2, "")]);
+    let gone = decide(&facts(4), &failed.state, &plan, &[]);
+    assert_eq!(gone.start, None);
+    let edited = decide(&Facts { generation: 2, ..facts(5) }, &gone.state, &plan, &[]);
+    assert!(matches!(edited.start.unwrap().key, RunKey::Prune { generation: 2, .. }));
+}
+
+#[test]
+fn a_plan_that_waits_holds_no_schedule_and_tells_no_time_that_is_past() {
+    let schedule = plan("schedule: '0 * * * *'\n");
+    let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
+    let before = decide(&facts(0), &BackupState::default(), &schedule, &[]).state;
+    let run = active(&RunKey::Trigger { value: "1".to_owned() }, 1);
+    assert_eq!(decide(&facts(1), &before, &waiting, &[run]).cron, CronAction::Leave);
+    let soon = decide(&facts(2), &before, &waiting, &[]);
+    assert_eq!((soon.cron, &soon.state.next_scheduled_time), (CronAction::Release, &before.next_scheduled_time));
+    assert_eq!(decide(&facts(3600), &before, &waiting, &[]).state.next_scheduled_time, None);
 }

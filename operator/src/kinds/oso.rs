@@ -4,7 +4,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::{Backup, Reconciled, Restore, has_newest};
 use crate::api::OSO_GROUP;
-use crate::api::oso::{KafkaBackup, KafkaBackupStatus, KafkaRestore, KafkaRestoreStatus, TRIGGER_ANNOTATION};
+use crate::api::oso::{
+    ADOPT_ANNOTATION, KafkaBackup, KafkaBackupStatus, KafkaRestore, KafkaRestoreStatus, TRIGGER_ANNOTATION,
+};
 use crate::api::restore_status::RestoreStatus;
 use crate::owner::Kind;
 use crate::plan::{self, Plan, Refusal};
@@ -33,6 +35,7 @@ impl Reconciled for KafkaBackup {
 
 impl Backup for KafkaBackup {
     const TRIGGER_ANNOTATION: &'static str = TRIGGER_ANNOTATION;
+    const ADOPT_ANNOTATION: &'static str = ADOPT_ANNOTATION;
 
     fn plan(&self, _: Option<&StrimziStores>) -> Result<Plan, Refusal> {
         plan::oso::backup(&self.owner(), &self.spec)

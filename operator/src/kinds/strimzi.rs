@@ -5,7 +5,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::{Backup, Reconciled, Restore, has_newest};
 use crate::api::STRIMZI_GROUP;
 use crate::api::restore_status::RestoreStatus;
-use crate::api::strimzi::{Authentication, KafkaBackup, KafkaBackupStatus, KafkaRestore, TRIGGER_ANNOTATION};
+use crate::api::strimzi::{
+    ADOPT_ANNOTATION, Authentication, KafkaBackup, KafkaBackupStatus, KafkaRestore, TRIGGER_ANNOTATION,
+};
 use crate::owner::Kind;
 use crate::plan::{self, Plan, Refusal};
 use crate::references::{self, StrimziStores};
@@ -37,6 +39,7 @@ impl Reconciled for KafkaBackup {
 
 impl Backup for KafkaBackup {
     const TRIGGER_ANNOTATION: &'static str = TRIGGER_ANNOTATION;
+    const ADOPT_ANNOTATION: &'static str = ADOPT_ANNOTATION;
 
     fn plan(&self, strimzi: Option<&StrimziStores>) -> Result<Plan, Refusal> {
         let owner = self.owner();

@@ -62,6 +62,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec) -> Result<Plan, Refusal> {
     };
     let interval = checkpoint.as_ref().and_then(|checkpoint| checkpoint.interval_secs).or(*checkpoint_interval_secs);
     let run = BackupShape {
+        topic_fields: ["topics", "excludeTopics"],
         topics: topics.iter().map(|glob| expression(glob)).collect(),
         exclude_topics: exclude_topics.iter().map(|glob| expression(glob)).collect(),
         compression: compression.map(settings::codec),
@@ -125,17 +126,22 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         return Err(Refusal::unsupported("spec.rollback"));
     }
     let wanted = wanted_backup(backup_id.as_deref(), backup_ref.as_ref());
-    let missing = || settings::no_backup(wanted.name.unwrap_or_default());
-    let storage = storage.as_ref().or_else(|| backup.map(|backup| &backup.storage)).ok_or_else(missing)?;
+    let is_elsewhere = storage.is_some() && backup.is_none();
+    let storage = storage
+        .as_ref()
+        .or_else(|| backup.map(|backup| &backup.storage))
+        .ok_or_else(|| settings::no_backup(wanted.name))?;
     let target = target_cluster
         .as_ref()
         .or(kafka_cluster.as_ref())
         .or_else(|| backup.map(|backup| &backup.kafka_cluster))
-        .ok_or_else(missing)?;
+        .ok_or_else(|| settings::no_target(wanted.name))?;
     let StoragePlan { config: storage, mount } = self::storage(storage)?;
     let pitr = pitr.as_ref().filter(|pitr| pitr.enabled);
     let shape = RestoreShape {
         archive: match backup_ref {
+            // Whose backup it is may have lived in another namespace: its id tells enough.
+            Some(_) if is_elsewhere && wanted.id.is_some() => None,
             Some(BackupRef { name, .. }) => Some(archive_name(owner.group, &owner.namespace, name)?),
             None => None,
         },
@@ -152,7 +158,7 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         exclude_topics: Vec::new(),
         topic_mapping: topic_mapping.clone(),
         partition_mapping: partitions(partition_mapping)?,
-        groups: consumer_groups.as_ref().and_then(settings::groups),
+        groups: consumer_groups.as_ref().map(settings::groups).transpose()?.flatten(),
         offset_header: *include_original_offset_header,
     };
     let ConnectionPlan { config: cluster, mut mounts, files } = connection::of_addresses(target);
@@ -171,8 +177,9 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
 
 /// Whether anything of it is switched on.
 fn keeps_offsets(rollback: &Rollback) -> bool {
-    let Rollback { enabled, snapshot_before_restore, auto_rollback_on_failure, snapshot_id: _ } = rollback;
-    [enabled, snapshot_before_restore, auto_rollback_on_failure].contains(&&Some(true))
+    let Rollback { enabled, snapshot_before_restore, auto_rollback_on_failure, snapshot_id } = rollback;
+    let is_named = snapshot_id.is_some() && *enabled != Some(false);
+    is_named || [enabled, snapshot_before_restore, auto_rollback_on_failure].contains(&&Some(true))
 }
 
 /// The backup that a restore is about, and the `KafkaBackup` that made it, as far as the spec tells.

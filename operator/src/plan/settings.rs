@@ -21,6 +21,8 @@ use crate::owner::Owner;
 /// What a spec says of how a backup works.
 #[derive(Debug, Clone, Default)]
 pub struct BackupShape {
+    /// What the spec calls the topics to take, and those to leave out.
+    pub topic_fields: [&'static str; 2],
     /// Names and expressions.
     pub topics: Vec<String>,
     /// Likewise.
@@ -54,6 +56,7 @@ pub fn backup(
     retention: Option<&Retention>,
 ) -> Result<BackupConfig, Refusal> {
     let BackupShape {
+        topic_fields: [include, exclude],
         topics,
         exclude_topics,
         compression,
@@ -64,8 +67,8 @@ pub fn backup(
         source_cluster_id,
         rate_limit,
     } = shape;
-    backup::patterns("topics", &topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
-    backup::patterns("excludeTopics", &exclude_topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
+    backup::patterns(include, &topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
+    backup::patterns(exclude, &exclude_topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
     let prefix = owner.name.parse().map_err(|error| Refusal::invalid(format!("metadata.name: {error}")))?;
     let config = BackupConfig {
         cluster,
@@ -193,19 +196,51 @@ pub const fn codec(compression: Compression) -> CompressionName {
 }
 
 /// Other names of the groups that come back; `None` when none are to.
-pub fn groups(groups: &ConsumerGroups) -> Option<BTreeMap<String, String>> {
+///
+/// # Errors
+/// As [`mapping`].
+pub fn groups(groups: &ConsumerGroups) -> Result<Option<BTreeMap<String, String>>, Refusal> {
     let ConsumerGroups { restore, mapping } = groups;
-    let pair =
-        |GroupMapping { source_group, target_group }: &GroupMapping| (source_group.clone(), target_group.clone());
-    restore.then(|| mapping.iter().map(pair).collect())
+    let pairs = mapping.iter().map(|GroupMapping { source_group, target_group }| (source_group, target_group));
+    let mapping = self::mapping("spec.consumerGroups.mapping: sourceGroup", pairs)?;
+    Ok(restore.then_some(mapping))
+}
+
+/// Names and their other names.
+///
+/// # Errors
+/// When a name has two of them.
+pub fn mapping<'a>(
+    field: &str,
+    pairs: impl Iterator<Item = (&'a String, &'a String)>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut mapping = BTreeMap::new();
+    for (source, target) in pairs {
+        if mapping.insert(source.clone(), target.clone()).is_some_and(|earlier| earlier != *target) {
+            return Err(Refusal::invalid(format!("{field} {source:?} is given twice: it can have one other name")));
+        }
+    }
+    Ok(mapping)
 }
 
 /// A `KafkaBackup` is referred to that is not there, and no storage is given in its place.
-pub fn no_backup(name: &str) -> Refusal {
+pub fn no_backup(name: Option<&str>) -> Refusal {
+    let of = name.map_or_else(String::new, |name| format!(" {name:?}"));
     Refusal::waiting(
         "BackupNotFound",
         format!(
-            "there is no KafkaBackup {name:?} in this namespace: waiting for it; give spec.storage to restore without one"
+            "there is no KafkaBackup{of} in this namespace: waiting for it; give spec.storage to restore without one"
+        ),
+    )
+}
+
+/// A restore names no cluster, and the `KafkaBackup` whose cluster it would be is not there.
+pub fn no_target(name: Option<&str>) -> Refusal {
+    let of = name.map_or_else(String::new, |name| format!(" {name:?}"));
+    Refusal::waiting(
+        "BackupNotFound",
+        format!(
+            "there is no KafkaBackup{of} in this namespace whose cluster could be written to: give spec.targetCluster"
         ),
     )
 }

@@ -54,6 +54,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec, references: &ClusterReferen
     let topics = topics.clone().unwrap_or_default();
     let BackupSettings { compression, compression_level, parallelism } = backup.clone().unwrap_or_default();
     let run = BackupShape {
+        topic_fields: ["topics.include", "topics.exclude"],
         topics: topics.include,
         exclude_topics: topics.exclude,
         compression: compression.map(settings::codec),
@@ -98,25 +99,30 @@ pub fn restore(
         job,
         template,
     } = spec;
+    let is_elsewhere = storage.is_some() && backup.is_none();
     let storage = match (storage, backup) {
         (Some(storage), _) => storage,
         (None, Some(backup)) => &backup.storage,
-        (None, None) => return Err(settings::no_backup(&backup_ref.name)),
+        (None, None) => return Err(settings::no_backup(Some(&backup_ref.name))),
     };
     let StoragePlan { config: storage, mount } = self::storage(storage)?;
     let pod = pod(template.as_ref(), resources.clone())?;
     let topics = topics.clone().unwrap_or_default();
     let shape = RestoreShape {
-        archive: Some(archive_name(owner.group, &owner.namespace, &backup_ref.name)?),
+        archive: match &backup_ref.backup_id {
+            // Whose backup it is may have lived in another namespace: its id tells enough.
+            Some(_) if is_elsewhere => None,
+            Some(_) | None => Some(archive_name(owner.group, &owner.namespace, &backup_ref.name)?),
+        },
         backup_id: backup_ref.backup_id.clone(),
         point_in_time: point_in_time.as_ref().map(|point| point.timestamp.clone()),
         topics: topics.include,
         exclude_topics: topics.exclude,
-        topic_mapping: topic_mapping
-            .iter()
-            .map(|TopicMapping { source_topic, target_topic }| (source_topic.clone(), target_topic.clone()))
-            .collect(),
-        groups: consumer_groups.as_ref().and_then(settings::groups),
+        topic_mapping: settings::mapping(
+            "spec.topicMapping: sourceTopic",
+            topic_mapping.iter().map(|TopicMapping { source_topic, target_topic }| (source_topic, target_topic)),
+        )?,
+        groups: consumer_groups.as_ref().map(settings::groups).transpose()?.flatten(),
         ..RestoreShape::default()
     };
     let connection = connection(strimzi_cluster_ref, authentication.as_ref(), references)?;

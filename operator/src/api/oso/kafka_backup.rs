@@ -83,6 +83,7 @@ use crate::bookkeeping::Bookkeeping;
     validation = Rule::new("!has(self.checkpoint) || !has(self.checkpoint.intervalSecs) || !has(self.checkpointIntervalSecs) || self.checkpoint.intervalSecs == self.checkpointIntervalSecs")
         .message("checkpoint.intervalSecs and checkpointIntervalSecs are two names of one thing: give one of them"),
     validation = Rule::new("!has(self.timezone) || has(self.schedule)").message("timezone goes with a schedule"),
+    validation = Rule::new("!self.suspend || has(self.schedule)").message("suspend goes with a schedule"),
 )]
 pub struct KafkaBackupSpec {
     /// The cluster to back up.
@@ -106,7 +107,7 @@ pub struct KafkaBackupSpec {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("timestamp('2000-01-01T00:00:00Z').getFullYear(self) > 0").message("timezone is an IANA time zone such as Europe/London"))]
     pub timezone: Option<String>,
-    /// Whether no new run is to start until this is `false` again.
+    /// Whether the schedule starts no run until this is `false` again. One that is triggered by the annotation is run all the same.
     #[serde(default)]
     pub suspend: bool,
     /// Of what producers left uncompressed; the rest is stored as it is. `zstd` when left out.

@@ -27,7 +27,7 @@ use crate::api::restore_status::RestoreStatus;
     shortname = "kr",
     category = "strimzi",
     doc = "Restores a backup into a Kafka cluster. It is done once; its spec cannot change after the run has started.",
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.startTime) || self.spec == oldSelf.spec").message("a restore that has started cannot be changed: create another KafkaRestore").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.startTime) || self.spec == oldSelf.spec").message("a restore that has started cannot be changed: create another KafkaRestore"),
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupId", description = "The backup that is restored"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Pending, Running, Completed, PartiallyFailed or Failed"),
     printcolumn(name = "Progress", type_ = "integer", json_path = ".status.progress", description = "Percent"),
@@ -41,7 +41,7 @@ use crate::api::restore_status::RestoreStatus;
     validation = Rule::new("has(self.backupId) || has(self.backupRef)").message("give backupId or backupRef"),
     validation = Rule::new("!has(self.backupId) || !has(self.backupRef) || !has(self.backupRef.backupId) || self.backupId == self.backupRef.backupId")
         .message("backupId and backupRef.backupId are two names of one thing: give one of them"),
-    validation = Rule::new("!has(self.targetCluster) || !has(self.kafkaCluster)")
+    validation = Rule::new("!has(self.targetCluster) || !has(self.kafkaCluster) || self.targetCluster == self.kafkaCluster")
         .message("targetCluster and kafkaCluster are two names of one thing: give one of them"),
 )]
 pub struct KafkaRestoreSpec {

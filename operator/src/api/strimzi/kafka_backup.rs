@@ -154,7 +154,7 @@ pub struct Schedule {
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("timestamp('2000-01-01T00:00:00Z').getFullYear(self) > 0").message("timezone is an IANA time zone such as Europe/London"))]
     pub timezone: Option<String>,
-    /// Whether no new run is to start until this is `false` again.
+    /// Whether the schedule starts no run until this is `false` again. One that is triggered by the annotation is run all the same.
     #[serde(default)]
     pub suspend: bool,
 }

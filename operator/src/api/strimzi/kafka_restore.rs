@@ -29,7 +29,7 @@ use crate::api::restore_status::RestoreStatus;
     label("app", "strimzi"),
     label("strimzi.io/crd-install", "true"),
     doc = "Restores a backup into a Kafka cluster that Strimzi manages. It is done once; its spec cannot change after the run has started.",
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.startTime) || self.spec == oldSelf.spec").message("a restore that has started cannot be changed: create another KafkaRestore").reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.startTime) || self.spec == oldSelf.spec").message("a restore that has started cannot be changed: create another KafkaRestore"),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.strimziClusterRef.name", description = "The Kafka resource that is written to"),
     printcolumn(name = "Backup", type_ = "string", json_path = ".status.backupId", description = "The backup that is restored"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Pending, Running, Completed, PartiallyFailed or Failed"),

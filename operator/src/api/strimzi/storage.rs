@@ -38,7 +38,8 @@ pub struct S3Storage {
     /// The bucket, which must exist.
     #[schemars(length(min = 3, max = 63))]
     pub bucket: String,
-    /// The region to sign for. Left out: as the pod's environment says, else that of the store.
+    /// The region of the bucket. Left out: `AWS_REGION` of the pod, which EKS sets for a pod with an identity; with an `endpoint`, else
+    /// `us-east-1`. Amazon's S3 wants it from one of the two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub region: Option<String>,

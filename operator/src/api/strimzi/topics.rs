@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TopicSelection {
-    /// Regular expressions (RE2), each on the whole name. One without metacharacters is the name of a topic that must exist.
+    /// Regular expressions (RE2), each on the whole name. One without metacharacters, dots aside, is the name of a topic that must exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 512)))]
     #[x_kube(validation = Rule::new("self.all(pattern, ''.matches(pattern) in [true, false])").message("each pattern is a regular expression"))]
