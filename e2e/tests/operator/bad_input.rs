@@ -82,7 +82,7 @@ const ROWS: &[Row] = &[
     // Restores
     (Group::Oso, "KafkaRestore", &[OSO_S3], AtApply, "give backupId or backupRef"),
     (Group::Oso, "KafkaRestore", &["backupId: a", "backupRef: {name: x, backupId: b}"], AtApply, "backupId and backupRef.backupId are two names of one thing"),
-    (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO], AtApply, "targetCluster and kafkaCluster are two names of one thing"),
+    (Group::Oso, "KafkaRestore", &["backupId: a", "targetCluster: {bootstrapServers: ['a:1']}", OSO_S3, OSO], AsCondition("InvalidSpec"), "spec.targetCluster and spec.kafkaCluster are two names of one thing"),
     (Group::Oso, "KafkaRestore", &["backupId: a", "pitr: {enabled: true}"], AtApply, "give timestamp, timestampMillis or endTime"),
     (Group::Oso, "KafkaRestore", &["backupId: a", "pitr: {timestamp: '2024-12-01T12:00:00Z', timestampMillis: 1}"], AtApply, "names of one thing"),
     (Group::Oso, "KafkaRestore", &["backupRef: {name: nothing}"], AsCondition("BackupNotFound"), "there is no KafkaBackup \"nothing\" in this namespace"),

@@ -131,6 +131,14 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         .as_ref()
         .or_else(|| backup.map(|backup| &backup.storage))
         .ok_or_else(|| settings::no_backup(wanted.name))?;
+    // A rule of the schema cannot compare them.
+    if let (Some(target), Some(kafka)) = (target_cluster, kafka_cluster)
+        && target != kafka
+    {
+        return Err(Refusal::invalid(
+            "spec.targetCluster and spec.kafkaCluster are two names of one thing, and differ: give one of them",
+        ));
+    }
     let target = target_cluster
         .as_ref()
         .or(kafka_cluster.as_ref())

@@ -41,8 +41,6 @@ use crate::api::restore_status::RestoreStatus;
     validation = Rule::new("has(self.backupId) || has(self.backupRef)").message("give backupId or backupRef"),
     validation = Rule::new("!has(self.backupId) || !has(self.backupRef) || !has(self.backupRef.backupId) || self.backupId == self.backupRef.backupId")
         .message("backupId and backupRef.backupId are two names of one thing: give one of them"),
-    validation = Rule::new("!has(self.targetCluster) || !has(self.kafkaCluster) || self.targetCluster == self.kafkaCluster")
-        .message("targetCluster and kafkaCluster are two names of one thing: give one of them"),
 )]
 pub struct KafkaRestoreSpec {
     /// The backup to restore.
