@@ -21,7 +21,7 @@ use crate::api::run_kind::RunKind;
 use crate::apply;
 use crate::ask::{Asker, PROGRESS_EVERY};
 use crate::bookkeeping::Bookkeeping;
-use crate::build::{Blueprint, Installation, cron_job, labels, names};
+use crate::build::{Blueprint, Installation, Run, cron_job, labels, names};
 use crate::decide::{self, CronAction, Decision, Facts, Note};
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
@@ -109,7 +109,9 @@ pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<
         return Ok(Action::await_change());
     }
     if is_paused(&*backup) {
-        release(&context, &owner).await?;
+        if !has_other_run(&context, &owner) {
+            release(&context, &owner).await?;
+        }
         return paused(&*backup, &context, K::to_status(pausing(backup.state(), now, |state| &mut state.conditions)))
             .await;
     }
@@ -132,6 +134,10 @@ pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<
         return Ok(Action::requeue(STALE_AFTER));
     }
     tell(&context, &*backup, &decision.notes).await;
+    // What makes their end no failure stands in the status.
+    for job in &decision.replace {
+        apply::end(&context.client, &owner.namespace, job).await?;
+    }
     expire(&context, &owner, &decision.expire).await?;
     Ok(again(&runs, &decision.verdict, decision.start.is_some(), next, now))
 }
@@ -250,30 +256,46 @@ async fn carry_out<S>(
     generation: i64,
 ) -> Result<(), kube::Error> {
     let Context { client, installation, .. } = context;
-    for job in &decision.replace {
-        apply::end(client, &owner.namespace, job).await?;
-    }
-    // The run comes first: one that is refused holds no schedule.
-    if let (Some(run), Ok(plan)) = (&decision.start, plan) {
-        let plan = match run.key.kind() {
-            RunKind::Prune => &plan.pruning().unwrap_or_else(|| plan.clone()),
-            RunKind::Once | RunKind::Trigger | RunKind::Scheduled => plan,
-        };
-        let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
-        tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");
-    }
+    // The run comes first: one that is not started holds no schedule.
+    let started = match (&decision.start, plan) {
+        (Some(run), Ok(plan)) => start(context, owner, plan, run, generation).await,
+        (None, _) | (_, Err(_)) => Ok(()),
+    };
     let name = names::cron_job(owner);
     let found = context.cron_jobs.get(&ObjectRef::new(&name).within(&owner.namespace));
     match (decision.cron, plan) {
         (CronAction::Apply { is_held, anew }, Ok(plan @ Plan { when: When::Scheduled(cron), .. })) => {
             let blueprint = Blueprint { owner, plan, installation };
-            let wanted = cron_job::cron_job(blueprint, cron, is_held, generation);
-            apply::schedule(client, blueprint, wanted, found.filter(|_| !anew).as_deref()).await
+            let wanted = cron_job::cron_job(blueprint, cron, is_held && started.is_ok(), generation);
+            apply::schedule(client, blueprint, wanted, found.filter(|_| !anew).as_deref()).await?;
         }
-        (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await,
-        (CronAction::Release, _) => release(context, owner).await,
-        (CronAction::Apply { .. } | CronAction::Delete | CronAction::Leave, _) => Ok(()),
+        (CronAction::Delete, _) if found.is_some() => apply::unschedule(client, &owner.namespace, &name).await?,
+        (CronAction::Release, _) => release(context, owner).await?,
+        (CronAction::Apply { .. } | CronAction::Delete | CronAction::Leave, _) => {}
     }
+    started
+}
+
+async fn start(context: &Context, owner: &Owner, plan: &Plan, run: &Run, generation: i64) -> Result<(), kube::Error> {
+    let Context { client, installation, .. } = context;
+    let plan = match run.key.kind() {
+        RunKind::Prune => &plan.pruning().unwrap_or_else(|| plan.clone()),
+        RunKind::Once | RunKind::Trigger | RunKind::Scheduled => plan,
+    };
+    let job = apply::start(client, Blueprint { owner, plan, installation }, run, generation).await?;
+    tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, job = %job.name_any(), "run started");
+    Ok(())
+}
+
+/// Whether a run is under way that is not of the schedule.
+fn has_other_run(context: &Context, owner: &Owner) -> bool {
+    let is_other = |job: &Job| {
+        let run = observe::run(job, &[]);
+        job.labels().get(labels::RESOURCE_UID) == Some(&owner.uid)
+            && run.is_active()
+            && run.kind != Some(RunKind::Scheduled)
+    };
+    context.jobs.state().iter().any(|job| is_other(job))
 }
 
 /// Lets the schedule go on if it is held.

@@ -38,8 +38,10 @@ pub struct ObservedRun {
     pub started_at: Timestamp,
     /// Whether Kubernetes is to delete the Job by itself.
     pub is_expiring: bool,
-    /// Whether a pod of it has ever run, or has ended.
+    /// Whether a pod that is there runs, or has run.
     pub has_begun: bool,
+    /// Whether its Job is on its way out.
+    pub is_going: bool,
     /// How far it is.
     pub state: RunState,
 }
@@ -99,7 +101,8 @@ pub fn run(job: &Job, pods: &[&Pod]) -> ObservedRun {
         generation: annotation(labels::GENERATION).and_then(|text| text.parse().ok()),
         started_at: job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         is_expiring: job.spec.as_ref().is_some_and(|spec| spec.ttl_seconds_after_finished.is_some()),
-        has_begun: pods.iter().any(|pod| phase(pod) != "Pending"),
+        is_going: job.metadata.deletion_timestamp.is_some(),
+        has_begun: pods.iter().any(|pod| has_begun(pod)),
         state: state(job, &pods),
     }
 }
@@ -149,6 +152,13 @@ fn state(job: &Job, pods: &[&Pod]) -> RunState {
         trouble: waiting.or(earlier),
         progress: None,
     }
+}
+
+/// Whether its container has run: a pod that is deleted before that gets a phase of its end, too.
+fn has_begun(pod: &Pod) -> bool {
+    container_state(pod).is_some_and(|state| {
+        state.running.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.started_at.is_some())
+    })
 }
 
 fn phase(pod: &Pod) -> &str {

@@ -34,7 +34,7 @@ pub fn decide(
         ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
         enter(&mut state, lost);
     }
-    let outdated = outdated(facts, plan, runs);
+    let outdated = outdated(facts, before, plan, runs);
     if outdated.iter().any(|run| run.kind == Some(RunKind::Trigger)) {
         // It was not acted on, and will be.
         state.bookkeeping.last_trigger = None;
@@ -54,7 +54,7 @@ pub fn decide(
         let message = format!("Job {} had not begun, and goes: the spec was edited", known.job);
         notes.push(Note { is_warning: false, reason: "BackupReplaced".to_owned(), message });
     }
-    state.active_run = goes_on.map(|(_, active)| active.clone());
+    state.active_run = goes_on.map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
     let cron = cron(plan, start.is_some(), runs);
     if matches!(plan, Ok(Plan { retention: None, .. })) {
         // Who sets the same limits again wants them seen to again.
@@ -79,12 +79,22 @@ pub fn decide(
     Decision { start, cron, replace, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
 }
 
-/// Runs that are under way, have never begun, and are of a spec that is another by now. What keeps them from beginning may stand in that
-/// spec: a Secret, a node, a service account.
-fn outdated<'a>(facts: &Facts, plan: &Result<Plan, Refusal>, runs: &'a [ObservedRun]) -> Vec<&'a ObservedRun> {
+/// Runs that cannot begin, and are of a spec that is another by now. What keeps them from it may stand in that spec: a Secret, a node, a
+/// service account. One that only takes its time is left alone, as is one that has begun, whatever became of its pod since.
+fn outdated<'a>(
+    facts: &Facts,
+    before: &BackupState,
+    plan: &Result<Plan, Refusal>,
+    runs: &'a [ObservedRun],
+) -> Vec<&'a ObservedRun> {
     let is_older = |run: &ObservedRun| run.generation.is_some_and(|generation| generation < facts.generation);
+    let has_told = |run: &ObservedRun| {
+        before.active_run.as_ref().is_some_and(|known| known.job == run.job && known.progress.is_some())
+    };
+    let cannot_begin =
+        |run: &ObservedRun| !run.has_begun && !has_told(run) && (super::trouble(run).is_some() || run.is_going);
     match plan {
-        Ok(_) => runs.iter().filter(|run| run.is_active() && !run.has_begun && is_older(run)).collect(),
+        Ok(_) => runs.iter().filter(|run| run.is_active() && is_older(run) && cannot_begin(run)).collect(),
         Err(_) => Vec::new(),
     }
 }

@@ -41,6 +41,12 @@ pub fn active(runs: &[ObservedRun]) -> Option<(&ObservedRun, ActiveRun)> {
     Some((run, ActiveRun { job: run.job.clone(), kind: run.kind, start_time: super::text(run.started_at), progress }))
 }
 
+/// The run with what its pod told last, while there is no pod that tells.
+pub fn with_last_progress(active: &ActiveRun, known: Option<&ActiveRun>) -> ActiveRun {
+    let known = known.filter(|known| known.job == active.job).and_then(|known| known.progress.clone());
+    ActiveRun { progress: active.progress.clone().or(known), ..active.clone() }
+}
+
 /// Adds a run to the sums.
 pub fn add(totals: &mut Totals, outcome: Outcome, records: i64, bytes: i64, seconds: i64) {
     match outcome {

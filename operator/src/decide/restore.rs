@@ -49,7 +49,8 @@ pub fn decide(
     if let Some((run, _)) = active {
         notes.extend(super::news("Restore", run, before.active_run.as_ref(), &before.conditions));
     }
-    state.active_run = active.as_ref().map(|(_, active)| active.clone());
+    state.active_run =
+        active.as_ref().map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
     let verdict = if let Some(verdict) = verdict {
         verdict
     } else if is_over {

@@ -41,6 +41,7 @@ fn active(key: &RunKey, second: i64) -> ObservedRun {
         started_at: at(second),
         is_expiring: false,
         has_begun: true,
+        is_going: false,
         state: RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None },
     }
 }
@@ -327,24 +328,34 @@ fn a_restore_whose_job_was_deleted_has_failed() {
 #[test]
 fn a_run_that_never_began_makes_room_for_an_edited_spec() {
     let edited = |second| Facts { generation: 2, trigger: Some("1".to_owned()), ..facts(second) };
-    let stuck = ObservedRun { has_begun: false, ..active(&ONCE, 1) };
+    let trouble = Trouble { reason: "FailedMount".to_owned(), message: "no such Secret".to_owned() };
+    let stuck = |key: &RunKey| ObservedRun {
+        has_begun: false,
+        state: RunState::Active { pod: None, trouble: Some(trouble.clone()), silent_pod: None, progress: None },
+        ..active(key, 1)
+    };
+    let stuck_trigger = stuck(&RunKey::Trigger { value: "1".to_owned() });
+    let stuck = stuck(&ONCE);
     let before = decide(&facts(2), &BackupState::default(), &plan(""), std::slice::from_ref(&stuck));
     assert_eq!(before.replace, [""; 0]);
     let replaced = decide(&edited(3), &before.state, &plan(""), std::slice::from_ref(&stuck));
     assert_eq!((replaced.replace.as_slice(), replaced.start.as_ref()), ([stuck.job.clone()].as_slice(), None));
     assert_eq!(replaced.notes.iter().map(|note| note.reason.as_str()).collect::<Vec<_>>(), ["BackupReplaced"]);
     // While the Job is on its way out nothing is told again, and once it is gone it was no failure.
-    assert_eq!(decide(&edited(4), &replaced.state, &plan(""), &[stuck]).notes, []);
+    let state = RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None };
+    let going = ObservedRun { is_going: true, state, ..stuck };
+    assert_eq!(decide(&edited(4), &replaced.state, &plan(""), &[going]).notes, []);
     let gone = decide(&edited(5), &replaced.state, &plan(""), &[]);
     assert_eq!((gone.start.unwrap().key, gone.state.totals.failed), (RunKey::Once { generation: 2 }, 0));
 
-    // One that has begun goes on, and one that was triggered is triggered again.
-    let begun = decide(&edited(6), &before.state, &plan(""), &[active(&ONCE, 1)]);
-    assert_eq!(begun.replace, [""; 0]);
+    // One that has begun goes on, as does one that only takes its time; one that was triggered is triggered again.
+    let starting = ObservedRun { has_begun: false, ..active(&ONCE, 1) };
+    for goes_on in [active(&ONCE, 1), starting] {
+        assert_eq!(decide(&edited(6), &before.state, &plan(""), &[goes_on]).replace, [""; 0]);
+    }
     let schedule = plan("schedule: '0 2 * * *'\n");
     let key = RunKey::Trigger { value: "1".to_owned() };
-    let stuck = ObservedRun { has_begun: false, ..active(&key, 1) };
-    let replaced = decide(&edited(7), &BackupState::default(), &schedule, &[stuck]);
+    let replaced = decide(&edited(7), &BackupState::default(), &schedule, &[stuck_trigger]);
     assert_eq!(decide(&edited(8), &replaced.state, &schedule, &[]).start.unwrap().key, key);
 }
 
