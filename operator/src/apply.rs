@@ -50,10 +50,9 @@ pub async fn start(client: &Client, blueprint: Blueprint<'_>, run: &Run, generat
 pub async fn schedule(
     client: &Client,
     blueprint: Blueprint<'_>,
-    wanted: CronJob,
+    mut wanted: CronJob,
     found: Option<&CronJob>,
 ) -> Result<(), kube::Error> {
-    let mut wanted = wanted;
     let config = config_map::config_map(blueprint, &names::cron_job(blueprint.owner), blueprint.owner.reference());
     let as_json = |cron_job: &CronJob| serde_json::to_value(cron_job).expect("a CronJob is JSON");
     // The configuration has no watch: the CronJob tells which one was applied with it. It tells what was applied of itself too, since a field

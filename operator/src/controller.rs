@@ -124,7 +124,8 @@ pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<
     let mut decision = decide::backup::decide(&owner, &facts, &before, &plan, &runs);
     if let Some(refused) = act(&context, &owner, &plan, &decision, facts.generation).await? {
         decision.state.phase = Phase::Failed;
-        decision.refuse(refused, &before.conditions);
+        let is_same_spec = before.observed_generation == Some(facts.generation);
+        decision.refuse(refused, is_same_spec.then_some(&before.conditions));
     }
     let mut state = decision.state;
     state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);
@@ -169,7 +170,8 @@ pub async fn restore<K: Restore>(
     let mut decision = decide::restore::decide(&facts, &before, &plan, &runs);
     if let Some(refused) = act(&context, &owner, &plan, &decision, facts.generation).await? {
         decision.state.phase = Phase::Failed;
-        decision.refuse(refused, &before.conditions);
+        let is_same_spec = before.observed_generation == Some(facts.generation);
+        decision.refuse(refused, is_same_spec.then_some(&before.conditions));
     }
     let mut state = decision.state;
     state.conditions = status::conditions(K::STYLE, &decision.verdict, &decision.warnings, &before.conditions, now);

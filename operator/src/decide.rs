@@ -83,14 +83,19 @@ pub struct Decision<S> {
 }
 
 impl<S> Decision<S> {
-    /// Tells that the API server did not let it be done; `before` are the conditions of the status.
-    pub fn refuse(&mut self, verdict: Verdict, before: &[Condition]) {
-        if !before.iter().any(|condition| condition.message == verdict.message) {
-            let Verdict { is_ready: _, reason, message } = verdict.clone();
-            self.notes.push(Note { is_warning: true, reason, message });
-        }
+    /// Tells that the API server did not let it be done; `before` are the conditions of the status, if it is about the same spec. A refusal
+    /// is told in its first words: some say at each attempt which attempt it was, and a status that is written has its resource looked at.
+    pub fn refuse(&mut self, verdict: Verdict, before: Option<&[Condition]>) {
+        let told = before.unwrap_or_default().iter().find(|condition| condition.reason == verdict.reason);
+        self.verdict = match told {
+            Some(told) => Verdict { message: told.message.clone(), ..verdict },
+            None => {
+                let Verdict { is_ready: _, reason, message } = verdict.clone();
+                self.notes.push(Note { is_warning: true, reason, message });
+                verdict
+            }
+        };
         self.start = None;
-        self.verdict = verdict;
     }
 }
 

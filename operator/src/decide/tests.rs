@@ -142,14 +142,28 @@ fn what_a_complete_restore_warns_of_is_told_and_stays() {
 #[test]
 fn what_the_api_server_refuses_is_told_once() {
     let mut decision = decide(&facts(1), &BackupState::default(), &plan(""), &[]);
-    let refused = Verdict::not_ready("RefusedByKubernetes", "Duplicate value");
-    decision.refuse(refused.clone(), &[]);
+    decision.refuse(Verdict::not_ready("RefusedByKubernetes", "attempt 1"), None);
     assert_eq!((decision.start.as_ref(), decision.notes.len()), (None, 1));
     let style = crate::status::Style::Kubernetes;
     let conditions = crate::status::conditions(style, &decision.verdict, &[], &[], at(1));
+    let refused = || Verdict::not_ready("RefusedByKubernetes", "attempt 2");
     let mut again = decide(&facts(2), &BackupState::default(), &plan(""), &[]);
-    again.refuse(refused, &conditions);
-    assert_eq!(again.notes, []);
+    again.refuse(refused(), Some(&conditions));
+    assert_eq!((again.notes.as_slice(), again.verdict.message.as_str()), ([].as_slice(), "attempt 1"));
+    let mut edited = decide(&facts(3), &BackupState::default(), &plan(""), &[]);
+    edited.refuse(refused(), None);
+    assert_eq!((edited.notes.len(), edited.verdict.message.as_str()), (1, "attempt 2"));
+}
+
+#[test]
+fn an_archive_is_adopted_only_where_the_plan_is_told_to() {
+    let adopts = |plan: &Plan| match &plan.run {
+        kafka_backup::config::RunConfig::Backup(backup) => backup.adopt,
+        _ => unreachable!("it is a backup"),
+    };
+    let plan = plan("").unwrap();
+    assert!(!adopts(&plan));
+    assert!(adopts(&plan.adopting()));
 }
 
 #[test]
