@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::build::{Blueprint, Run, config_map, job, labels, names};
+use crate::build::{Blueprint, Run, config_map, cron_job, job, labels, names};
 
 /// Starts a run: its ConfigMap, then its Job. Gives back the Job, be it made here or there already.
 ///
@@ -79,15 +79,28 @@ pub async fn unschedule(client: &Client, namespace: &str, name: &str) -> Result<
     gone(config_maps.delete(name, &DeleteParams::default()).await)
 }
 
-/// Lets a CronJob that was held start runs again.
+/// Has a CronJob start runs or not, and leaves it as it is otherwise.
 ///
 /// # Errors
 /// What the API server says, but for `NotFound`.
-pub async fn release(client: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+pub async fn keep(
+    client: &Client,
+    namespace: &str,
+    found: &CronJob,
+    is_held: bool,
+    is_suspended: bool,
+) -> Result<(), kube::Error> {
+    let held = cron_job::is_only_held(is_held, is_suspended).then_some("true");
+    let suspend = is_held || is_suspended;
+    let is_so = found.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default() == suspend
+        && found.annotations().contains_key(labels::HELD) == held.is_some();
+    if is_so {
+        return Ok(());
+    }
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), namespace);
-    let annotations = json!({ (labels::HELD): null, (labels::CONFIG): null });
-    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations }, "spec": { "suspend": false } }));
-    gone(cron_jobs.patch(name, &PatchParams::default(), &patch).await)
+    let annotations = json!({ (labels::HELD): held, (labels::CONFIG): null });
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations }, "spec": { "suspend": suspend } }));
+    gone(cron_jobs.patch(&found.name_any(), &PatchParams::default(), &patch).await)
 }
 
 /// Ends a Job and its pods.

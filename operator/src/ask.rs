@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 
 use crate::api::history::Progress;
+use crate::build::labels;
 use crate::build::pod::HTTP_PORT;
 use crate::observe::{self, ObservedRun, RunState, RunningPod, Trouble};
+use crate::owner::Owner;
 
 /// A pod that does not answer within this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +85,19 @@ impl Asker {
             None => Ok(None),
             Some(job) => Ok(Some(self.with_pods(namespace, &job).await?)),
         }
+    }
+
+    /// Whether the API server has Jobs of this resource that are not among these runs.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn has_other_jobs(&self, owner: &Owner, runs: &[ObservedRun]) -> Result<bool, kube::Error> {
+        let jobs: Api<Job> = Api::namespaced(self.client.clone(), &owner.namespace);
+        // By the labels that the watch over Jobs is told: what it is not told of would be missed for ever.
+        let ours = format!("{}={},{}={}", labels::MANAGED_BY, labels::OPERATOR, labels::RESOURCE_UID, owner.uid);
+        let ours = ListParams::default().labels(&ours);
+        let found = jobs.list_metadata(&ours).await?;
+        Ok(found.iter().any(|job| !runs.iter().any(|run| run.job == job.name_any())))
     }
 
     /// A Job with its pods as they are now: the watch over pods may be behind that over Jobs.

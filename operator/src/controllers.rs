@@ -24,7 +24,8 @@ use tokio::sync::{Notify, watch};
 use crate::api::{oso, strimzi};
 use crate::ask::Asker;
 use crate::build::{Installation, labels};
-use crate::controller::{self as reconcile, Context};
+use crate::context::Context;
+use crate::controller as reconcile;
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::metrics::Metrics;
 use crate::references::StrimziStores;
@@ -72,12 +73,7 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
     let (jobs, job) = tasks.watch(scope.watch::<Job>(scope.typed(), (), ours.clone()));
     let (pods, pod) = tasks.watch(scope.watch::<Pod>(scope.typed(), (), ours.clone()));
     let (cron_jobs, cron_job) = tasks.watch(scope.watch::<CronJob>(scope.typed(), (), ours));
-    let strimzi = strimzi.map(|Served { kafka, user }| {
-        let (kafkas, kafka) = tasks.watch(scope.watch(scope.dynamic(&kafka), kafka, watcher::Config::default()));
-        let (users, user) = tasks.watch(scope.watch(scope.dynamic(&user), user, watcher::Config::default()));
-        (StrimziStores { kafkas, users }, kafka, user)
-    });
-    let context = Arc::new(Context {
+    let beside_strimzi = Context {
         asker: Asker::new(client.clone())?,
         recorder: Recorder::new(client.clone(), Reporter { controller: labels::OPERATOR.to_owned(), instance: None }),
         client,
@@ -87,15 +83,25 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
         pods,
         cron_jobs,
         synced: tasks.referred(),
-        strimzi: strimzi.as_ref().map(|(stores, ..)| stores.clone()),
+        strimzi: None,
+    };
+    let strimzi = strimzi.map(|Served { kafka, user }| {
+        let (kafkas, kafka) = tasks.watch(scope.watch(scope.dynamic(&kafka), kafka, watcher::Config::default()));
+        let (users, user) = tasks.watch(scope.watch(scope.dynamic(&user), user, watcher::Config::default()));
+        (StrimziStores { kafkas, users }, kafka, user)
     });
+    let stores = strimzi.as_ref().map(|(stores, ..)| stores.clone());
+    let with_strimzi = Context { synced: tasks.referred(), strimzi: stores, ..beside_strimzi.clone() };
 
     let mut wakers = Vec::<Box<dyn Wake>>::new();
-    let (backups, restores) = tasks.reconcile::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &context);
+    let (backups, restores) =
+        tasks.reconcile::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &Arc::new(with_strimzi));
     metrics.watch(backups.store.clone(), restores.store.clone());
     wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
     if has_oso {
-        let (backups, restores) = tasks.reconcile::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &context);
+        // Who names no cluster of Strimzi's waits for none of its watches.
+        let (backups, restores) =
+            tasks.reconcile::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &Arc::new(beside_strimzi));
         metrics.watch(backups.store.clone(), restores.store.clone());
         wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
     }

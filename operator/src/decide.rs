@@ -13,20 +13,23 @@ mod tests;
 pub use self::ledger::BUCKETS;
 use crate::api::condition::Condition;
 use crate::api::history::ActiveRun;
+use crate::api::phase::Phase;
 use crate::build::Run;
 use crate::observe::{ObservedRun, RunState, Trouble};
-use crate::state::Verdict;
+use crate::state::{State, Verdict};
 
 /// Runs that a status keeps.
 pub const HISTORY_MAX: usize = 20;
 
-/// What is known of a resource beside its spec.
+/// What is known of a resource beside its plan.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// `metadata.generation`.
     pub generation: i64,
     /// The value of the trigger annotation.
     pub trigger: Option<String>,
+    /// Whether its schedule is to start no runs.
+    pub is_suspended: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -44,10 +47,15 @@ pub enum CronAction {
     },
     /// See that there is none.
     Delete,
-    /// Leave it as it is.
+    /// Leave it as it is, but for whether it starts runs: what else is wanted is not known.
+    Keep {
+        /// As above.
+        is_held: bool,
+        /// Whether the spec wants it to start none.
+        is_suspended: bool,
+    },
+    /// Leave it alone.
     Leave,
-    /// Leave it as it is, but for being held.
-    Release,
 }
 
 /// Something that happened, for an event on the resource.
@@ -82,12 +90,13 @@ pub struct Decision<S> {
     pub notes: Vec<Note>,
 }
 
-impl<S> Decision<S> {
-    /// Tells that the API server did not let it be done; `before` are the conditions of the status, if it is about the same spec. A refusal
-    /// is told in its first words: some say at each attempt which attempt it was, and a status that is written has its resource looked at.
-    pub fn refuse(&mut self, verdict: Verdict, before: Option<&[Condition]>) {
-        let told = before.unwrap_or_default().iter().find(|condition| condition.reason == verdict.reason);
-        self.verdict = match told {
+impl<S: State> Decision<S> {
+    /// Tells that the API server did not let it be done, beside whatever else is wrong; `before` is what the status said. A refusal is told
+    /// in its first words: some say at each attempt which attempt it was, and a status that is written has its resource looked at.
+    pub fn refuse(&mut self, verdict: Verdict, before: &S) {
+        let is_same_spec = before.observed_generation() == self.state.observed_generation();
+        let told = before.conditions().iter().find(|condition| is_same_spec && condition.reason == verdict.reason);
+        let refused = match told {
             Some(told) => Verdict { message: told.message.clone(), ..verdict },
             None => {
                 let Verdict { is_ready: _, reason, message } = verdict.clone();
@@ -95,7 +104,13 @@ impl<S> Decision<S> {
                 verdict
             }
         };
-        self.start = None;
+        let hidden = std::mem::replace(&mut self.verdict, refused);
+        if self.state.is_under_way() || self.start.is_some() {
+            // What a run has to tell is no less true.
+            self.warnings.extend((!hidden.is_ready).then_some((hidden.reason, hidden.message)));
+        } else {
+            *self.state.phase_mut() = Phase::Failed;
+        }
     }
 }
 

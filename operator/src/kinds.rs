@@ -15,7 +15,7 @@ use crate::api::restore_status::RestoreStatus;
 use crate::owner::{Kind, Owner};
 use crate::plan::{Plan, Refusal};
 use crate::references::StrimziStores;
-use crate::state::BackupState;
+use crate::state::{BackupState, State};
 use crate::status::Style;
 
 /// What every kind is.
@@ -37,6 +37,8 @@ pub trait Reconciled:
     const STYLE: Style;
     /// What the status is written from.
     type Status: Serialize + PartialEq + Default + Send + Sync;
+    /// What is known of a resource.
+    type State: State + Send;
 
     /// The `Kafka` resource that it names, if it is of a kind that names one.
     fn kafka(&self) -> Option<&str>;
@@ -44,6 +46,10 @@ pub trait Reconciled:
     fn kafka_user(&self) -> Option<&str>;
     /// The status as it is.
     fn status(&self) -> Option<&Self::Status>;
+    /// What it tells.
+    fn state(&self) -> Self::State;
+    /// What is known, in the group's own words.
+    fn to_status(state: Self::State) -> Self::Status;
 
     /// Whose runs are made for it.
     fn owner(&self) -> Owner {
@@ -60,7 +66,7 @@ pub trait Reconciled:
 }
 
 /// A `KafkaBackup` of either group.
-pub trait Backup: Reconciled {
+pub trait Backup: Reconciled<State = BackupState> {
     /// The annotation that starts a run.
     const TRIGGER_ANNOTATION: &'static str;
     /// The annotation by which an archive of somebody else is taken over.
@@ -71,14 +77,12 @@ pub trait Backup: Reconciled {
     /// # Errors
     /// Why nothing can be.
     fn plan(&self, strimzi: Option<&StrimziStores>) -> Result<Plan, Refusal>;
-    /// What is known.
-    fn state(&self) -> BackupState;
-    /// What is known, in the group's own words.
-    fn to_status(state: BackupState) -> Self::Status;
+    /// Whether its schedule is to start no runs.
+    fn is_suspended(&self) -> bool;
 }
 
 /// A `KafkaRestore` of either group.
-pub trait Restore: Reconciled {
+pub trait Restore: Reconciled<State = RestoreStatus> {
     /// The `KafkaBackup` of the same group.
     type Backup: Backup;
 
@@ -89,10 +93,6 @@ pub trait Restore: Reconciled {
     /// # Errors
     /// Why nothing can be.
     fn plan(&self, strimzi: Option<&StrimziStores>, backups: &Store<Self::Backup>) -> Result<Plan, Refusal>;
-    /// What is known.
-    fn state(&self) -> RestoreStatus;
-    /// What is known, in the group's own words.
-    fn to_status(state: RestoreStatus) -> Self::Status;
 }
 
 /// A restore that names no backup waits until there is one.

@@ -3,7 +3,7 @@
 //! # The flow
 //!
 //! ```text
-//! resource -> references -> plan -> observe -> decide -> apply -> status
+//! resource -> references -> plan -> observe -> decide -> act -> status
 //! ```
 //!
 //! [`controller`] is that flow, one page. What a resource refers to ([`references`]) and what its Jobs and pods show ([`observe`], [`ask`]) is
@@ -16,12 +16,14 @@
 //! runs is its own choice, never a resource's. It draws no random number and reads no clock in a decision, and names follow from the
 //! resource and the run, so that whatever is decided twice is done once.
 
+pub mod act;
 pub mod api;
 pub mod apply;
 pub mod args;
 pub mod ask;
 pub mod bookkeeping;
 pub mod build;
+pub mod context;
 pub mod controller;
 pub mod controllers;
 pub mod decide;

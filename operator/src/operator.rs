@@ -74,7 +74,7 @@ async fn control(
 ) -> Result<()> {
     let failed = Arc::new(Notify::new());
     loop {
-        let strimzi = fetch::served(client).await.context("cannot ask which APIs are served")?;
+        let strimzi = served(client).await;
         match &strimzi {
             Some(served) => tracing::info!(api = %served.kafka.api_version, "Strimzi is there"),
             None => tracing::info!("Strimzi is not there: resources that name a Kafka cluster wait for it"),
@@ -116,6 +116,19 @@ async fn control(
         if is_over {
             return Ok(());
         }
+    }
+}
+
+/// Which API of Strimzi's is served. Whoever does not answer is asked again.
+async fn served(client: &Client) -> Option<Served> {
+    loop {
+        match fetch::served(client).await {
+            Ok(served) => return served,
+            Err(error) => {
+                tracing::warn!("the API server does not say which APIs it serves, and is asked again: {error}")
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

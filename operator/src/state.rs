@@ -3,6 +3,7 @@
 use crate::api::condition::Condition;
 use crate::api::history::{ActiveRun, BackupRecord, Totals};
 use crate::api::phase::Phase;
+use crate::api::restore_status::RestoreStatus;
 use crate::bookkeeping::Bookkeeping;
 
 /// Whether all is as it should be, in one sentence.
@@ -68,4 +69,72 @@ pub struct BackupState {
     pub totals: Totals,
     /// What the operator remembers of its own doing.
     pub bookkeeping: Bookkeeping,
+}
+
+/// What a reconcile knows of a state, whichever kind it is of.
+pub trait State {
+    /// The generation that it is about.
+    fn observed_generation(&self) -> Option<i64>;
+    /// As they stand in the status.
+    fn conditions(&self) -> &[Condition];
+    /// To be written anew.
+    fn conditions_mut(&mut self) -> &mut Vec<Condition>;
+    /// To be written anew.
+    fn phase_mut(&mut self) -> &mut Phase;
+    /// Whether a run is under way.
+    fn is_under_way(&self) -> bool;
+    /// When it runs next, RFC 3339.
+    fn next_scheduled_time(&self) -> Option<&str>;
+}
+
+impl State for BackupState {
+    fn observed_generation(&self) -> Option<i64> {
+        self.observed_generation
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+        &mut self.conditions
+    }
+
+    fn phase_mut(&mut self) -> &mut Phase {
+        &mut self.phase
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.active_run.is_some()
+    }
+
+    fn next_scheduled_time(&self) -> Option<&str> {
+        self.next_scheduled_time.as_deref()
+    }
+}
+
+impl State for RestoreStatus {
+    fn observed_generation(&self) -> Option<i64> {
+        self.observed_generation
+    }
+
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
+        &mut self.conditions
+    }
+
+    fn phase_mut(&mut self) -> &mut Phase {
+        &mut self.phase
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.active_run.is_some()
+    }
+
+    fn next_scheduled_time(&self) -> Option<&str> {
+        None
+    }
 }

@@ -19,7 +19,7 @@ pub fn cron_job(blueprint: Blueprint<'_>, cron: &Cron, is_held: bool, generation
     let Blueprint { owner, plan: _, installation: _ } = blueprint;
     let Cron { schedule, time_zone, is_suspended } = cron;
     let name = names::cron_job(owner);
-    let held = (is_held && !is_suspended).then(|| (labels::HELD.to_owned(), "true".to_owned()));
+    let held = is_only_held(is_held, *is_suspended).then(|| (labels::HELD.to_owned(), "true".to_owned()));
     let mut annotations = job::annotations(blueprint);
     annotations.insert(labels::GENERATION.to_owned(), generation.to_string());
     CronJob {
@@ -50,4 +50,9 @@ pub fn cron_job(blueprint: Blueprint<'_>, cron: &Cron, is_held: bool, generation
         }),
         status: None,
     }
+}
+
+/// Whether it would start runs, were it not held.
+pub const fn is_only_held(is_held: bool, is_suspended: bool) -> bool {
+    is_held && !is_suspended
 }

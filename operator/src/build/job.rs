@@ -26,7 +26,7 @@ pub fn job(blueprint: Blueprint<'_>, run: &Run, generation: i64) -> Job {
         annotations.insert(labels::BACKUP_ID.to_owned(), id.clone());
     }
     match &run.key {
-        RunKey::Trigger { value } => drop(annotations.insert(labels::TRIGGER.to_owned(), value.clone())),
+        RunKey::Trigger { value, .. } => drop(annotations.insert(labels::TRIGGER.to_owned(), value.clone())),
         RunKey::Prune { limits, .. } => drop(annotations.insert(labels::LIMITS.to_owned(), limits.clone())),
         RunKey::Once { .. } | RunKey::Scheduled => {}
     }

@@ -37,7 +37,7 @@ mod tests {
         assert!(cron_job(&long).len() <= CRON_JOB_NAME_MAX);
         for key in [
             RunKey::Once { generation: 9_999_999 },
-            RunKey::Trigger { value: "x".repeat(1000) },
+            RunKey::Trigger { value: "x".repeat(1000), generation: 9_999_999 },
             RunKey::Prune { limits: "maxBackups=1".to_owned(), generation: 1 },
         ] {
             let name = job(&long, &key);
@@ -59,9 +59,10 @@ mod tests {
     }
 
     #[test]
-    fn the_same_trigger_gives_the_same_name() {
-        let name = |value: &str| job(&owner(), &RunKey::Trigger { value: value.to_owned() });
-        assert_eq!(name("1"), name("1"));
-        assert_ne!(name("1"), name("2"));
+    fn the_same_trigger_of_the_same_spec_gives_the_same_name() {
+        let name = |value: &str, generation| job(&owner(), &RunKey::Trigger { value: value.to_owned(), generation });
+        assert_eq!(name("1", 1), name("1", 1));
+        assert_ne!(name("1", 1), name("2", 1));
+        assert_ne!(name("1", 1), name("1", 2));
     }
 }

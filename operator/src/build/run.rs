@@ -17,6 +17,8 @@ pub enum RunKey {
     Trigger {
         /// The annotation's value.
         value: String,
+        /// `metadata.generation`: one that could not begin is replaced once the spec is edited, and its Job may not be gone by then.
+        generation: i64,
     },
     /// Pruning, by limits that are new.
     Prune {
@@ -37,7 +39,7 @@ impl RunKey {
     pub fn suffix(&self) -> String {
         match self {
             Self::Once { generation } => format!("g{generation}"),
-            Self::Trigger { value } => format!("t{}", short_hash(value)),
+            Self::Trigger { value, generation } => format!("t{}", short_hash(&format!("{value}/{generation}"))),
             Self::Prune { limits, generation } => format!("p{}", short_hash(&format!("{limits}/{generation}"))),
             Self::Scheduled => "s".to_owned(),
         }

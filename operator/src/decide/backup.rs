@@ -55,14 +55,14 @@ pub fn decide(
         notes.push(Note { is_warning: false, reason: "BackupReplaced".to_owned(), message });
     }
     state.active_run = goes_on.map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
-    let cron = cron(plan, start.is_some(), runs);
+    let cron = cron(facts, plan, start.is_some(), runs);
     if matches!(plan, Ok(Plan { retention: None, .. })) {
         // Who sets the same limits again wants them seen to again.
         (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
     }
     state.next_scheduled_time = match (plan, &cron) {
         (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
-        (Err(_), CronAction::Leave | CronAction::Release) => {
+        (Err(_), CronAction::Keep { .. }) => {
             state.next_scheduled_time.filter(|next| next.parse().is_ok_and(|next: Timestamp| next > facts.now))
         }
         (Ok(Plan { when: When::Once, .. }) | Err(_), _) => None,
@@ -305,12 +305,12 @@ fn wanted(facts: &Facts, state: &BackupState, plan: &Plan) -> [Option<RunKey>; 3
     });
     [
         is_due.then_some(RunKey::Once { generation }),
-        trigger.map(|value| RunKey::Trigger { value: value.clone() }),
+        trigger.map(|value| RunKey::Trigger { value: value.clone(), generation }),
         limits.map(|limits| RunKey::Prune { limits, generation }),
     ]
 }
 
-fn cron(plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -> CronAction {
+fn cron(facts: &Facts, plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -> CronAction {
     let mut active = runs.iter().filter(|run| run.is_active());
     match plan {
         Ok(Plan { when: When::Scheduled(_), .. }) => CronAction::Apply {
@@ -319,9 +319,9 @@ fn cron(plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[ObservedRun]) -
         },
         Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
         // Strimzi rolls its brokers: the schedule goes on with what was known.
-        Err(refusal) if refusal.is_waiting => match active.any(|run| run.kind != Some(RunKind::Scheduled)) {
-            true => CronAction::Leave,
-            false => CronAction::Release,
+        Err(refusal) if refusal.is_waiting => CronAction::Keep {
+            is_held: active.any(|run| run.kind != Some(RunKind::Scheduled)),
+            is_suspended: facts.is_suspended,
         },
         Err(_) => CronAction::Delete,
     }

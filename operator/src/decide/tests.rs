@@ -17,7 +17,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn facts(second: i64) -> Facts {
-    Facts { generation: 1, trigger: None, now: at(second) }
+    Facts { generation: 1, trigger: None, is_suspended: false, now: at(second) }
 }
 
 fn plan(more: &str) -> Result<Plan, Refusal> {
@@ -33,7 +33,7 @@ fn active(key: &RunKey, second: i64) -> ObservedRun {
         kind: Some(key.kind()),
         backup_id: Some("nightly-20260202-030000".to_owned()),
         trigger: match key {
-            RunKey::Trigger { value } => Some(value.clone()),
+            RunKey::Trigger { value, .. } => Some(value.clone()),
             _ => None,
         },
         limits: None,
@@ -140,19 +140,49 @@ fn what_a_complete_restore_warns_of_is_told_and_stays() {
 }
 
 #[test]
-fn what_the_api_server_refuses_is_told_once() {
-    let mut decision = decide(&facts(1), &BackupState::default(), &plan(""), &[]);
-    decision.refuse(Verdict::not_ready("RefusedByKubernetes", "attempt 1"), None);
-    assert_eq!((decision.start.as_ref(), decision.notes.len()), (None, 1));
+fn what_the_api_server_refuses_is_told_once_for_a_spec_in_its_first_words() {
     let style = crate::status::Style::Kubernetes;
-    let conditions = crate::status::conditions(style, &decision.verdict, &[], &[], at(1));
-    let refused = || Verdict::not_ready("RefusedByKubernetes", "attempt 2");
-    let mut again = decide(&facts(2), &BackupState::default(), &plan(""), &[]);
-    again.refuse(refused(), Some(&conditions));
-    assert_eq!((again.notes.as_slice(), again.verdict.message.as_str()), ([].as_slice(), "attempt 1"));
-    let mut edited = decide(&facts(3), &BackupState::default(), &plan(""), &[]);
-    edited.refuse(refused(), None);
-    assert_eq!((edited.notes.len(), edited.verdict.message.as_str()), (1, "attempt 2"));
+    let refused = |facts: &Facts, before: &BackupState, attempt: &str| {
+        let mut decision = decide(facts, before, &plan(""), &[]);
+        decision.start = None;
+        decision.refuse(Verdict::not_ready("RefusedByKubernetes", attempt), before);
+        let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
+        (BackupState { conditions, ..decision.state }, decision.notes, decision.verdict.message)
+    };
+    let (first, notes, _) = refused(&facts(1), &BackupState::default(), "attempt 1");
+    assert_eq!((notes.len(), first.phase, first.conditions.len()), (1, Phase::Failed, 1));
+    let (again, notes, message) = refused(&facts(2), &first, "attempt 2");
+    assert_eq!((notes.as_slice(), message.as_str()), ([].as_slice(), "attempt 1"));
+    assert_eq!(again, first);
+    let edited = Facts { generation: 2, ..facts(3) };
+    let (_, notes, message) = refused(&edited, &first, "attempt 3");
+    assert_eq!((notes.len(), message.as_str()), (1, "attempt 3"));
+}
+
+#[test]
+fn a_schedule_that_is_refused_hides_nothing_of_the_run_beside_it() {
+    let plan = plan("schedule: '0 2 * * *'\n");
+    let style = crate::status::Style::Strimzi;
+    let trouble = Trouble { reason: "ErrImagePull".to_owned(), message: "no such image".to_owned() };
+    let state = RunState::Active { pod: None, trouble: Some(trouble), silent_pod: None, progress: None };
+    let stuck = ObservedRun { state, ..active(&RunKey::Trigger { value: "1".to_owned(), generation: 1 }, 1) };
+    let look = |before: &BackupState, second| {
+        let mut decision = decide(&facts(second), before, &plan, std::slice::from_ref(&stuck));
+        decision.refuse(Verdict::not_ready("RefusedByKubernetes", "no room"), before);
+        let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
+        let reasons: Vec<_> = decision.notes.into_iter().map(|note| note.reason).collect();
+        (BackupState { conditions, ..decision.state }, reasons)
+    };
+    let (first, told) = look(&BackupState::default(), 1);
+    assert_eq!(
+        (first.phase, told.as_slice()),
+        (Phase::Running, ["BackupStarted", "ErrImagePull", "RefusedByKubernetes"].map(str::to_owned).as_slice())
+    );
+    assert_eq!(
+        first.conditions.iter().map(|told| told.reason.as_str()).collect::<Vec<_>>(),
+        ["RefusedByKubernetes", "ErrImagePull"]
+    );
+    assert_eq!(look(&first, 2), (first, vec![]));
 }
 
 #[test]
@@ -170,7 +200,7 @@ fn an_archive_is_adopted_only_where_the_plan_is_told_to() {
 fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
     let plan = plan("schedule: '0 2 * * *'\n");
     let triggered = |value: &str, second| Facts { trigger: Some(value.to_owned()), ..facts(second) };
-    let key = RunKey::Trigger { value: "1".to_owned() };
+    let key = RunKey::Trigger { value: "1".to_owned(), generation: 1 };
     let scheduled = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 0) };
     let busy = decide(&triggered("1", 1), &BackupState::default(), &plan, std::slice::from_ref(&scheduled));
     assert_eq!(busy.start, None);
@@ -183,12 +213,21 @@ fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
 }
 
 #[test]
+fn a_trigger_runs_a_backup_again_that_is_made_once() {
+    let plan = plan("");
+    let done = decide(&facts(9), &BackupState::default(), &plan, &[ended(active(&ONCE, 1), 8, COMPLETED)]);
+    let triggered = Facts { trigger: Some("1".to_owned()), ..facts(10) };
+    let again = decide(&triggered, &done.state, &plan, &[]).start.unwrap();
+    assert_eq!(again.key, RunKey::Trigger { value: "1".to_owned(), generation: 1 });
+}
+
+#[test]
 fn the_schedule_is_held_while_another_run_is_under_way() {
     let plan = plan("schedule: '0 2 * * *'\n");
     let triggered = Facts { trigger: Some("1".to_owned()), ..facts(1) };
     let starting = decide(&triggered, &BackupState::default(), &plan, &[]);
     assert_eq!(starting.cron, CronAction::Apply { is_held: true, anew: false });
-    let run = active(&RunKey::Trigger { value: "1".to_owned() }, 1);
+    let run = active(&RunKey::Trigger { value: "1".to_owned(), generation: 1 }, 1);
     let running = decide(&triggered, &starting.state, &plan, std::slice::from_ref(&run));
     assert_eq!(running.cron, CronAction::Apply { is_held: true, anew: false });
     // The next time is that of the schedule all the same: what is missed is started afterwards.
@@ -270,7 +309,7 @@ fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_i
     let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
     let wrong = Err(Refusal::invalid("spec.topics: no"));
     let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
-    assert_eq!(cron(&waiting), CronAction::Release);
+    assert_eq!(cron(&waiting), CronAction::Keep { is_held: false, is_suspended: false });
     assert_eq!(cron(&wrong), CronAction::Delete);
     assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false, anew: false });
     let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
@@ -348,7 +387,7 @@ fn a_run_that_never_began_makes_room_for_an_edited_spec() {
         state: RunState::Active { pod: None, trouble: Some(trouble.clone()), silent_pod: None, progress: None },
         ..active(key, 1)
     };
-    let stuck_trigger = stuck(&RunKey::Trigger { value: "1".to_owned() });
+    let stuck_trigger = stuck(&RunKey::Trigger { value: "1".to_owned(), generation: 1 });
     let stuck = stuck(&ONCE);
     let before = decide(&facts(2), &BackupState::default(), &plan(""), std::slice::from_ref(&stuck));
     assert_eq!(before.replace, [""; 0]);
@@ -368,9 +407,9 @@ fn a_run_that_never_began_makes_room_for_an_edited_spec() {
         assert_eq!(decide(&edited(6), &before.state, &plan(""), &[goes_on]).replace, [""; 0]);
     }
     let schedule = plan("schedule: '0 2 * * *'\n");
-    let key = RunKey::Trigger { value: "1".to_owned() };
     let replaced = decide(&edited(7), &BackupState::default(), &schedule, &[stuck_trigger]);
-    assert_eq!(decide(&edited(8), &replaced.state, &schedule, &[]).start.unwrap().key, key);
+    let again = RunKey::Trigger { value: "1".to_owned(), generation: 2 };
+    assert_eq!(decide(&edited(8), &replaced.state, &schedule, &[]).start.unwrap().key, again);
 }
 
 #[test]
@@ -414,9 +453,18 @@ fn a_plan_that_waits_holds_no_schedule_and_tells_no_time_that_is_past() {
     let schedule = plan("schedule: '0 * * * *'\n");
     let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
     let before = decide(&facts(0), &BackupState::default(), &schedule, &[]).state;
-    let run = active(&RunKey::Trigger { value: "1".to_owned() }, 1);
-    assert_eq!(decide(&facts(1), &before, &waiting, &[run]).cron, CronAction::Leave);
+    let run = active(&RunKey::Trigger { value: "1".to_owned(), generation: 1 }, 1);
+    assert_eq!(
+        decide(&facts(1), &before, &waiting, &[run]).cron,
+        CronAction::Keep { is_held: true, is_suspended: false }
+    );
     let soon = decide(&facts(2), &before, &waiting, &[]);
-    assert_eq!((soon.cron, &soon.state.next_scheduled_time), (CronAction::Release, &before.next_scheduled_time));
+    assert_eq!(
+        (soon.cron, &soon.state.next_scheduled_time),
+        (CronAction::Keep { is_held: false, is_suspended: false }, &before.next_scheduled_time)
+    );
     assert_eq!(decide(&facts(3600), &before, &waiting, &[]).state.next_scheduled_time, None);
+    // Who suspends it meanwhile is heard, though nothing else of the spec can be acted on.
+    let suspending = decide(&Facts { is_suspended: true, ..facts(2) }, &before, &waiting, &[]);
+    assert_eq!(suspending.cron, CronAction::Keep { is_held: false, is_suspended: true });
 }

@@ -19,6 +19,7 @@ impl Reconciled for KafkaBackup {
     const KIND: Kind = Kind::Backup;
     const STYLE: Style = Style::Kubernetes;
     type Status = KafkaBackupStatus;
+    type State = BackupState;
 
     fn kafka(&self) -> Option<&str> {
         None
@@ -30,6 +31,14 @@ impl Reconciled for KafkaBackup {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn state(&self) -> Self::State {
+        self.status.as_ref().map(BackupState::from).unwrap_or_default()
+    }
+
+    fn to_status(state: Self::State) -> Self::Status {
+        state.into()
     }
 }
 
@@ -41,12 +50,8 @@ impl Backup for KafkaBackup {
         plan::oso::backup(&self.owner(), &self.spec)
     }
 
-    fn state(&self) -> BackupState {
-        self.status.as_ref().map(BackupState::from).unwrap_or_default()
-    }
-
-    fn to_status(state: BackupState) -> Self::Status {
-        state.into()
+    fn is_suspended(&self) -> bool {
+        self.spec.suspend
     }
 }
 
@@ -55,6 +60,7 @@ impl Reconciled for KafkaRestore {
     const KIND: Kind = Kind::Restore;
     const STYLE: Style = Style::Kubernetes;
     type Status = KafkaRestoreStatus;
+    type State = RestoreStatus;
 
     fn kafka(&self) -> Option<&str> {
         None
@@ -66,6 +72,15 @@ impl Reconciled for KafkaRestore {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn state(&self) -> Self::State {
+        self.status.as_ref().map(|status| status.restore.clone()).unwrap_or_default()
+    }
+
+    fn to_status(state: Self::State) -> Self::Status {
+        // What else it may hold is not run by this release; a resource that asks for it is refused.
+        KafkaRestoreStatus { restore: state, ..KafkaRestoreStatus::default() }
     }
 }
 
@@ -93,14 +108,5 @@ impl Restore for KafkaRestore {
             has_newest(name, backup.as_ref().map(|backup| backup.state()).as_ref())?;
         }
         plan::oso::restore(&owner, &self.spec, backup.as_ref().map(|backup| &backup.spec))
-    }
-
-    fn state(&self) -> RestoreStatus {
-        self.status.as_ref().map(|status| status.restore.clone()).unwrap_or_default()
-    }
-
-    fn to_status(state: RestoreStatus) -> Self::Status {
-        // What else it may hold is not run by this release; a resource that asks for it is refused.
-        KafkaRestoreStatus { restore: state, ..KafkaRestoreStatus::default() }
     }
 }

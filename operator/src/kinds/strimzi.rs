@@ -23,6 +23,7 @@ impl Reconciled for KafkaBackup {
     const KIND: Kind = Kind::Backup;
     const STYLE: Style = Style::Strimzi;
     type Status = KafkaBackupStatus;
+    type State = BackupState;
 
     fn kafka(&self) -> Option<&str> {
         Some(&self.spec.strimzi_cluster_ref.name)
@@ -34,6 +35,14 @@ impl Reconciled for KafkaBackup {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn state(&self) -> Self::State {
+        self.status.as_ref().map(BackupState::from).unwrap_or_default()
+    }
+
+    fn to_status(state: Self::State) -> Self::Status {
+        state.into()
     }
 }
 
@@ -48,12 +57,8 @@ impl Backup for KafkaBackup {
         plan::strimzi::backup(&owner, &self.spec, &references)
     }
 
-    fn state(&self) -> BackupState {
-        self.status.as_ref().map(BackupState::from).unwrap_or_default()
-    }
-
-    fn to_status(state: BackupState) -> Self::Status {
-        state.into()
+    fn is_suspended(&self) -> bool {
+        self.spec.schedule.as_ref().is_some_and(|schedule| schedule.suspend)
     }
 }
 
@@ -62,6 +67,7 @@ impl Reconciled for KafkaRestore {
     const KIND: Kind = Kind::Restore;
     const STYLE: Style = Style::Strimzi;
     type Status = RestoreStatus;
+    type State = RestoreStatus;
 
     fn kafka(&self) -> Option<&str> {
         Some(&self.spec.strimzi_cluster_ref.name)
@@ -73,6 +79,14 @@ impl Reconciled for KafkaRestore {
 
     fn status(&self) -> Option<&Self::Status> {
         self.status.as_ref()
+    }
+
+    fn state(&self) -> Self::State {
+        self.status.clone().unwrap_or_default()
+    }
+
+    fn to_status(state: Self::State) -> Self::Status {
+        state
     }
 }
 
@@ -93,13 +107,5 @@ impl Restore for KafkaRestore {
         let cluster = &self.spec.strimzi_cluster_ref.name;
         let references = references::cluster(strimzi, &owner.namespace, cluster, self.kafka_user())?;
         plan::strimzi::restore(&owner, &self.spec, &references, backup.as_ref().map(|backup| &backup.spec))
-    }
-
-    fn state(&self) -> RestoreStatus {
-        self.status.clone().unwrap_or_default()
-    }
-
-    fn to_status(state: RestoreStatus) -> Self::Status {
-        state
     }
 }
