@@ -6,6 +6,7 @@
 mod archive;
 mod connection;
 pub mod cron;
+mod fields;
 pub mod oso;
 mod pod;
 mod refusal;
@@ -22,6 +23,7 @@ use kafka_backup::config::prune::{GRACE, PruneConfig};
 
 pub use self::archive::archive_name;
 pub use self::cron::Cron;
+pub use self::fields::Fields;
 pub use self::pod::{JobPlan, PodPlan};
 pub use self::refusal::Refusal;
 
@@ -31,6 +33,8 @@ pub const CONFIG_FOLDER: &str = "/etc/kafka-backup";
 pub const SECRETS_FOLDER: &str = "/etc/kafka-backup-secrets";
 /// Where the pods find a claim.
 pub const CLAIM_FOLDER: &str = "/backups";
+/// The environment variable by which a scheduled run knows its Job's name, and so the time that it was scheduled for.
+pub const JOB_NAME_VARIABLE: &str = "KAFKA_BACKUP_JOB";
 
 /// What is to run, and how.
 #[derive(Debug, Clone, PartialEq)]

@@ -35,7 +35,7 @@ pub enum Error {
     #[error("bootstrapServers is empty: give at least one host:port")]
     NoBootstrapServers,
     /// A bootstrap server is not `host:port`.
-    #[error("bootstrap server {server:?} is not host:port: {why}")]
+    #[error("bootstrapServers: {server:?} is not host:port: {why}")]
     Address {
         /// What was written.
         server: String,

@@ -14,7 +14,7 @@ use kube::api::ObjectMeta;
 use super::config_map::CONFIG_FILE;
 use super::run::RunKey;
 use super::{Blueprint, labels};
-use crate::plan::{CONFIG_FOLDER, Mount, Plan, PodPlan, Source};
+use crate::plan::{CONFIG_FOLDER, JOB_NAME_VARIABLE, Mount, Plan, PodPlan, Source};
 
 /// The container's name.
 pub const CONTAINER: &str = "kafka-backup";
@@ -33,7 +33,6 @@ const MEMORY_REQUEST: &str = "128Mi";
 /// With room for what the kernel keeps for the network.
 const MEMORY_LIMIT: &str = "512Mi";
 const CPU_REQUEST: &str = "100m";
-const JOB_NAME_VARIABLE: &str = "KAFKA_BACKUP_JOB";
 const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 
 /// The command of a run, and the backup that it makes.
@@ -95,7 +94,13 @@ fn spec(blueprint: Blueprint<'_>, config_map: &str, backup: Backup<'_>) -> PodSp
         resources: _,
     } = plan.pod.clone();
     let pull_secrets = installation.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
-    let pull_secrets: Vec<_> = pull_secrets.chain(image_pull_secrets).collect();
+    let pull_secrets = pull_secrets.chain(image_pull_secrets).fold(Vec::new(), |mut all, secret| {
+        // Kubernetes refuses one that is named twice.
+        if !all.contains(&secret) {
+            all.push(secret);
+        }
+        all
+    });
     let mut all_volumes = vec![config_volume(config_map), tmp_volume(tmp_dir_size_limit)];
     all_volumes.extend(plan.mounts.iter().map(volume));
     all_volumes.extend(volumes);
@@ -106,7 +111,11 @@ fn spec(blueprint: Blueprint<'_>, config_map: &str, backup: Backup<'_>) -> PodSp
         service_account_name: service_account_name.or_else(|| installation.service_account.clone()),
         // A run speaks to brokers and a store. Cloud identities bring tokens of their own.
         automount_service_account_token: Some(false),
-        security_context: Some(security_context.unwrap_or_else(pod_security)),
+        security_context: Some(security_context.map_or_else(pod_security, |given| PodSecurityContext {
+            // Without a group of the pod's own its user could read no Secret.
+            fs_group: given.fs_group.or(Some(USER)),
+            ..given
+        })),
         termination_grace_period_seconds: Some(termination_grace_period_seconds.unwrap_or(GRACE_SECONDS)),
         enable_service_links: Some(enable_service_links.unwrap_or(false)),
         image_pull_secrets: some(pull_secrets),
@@ -257,13 +266,20 @@ fn pod_security() -> PodSecurityContext {
         fs_group: Some(USER),
         // A claim with millions of files is not walked at every start.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        seccomp_profile: Some(seccomp()),
         ..PodSecurityContext::default()
     }
 }
 
+fn seccomp() -> SeccompProfile {
+    SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }
+}
+
+/// Restricted by itself, whatever is said of the pod.
 fn container_security() -> SecurityContext {
     SecurityContext {
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(seccomp()),
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),

@@ -9,9 +9,9 @@ use strimzi_discovery::{Connection, Credentials, Trust};
 use super::{CONFIG_FOLDER, Mount, SECRETS_FOLDER, Source};
 use crate::api::oso::{KafkaCluster, Mechanism, SaslSecret, SecurityProtocol as Protocol, TlsSecret};
 
-const CLUSTER_CA: &str = "cluster-ca";
-const USER: &str = "user";
-const SASL: &str = "sasl";
+pub(super) const CLUSTER_CA: &str = "cluster-ca";
+pub(super) const USER: &str = "user";
+pub(super) const SASL: &str = "sasl";
 const CA_FILE: &str = "ca.crt";
 const CERTIFICATE_FILE: &str = "user.crt";
 const KEY_FILE: &str = "user.key";

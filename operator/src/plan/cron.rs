@@ -17,31 +17,40 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Checks a schedule: `field` is its name in the spec.
+    /// Checks a schedule: `fields` are what the spec calls it and its time zone.
     ///
     /// # Errors
     /// When it is no schedule, or its time zone does not exist.
-    pub fn new(field: &str, schedule: &str, time_zone: Option<&str>, is_suspended: bool) -> Result<Self, Refusal> {
+    pub fn new(
+        fields: [&str; 2],
+        schedule: &str,
+        time_zone: Option<&str>,
+        is_suspended: bool,
+    ) -> Result<Self, Refusal> {
+        let [field, zone_field] = fields;
         let cron = Self {
             schedule: schedule.split_whitespace().collect::<Vec<_>>().join(" "),
             time_zone: time_zone.map(str::to_owned),
             is_suspended,
         };
-        cron.parts().map_err(|why| Refusal::invalid(format!("{field} {schedule:?}: {why}")))?;
+        cron.times().map_err(|why| Refusal::invalid(format!("{field} {schedule:?}: {why}")))?;
+        cron.zone().map_err(|why| Refusal::invalid(format!("{zone_field}: {why}")))?;
         Ok(cron)
     }
 
-    fn parts(&self) -> Result<(croner::Cron, TimeZone), String> {
+    fn times(&self) -> Result<croner::Cron, String> {
         // Seconds, years and nicknames are croner's own, Kubernetes has none of them.
         if self.schedule.split(' ').count() != 5 {
             return Err("give five fields: minute, hour, day of the month, month, day of the week".to_owned());
         }
-        let cron = self.schedule.parse::<croner::Cron>().map_err(|error| error.to_string())?;
-        let zone = match &self.time_zone {
-            None => TimeZone::UTC,
-            Some(name) => TimeZone::get(name).map_err(|_| format!("there is no time zone {name:?}"))?,
-        };
-        Ok((cron, zone))
+        self.schedule.parse().map_err(|error: croner::errors::CronError| error.to_string())
+    }
+
+    fn zone(&self) -> Result<TimeZone, String> {
+        match &self.time_zone {
+            None => Ok(TimeZone::UTC),
+            Some(name) => TimeZone::get(name).map_err(|_| format!("there is no time zone {name:?}")),
+        }
     }
 
     /// When it runs next after `now`; `None` when never, or while it is suspended.
@@ -49,8 +58,11 @@ impl Cron {
         if self.is_suspended {
             return None;
         }
-        let (cron, zone) = self.parts().ok()?;
-        cron.find_next_occurrence(&now.to_zoned(zone), false).ok().map(|next| next.timestamp())
+        self.times()
+            .ok()?
+            .find_next_occurrence(&now.to_zoned(self.zone().ok()?), false)
+            .ok()
+            .map(|next| next.timestamp())
     }
 }
 
@@ -58,8 +70,10 @@ impl Cron {
 mod tests {
     use super::*;
 
+    const FIELDS: [&str; 2] = ["spec.schedule.cron", "spec.schedule.timezone"];
+
     fn next(schedule: &str, zone: Option<&str>, now: &str) -> Option<String> {
-        let cron = Cron::new("spec.schedule", schedule, zone, false).unwrap();
+        let cron = Cron::new(FIELDS, schedule, zone, false).unwrap();
         cron.next_after(now.parse().unwrap()).map(|next| next.to_string())
     }
 
@@ -80,21 +94,21 @@ mod tests {
 
     #[test]
     fn a_suspended_schedule_has_no_next_run() {
-        let cron = Cron::new("spec.schedule", "* * * * *", None, true).unwrap();
+        let cron = Cron::new(FIELDS, "* * * * *", None, true).unwrap();
         assert_eq!(cron.next_after(Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]
     fn what_is_no_schedule_is_refused_by_its_field() {
-        for (schedule, zone) in [
-            ("61 * * * *", None),
-            ("* * *", None),
-            ("* * * * * *", None),
-            ("@hourly", None),
-            ("* * * * *", Some("Mars/Base")),
+        for (schedule, zone, field) in [
+            ("61 * * * *", None, "spec.schedule.cron "),
+            ("* * *", None, "spec.schedule.cron "),
+            ("* * * * * *", None, "spec.schedule.cron "),
+            ("@hourly", None, "spec.schedule.cron "),
+            ("* * * * *", Some("Mars/Base"), "spec.schedule.timezone: there is no time zone"),
         ] {
-            let refusal = Cron::new("spec.schedule.cron", schedule, zone, false).unwrap_err();
-            assert!(refusal.message.starts_with("spec.schedule.cron"), "{refusal}");
+            let refusal = Cron::new(FIELDS, schedule, zone, false).unwrap_err();
+            assert!(refusal.message.starts_with(field), "{refusal}");
             assert!(!refusal.is_waiting);
         }
     }

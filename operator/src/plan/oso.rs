@@ -11,7 +11,7 @@ use kafka_backup::config::restore::RestoreConfig;
 use super::connection::{self, ConnectionPlan};
 use super::settings::{self, BackupShape, RestoreShape};
 use super::storage::{self, Bucket, StoragePlan};
-use super::{Cron, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
+use super::{Cron, Fields, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
 use crate::api::backup_ref::BackupRef;
 use crate::api::oso::{
     Checkpoint, CircuitBreaker, KafkaBackupSpec, KafkaRestoreSpec, OffsetReset, Pitr, PodTemplate, RateLimit, Rollback,
@@ -19,6 +19,27 @@ use crate::api::oso::{
 };
 use crate::api::storage_type::StorageType;
 use crate::owner::Owner;
+
+/// What a `KafkaBackup` calls the engine's settings.
+const BACKUP_FIELDS: Fields = Fields(&[
+    ("bootstrapServers", "spec.kafkaCluster.bootstrapServers"),
+    ("topics", "spec.topics"),
+    ("excludeTopics", "spec.excludeTopics"),
+    ("compressionLevel", "spec.compressionLevel"),
+    ("checkpointIntervalSecs", "spec.checkpointIntervalSecs"),
+]);
+/// What a `KafkaRestore` calls them.
+const RESTORE_FIELDS: Fields = Fields(&[
+    ("bootstrapServers", "spec.targetCluster.bootstrapServers"),
+    ("backupId", "spec.backupId"),
+    ("pointInTime", "spec.pitr"),
+    ("startTime", "spec.pitr.startTime"),
+    ("topics", "spec.topics"),
+    ("topicMapping", "spec.topicMapping"),
+    ("groupMapping", "spec.consumerGroups.mapping"),
+    ("consumerGroups", "spec.consumerGroups"),
+    ("partitionMapping", "spec.partitionMapping"),
+]);
 
 /// The plan of a `KafkaBackup`.
 ///
@@ -48,10 +69,12 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec) -> Result<Plan, Refusal> {
     } = spec;
     let when = match schedule {
         None => When::Once,
-        Some(cron) => When::Scheduled(Cron::new("spec.schedule", cron, timezone.as_deref(), *suspend)?),
+        Some(cron) => {
+            When::Scheduled(Cron::new(["spec.schedule", "spec.timezone"], cron, timezone.as_deref(), *suspend)?)
+        }
     };
     let StoragePlan { config: storage, mount } = self::storage(storage)?;
-    let archive = archive_name(owner.group, &owner.namespace, &owner.name)?;
+    let archive = archive_name("metadata.name", owner.group, &owner.namespace, &owner.name)?;
     let retention = match retention.as_ref().and_then(|retention| retention.backups) {
         None => None,
         Some(backups) => Some(Retention {
@@ -62,9 +85,9 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec) -> Result<Plan, Refusal> {
     };
     let interval = checkpoint.as_ref().and_then(|checkpoint| checkpoint.interval_secs).or(*checkpoint_interval_secs);
     let run = BackupShape {
-        topic_fields: ["topics", "excludeTopics"],
-        topics: topics.iter().map(|glob| expression(glob)).collect(),
-        exclude_topics: exclude_topics.iter().map(|glob| expression(glob)).collect(),
+        fields: BACKUP_FIELDS,
+        topics: expressions("spec.topics", topics)?,
+        exclude_topics: expressions("spec.excludeTopics", exclude_topics)?,
         compression: compression.map(settings::codec),
         compression_level: *compression_level,
         parallelism: None,
@@ -127,10 +150,13 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
     }
     let wanted = wanted_backup(backup_id.as_deref(), backup_ref.as_ref());
     let is_elsewhere = storage.is_some() && backup.is_none();
-    let storage = storage
-        .as_ref()
-        .or_else(|| backup.map(|backup| &backup.storage))
-        .ok_or_else(|| settings::no_backup(wanted.name))?;
+    let storage = match (storage, backup) {
+        (Some(storage), _) => self::storage(storage)?,
+        (None, Some(backup)) => {
+            self::storage(&backup.storage).map_err(|refusal| settings::of_backup(wanted.name, refusal))?
+        }
+        (None, None) => return Err(settings::no_backup(wanted.name)),
+    };
     // A rule of the schema cannot compare them.
     if let (Some(target), Some(kafka)) = (target_cluster, kafka_cluster)
         && target != kafka
@@ -144,13 +170,16 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
         .or(kafka_cluster.as_ref())
         .or_else(|| backup.map(|backup| &backup.kafka_cluster))
         .ok_or_else(|| settings::no_target(wanted.name))?;
-    let StoragePlan { config: storage, mount } = self::storage(storage)?;
+    let StoragePlan { config: storage, mount } = storage;
     let pitr = pitr.as_ref().filter(|pitr| pitr.enabled);
     let shape = RestoreShape {
+        fields: RESTORE_FIELDS,
         archive: match backup_ref {
             // Whose backup it is may have lived in another namespace: its id tells enough.
             Some(_) if is_elsewhere && wanted.id.is_some() => None,
-            Some(BackupRef { name, .. }) => Some(archive_name(owner.group, &owner.namespace, name)?),
+            Some(BackupRef { name, .. }) => {
+                Some(archive_name("spec.backupRef.name", owner.group, &owner.namespace, name)?)
+            }
             None => None,
         },
         backup_id: wanted.id.map(str::to_owned),
@@ -162,7 +191,7 @@ pub fn restore(owner: &Owner, spec: &KafkaRestoreSpec, backup: Option<&KafkaBack
             },
         },
         start_time: pitr.and_then(|pitr| pitr.start_time.clone()),
-        topics: topics.iter().map(|glob| expression(glob)).collect(),
+        topics: expressions("spec.topics", topics)?,
         exclude_topics: Vec::new(),
         topic_mapping: topic_mapping.clone(),
         partition_mapping: partitions(partition_mapping)?,
@@ -206,6 +235,23 @@ pub fn wanted_backup<'a>(backup_id: Option<&'a str>, backup_ref: Option<&'a Back
     WantedBackup { id, name: name.or_else(|| id.and_then(crate::api::oso::backup_name)) }
 }
 
+/// Names and globs as what the engine takes.
+///
+/// # Errors
+/// When something could be neither: an expression is not a glob, and would be taken for a name that no topic has.
+fn expressions(field: &str, globs: &[String]) -> Result<Vec<String>, Refusal> {
+    let is_glob = |glob: &String| {
+        glob.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-' | '*' | '?'))
+    };
+    match globs.iter().find(|glob| !is_glob(glob)) {
+        None => Ok(globs.iter().map(|glob| expression(glob)).collect()),
+        Some(glob) => Err(Refusal::invalid(format!(
+            "{field}: {glob:?} is neither the name of a topic nor a glob: give letters, digits, '.', '_' and '-', with '*' for any number of \
+             them and '?' for one"
+        ))),
+    }
+}
+
 /// A glob as the expression on the whole name that the engine takes; a name stays a name.
 fn expression(glob: &str) -> String {
     if !glob.contains(['*', '?']) {
@@ -215,11 +261,8 @@ fn expression(glob: &str) -> String {
         match letter {
             '*' => expression.push_str(".*"),
             '?' => expression.push('.'),
-            letter if letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-') => expression.push(letter),
-            letter => {
-                expression.push('\\');
-                expression.push(letter);
-            }
+            '.' => expression.push_str(r"\."),
+            letter => expression.push(letter),
         }
         expression
     })
@@ -321,7 +364,7 @@ fn pod(template: Option<&PodTemplate>, resources: Option<ResourceRequirements>) 
         resources,
         ..PodPlan::default()
     }
-    .check()
+    .check("spec.podTemplate.labels")
 }
 
 #[cfg(test)]

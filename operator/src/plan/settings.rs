@@ -13,7 +13,7 @@ use kafka_backup::config::storage::StorageConfig;
 use kafka_backup::format::layout::ArchiveName;
 use kafka_backup::rate_limit::RateLimit;
 
-use super::{Refusal, Retention};
+use super::{Fields, Refusal, Retention};
 use crate::api::compression::Compression;
 use crate::api::consumer_groups::{ConsumerGroups, GroupMapping};
 use crate::owner::Owner;
@@ -21,8 +21,8 @@ use crate::owner::Owner;
 /// What a spec says of how a backup works.
 #[derive(Debug, Clone, Default)]
 pub struct BackupShape {
-    /// What the spec calls the topics to take, and those to leave out.
-    pub topic_fields: [&'static str; 2],
+    /// What the spec calls the settings.
+    pub fields: Fields,
     /// Names and expressions.
     pub topics: Vec<String>,
     /// Likewise.
@@ -56,7 +56,7 @@ pub fn backup(
     retention: Option<&Retention>,
 ) -> Result<BackupConfig, Refusal> {
     let BackupShape {
-        topic_fields: [include, exclude],
+        fields,
         topics,
         exclude_topics,
         compression,
@@ -67,8 +67,6 @@ pub fn backup(
         source_cluster_id,
         rate_limit,
     } = shape;
-    backup::patterns(include, &topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
-    backup::patterns(exclude, &exclude_topics).map_err(|error| Refusal::invalid(format!("spec.{error}")))?;
     let prefix = owner.name.parse().map_err(|error| Refusal::invalid(format!("metadata.name: {error}")))?;
     let config = BackupConfig {
         cluster,
@@ -90,8 +88,13 @@ pub fn backup(
         consumer_groups: None,
         compression: compression.unwrap_or_default(),
         compression_level,
-        parallelism: number("parallelism", parallelism.map(i64::from), PARALLELISM)?,
-        checkpoint_interval_secs: number("checkpointIntervalSecs", checkpoint_interval_secs, CHECKPOINT_INTERVAL_SECS)?,
+        parallelism: number(fields, "parallelism", parallelism.map(i64::from), PARALLELISM)?,
+        checkpoint_interval_secs: number(
+            fields,
+            "checkpointIntervalSecs",
+            checkpoint_interval_secs,
+            CHECKPOINT_INTERVAL_SECS,
+        )?,
         segment_bytes_max: SEGMENT_BYTES_MAX,
         rate_limit,
         include_offset_headers,
@@ -101,13 +104,15 @@ pub fn backup(
             max_age: retention.max_age,
         }),
     };
-    config.check_values().map_err(|error| Refusal::invalid(format!("spec: {error}")))?;
+    config.check_values().map_err(|error| fields.refuse(error))?;
     Ok(config)
 }
 
 /// What a spec says of how a restore works.
 #[derive(Debug, Clone, Default)]
 pub struct RestoreShape {
+    /// What the spec calls the settings.
+    pub fields: Fields,
     /// The archive, where it is known.
     pub archive: Option<ArchiveName>,
     /// The backup; the newest that fits when absent.
@@ -141,6 +146,7 @@ pub fn restore(
     shape: RestoreShape,
 ) -> Result<RestoreConfig, Refusal> {
     let RestoreShape {
+        fields,
         archive,
         backup_id,
         point_in_time,
@@ -154,7 +160,7 @@ pub fn restore(
     } = shape;
     let backup = match backup_id {
         None => None,
-        Some(id) => Some(id.parse().map_err(|error| Refusal::invalid(format!("spec: {error}")))?),
+        Some(id) => Some(id.parse().map_err(|error| fields.refuse(format!("backupId: {error}")))?),
     };
     let restore_id = format!("{}-{}", owner.name.chars().take(120).collect::<String>(), owner.uid);
     let config = RestoreConfig {
@@ -180,7 +186,7 @@ pub fn restore(
         parallelism: PARALLELISM,
         rate_limit: RateLimit::default(),
     };
-    config.check_values().map_err(|error| Refusal::invalid(format!("spec: {error}")))?;
+    config.check_values().map_err(|error| fields.refuse(error))?;
     Ok(config)
 }
 
@@ -234,6 +240,12 @@ pub fn no_backup(name: Option<&str>) -> Refusal {
     )
 }
 
+/// What is wrong with a part of the `KafkaBackup` that a restore refers to, since the restore gives none of its own.
+pub fn of_backup(name: Option<&str>, refusal: Refusal) -> Refusal {
+    let name = name.map_or_else(String::new, |name| format!(" {name:?}"));
+    Refusal { message: format!("KafkaBackup{name}: {}", refusal.message), ..refusal }
+}
+
 /// A restore names no cluster, and the `KafkaBackup` whose cluster it would be is not there.
 pub fn no_target(name: Option<&str>) -> Refusal {
     let of = name.map_or_else(String::new, |name| format!(" {name:?}"));
@@ -273,11 +285,9 @@ pub fn rate(field: &str, rate: Option<i64>) -> Result<Option<NonZeroU64>, Refusa
     rate.map(|rate| convert(rate).ok_or_else(|| Refusal::invalid(format!("{field} must be at least 1")))).transpose()
 }
 
-fn number<T: TryFrom<i64>>(setting: &str, given: Option<i64>, default: T) -> Result<T, Refusal> {
+fn number<T: TryFrom<i64>>(fields: Fields, setting: &str, given: Option<i64>, default: T) -> Result<T, Refusal> {
     match given {
         None => Ok(default),
-        Some(number) => {
-            T::try_from(number).map_err(|_| Refusal::invalid(format!("spec: {setting} {number} is out of range")))
-        }
+        Some(number) => T::try_from(number).map_err(|_| fields.refuse(format!("{setting} {number} is out of range"))),
     }
 }

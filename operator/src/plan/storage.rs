@@ -7,8 +7,8 @@ use kafka_backup::config::storage::{FileStorage, S3Storage, StorageConfig};
 use super::{CLAIM_FOLDER, Mount, Refusal, SECRETS_FOLDER, Source};
 use crate::api::pvc::PvcStorage;
 
-const CREDENTIALS: &str = "storage-credentials";
-const CLAIM: &str = "backups";
+pub(super) const CREDENTIALS: &str = "storage-credentials";
+pub(super) const CLAIM: &str = "backups";
 
 /// A storage, and how to get at it.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +64,11 @@ pub fn bucket(bucket: Bucket) -> Result<StoragePlan, Refusal> {
         credentials_file,
     });
     let config = storage.to_string().parse().map_err(|error| Refusal::invalid(format!("spec.storage.s3: {error}")))?;
+    if config != storage {
+        return Err(Refusal::invalid(format!(
+            "spec.storage.s3: bucket and prefix are no names of S3's: they would be read as {config}"
+        )));
+    }
     let mount = credentials.map(|source| Mount { name: CREDENTIALS, path, source });
     Ok(StoragePlan { config, mount })
 }

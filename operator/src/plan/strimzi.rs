@@ -9,7 +9,7 @@ use strimzi_discovery::{Credentials, Identity, Kafka, KafkaUser, SecretKey, conn
 use super::connection::{self, ConnectionPlan};
 use super::settings::{self, BackupShape, RestoreShape};
 use super::storage::{self, Bucket, StoragePlan};
-use super::{Cron, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
+use super::{Cron, Fields, JobPlan, Plan, PodPlan, Refusal, Retention, Source, When, archive_name};
 use crate::api::storage_type::StorageType;
 use crate::api::strimzi::{
     AdditionalVolume, Authentication, AuthenticationType, BackupSettings, CertificateAndKey, ContainerTemplate,
@@ -18,6 +18,26 @@ use crate::api::strimzi::{
 };
 use crate::owner::Owner;
 use crate::references::ClusterReferences;
+
+/// What a `KafkaBackup` calls the engine's settings.
+const BACKUP_FIELDS: Fields = Fields(&[
+    ("bootstrapServers", "Kafka status.listeners"),
+    ("topics", "spec.topics.include"),
+    ("excludeTopics", "spec.topics.exclude"),
+    ("compressionLevel", "spec.backup.compressionLevel"),
+    ("parallelism", "spec.backup.parallelism"),
+]);
+/// What a `KafkaRestore` calls them.
+const RESTORE_FIELDS: Fields = Fields(&[
+    ("bootstrapServers", "Kafka status.listeners"),
+    ("backupId", "spec.backupRef.backupId"),
+    ("pointInTime", "spec.pointInTime.timestamp"),
+    ("topics", "spec.topics.include"),
+    ("excludeTopics", "spec.topics.exclude"),
+    ("topicMapping", "spec.topicMapping"),
+    ("groupMapping", "spec.consumerGroups.mapping"),
+    ("consumerGroups", "spec.consumerGroups"),
+]);
 
 /// The plan of a `KafkaBackup`.
 ///
@@ -39,11 +59,12 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec, references: &ClusterReferen
     let when = match schedule {
         None => When::Once,
         Some(Schedule { cron, timezone, suspend }) => {
-            When::Scheduled(Cron::new("spec.schedule.cron", cron, timezone.as_deref(), *suspend)?)
+            let fields = ["spec.schedule.cron", "spec.schedule.timezone"];
+            When::Scheduled(Cron::new(fields, cron, timezone.as_deref(), *suspend)?)
         }
     };
     let StoragePlan { config: storage, mount } = self::storage(storage)?;
-    let archive = archive_name(owner.group, &owner.namespace, &owner.name)?;
+    let archive = archive_name("metadata.name", owner.group, &owner.namespace, &owner.name)?;
     let retention = match retention {
         None => None,
         Some(limits) => Some(self::retention(limits)?),
@@ -54,7 +75,7 @@ pub fn backup(owner: &Owner, spec: &KafkaBackupSpec, references: &ClusterReferen
     let topics = topics.clone().unwrap_or_default();
     let BackupSettings { compression, compression_level, parallelism } = backup.clone().unwrap_or_default();
     let run = BackupShape {
-        topic_fields: ["topics.include", "topics.exclude"],
+        fields: BACKUP_FIELDS,
         topics: topics.include,
         exclude_topics: topics.exclude,
         compression: compression.map(settings::codec),
@@ -100,19 +121,23 @@ pub fn restore(
         template,
     } = spec;
     let is_elsewhere = storage.is_some() && backup.is_none();
-    let storage = match (storage, backup) {
-        (Some(storage), _) => storage,
-        (None, Some(backup)) => &backup.storage,
+    let StoragePlan { config: storage, mount } = match (storage, backup) {
+        (Some(storage), _) => self::storage(storage)?,
+        (None, Some(backup)) => {
+            self::storage(&backup.storage).map_err(|refusal| settings::of_backup(Some(&backup_ref.name), refusal))?
+        }
         (None, None) => return Err(settings::no_backup(Some(&backup_ref.name))),
     };
-    let StoragePlan { config: storage, mount } = self::storage(storage)?;
     let pod = pod(template.as_ref(), resources.clone())?;
     let topics = topics.clone().unwrap_or_default();
     let shape = RestoreShape {
+        fields: RESTORE_FIELDS,
         archive: match &backup_ref.backup_id {
             // Whose backup it is may have lived in another namespace: its id tells enough.
             Some(_) if is_elsewhere => None,
-            Some(_) | None => Some(archive_name(owner.group, &owner.namespace, &backup_ref.name)?),
+            Some(_) | None => {
+                Some(archive_name("spec.backupRef.name", owner.group, &owner.namespace, &backup_ref.name)?)
+            }
         },
         backup_id: backup_ref.backup_id.clone(),
         point_in_time: point_in_time.as_ref().map(|point| point.timestamp.clone()),
@@ -303,7 +328,7 @@ fn pod(
         volume_mounts: volume_mounts.unwrap_or_default(),
         resources,
     }
-    .check()
+    .check("spec.template.pod.metadata.labels")
 }
 
 fn volume(volume: AdditionalVolume) -> Volume {

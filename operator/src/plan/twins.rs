@@ -185,7 +185,11 @@ fn what_is_wrong_is_told_by_name() {
         (format!("{STRIMZI_S3}topics: {{include: ['(']}}\n"), None, "spec.topics"),
         (format!("{STRIMZI_S3}schedule: {{cron: '99 * * * *'}}\n"), None, "spec.schedule.cron"),
         (format!("{STRIMZI_S3}retention: {{maxAge: soon}}\n"), None, "spec.retention.maxAge"),
-        (format!("{STRIMZI_S3}backup: {{compression: lz4, compressionLevel: 20}}\n"), None, "compressionLevel 20"),
+        (
+            format!("{STRIMZI_S3}backup: {{compression: lz4, compressionLevel: 20}}\n"),
+            None,
+            "spec.backup.compressionLevel 20",
+        ),
         (
             format!("{STRIMZI_S3}authentication: {{type: tls, kafkaUserRef: {{name: user}}}}\n"),
             Some("scram-sha-512"),
@@ -199,12 +203,12 @@ fn what_is_wrong_is_told_by_name() {
         (
             format!("{STRIMZI_S3}template: {{container: {{securityContext: {{privileged: true}}}}}}\n"),
             None,
-            "securityContext.privileged",
+            "spec.template.container.securityContext.privileged",
         ),
         (
             format!("{STRIMZI_S3}template: {{pod: {{metadata: {{labels: {{strimzi.io/name: x}}}}}}}}\n"),
             None,
-            "label \"strimzi.io/name\"",
+            "spec.template.pod.metadata.labels: \"strimzi.io/name\"",
         ),
     ] {
         let refusal = strimzi(&spec, user);
