@@ -1,8 +1,5 @@
 //! What was decided, done: runs and schedules.
 
-use k8s_openapi::api::batch::v1::{CronJob, Job};
-use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
 use std::sync::Arc;
 
 use crate::api::run_kind::RunKind;
@@ -14,6 +11,10 @@ use crate::observe;
 use crate::owner::Owner;
 use crate::plan::{Plan, Refusal, When};
 use crate::state::Verdict;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
+use kube::ResourceExt;
+use kube::core::Status;
+use kube::runtime::reflector::ObjectRef;
 
 /// The reason of the condition that tells what the API server does not take.
 pub const REFUSED: &str = "RefusedByKubernetes";
@@ -64,13 +65,19 @@ pub async fn release(context: &Context, owner: &Owner, is_suspended: bool) -> Re
 fn refused(answer: Result<(), kube::Error>) -> Result<Option<Verdict>, kube::Error> {
     match answer {
         Ok(()) => Ok(None),
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 400 | 403 | 422) => {
+        Err(kube::Error::Api(answer)) if is_refusal(&answer) => {
             let message =
                 format!("the API server does not take what is to be run: {}", answer.message.replace('\n', " "));
             Ok(Some(Verdict::not_ready(REFUSED, message)))
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether the answer will be the same the next time. What server-side apply cannot merge, a list with an entry twice for one, is told as an
+/// internal error.
+fn is_refusal(answer: &Status) -> bool {
+    matches!(answer.code, 400 | 403 | 422) || answer.message.contains("typed patch object")
 }
 
 async fn start(context: &Context, owner: &Owner, plan: &Plan, run: &Run, generation: i64) -> Result<(), kube::Error> {

@@ -62,9 +62,12 @@ pub async fn schedule(
     if found.is_some_and(|found| is_within(&as_json(&wanted), &as_json(found))) {
         return Ok(());
     }
-    apply_config(client, blueprint, &names::cron_job(blueprint.owner), blueprint.owner.reference()).await?;
     let cron_jobs: Api<CronJob> = Api::namespaced(client.clone(), &blueprint.owner.namespace);
-    cron_jobs.patch(&wanted.name_any(), &ours(), &Patch::Apply(&wanted)).await?;
+    let (name, patch) = (wanted.name_any(), Patch::Apply(&wanted));
+    // A CronJob that is refused keeps the configuration that it was made with.
+    cron_jobs.patch(&name, &ours().dry_run(), &patch).await?;
+    apply_config(client, blueprint, &name, blueprint.owner.reference()).await?;
+    cron_jobs.patch(&name, &ours(), &patch).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
+use reqwest::redirect::Policy;
 use serde::Deserialize;
 
 use crate::api::history::Progress;
@@ -18,6 +19,8 @@ use crate::owner::Owner;
 
 /// A pod that does not answer within this time is asked again later.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Many times what an answer holds. Whoever may create pods chooses what stands behind their addresses.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// A run's pod is asked this often, however often its resource is looked at: what it tells is written into the status, and that has the
 /// resource looked at again.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -52,7 +55,7 @@ impl Asker {
     /// When the system has no room for another client.
     pub fn new(client: Client) -> Result<Self, reqwest::Error> {
         // Pods are asked at their own addresses, whatever proxy the environment names.
-        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().build()?;
+        let http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).no_proxy().redirect(Policy::none()).build()?;
         Ok(Self { client, http, told: Arc::default() })
     }
 
@@ -66,7 +69,7 @@ impl Asker {
                 }
                 if let Some(pod) = pod {
                     *progress = self.last_progress(namespace, pod).await;
-                } else if silent_pod.is_none() && trouble.is_none() {
+                } else if silent_pod.is_none() && trouble.is_none() && !run.has_begun {
                     // Without a pod, the Job knows why.
                     *trouble = self.event_of(namespace, "Job", &job).await;
                 }
@@ -154,8 +157,15 @@ impl Asker {
     }
 
     async fn told(&self, url: &str) -> Result<Told, Box<dyn std::error::Error + Send + Sync>> {
-        let answer = self.http.get(url).send().await?.error_for_status()?;
-        Ok(serde_json::from_slice(&answer.bytes().await?)?)
+        let mut answer = self.http.get(url).send().await?.error_for_status()?;
+        let mut told = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            told.extend_from_slice(&chunk);
+            if told.len() > ANSWER_BYTES_MAX {
+                return Err("the answer is too long".into());
+            }
+        }
+        Ok(serde_json::from_slice(&told)?)
     }
 
     /// What a pod tells; nothing while it does not answer.

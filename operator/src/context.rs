@@ -3,7 +3,6 @@
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 
@@ -21,8 +20,6 @@ pub struct Context {
     pub asker: Asker,
     /// What the installation says of every pod.
     pub installation: Installation,
-    /// Events on resources.
-    pub recorder: Recorder,
     /// Counts of reconciles.
     pub metrics: Metrics,
     /// Our Jobs.

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -22,7 +21,8 @@ use crate::ask::PROGRESS_EVERY;
 use crate::bookkeeping::Bookkeeping;
 use crate::build::labels;
 use crate::context::Context;
-use crate::decide::{self, Decision, Facts, Note};
+use crate::decide::{self, Decision, Facts};
+use crate::events;
 use crate::kinds::{Backup, Reconciled, Restore};
 use crate::observe::{self, ObservedRun, RunState};
 use crate::owner::Owner;
@@ -30,15 +30,18 @@ use crate::plan::{Plan, Refusal};
 use crate::state::{State, Verdict};
 use crate::status::{self, PAUSED};
 
-/// A pod that does not start is looked at more often, so that a missing Secret is named within seconds.
+/// A pod that does not start is looked at more often, so that a missing Secret is named within seconds; the longer it does not, the less
+/// often.
 const TROUBLE_EVERY: Duration = Duration::from_secs(2);
+/// What has been in trouble for long is looked at this often, should no watch ask for it before.
+const TROUBLE_EVERY_MAX: Duration = Duration::from_secs(60);
 /// How long a reconcile may take: a few calls, each of which is quick or never answered.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the API server has refused is tried again after this time: a quota may have room again.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// A resource that has changed while it was looked at is looked at again after this time, should no watch ask for it before.
 const STALE_AFTER: Duration = Duration::from_secs(1);
-/// What failed is tried again, first after this time, later by the watches or this.
+/// What failed is tried again after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a reconcile is tried again.
@@ -135,8 +138,11 @@ async fn finish<K: Reconciled>(
         // The watch is behind, and what is to be started may be under way already.
         return Ok(Action::requeue(STALE_AFTER));
     }
-    if let Some(refused) = act::act(context, &owner, &plan, &mut decision, facts.generation).await? {
-        decision.refuse(refused, &before);
+    let acted = act::act(context, &owner, &plan, &mut decision, facts.generation).await;
+    match &acted {
+        Ok(None) => {}
+        Ok(Some(refused)) => decision.refuse(refused.clone(), &before),
+        Err(error) => decision.put_off(&error.to_string(), &before),
     }
     let Decision { start, replace, expire, mut state, verdict, warnings, notes, cron: _ } = decision;
     *state.conditions_mut() = status::conditions(K::STYLE, &verdict, &warnings, before.conditions(), facts.now);
@@ -145,7 +151,10 @@ async fn finish<K: Reconciled>(
         // Another look at it is on its way.
         return Ok(Action::requeue(STALE_AFTER));
     }
-    tell(context, resource, &notes).await;
+    for note in &notes {
+        events::publish(&context.client, &resource.object_ref(&()), note).await;
+    }
+    acted?;
     // The status tells that their end is no failure.
     for job in &replace {
         apply::end(&context.client, &owner.namespace, job).await?;
@@ -196,22 +205,6 @@ async fn observe(
     }
     runs.sort_by(|a, b| (a.started_at, &a.job).cmp(&(b.started_at, &b.job)));
     Ok(runs)
-}
-
-/// Puts what happened on the resource. An event that cannot be written is no reason to do anything again.
-async fn tell<K: Reconciled>(context: &Context, resource: &K, notes: &[Note]) {
-    for Note { is_warning, reason, message } in notes {
-        let event = Event {
-            type_: if *is_warning { EventType::Warning } else { EventType::Normal },
-            reason: reason.clone(),
-            note: Some(message.chars().take(1000).collect()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = context.recorder.publish(&event, &resource.object_ref(&())).await {
-            tracing::warn!("event {reason} cannot be written: {error}");
-        }
-    }
 }
 
 /// Writes the status, if it says anything new. Gives back whether it stands there: not so if the resource is another than the one that was
@@ -265,7 +258,10 @@ fn again(
     let active = runs.iter().filter(|run| run.is_active());
     let every = active.map(|run| match &run.state {
         RunState::Active { pod: Some(_), trouble: None, .. } => PROGRESS_EVERY,
-        RunState::Active { .. } | RunState::Ended { .. } => TROUBLE_EVERY,
+        RunState::Active { .. } | RunState::Ended { .. } => {
+            let age = Duration::try_from(now.duration_since(run.started_at)).unwrap_or_default();
+            (age / 10).clamp(TROUBLE_EVERY, TROUBLE_EVERY_MAX)
+        }
     });
     // The status shows the next time: once that has come, there is another one.
     let next = next.filter(|next| *next > now);
@@ -274,5 +270,132 @@ fn again(
     match every.chain(was_started.then_some(TROUBLE_EVERY)).chain(refused).chain(next).min() {
         Some(after) => Action::requeue(after),
         None => Action::await_change(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::extract::{Request, State as Shared};
+    use axum::response::IntoResponse;
+    use axum::{Json, Router};
+    use kube::Client;
+    use kube::runtime::reflector::store::Writer;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::api::oso::KafkaBackup;
+    use crate::ask::Asker;
+    use crate::build::Installation;
+    use crate::metrics::Metrics;
+
+    /// An API server that notes what it is asked.
+    #[derive(Clone, Default)]
+    struct Server {
+        asked: Arc<Mutex<Vec<String>>>,
+        /// Jobs that it lists.
+        jobs: Vec<Value>,
+        /// Whether the resource is another than the one that was looked at.
+        has_changed: bool,
+    }
+
+    impl Server {
+        async fn answer(Shared(server): Shared<Self>, request: Request) -> axum::response::Response {
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let bytes = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let mut body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            server.asked.lock().unwrap().push(format!("{method} {path}"));
+            if method == "GET" {
+                let list = json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": server.jobs });
+                return Json(list).into_response();
+            }
+            if path.ends_with("/status") {
+                body["spec"] = json!(resource("").spec);
+                assert_eq!(body["metadata"]["resourceVersion"], "7");
+                if server.has_changed {
+                    let refusal = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "message": "it was changed", "code": 409 });
+                    return (axum::http::StatusCode::CONFLICT, Json(refusal)).into_response();
+                }
+            }
+            Json(body).into_response()
+        }
+
+        /// What it was asked, without where that is.
+        async fn look_at(&self, backup: KafkaBackup) -> (Action, Vec<String>) {
+            let app = Router::new().fallback(Self::answer).with_state(self.clone());
+            let client = Client::new(app, "kafka");
+            let context = Context {
+                asker: Asker::new(client.clone()).unwrap(),
+                client,
+                installation: Installation::default(),
+                metrics: Metrics::default(),
+                jobs: Writer::default().as_reader(),
+                pods: Writer::default().as_reader(),
+                cron_jobs: Writer::default().as_reader(),
+                strimzi: None,
+                synced: tokio::sync::watch::channel(true).1,
+            };
+            let action = super::backup(Arc::new(backup), Arc::new(context)).await.unwrap();
+            let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+            let last = |asked: String| {
+                let (method, path) = asked.split_once(' ').unwrap();
+                let kind = ["status", "jobs", "configmaps", "events"]
+                    .into_iter()
+                    .find(|kind| path.split('/').any(|part| part == *kind));
+                format!("{method} {}", kind.unwrap_or(path))
+            };
+            (action, asked.into_iter().map(last).collect())
+        }
+    }
+
+    fn resource(metadata: &str) -> KafkaBackup {
+        let text = format!(
+            "apiVersion: kafka.oso.sh/v1alpha1
+kind: KafkaBackup
+metadata: {{name: nightly, namespace: kafka, uid: a, generation: 1, resourceVersion: '7'{metadata}}}
+spec:
+  kafkaCluster: {{bootstrapServers: ['kafka:9092']}}
+  storage: {{storageType: s3, s3: {{bucket: backups}}}}
+"
+        );
+        serde_saphyr::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_is_started_and_told() {
+        let (_, asked) = Server::default().look_at(resource("")).await;
+        assert_eq!(asked, ["GET jobs", "PATCH configmaps", "POST jobs", "PATCH status"]);
+    }
+
+    #[tokio::test]
+    async fn a_status_is_written_only_over_the_version_that_was_looked_at_and_nothing_is_told_otherwise() {
+        let paused = ", annotations: {strimzi.io/pause-reconciliation: 'true'}";
+        let changed = Server { has_changed: true, ..Server::default() };
+        assert_eq!(changed.look_at(resource(paused)).await.1, ["PATCH status"]);
+        let (action, asked) = changed.look_at(resource("")).await;
+        assert_eq!(asked.last().unwrap(), "PATCH status");
+        assert_eq!(action, Action::requeue(STALE_AFTER));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_started_while_the_api_server_has_a_job_that_the_watch_has_not() {
+        let job = json!({ "metadata": { "name": "nightly-0-g0", "namespace": "kafka" } });
+        let (action, asked) = Server { jobs: vec![job], ..Server::default() }.look_at(resource("")).await;
+        assert_eq!((action, asked), (Action::requeue(STALE_AFTER), vec!["GET jobs".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_resource_that_is_being_deleted_is_left_to_its_end() {
+        let going = ", deletionTimestamp: '2026-02-02T02:00:00Z', finalizers: [example.com/keep]";
+        let (action, asked) = Server::default().look_at(resource(going)).await;
+        assert_eq!((action, asked), (Action::await_change(), vec![]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reconcile_that_nobody_answers_makes_room_for_others() {
+        let started = tokio::time::Instant::now();
+        let error = in_time(std::future::pending()).await.unwrap_err();
+        assert_eq!((error.to_string().as_str(), started.elapsed()), ("it took longer than 60 s", PATIENCE));
     }
 }

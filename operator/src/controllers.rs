@@ -14,7 +14,6 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::DynamicObject;
 use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
@@ -75,7 +74,6 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
     let (cron_jobs, cron_job) = tasks.watch(scope.watch::<CronJob>(scope.typed(), (), ours));
     let beside_strimzi = Context {
         asker: Asker::new(client.clone())?,
-        recorder: Recorder::new(client.clone(), Reporter { controller: labels::OPERATOR.to_owned(), instance: None }),
         client,
         installation,
         metrics: metrics.clone(),
@@ -235,8 +233,10 @@ impl Tasks {
         scope: &Scope,
         context: &Arc<Context>,
     ) -> (Watched<B>, Watched<R>) {
-        let (backups, backup_controller) = self.controller::<B>(scope, &context.recorder);
-        let (restores, restore_controller) = self.controller::<R>(scope, &context.recorder);
+        let (backups, backup_controller) = self.controller::<B>(scope);
+        // What a restore refers to is known before it is looked at.
+        let restoring = Arc::new(Context { synced: self.referred(), ..Context::clone(context) });
+        let (restores, restore_controller) = self.controller::<R>(scope);
         let waiting = restores.clone();
         let backed_up = backup_controller.run(
             move |backup: Arc<B>, context: Arc<Context>| {
@@ -255,15 +255,15 @@ impl Tasks {
                 look(Arc::clone(&context), reconcile::restore(restore, store.clone(), context))
             },
             reconcile::retry,
-            Arc::clone(context),
+            restoring,
         );
         self.running.extend([drain(backed_up), drain(restored)]);
         (backups, restores)
     }
 
-    fn controller<K: Reconciled>(&mut self, scope: &Scope, recorder: &Recorder) -> (Watched<K>, Controller<K>) {
+    fn controller<K: Reconciled>(&mut self, scope: &Scope) -> (Watched<K>, Controller<K>) {
         let (queue, woken) = mpsc::unbounded();
-        let (store, touched) = self.watch(scope.watch_ours::<K>(recorder));
+        let (store, touched) = self.watch(scope.watch_ours::<K>());
         let controller = Controller::for_stream(touched, store)
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(Duration::from_millis(100)))
             .reconcile_on(woken)

@@ -90,27 +90,42 @@ pub struct Decision<S> {
     pub notes: Vec<Note>,
 }
 
+/// The reason of the warning that something could not be done yet.
+const PUT_OFF: &str = "KubernetesDoesNotAnswer";
+
 impl<S: State> Decision<S> {
-    /// Tells that the API server did not let it be done, beside whatever else is wrong; `before` is what the status said. A refusal is told
-    /// in its first words: some say at each attempt which attempt it was, and a status that is written has its resource looked at.
-    pub fn refuse(&mut self, verdict: Verdict, before: &S) {
-        let is_same_spec = before.observed_generation() == self.state.observed_generation();
-        let told = before.conditions().iter().find(|condition| is_same_spec && condition.reason == verdict.reason);
-        let refused = match told {
-            Some(told) => Verdict { message: told.message.clone(), ..verdict },
-            None => {
-                let Verdict { is_ready: _, reason, message } = verdict.clone();
-                self.notes.push(Note { is_warning: true, reason, message });
-                verdict
-            }
-        };
-        let hidden = std::mem::replace(&mut self.verdict, refused);
+    /// Tells that the API server does not let it be done, beside whatever else is wrong; `before` is what the status said.
+    pub fn refuse(&mut self, refused: Verdict, before: &S) {
+        let message = self.first_words(&refused.reason, refused.message, before);
+        let hidden = std::mem::replace(&mut self.verdict, Verdict { message, ..refused });
         if self.state.is_under_way() || self.start.is_some() {
             // What a run has to tell is no less true.
             self.warnings.extend((!hidden.is_ready).then_some((hidden.reason, hidden.message)));
         } else {
             *self.state.phase_mut() = Phase::Failed;
         }
+    }
+
+    /// Tells that it could not be done yet, and will be tried again; `before` is what the status said.
+    pub fn put_off(&mut self, error: &str, before: &S) {
+        let message = self.first_words(PUT_OFF, error.replace('\n', " "), before);
+        self.warnings.push((PUT_OFF.to_owned(), message));
+    }
+
+    /// The words in which the same was told before, and an event where it was not: some say at each attempt which attempt it was, and a
+    /// status that is written has its resource looked at.
+    fn first_words(&mut self, reason: &str, message: String, before: &S) -> String {
+        let words = |text: &str| {
+            let words = text.split_whitespace().filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
+            words.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let is_same_spec = before.observed_generation() == self.state.observed_generation();
+        let is_same = |told: &&Condition| told.reason == reason && words(&told.message) == words(&message);
+        if let Some(told) = before.conditions().iter().filter(|_| is_same_spec).find(is_same) {
+            return told.message.clone();
+        }
+        self.notes.push(Note { is_warning: true, reason: reason.to_owned(), message: message.clone() });
+        message
     }
 }
 

@@ -27,6 +27,7 @@ pub mod context;
 pub mod controller;
 pub mod controllers;
 pub mod decide;
+pub mod events;
 pub mod health;
 pub mod kinds;
 pub mod lease;

@@ -116,7 +116,9 @@ fn state(job: &Job, pods: &[&Pod]) -> RunState {
     };
     if let Some(complete) = holds("Complete") {
         let completed = job.status.as_ref().and_then(|status| status.completion_time.as_ref());
-        let termination = pods.iter().rev().find_map(|pod| termination(pod)).map(Box::new);
+        // What an earlier pod of it said is not the result.
+        let succeeded = pods.iter().rev().find(|pod| phase(pod) == "Succeeded");
+        let termination = succeeded.and_then(|pod| termination(pod)).map(Box::new);
         return RunState::Ended {
             at: at(completed.or(complete.last_transition_time.as_ref())),
             termination,
@@ -127,7 +129,7 @@ fn state(job: &Job, pods: &[&Pod]) -> RunState {
         let reason = failed.reason.clone().unwrap_or_default();
         let told = failed.message.clone().unwrap_or_default();
         let failure = Trouble { message: why_failed(&reason, &told, pods), reason };
-        let termination = pods.iter().rev().find_map(|pod| termination(pod)).map(Box::new);
+        let termination = pods.last().and_then(|pod| termination(pod)).map(Box::new);
         return RunState::Ended { at: at(failed.last_transition_time.as_ref()), termination, failure: Some(failure) };
     }
     let newest = pods.last().copied();
@@ -195,7 +197,10 @@ fn waiting(pod: &Pod) -> Option<Trouble> {
         return None;
     }
     let message = waiting.message.clone().unwrap_or_else(|| "the kubelet says no more".to_owned());
-    Some(Trouble { message: format!("pod {} does not start: {reason}: {message}", pod.name_any()), reason })
+    let message = format!("pod {} does not start: {reason}: {message}", pod.name_any());
+    // An image that cannot be pulled alternates between the two.
+    let reason = if reason == "ErrImagePull" { "ImagePullBackOff".to_owned() } else { reason };
+    Some(Trouble { reason, message })
 }
 
 /// What ended a pod, if something did that is no success.

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// When there is no API server, a port is taken, or the lease is lost.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let client = Client::try_default().await.context("cannot find the API server")?;
+    let client = client().await.context("cannot find the API server")?;
     let (stopper, stop) = watch::channel(false);
     let (readiness, metrics) = (Readiness::default(), Metrics::default());
     let probes = tokio::spawn(health::serve_probes(arguments.health_address, readiness.clone(), stopped(stop.clone())));
@@ -35,20 +35,29 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         .leader_election
         .then(|| Candidate::new(client.clone(), &arguments.pod_namespace, &arguments.lease_name, &arguments.pod_name));
 
-    let work = async {
+    // Whoever has not begun ends as soon as it is asked to.
+    let lead = async {
         wait_for_kinds(&client, arguments.kafka_oso).await;
-        if let Some(candidate) = &candidate {
-            readiness.set(true);
-            tracing::info!(lease = %arguments.lease_name, "waiting for the lease");
-            candidate.acquire().await;
-            tracing::info!(lease = %arguments.lease_name, "the lease is held");
-        }
+        let Some(candidate) = &candidate else { return None };
+        readiness.set(true);
+        tracing::info!(lease = %arguments.lease_name, "waiting for the lease");
+        let acquired = candidate.acquire().await;
+        tracing::info!(lease = %arguments.lease_name, "the lease is held");
+        // It is not any more before its watches are synced.
+        readiness.set(false);
+        Some((candidate, acquired))
+    };
+    let work = async {
+        let leader = tokio::select! {
+            leader = lead => leader,
+            () = stopped(stop.clone()) => return Ok(()),
+        };
         let controlled = control(&client, &arguments, &metrics, &readiness, &stop);
-        match &candidate {
+        match leader {
             None => controlled.await,
-            Some(candidate) => tokio::select! {
+            Some((candidate, acquired)) => tokio::select! {
                 controlled = controlled => controlled,
-                lost = candidate.keep() => Err(lost.into()),
+                lost = candidate.keep(acquired) => Err(lost.into()),
             },
         }
     };
@@ -62,6 +71,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         candidate.release().await;
     }
     result
+}
+
+/// A client that waits for no answer for ever: a watch, which is the longest, ends by itself before that.
+async fn client() -> Result<Client> {
+    const READ_TIMEOUT: Duration = Duration::from_secs(330);
+    let mut config = kube::Config::infer().await?;
+    config.read_timeout = Some(READ_TIMEOUT);
+    config.reset_reader_on_write = true;
+    Ok(Client::try_from(config)?)
 }
 
 /// Runs the controllers; again whenever Strimzi's API has become another.

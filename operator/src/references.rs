@@ -1,7 +1,7 @@
 //! What resources refer to, from what the watches have seen: no call is made for it.
 
 use kube::core::DynamicObject;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use serde::de::DeserializeOwned;
 use strimzi_discovery::{Kafka, KafkaUser};
 
@@ -64,12 +64,4 @@ fn find<T: DeserializeOwned>(
         message: format!("{kind} {name}: {error}"),
         is_waiting: true,
     })
-}
-
-/// A reference to a resource, as a controller's queue takes it.
-pub fn object_ref<K>(namespace: &str, name: &str) -> ObjectRef<K>
-where
-    K: kube::Resource<DynamicType = ()>,
-{
-    ObjectRef::new(name).within(namespace)
 }

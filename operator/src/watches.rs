@@ -9,13 +9,15 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject, NamespaceResourceScope};
-use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, oneshot, watch};
+
+use crate::decide::Note;
+use crate::events;
 
 /// Where the watches look, and what they tell.
 #[derive(Clone)]
@@ -70,20 +72,20 @@ impl Scope {
     }
 
     /// Watches a kind of ours. An object that cannot be read is told, by an event on it, and left alone: the others go on.
-    pub fn watch_ours<K>(&self, recorder: &Recorder) -> Watch<K, Result<K, watcher::Error>>
+    pub fn watch_ours<K>(&self) -> Watch<K, Result<K, watcher::Error>>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
         let writer = Writer::new(());
         let known: Store<K> = writer.as_reader();
-        let recorder = recorder.clone();
+        let client = self.client.clone();
         let events = watcher(self.typed::<DeserializeGuard<K>>(), watcher::Config::default());
         let events = events.filter_map(move |event| {
-            let (known, recorder) = (known.clone(), recorder.clone());
+            let (known, client) = (known.clone(), client.clone());
             async move {
                 match event {
-                    Ok(event) => readable(event, &known, &recorder).await.map(Ok),
+                    Ok(event) => readable(event, &known, &client).await.map(Ok),
                     Err(error) => Some(Err(error)),
                 }
             }
@@ -127,7 +129,7 @@ pub async fn stopped(mut stop: watch::Receiver<bool>) {
 async fn readable<K>(
     event: watcher::Event<DeserializeGuard<K>>,
     known: &Store<K>,
-    recorder: &Recorder,
+    client: &Client,
 ) -> Option<watcher::Event<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -143,13 +145,13 @@ where
         InitDone => Some(InitDone),
         InitApply(object) => match read(object) {
             Ok(object) => Some(InitApply(object)),
-            Err(unread) => unread.tell(recorder).await,
+            Err(unread) => unread.tell(client).await,
         },
         Apply(object) => match read(object) {
             Ok(object) => Some(Apply(object)),
             Err(unread) => {
                 let before = before(&unread.about);
-                unread.tell(recorder).await.or(before)
+                unread.tell(client).await.or(before)
             }
         },
         Delete(object) => read(object).map_or_else(|unread| before(&unread.about), |object| Some(Delete(object))),
@@ -169,19 +171,12 @@ fn read<K: Resource<DynamicType = ()>>(object: DeserializeGuard<K>) -> Result<K,
 
 impl Unread {
     /// Puts it on the object, and gives nothing.
-    async fn tell<T>(&self, recorder: &Recorder) -> Option<T> {
+    async fn tell<T>(&self, client: &Client) -> Option<T> {
         let ObjectReference { kind, namespace, name, .. } = &self.about;
         tracing::warn!(kind, namespace, name, "a resource cannot be understood, and is left alone: {}", self.error);
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "NotUnderstood".to_owned(),
-            note: Some(format!("Nothing is done for this resource: this release cannot read it: {}", self.error)),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = recorder.publish(&event, &self.about).await {
-            tracing::warn!("event {} cannot be written: {error}", event.reason);
-        }
+        let message = format!("Nothing is done for this resource: this release cannot read it: {}", self.error);
+        let note = Note { is_warning: true, reason: "NotUnderstood".to_owned(), message };
+        events::publish(client, &self.about, &note).await;
         None
     }
 }

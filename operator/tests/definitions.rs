@@ -16,9 +16,8 @@ fn the_chart_carries_the_definitions_that_the_types_make() {
     for definition in definitions() {
         let path = chart().join(definition.file_name());
         let carried = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(
-            carried,
-            definition.to_yaml().unwrap(),
+        assert!(
+            carried == definition.to_yaml().unwrap(),
             "{} is not what the types make: cargo run -p crdgen -- helm/crds",
             path.display()
         );

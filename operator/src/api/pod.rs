@@ -15,7 +15,7 @@ pub struct JobSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i64>,
-    /// Seconds after which a Job that has ended is deleted; counted once its result stands in the status. Left out: kept.
+    /// Seconds after which a Job that has ended is deleted; counted once its result stands in the status. Left out: the schedule's last five of either outcome stay, and the last five of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,

@@ -11,7 +11,7 @@ use crate::plan::Cron;
 /// A run that could not be started in time is started late, up to an hour: later, the next one is near. Kubernetes gives up on a
 /// schedule of which it has missed more than a hundred runs within this time, and an hour has sixty minutes.
 const STARTING_DEADLINE_SECONDS: i64 = 3600;
-/// Jobs are kept for their logs; their results stand in the status. There are enough for an operator that was away for a while.
+/// Jobs are kept for their logs; their results stand in the status. There are enough for an operator that was away for a few runs.
 const HISTORY: i32 = 5;
 
 /// The CronJob of this schedule, for the spec of this generation; one that is held starts nothing for now, whatever the schedule says.

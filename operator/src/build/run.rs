@@ -32,10 +32,7 @@ pub enum RunKey {
 }
 
 impl RunKey {
-    /// The end of the Job's name.
-    ///
-    /// # Panics
-    /// Never for a run that the operator starts itself; the CronJob names the others.
+    /// The end of the Job's name; the CronJob names its own.
     pub fn suffix(&self) -> String {
         match self {
             Self::Once { generation } => format!("g{generation}"),

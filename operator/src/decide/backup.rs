@@ -24,20 +24,24 @@ pub fn decide(
     let mut state = before.clone();
     state.observed_generation = Some(facts.generation);
     let mut notes = Vec::new();
-    for run in ledger::unrecorded(&before.bookkeeping, runs) {
+    let outdated = outdated(facts, before, plan, runs);
+    let is_outdated = |run: &ObservedRun| outdated.iter().any(|outdated| outdated.job == run.job);
+    for run in ledger::unrecorded(&before.bookkeeping, runs).into_iter().filter(|run| !is_outdated(run)) {
         record(owner, &mut state, run, &mut notes);
     }
     ledger::remember(&mut state.bookkeeping, runs);
-    notice(&mut state, facts, runs);
+    for run in runs.iter().filter(|run| !is_outdated(run)) {
+        notice(&mut state, run);
+    }
+    notes.extend(repeated(&mut state, facts));
     if let Some(lost) = lost(before, &state, runs, facts) {
         notes.push(warning("BackupFailed", &lost));
         ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
         enter(&mut state, lost);
     }
-    let outdated = outdated(facts, before, plan, runs);
-    if outdated.iter().any(|run| run.kind == Some(RunKind::Trigger)) {
+    for trigger in outdated.iter().filter_map(|run| run.trigger.as_deref()) {
         // It was not acted on, and will be.
-        state.bookkeeping.last_trigger = None;
+        state.bookkeeping.forget_trigger(trigger);
     }
     let replace: Vec<String> = outdated.into_iter().map(|run| run.job.clone()).collect();
     let active = ledger::active(runs);
@@ -60,12 +64,12 @@ pub fn decide(
         // Who sets the same limits again wants them seen to again.
         (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
     }
-    state.next_scheduled_time = match (plan, &cron) {
-        (Ok(Plan { when: When::Scheduled(cron), .. }), _) => cron.next_after(facts.now).map(text),
-        (Err(_), CronAction::Keep { .. }) => {
+    state.next_scheduled_time = match plan {
+        Ok(Plan { when: When::Scheduled(cron), .. }) => cron.next_after(facts.now).map(text),
+        Err(refusal) if refusal.is_waiting && !facts.is_suspended => {
             state.next_scheduled_time.filter(|next| next.parse().is_ok_and(|next: Timestamp| next > facts.now))
         }
-        (Ok(Plan { when: When::Once, .. }) | Err(_), _) => None,
+        Ok(Plan { when: When::Once, .. }) | Err(_) => None,
     };
     let verdict = verdict(&state, plan, active.as_ref().map(|(run, _)| *run), start.as_ref());
     state.phase = phase(&state, plan, start.is_some());
@@ -93,25 +97,37 @@ fn outdated<'a>(
     };
     let cannot_begin =
         |run: &ObservedRun| !run.has_begun && !has_told(run) && (super::trouble(run).is_some() || run.is_going);
-    match plan {
-        Ok(_) => runs.iter().filter(|run| run.is_active() && is_older(run) && cannot_begin(run)).collect(),
-        Err(_) => Vec::new(),
+    // One that was told to go stays what it is, whatever becomes of the plan and of its pod meanwhile.
+    let is_to_go = |run: &ObservedRun| run.is_going || (plan.is_ok() && run.is_active());
+    runs.iter().filter(|run| is_older(run) && is_to_go(run) && cannot_begin(run)).collect()
+}
+
+/// What a Job that exists says of what was done already.
+fn notice(state: &mut BackupState, run: &ObservedRun) {
+    let book = &mut state.bookkeeping;
+    match run.kind {
+        Some(RunKind::Once) => book.once_generation = book.once_generation.max(run.generation),
+        Some(RunKind::Trigger) => {
+            if let Some(trigger) = run.trigger.as_deref().filter(|trigger| !book.has_triggered(trigger)) {
+                book.add_trigger(trigger);
+            }
+        }
+        Some(RunKind::Prune) => book.prune_tried = prune_key(run.limits.as_deref(), run.generation),
+        Some(RunKind::Scheduled) | None => {}
     }
 }
 
-/// What Jobs that exist say of what was done already.
-fn notice(state: &mut BackupState, facts: &Facts, runs: &[ObservedRun]) {
+/// A trigger whose value is one of before starts nothing, and that is told once.
+fn repeated(state: &mut BackupState, facts: &Facts) -> Option<Note> {
     let book = &mut state.bookkeeping;
-    for run in runs {
-        match run.kind {
-            Some(RunKind::Once) => book.once_generation = book.once_generation.max(run.generation),
-            Some(RunKind::Trigger) if run.trigger.is_some() && run.trigger == facts.trigger => {
-                book.last_trigger.clone_from(&run.trigger)
-            }
-            Some(RunKind::Prune) => book.prune_tried = prune_key(run.limits.as_deref(), run.generation),
-            _ => {}
-        }
+    let trigger = facts.trigger.as_deref().filter(|trigger| !book.is_last_trigger(trigger))?;
+    if !book.has_triggered(trigger) {
+        return None;
     }
+    book.add_trigger(trigger);
+    let message =
+        format!("The trigger annotation has had the value {trigger:?} before, so nothing is run: give it another");
+    Some(Note { is_warning: true, reason: "TriggerRepeated".to_owned(), message })
 }
 
 /// What tells one attempt at pruning from another.
@@ -278,7 +294,7 @@ fn message(ended: Option<&Ended<BackupResult>>, failure: Option<&str>, outcome: 
 
 /// The run to start, if nothing is under way: the first that was not made already.
 fn next(owner: &Owner, facts: &Facts, state: &BackupState, plan: &Plan, runs: &[ObservedRun]) -> Option<Run> {
-    // A Job that is there already is never made again; one that was written down and deleted is known by the bookkeeping.
+    // A Job that is there already is never made again; one that was deleted is known by its record.
     let is_made = |key: &RunKey| {
         let name = names::job(owner, key);
         runs.iter().any(|run| run.job == name) || state.history.iter().any(|record| record.job == name)
@@ -297,7 +313,7 @@ fn wanted(facts: &Facts, state: &BackupState, plan: &Plan) -> [Option<RunKey>; 3
     let generation = facts.generation;
     let is_due =
         plan.when == When::Once && !book.once_done && book.once_generation.is_none_or(|tried| tried < generation);
-    let trigger = facts.trigger.as_ref().filter(|value| !value.is_empty() && book.last_trigger.as_ref() != Some(value));
+    let trigger = facts.trigger.as_ref().filter(|value| !value.is_empty() && !book.has_triggered(value));
     // Without a backup there is nothing to prune.
     let limits = plan.retention.as_ref().filter(|_| state.newest.is_some()).map(Retention::limits);
     let limits = limits.filter(|limits| {
@@ -317,13 +333,16 @@ fn cron(facts: &Facts, plan: &Result<Plan, Refusal>, is_starting: bool, runs: &[
             is_held: is_starting || active.clone().any(|run| run.kind != Some(RunKind::Scheduled)),
             anew: active.any(|run| run.kind == Some(RunKind::Scheduled) && super::trouble(run).is_some()),
         },
+        // With the CronJob its run would end.
+        Ok(Plan { when: When::Once, .. }) if active.any(|run| run.kind == Some(RunKind::Scheduled)) => {
+            CronAction::Keep { is_held: false, is_suspended: true }
+        }
         Ok(Plan { when: When::Once, .. }) => CronAction::Delete,
-        // Strimzi rolls its brokers: the schedule goes on with what was known.
-        Err(refusal) if refusal.is_waiting => CronAction::Keep {
+        // While Strimzi rolls its brokers the schedule goes on with what was known; what is wrong starts nothing new, and ends nothing.
+        Err(refusal) => CronAction::Keep {
             is_held: active.any(|run| run.kind != Some(RunKind::Scheduled)),
-            is_suspended: facts.is_suspended,
+            is_suspended: facts.is_suspended || !refusal.is_waiting,
         },
-        Err(_) => CronAction::Delete,
     }
 }
 

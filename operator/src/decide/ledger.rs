@@ -1,6 +1,7 @@
 //! What is written down of runs that have ended, each once.
 
 use crate::api::history::{ActiveRun, Outcome, Totals};
+use crate::api::run_kind::RunKind;
 use crate::bookkeeping::Bookkeeping;
 use crate::observe::{ObservedRun, RunState};
 
@@ -25,10 +26,23 @@ pub fn remember(bookkeeping: &mut Bookkeeping, runs: &[ObservedRun]) {
     bookkeeping.recorded_jobs.sort();
 }
 
-/// Jobs that are written down, and that Kubernetes has not been told to delete.
+/// Jobs that the operator made, and that are kept for their logs once they have ended; a CronJob keeps as many.
+const KEPT: usize = 5;
+
+/// Jobs that are written down, and that Kubernetes has not been told to delete, with the seconds after which it may. Where none are given,
+/// all but the newest go.
 pub fn expiring(ttl_seconds: Option<i32>, runs: &[ObservedRun]) -> Vec<(String, i32)> {
-    let Some(ttl) = ttl_seconds else { return Vec::new() };
-    runs.iter().filter(|run| !run.is_active() && !run.is_expiring).map(|run| (run.job.clone(), ttl)).collect()
+    let ended = |run: &&ObservedRun| !run.is_active();
+    let told = |ttl| move |run: &ObservedRun| (!run.is_expiring).then(|| (run.job.clone(), ttl));
+    match ttl_seconds {
+        Some(ttl) => runs.iter().filter(ended).filter_map(told(ttl)).collect(),
+        None => {
+            let mut ours: Vec<_> =
+                runs.iter().filter(ended).filter(|run| run.kind != Some(RunKind::Scheduled)).collect();
+            ours.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+            ours.into_iter().skip(KEPT).filter_map(told(0)).collect()
+        }
+    }
 }
 
 /// The run that is under way, as a status shows it; the newest, should there be several.

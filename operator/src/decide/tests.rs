@@ -207,9 +207,16 @@ fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
     let free = decide(&triggered("1", 2), &busy.state, &plan, &[ended(scheduled, 2, COMPLETED)]);
     assert_eq!(free.start.as_ref().unwrap().key, key);
     let done = decide(&triggered("1", 9), &free.state, &plan, &[ended(active(&key, 3), 8, COMPLETED)]);
-    assert_eq!((done.start.as_ref(), done.state.bookkeeping.last_trigger.as_deref()), (None, Some("1")));
+    assert_eq!((done.start.as_ref(), done.state.bookkeeping.is_last_trigger("1")), (None, true));
     assert_eq!(decide(&triggered("1", 10), &done.state, &plan, &[]).start, None);
-    assert!(decide(&triggered("2", 11), &done.state, &plan, &[]).start.is_some());
+    let other = decide(&triggered("2", 11), &done.state, &plan, &[]).start.unwrap().key;
+    // A value of before starts nothing, be its Job there or not, and whatever the spec is by now; that is told once.
+    let other = decide(&triggered("2", 20), &done.state, &plan, &[ended(active(&other, 12), 19, COMPLETED)]);
+    let again = Facts { generation: 2, ..triggered("1", 21) };
+    let repeated = decide(&again, &other.state, &plan, &[]);
+    let reasons: Vec<_> = repeated.notes.iter().map(|note| note.reason.as_str()).collect();
+    assert_eq!((repeated.start, reasons.as_slice()), (None, ["TriggerRepeated"].as_slice()));
+    assert_eq!(decide(&again, &repeated.state, &plan, &[]).notes, []);
 }
 
 #[test]
@@ -305,15 +312,27 @@ fn a_backup_that_was_made_stays_ready_while_old_ones_are_removed() {
 }
 
 #[test]
-fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_ends_when_the_spec_is_wrong() {
+fn the_schedule_goes_on_while_strimzi_rolls_its_brokers_and_rests_when_something_is_wrong() {
     let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
     let wrong = Err(Refusal::invalid("spec.topics: no"));
     let cron = |plan: &Result<Plan, Refusal>| decide(&facts(0), &BackupState::default(), plan, &[]).cron;
     assert_eq!(cron(&waiting), CronAction::Keep { is_held: false, is_suspended: false });
-    assert_eq!(cron(&wrong), CronAction::Delete);
+    assert_eq!(cron(&wrong), CronAction::Keep { is_held: false, is_suspended: true });
     assert_eq!(cron(&plan("schedule: '0 2 * * *'\n")), CronAction::Apply { is_held: false, anew: false });
     let verdict = decide(&facts(0), &BackupState::default(), &waiting, &[]).verdict;
     assert_eq!((verdict.is_ready, verdict.reason.as_str()), (false, "KafkaNotReady"));
+    let rests = decide(
+        &facts(0),
+        &decide(&facts(0), &BackupState::default(), &plan("schedule: '0 2 * * *'\n"), &[]).state,
+        &wrong,
+        &[],
+    );
+    assert_eq!(rests.state.next_scheduled_time, None);
+    // A schedule that is taken away goes once its run has ended, which would end with it.
+    let scheduled = ObservedRun { job: "nightly-29500000".to_owned(), ..active(&RunKey::Scheduled, 0) };
+    let cron = |run: ObservedRun| decide(&facts(9), &BackupState::default(), &plan(""), &[run]).cron;
+    assert_eq!(cron(scheduled.clone()), CronAction::Keep { is_held: false, is_suspended: true });
+    assert_eq!(cron(ended(scheduled, 8, COMPLETED)), CronAction::Delete);
 }
 
 #[test]
@@ -333,6 +352,35 @@ fn jobs_go_only_once_they_are_written_down() {
     assert_eq!(decision.expire, [(run.job.clone(), 7)]);
     let told = ObservedRun { is_expiring: true, ..run };
     assert_eq!(decide(&facts(11), &decision.state, &plan, &[told]).expire, []);
+}
+
+#[test]
+fn of_jobs_that_nobody_limits_the_newest_stay() {
+    let key = |value: i64| RunKey::Trigger { value: value.to_string(), generation: 1 };
+    let mut runs: Vec<_> = (0..7).map(|value| ended(active(&key(value), value), value + 1, COMPLETED)).collect();
+    let oldest: Vec<_> = runs[..2].iter().rev().map(|run| (run.job.clone(), 0)).collect();
+    assert_eq!(decide(&facts(10), &BackupState::default(), &plan(""), &runs).expire, oldest);
+    runs.iter_mut().for_each(|run| run.kind = Some(RunKind::Scheduled));
+    assert_eq!(decide(&facts(10), &BackupState::default(), &plan(""), &runs).expire, []);
+}
+
+#[test]
+fn what_could_not_be_done_yet_is_told_beside_the_rest_in_its_first_words() {
+    let style = crate::status::Style::Kubernetes;
+    let look = |before: &BackupState, error: &str| {
+        let mut decision = decide(&facts(1), before, &plan(""), &[]);
+        decision.put_off(error, before);
+        let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
+        (BackupState { conditions, ..decision.state }, decision.notes.len())
+    };
+    let (first, notes) = look(&BackupState::default(), "webhook timed out after 10.1 s");
+    let warning = &first.conditions[1];
+    assert_eq!(
+        (notes, warning.reason.as_str(), warning.message.as_str()),
+        (1, "KubernetesDoesNotAnswer", "webhook timed out after 10.1 s")
+    );
+    assert_eq!(look(&first, "webhook timed out after 10.3 s"), (first.clone(), 0));
+    assert_eq!(look(&first, "no route to host").1, 1);
 }
 
 fn restore_plan() -> Result<Plan, Refusal> {
@@ -394,7 +442,11 @@ fn a_run_that_never_began_makes_room_for_an_edited_spec() {
     let replaced = decide(&edited(3), &before.state, &plan(""), std::slice::from_ref(&stuck));
     assert_eq!((replaced.replace.as_slice(), replaced.start.as_ref()), ([stuck.job.clone()].as_slice(), None));
     assert_eq!(replaced.notes.iter().map(|note| note.reason.as_str()).collect::<Vec<_>>(), ["BackupReplaced"]);
-    // While the Job is on its way out nothing is told again, and once it is gone it was no failure.
+    // While the Job is on its way out nothing is told again, whatever becomes of the plan and of its pod, and once it is gone it was no failure.
+    let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
+    let failed = ended(ObservedRun { is_going: true, ..stuck.clone() }, 4, "");
+    let unlucky = decide(&edited(4), &replaced.state, &waiting, &[failed]);
+    assert_eq!((unlucky.state.history.len(), unlucky.state.totals.failed), (0, 0));
     let state = RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None };
     let going = ObservedRun { is_going: true, state, ..stuck };
     assert_eq!(decide(&edited(4), &replaced.state, &plan(""), &[going]).notes, []);
