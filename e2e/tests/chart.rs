@@ -382,4 +382,11 @@ fn two_releases_stand_side_by_side_and_neither_gets_to_secrets() {
     let names: Vec<&str> =
         left["items"].as_array().unwrap().iter().filter_map(|role| role["metadata"]["name"].as_str()).collect();
     assert!(!names.iter().any(|name| name.starts_with(NAME)), "{names:?}");
+    // With the definitions everything of their kinds would be gone, and the backups' statuses with it.
+    let definitions = ["kafkabackups", "kafkarestores"]
+        .into_iter()
+        .flat_map(|plural| ["backup.strimzi.io", "kafka.oso.sh"].map(|group| format!("{plural}.{group}")));
+    for definition in definitions {
+        kubernetes.get(&["customresourcedefinition", &definition]).unwrap();
+    }
 }

@@ -251,12 +251,12 @@ fn an_image_that_cannot_be_pulled_is_named_and_the_run_goes_on_once_it_can() {
     let sample = Sample::write(&strimzi.kafka().witness(), "pulled", 500).unwrap();
     let name = unique("pulled");
     place.back_up(Group::Oso, &name, &by_addresses(&strimzi.kafka().bootstrap(Listener::Plain)), &sample.topic);
-    for reason in ["ErrImagePull", "ImagePullBackOff"] {
+    for words in ["ErrImagePull", "ImagePullBackOff"] {
         let is_told = |found: &Value| {
-            let told = waits_for(found, Group::Oso, &[reason]);
-            told.is_some_and(|told| told.contains(&image) && told.contains(reason) && !told.contains('\n'))
+            let told = waits_for(found, Group::Oso, &["ImagePullBackOff"]);
+            told.is_some_and(|told| told.contains(&image) && told.contains(words) && !told.contains('\n'))
         };
-        place.wait(Group::Oso, "kafkabackups", &name, &format!("{reason} is told, with the image"), is_told);
+        place.wait(Group::Oso, "kafkabackups", &name, &format!("{words} is told, with the image"), is_told);
     }
     operator::load_image(kubernetes, tag).unwrap();
     place.wait(Group::Oso, "kafkabackups", &name, "completed", is_done);

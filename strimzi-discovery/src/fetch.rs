@@ -28,7 +28,12 @@ pub async fn served(client: &Client) -> Result<Option<Served>, kube::Error> {
     let versions: Vec<String> = group.versions.into_iter().map(|version| version.version).collect();
     let Some(version) = choose(&versions) else { return Ok(None) };
     // Strimzi's operators for topics and users can be installed alone: then there are no clusters.
-    let kinds = client.list_api_group_resources(&format!("{GROUP}/{version}")).await?.resources;
+    let kinds = match client.list_api_group_resources(&format!("{GROUP}/{version}")).await {
+        Ok(kinds) => kinds.resources,
+        // Its definitions have gone since.
+        Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let has = |kind| kinds.iter().any(|resource| resource.kind == kind);
     let resource =
         |kind, plural| ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, version, kind), plural);

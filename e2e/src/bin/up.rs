@@ -1,5 +1,4 @@
-//! Leaves a broker, and with `--minio` an S3 server or with `--kubernetes` all that an operator needs, running for a
-//! person to play with.
+//! Leaves the operator and all that it works with, or with `--kafka` a broker alone, running for a person to play with.
 //!
 //! `up` writes down what it started; `down` ends exactly that, and no process that came by the same id later.
 
@@ -22,7 +21,7 @@ use e2e::strimzi::{Release, Strimzi, StrimziOptions};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Parser)]
-#[command(about = "Starts and ends a broker to play with")]
+#[command(about = "Starts and ends what the project works with, to play with")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,14 +29,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts Apache Kafka and leaves it running.
+    /// Starts a Kubernetes node with Strimzi's definitions and the operator, and a broker and MinIO that its pods reach, and leaves them
+    /// running. Needs root.
     Up {
-        /// Starts MinIO too.
+        /// Starts Apache Kafka alone.
         #[arg(long)]
+        kafka: bool,
+        /// Starts MinIO beside it.
+        #[arg(long, requires = "kafka")]
         minio: bool,
-        /// Starts a Kubernetes node with Strimzi's definitions, and a broker and MinIO that its pods reach. Needs root.
-        #[arg(long, conflicts_with = "minio")]
-        kubernetes: bool,
     },
     /// Ends what `up` started, and removes its data.
     Down,
@@ -58,7 +58,8 @@ struct Left {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Up { minio, kubernetes } => up(minio, kubernetes),
+        Command::Up { kafka: true, minio } => up(|| up_kafka(minio)),
+        Command::Up { kafka: false, minio: _ } => up(up_all),
         Command::Down => down(),
     };
     match outcome {
@@ -70,17 +71,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn up(with_minio: bool, with_kubernetes: bool) -> Result<()> {
+fn up(start: impl FnOnce() -> Result<String>) -> Result<()> {
     let _lock = cache::lock("up", "another `up` or `down`")?;
     if let Some(left) = read()?.into_iter().find(is_running) {
         bail!("{} runs already (process {}): end it with `cargo run -p e2e -- down`", left.name, left.process_id);
     }
-    let mut text = if with_kubernetes { up_with_kubernetes()? } else { up_alone(with_minio)? };
+    let mut text = start()?;
     text += "End with: cargo run -p e2e -- down\n";
     std::io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
 }
 
-fn up_alone(with_minio: bool) -> Result<String> {
+fn up_kafka(with_minio: bool) -> Result<String> {
     let kafka = Kafka::start(KafkaOptions { outlives_harness: true, ..KafkaOptions::default() })?;
     let mut left = vec![Left::new("Kafka", kafka.process_id(1), kafka.folder())?];
     // Written before the next one starts, so that `down` finds this one should that fail.
@@ -109,7 +110,7 @@ fn up_alone(with_minio: bool) -> Result<String> {
 }
 
 /// A node, Strimzi's definitions, and in the namespace `kafka` a cluster of Strimzi's with a user and the Secret of a bucket.
-fn up_with_kubernetes() -> Result<String> {
+fn up_all() -> Result<String> {
     const NAMESPACE: &str = "kafka";
     const CLUSTER: &str = "my-cluster";
     const USER: &str = "backup";

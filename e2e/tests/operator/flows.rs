@@ -1,6 +1,7 @@
 //! The flows of the documents, each to its end.
 
 use e2e::dump::Record;
+use e2e::kafka::{Kafka, KafkaOptions, Listener};
 use e2e::operator::condition;
 use e2e::sample::Sample;
 use e2e::unique;
@@ -268,7 +269,7 @@ fn by_addresses_without_the_backup_s_resource() {
 }
 
 #[test]
-fn beside_strimzi_a_new_password_is_picked_up_by_the_next_run_and_a_cluster_that_is_not_ready_is_waited_for() {
+fn beside_strimzi_a_new_password_is_picked_up_by_the_next_run_and_a_user_that_is_not_ready_is_told() {
     let world = world();
     let sample = Sample::write(&world.witness(), "renewed", RECORDS).unwrap();
     let (name, user) = (unique("renewed"), unique("renewed-user"));
@@ -294,8 +295,43 @@ fn beside_strimzi_a_new_password_is_picked_up_by_the_next_run_and_a_cluster_that
         world.strimzi.change_password(&user).unwrap();
     }
 
-    // The user is told of as Strimzi tells it, and waited for by watch.
+    // The user is told of as Strimzi tells it.
     world.strimzi.set_user_not_ready(&user, "InvalidResourceException", "no such thing").unwrap();
     let told = backup.wait_for_condition("NotReady", "True", "KafkaUserNotReady").unwrap();
-    assert!(told.contains("InvalidResourceException") || told.contains("no such thing"), "{told}");
+    assert!(told.contains("InvalidResourceException: no such thing"), "{told}");
+}
+
+#[test]
+fn by_addresses_an_archive_of_another_cluster_is_refused_until_it_is_to_be_adopted() {
+    let world = world();
+    let sample = Sample::write(&world.witness(), "adopted", RECORDS).unwrap();
+    let name = unique("adopted");
+    let (group, prefix) = (Group::Oso, unique("adopted"));
+    let (topics, storage) = (world.topics(group, &sample.topic), world.storage(group, Place::S3(&prefix)));
+    world.apply(group, "KafkaBackup", &name, &[&world.cluster(group, Way::Open), &topics, &storage]);
+    let backup = world.backup(group, &name);
+    backup.wait("completed", is_done).unwrap();
+
+    // The cluster was built anew, and has another id.
+    let anew = KafkaOptions { address: world.kubernetes.host_ip(), ..KafkaOptions::default() };
+    let anew = Kafka::start(anew).unwrap();
+    let again = Sample::write(&anew.witness(), "adopted", RECORDS).unwrap();
+    let cluster = format!("kafkaCluster: {{bootstrapServers: ['{}']}}", anew.bootstrap(Listener::Plain));
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &world.topics(group, &again.topic), &storage]);
+    let annotate = |annotation: &str| {
+        let annotate =
+            ["annotate", backup.kind, &name, annotation, "--overwrite", "--namespace", crate::world::NAMESPACE];
+        world.kubernetes.kubectl(&annotate).unwrap();
+    };
+    annotate("kafka.oso.sh/trigger-backup=1");
+    let told = backup.wait_for_condition("Ready", "False", "BackupFailed").unwrap();
+    assert!(told.contains("belongs to") && told.contains("adopt-archive"), "{told}");
+    annotate("kafka.oso.sh/adopt-archive=true");
+    annotate("kafka.oso.sh/trigger-backup=2");
+    let done = backup.wait("completed", is_done).unwrap();
+    let outcomes: Vec<&str> =
+        done["status"]["backupHistory"].as_array().unwrap().iter().filter_map(|run| run["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["success", "failed", "success"]);
+    let archive = format!("oso.{}.{name}", crate::world::NAMESPACE);
+    assert_eq!(world.listed(&prefix, &archive).len(), 2);
 }

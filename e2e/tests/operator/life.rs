@@ -1,15 +1,21 @@
 //! What happens to a resource beside its runs: it is applied again, edited, paused, shared with others, deleted, and its operator killed.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::operator::{LOOK_EVERY, condition};
+use e2e::operator::{Applied, LOOK_EVERY, condition};
 use e2e::sample::Sample;
 use e2e::unique;
 use serde_json::Value;
 
 use crate::world::{Group, NAMESPACE, Place, Way, is_done, manifest, newest, world};
 
+/// How often a pod is asked for its progress, at most.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// Versions of a resource from its run's middle to its end that are not of progress: the one that was there, what is told while the pod is
+/// between its end and its Job's, and the result.
+const BESIDE_PROGRESS: u64 = 4;
 /// Seconds in which something that must not happen would have happened.
 const QUIET: Duration = Duration::from_secs(6);
 
@@ -57,6 +63,10 @@ fn what_others_have_added_stays() {
             .clone()
     };
     let cron_name = cron_job()["metadata"]["name"].as_str().unwrap().to_owned();
+    let spec = &cron_job()["spec"];
+    assert_eq!((&spec["schedule"], &spec["timeZone"]), (&"1 0 1 1 *".into(), &"Europe/London".into()));
+    assert_eq!((&spec["concurrencyPolicy"], &spec["suspend"]), (&"Forbid".into(), &false.into()));
+    assert!(spec["startingDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 60), "{spec:#}");
     for (kind, object) in [("cronjob", cron_name.as_str()), (backup.kind, &name)] {
         let kubectl =
             |arguments: &[&str]| world.kubernetes.kubectl(&[arguments, &["--namespace", NAMESPACE]].concat()).unwrap();
@@ -70,10 +80,11 @@ fn what_others_have_added_stays() {
             r#"[{"op": "add", "path": "/metadata/finalizers", "value": ["example.com/keep"]}]"#,
         ]);
     }
-    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2)]);
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2), "suspend: true"]);
     world.kubernetes.wait_until("the CronJob follows", || Ok(cron_job()["spec"]["schedule"] == "2 0 1 1 *")).unwrap();
     // What was taken away from the resource goes from the CronJob, too.
     assert!(cron_job()["spec"]["timeZone"].is_null(), "{:#}", cron_job()["spec"]);
+    assert_eq!(cron_job()["spec"]["suspend"], true);
     for object in [cron_job(), backup.get().unwrap()] {
         assert_eq!(object["metadata"]["labels"]["team"], "payments");
         assert_eq!(object["metadata"]["finalizers"], serde_json::json!(["example.com/keep"]));
@@ -166,7 +177,20 @@ fn progress_is_told_while_a_run_is_under_way() {
     assert_eq!(running["status"]["phase"], "Running");
     assert!(progress["bytes"].as_i64().unwrap() > 0 && progress["records"].as_i64().unwrap() > 0, "{progress}");
     assert!(progress["bytesPerSecond"].as_i64().unwrap() > 0, "{progress}");
-    let done = backup.wait("completed", is_done).unwrap();
+
+    // The pod is asked now and then, and what it tells is written once: a status that is written has its resource looked at.
+    let (since, mut versions) = (Instant::now(), BTreeSet::new());
+    let done = loop {
+        let found = backup.get().unwrap();
+        versions.insert(found["metadata"]["resourceVersion"].as_str().unwrap().to_owned());
+        if is_done(&found) {
+            break found;
+        }
+        thread::sleep(Duration::from_millis(200));
+    };
+    let asked = since.elapsed().as_secs() / PROGRESS_EVERY.as_secs();
+    let (written, may_be) = (versions.len() as u64, asked + BESIDE_PROGRESS);
+    assert!(written <= may_be, "the status was written {written} times in {:?}", since.elapsed());
     assert!(done["status"]["activeRun"].is_null());
 }
 
@@ -210,40 +234,64 @@ fn a_configuration_that_somebody_deletes_comes_back_when_a_run_misses_it() {
     world.kubernetes.kubectl(&["delete", backup.kind, &name, "--namespace", NAMESPACE]).unwrap();
 }
 
+/// Kills the operator again and again until the Job of a resource is complete, from a moment on that `is_begun` tells; gives back the uids of
+/// all Jobs that were seen.
+fn kill_until_complete(resource: &Applied<'_>, seed: u64, is_begun: impl Fn(&Value) -> bool) -> BTreeSet<String> {
+    let world = world();
+    let (mut seen, mut kills, mut random) = (BTreeSet::new(), 0, seed);
+    resource.wait("it has begun", is_begun).unwrap();
+    loop {
+        world.operator.kill().unwrap();
+        kills += 1;
+        let jobs = world.jobs_of(&resource.get().unwrap());
+        let is_complete = jobs.iter().any(|job| job["status"]["completionTime"].is_string());
+        seen.extend(uids(&jobs));
+        if is_complete {
+            println!("killed {kills} times, seed {seed}");
+            return seen;
+        }
+        // The next one is killed before it has begun, while it reads, or once it works.
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_millis((random >> 33) % 4_000));
+    }
+}
+
 #[test]
 fn an_operator_that_is_killed_at_any_moment_makes_no_second_job_and_loses_no_status() {
     let world = world();
+    let seed = u64::from(std::process::id());
     let (name, sample) = slow("killed", 20_000, 15);
     let backup = world.backup(Group::Oso, &name);
-    let mut jobs: Vec<String> = Vec::new();
-    for round in 0..6_u64 {
-        world.operator.kill().unwrap();
-        // The first kills meet the start of the run, the last ones its end.
-        thread::sleep(Duration::from_millis(700 * round));
-        for uid in uids(&world.jobs_of(&backup.get().unwrap())) {
-            if !jobs.contains(&uid) {
-                jobs.push(uid);
-            }
-        }
-        assert!(jobs.len() <= 1, "{jobs:?}");
-    }
-    world.operator.wait_until_ready().unwrap();
+    // Before anything is known of it, too.
+    world.operator.kill().unwrap();
+    let jobs = kill_until_complete(&backup, seed, |backup| !backup["status"]["activeRun"].is_null());
     let done = backup.wait("completed", is_done).unwrap();
-    assert_eq!(uids(&world.jobs_of(&done)), jobs);
+    assert_eq!((jobs.len(), uids(&world.jobs_of(&done))), (1, jobs.into_iter().collect()));
     assert_eq!(done["status"]["backupHistory"].as_array().unwrap().len(), 1);
+    assert_eq!(done["status"]["totals"]["succeeded"], 1);
     assert_eq!(done["status"]["lastBackupRecords"], sample.records);
-    let restore = unique("killed");
-    let target = unique("killed-target");
+
+    let (restore, target) = (unique("killed"), unique("killed-target"));
     let mapping = world.mapping(Group::Oso, &sample.topic, &target);
     world.apply(Group::Oso, "KafkaRestore", &restore, &[&format!("backupRef: {{name: {name}}}"), &mapping]);
-    for _ in 0..3 {
-        world.operator.kill().unwrap();
-        thread::sleep(Duration::from_millis(900));
-    }
-    world.operator.wait_until_ready().unwrap();
-    let restored = world.restore(Group::Oso, &restore).wait("completed", is_done).unwrap();
-    assert_eq!(world.jobs_of(&restored).len(), 1);
+    let restored = world.restore(Group::Oso, &restore);
+    let jobs = kill_until_complete(&restored, seed + 1, |_| true);
+    let done = restored.wait("completed", is_done).unwrap();
+    assert_eq!((jobs.len(), uids(&world.jobs_of(&done))), (1, jobs.into_iter().collect()));
+    assert_eq!(
+        (&done["status"]["totals"]["succeeded"], &done["status"]["restoredRecords"]),
+        (&1.into(), &sample.records.into())
+    );
     sample.came_back_as(&world.witness(), &target).unwrap();
+}
+
+/// Waits until nothing is left of what was made for a resource.
+fn nothing_is_left_of(resource: &Value) {
+    let selector = format!("backup.strimzi.io/resource-uid={}", resource["metadata"]["uid"].as_str().unwrap());
+    let kubernetes = world().kubernetes;
+    let made = ["jobs,pods,configmaps,cronjobs", "--namespace", NAMESPACE, "--selector", &selector];
+    let is_gone = || Ok(kubernetes.get(&made)?["items"].as_array().is_some_and(Vec::is_empty));
+    kubernetes.wait_until("nothing of it is left", is_gone).unwrap();
 }
 
 #[test]
@@ -252,21 +300,46 @@ fn deleting_a_resource_ends_its_run_and_leaves_no_pod() {
     let (name, _) = slow("deleted", 20_000, 120);
     let backup = world.backup(Group::Oso, &name);
     let running = backup.wait("its pod runs", |backup| !backup["status"]["activeRun"]["progress"].is_null()).unwrap();
-    let selector = format!("backup.strimzi.io/resource-uid={}", running["metadata"]["uid"].as_str().unwrap());
     world.kubernetes.kubectl(&["delete", backup.kind, &name, "--namespace", NAMESPACE]).unwrap();
-    world
-        .kubernetes
-        .wait_until("nothing of it is left", || {
-            let left = world.kubernetes.get(&[
-                "jobs,pods,configmaps,cronjobs",
-                "--namespace",
-                NAMESPACE,
-                "--selector",
-                &selector,
-            ])?;
-            Ok(left["items"].as_array().is_some_and(Vec::is_empty))
-        })
-        .unwrap();
+    nothing_is_left_of(&running);
+
+    // Nor does a restore that waits for a Secret.
+    let cluster = world.cluster(Group::Strimzi, Way::Open);
+    let storage = world.storage(Group::Strimzi, Place::S3("deleted")).replace("aws-credentials", "no-credentials");
+    let wanted = "backupRef: {name: deleted, backupId: deleted-1}";
+    world.apply(Group::Strimzi, "KafkaRestore", &name, &[&cluster, &storage, wanted]);
+    let restore = world.restore(Group::Strimzi, &name);
+    restore.wait_for_condition("NotReady", "True", "FailedMount").unwrap();
+    let waiting = restore.get().unwrap();
+    assert_eq!(world.jobs_of(&waiting).len(), 1);
+    world.kubernetes.kubectl(&["delete", restore.kind, &name, "--namespace", NAMESPACE]).unwrap();
+    nothing_is_left_of(&waiting);
+}
+
+#[test]
+fn nothing_is_begun_for_a_resource_that_a_finalizer_of_somebody_else_keeps() {
+    let world = world();
+    let (group, name, later) = (Group::Oso, unique("kept"), unique("kept-later"));
+    let (cluster, storage) = (world.cluster(group, Way::Open), world.storage(group, Place::S3("kept")));
+    let schedule = |minute: u8| format!("schedule: '{minute} 0 1 1 *'");
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(1)]);
+    let backup = world.backup(group, &name);
+    backup.wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    let kubectl =
+        |arguments: &[&str]| world.kubernetes.kubectl(&[arguments, &["--namespace", NAMESPACE]].concat()).unwrap();
+    let finalizers = |names: &str| format!(r#"{{"metadata": {{"finalizers": {names}}}}}"#);
+    kubectl(&["patch", backup.kind, &name, "--type=merge", "--patch", &finalizers(r#"["example.com/keep"]"#)]);
+    kubectl(&["delete", backup.kind, &name, "--wait=false"]);
+    kubectl(&["annotate", backup.kind, &name, "kafka.oso.sh/trigger-backup=1"]);
+    world.apply(group, "KafkaBackup", &name, &[&cluster, &storage, &schedule(2)]);
+    // One that came afterwards was seen to.
+    world.apply(group, "KafkaBackup", &later, &[&cluster, &storage, &schedule(3)]);
+    world.backup(group, &later).wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    let going = backup.get().unwrap();
+    assert_eq!(world.jobs_of(&going), [] as [Value; 0]);
+    assert_eq!(cron_job_of(&going).unwrap()["spec"]["schedule"], "1 0 1 1 *");
+    kubectl(&["patch", backup.kind, &name, "--type=merge", "--patch", &finalizers("null")]);
+    nothing_is_left_of(&going);
 }
 
 #[test]
@@ -330,7 +403,9 @@ fn another_operator_tells_the_same_metrics() {
     for metric in
         ["strimzi_backup_bytes_total", "strimzi_backup_last_success_timestamp", "strimzi_backup_storage_bytes"]
     {
-        assert!(before.iter().any(|line| line.starts_with(metric)), "{metric} is not in {before:#?}");
+        let value = before.iter().find(|line| line.starts_with(metric)).and_then(|line| line.rsplit(' ').next());
+        let value: f64 = value.unwrap_or_else(|| panic!("{metric} is not in {before:#?}")).parse().unwrap();
+        assert!(value > 0.0, "{metric} is {value}");
     }
     world.operator.kill().unwrap();
     world.operator.wait_until_ready().unwrap();

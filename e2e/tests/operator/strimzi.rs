@@ -113,6 +113,33 @@ fn a_cluster_that_is_not_there_or_not_ready_is_told_and_runs_start_once_it_is() 
     sample.came_back_as(&world.witness(), &target).unwrap();
 }
 
+#[test]
+fn a_schedule_follows_its_cluster_without_anyone_touching_the_backup() {
+    let world = world();
+    let (late, name) = (Late { name: unique("moving-cluster") }, unique("moving"));
+    late.create();
+    late.set_ready();
+    let cluster = world.cluster(Group::Strimzi, Way::Open).replace(CLUSTER, &late.name);
+    let storage = world.storage(Group::Strimzi, Place::S3("moving"));
+    world.apply(Group::Strimzi, "KafkaBackup", &name, &[&cluster, &storage, "schedule: {cron: '0 0 1 1 *'}"]);
+    let backup = world.backup(Group::Strimzi, &name);
+    backup.wait_for_condition("Ready", "True", "BackupScheduled").unwrap();
+    let uid = backup.get().unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    let selector = format!("backup.strimzi.io/resource-uid={uid}");
+    let address = || -> anyhow::Result<Value> {
+        let found = world.kubernetes.get(&["configmaps", "--namespace", NAMESPACE, "--selector", &selector])?;
+        let run: Value = serde_json::from_str(found["items"][0]["data"]["run.json"].as_str().unwrap_or("null"))?;
+        Ok(run["bootstrapServers"][0].clone())
+    };
+    assert_eq!(address().unwrap(), world.strimzi.bootstrap("plain"));
+    let mut moved = shared_kafka()["status"].clone();
+    for listener in moved["listeners"].as_array_mut().unwrap() {
+        listener["bootstrapServers"] = json!("elsewhere.kafka.svc:9092");
+    }
+    late.set_status(&moved);
+    world.kubernetes.wait_until("the next run knows", || Ok(address()? == "elsewhere.kafka.svc:9092")).unwrap();
+}
+
 /// A cluster of Strimzi's whose certificates a test may change, and a claim for backups, in a namespace of their own.
 struct Apart {
     strimzi: Strimzi<'static>,
