@@ -104,7 +104,7 @@ pub enum Error {
     },
     /// The archive belongs to somebody else.
     #[error(
-        "archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt, or the annotation adopt-archive of a KafkaBackup)"
+        "archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)"
     )]
     OtherOwner {
         /// The archive.

@@ -58,7 +58,7 @@ fn change(topic: &str, partitions: &[Extent]) -> Option<String> {
     let changes: Vec<String> = changes.into_iter().flatten().collect();
     (!changes.is_empty()).then(|| {
         format!(
-            "topic {topic:?} is not as this restore left it: {}; give another --restore-id to restore it again",
+            "topic {topic:?} is not as this restore left it: {}; give another restoreId, or make another KafkaRestore, to restore it again",
             changes.join(", ")
         )
     })
@@ -79,6 +79,6 @@ mod tests {
         let swept = Extent { start_offset: 11, ..as_left };
         let both = told(&[lost, swept]);
         assert!(both.contains("lack at the end of 1 ") && both.contains("from the beginning of 1 "), "{both}");
-        assert!(both.contains("--restore-id"), "it says what to do");
+        assert!(both.contains("another restoreId"), "it says what to do");
     }
 }

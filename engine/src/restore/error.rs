@@ -125,7 +125,7 @@ pub enum Error {
     },
     /// The restore id belongs to another restore.
     #[error(
-        "restore {id} is one of backup {backup_id}, to other topics or with other times: choose another --restore-id"
+        "restore {id} is one of backup {backup_id}, to other topics or with other times: choose another restoreId, or make another KafkaRestore"
     )]
     OtherRequest {
         /// The restore.

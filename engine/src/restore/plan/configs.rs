@@ -58,7 +58,8 @@ pub fn check_replication(
 ) {
     if usize::try_from(factor).unwrap_or(0) > facts.brokers {
         plan.refusals.push(format!(
-            "topic {target:?} is to have {factor} replicas, the target has {} brokers: give --replication-factor",
+            "topic {target:?} is to have {factor} replicas, the target has {} brokers: create it with fewer beforehand, or give \
+             replicationFactor",
             facts.brokers
         ));
     }
@@ -71,8 +72,8 @@ pub fn check_replication(
         configs.insert("min.insync.replicas".to_owned(), factor.to_string());
     } else {
         plan.refusals.push(format!(
-            "topic {target:?} would have {factor} replicas, fewer than min.insync.replicas: nothing could be written; give \
-             --replication-factor"
+            "topic {target:?} would have {factor} replicas, fewer than min.insync.replicas: nothing could be written; \
+             create it beforehand, or give replicationFactor"
         ));
     }
 }

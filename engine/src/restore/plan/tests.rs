@@ -264,7 +264,7 @@ fn topics_of_kafka_itself_are_never_written_to() {
 #[test]
 fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
     let one = |facts: &mut TargetFacts| facts.brokers = 1;
-    assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("--replication-factor"));
+    assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("or give replicationFactor"));
     let given = config(|config| config.replication_factor = Some(1));
     let plan = made(&orders(), &given, &facts(one));
     assert_eq!((plan.topics[0].replication_factor, plan.refusals.len()), (1, 0));

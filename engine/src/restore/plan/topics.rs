@@ -162,7 +162,7 @@ pub fn topic_plan(
         .max()
         .unwrap_or(0);
     if KAFKAS_OWN.contains(&target) || existing.is_some_and(|existing| existing.internal) {
-        plan.refusals.push(format!("topic {target:?} is Kafka's own: choose another name (--topic-mapping)"));
+        plan.refusals.push(format!("topic {target:?} is Kafka's own: choose another name (topicMapping)"));
     }
     let action = match (decided, existing) {
         (Some(action), existing) => {
@@ -247,8 +247,8 @@ fn action(
         (ExistingTopics::Append | ExistingTopics::Fail, true) => Action::Use,
         (ExistingTopics::Fail, false) => {
             plan.refusals.push(format!(
-                "topic {target:?} exists and is not empty: choose another name (--topic-mapping), or say what to do with it \
-                 (--existing-topics append or overwrite)"
+                "topic {target:?} exists and is not empty: choose another name (topicMapping), delete it, or say what to do with \
+                 it (existingTopics: append or overwrite)"
             ));
             return Action::Use;
         }
@@ -293,7 +293,7 @@ fn grown(target: &str, action: Action, existing: Option<&Existing>) -> Option<St
     (is_ours && has_records).then(|| {
         format!(
             "topic {target:?} was empty when this restore began, and somebody else has written to it since: choose \
-             another --restore-id and say what to do with it (--existing-topics)"
+             another restoreId, or make another KafkaRestore, and delete it or say what to do with it (existingTopics)"
         )
     })
 }
