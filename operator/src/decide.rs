@@ -16,6 +16,7 @@ use crate::api::history::ActiveRun;
 use crate::api::phase::Phase;
 use crate::build::Run;
 use crate::observe::{ObservedRun, RunState, Trouble};
+use crate::plan::Refusal;
 use crate::state::{State, Verdict};
 
 /// Runs that a status keeps.
@@ -176,6 +177,13 @@ fn news(
         message: message.clone(),
     });
     started.into_iter().chain(trouble)
+}
+
+/// That nothing is run, and why: told once.
+fn refused(refusal: &Refusal, conditions: &[Condition]) -> Option<Note> {
+    let Refusal { reason, message, is_waiting: _ } = refusal;
+    let is_told = conditions.iter().any(|condition| condition.message == *message);
+    (!is_told).then(|| Note { is_warning: true, reason: (*reason).to_owned(), message: message.clone() })
 }
 
 /// A count as Kubernetes' integers hold it.

@@ -21,35 +21,32 @@ pub fn decide(
     plan: &Result<Plan, Refusal>,
     runs: &[ObservedRun],
 ) -> Decision<BackupState> {
-    let mut state = before.clone();
-    state.observed_generation = Some(facts.generation);
-    let mut notes = Vec::new();
     let outdated = outdated(facts, before, plan, runs);
-    let is_outdated = |run: &ObservedRun| outdated.iter().any(|outdated| outdated.job == run.job);
-    for run in ledger::unrecorded(&before.bookkeeping, runs).into_iter().filter(|run| !is_outdated(run)) {
-        record(owner, &mut state, run, &mut notes);
-    }
-    ledger::remember(&mut state.bookkeeping, runs);
-    for run in runs.iter().filter(|run| !is_outdated(run)) {
-        notice(&mut state, run);
-    }
-    notes.extend(repeated(&mut state, facts));
-    if let Some(lost) = lost(before, &state, runs, facts) {
-        notes.push(warning("BackupFailed", &lost));
-        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
-        enter(&mut state, lost);
-    }
-    for trigger in outdated.iter().filter_map(|run| run.trigger.as_deref()) {
-        // It was not acted on, and will be.
-        state.bookkeeping.forget_trigger(trigger);
-    }
+    let mut notes = Vec::new();
+    let mut state = settle(owner, facts, before, runs, &outdated, &mut notes);
     let replace: Vec<String> = outdated.into_iter().map(|run| run.job.clone()).collect();
+
     let active = ledger::active(runs);
     let start = match plan {
         Ok(plan) if active.is_none() => next(owner, facts, &state, plan, runs),
         Ok(_) | Err(_) => None,
     };
+    let cron = cron(facts, plan, start.is_some(), runs);
     let goes_on = active.as_ref().filter(|(run, _)| !replace.contains(&run.job));
+    state.active_run = goes_on.map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
+    state.next_scheduled_time = match plan {
+        Ok(Plan { when: When::Scheduled(cron), .. }) => cron.next_after(facts.now).map(text),
+        Err(refusal) if refusal.is_waiting && !facts.is_suspended => {
+            state.next_scheduled_time.filter(|next| next.parse().is_ok_and(|next: Timestamp| next > facts.now))
+        }
+        Ok(Plan { when: When::Once, .. }) | Err(_) => None,
+    };
+    if matches!(plan, Ok(Plan { retention: None, .. })) {
+        // Who sets the same limits again wants them seen to again.
+        (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
+    }
+    state.phase = phase(&state, plan, start.is_some());
+
     if let Some((run, _)) = goes_on {
         let verb = if run.kind == Some(RunKind::Prune) { "Prune" } else { "Backup" };
         notes.extend(super::news(verb, run, before.active_run.as_ref(), &before.conditions));
@@ -58,29 +55,45 @@ pub fn decide(
         let message = format!("Job {} had not begun, and goes: the spec was edited", known.job);
         notes.push(Note { is_warning: false, reason: "BackupReplaced".to_owned(), message });
     }
-    state.active_run = goes_on.map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
-    let cron = cron(facts, plan, start.is_some(), runs);
-    if matches!(plan, Ok(Plan { retention: None, .. })) {
-        // Who sets the same limits again wants them seen to again.
-        (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
+    if let Err(refusal) = plan {
+        notes.extend(super::refused(refusal, &before.conditions));
     }
-    state.next_scheduled_time = match plan {
-        Ok(Plan { when: When::Scheduled(cron), .. }) => cron.next_after(facts.now).map(text),
-        Err(refusal) if refusal.is_waiting && !facts.is_suspended => {
-            state.next_scheduled_time.filter(|next| next.parse().is_ok_and(|next: Timestamp| next > facts.now))
-        }
-        Ok(Plan { when: When::Once, .. }) | Err(_) => None,
-    };
-    let verdict = verdict(&state, plan, active.as_ref().map(|(run, _)| *run), start.as_ref());
-    state.phase = phase(&state, plan, start.is_some());
-    if let (Err(refusal), false) =
-        (plan, before.conditions.iter().any(|condition| condition.message == verdict.message))
-    {
-        notes.push(Note { is_warning: true, reason: refusal.reason.to_owned(), message: refusal.message.clone() });
-    }
+    let active = active.map(|(run, _)| run);
+    let verdict = verdict(&state, plan, active, start.as_ref());
+    let warnings = warnings(&state, plan, active, runs);
     let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
-    let warnings = warnings(&state, plan, active.as_ref().map(|(run, _)| *run), runs);
     Decision { start, cron, replace, expire: ledger::expiring(ttl, runs), state, verdict, warnings, notes }
+}
+
+/// The state with what has become of the runs since. Those that are to be replaced count as if they had never been.
+fn settle(
+    owner: &Owner,
+    facts: &Facts,
+    before: &BackupState,
+    runs: &[ObservedRun],
+    outdated: &[&ObservedRun],
+    notes: &mut Vec<Note>,
+) -> BackupState {
+    let mut state = before.clone();
+    state.observed_generation = Some(facts.generation);
+    let counts = |run: &&ObservedRun| !outdated.iter().any(|outdated| outdated.job == run.job);
+    for run in ledger::unrecorded(&before.bookkeeping, runs).into_iter().filter(counts) {
+        record(owner, &mut state, run, notes);
+    }
+    ledger::remember(&mut state.bookkeeping, runs);
+    for run in runs.iter().filter(counts) {
+        notice(&mut state, run);
+    }
+    for trigger in outdated.iter().filter_map(|run| run.trigger.as_deref()) {
+        state.bookkeeping.forget_trigger(trigger);
+    }
+    notes.extend(repeated(&mut state, facts));
+    if let Some(lost) = lost(before, &state, runs, facts) {
+        notes.push(warning("BackupFailed", &lost));
+        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
+        enter(&mut state, lost);
+    }
+    state
 }
 
 /// Runs that cannot begin, and are of a spec that is another by now. What keeps them from it may stand in that spec: a Secret, a node, a

@@ -14,6 +14,20 @@ use crate::state::Verdict;
 /// The reason of the warning with what the engine warned of.
 const WARNED: &str = "RestoreWarning";
 
+/// Where a restore is.
+enum Stage<'a> {
+    /// It has ended just now, like this.
+    Ended(Verdict),
+    /// What came of it stands in the status.
+    Over,
+    /// This run is under way.
+    Running(&'a ObservedRun),
+    /// It cannot be planned, or not yet.
+    Refused(&'a Refusal),
+    /// It is to begin.
+    Starting,
+}
+
 /// Decides what to do for a restore.
 pub fn decide(
     facts: &Facts,
@@ -23,62 +37,30 @@ pub fn decide(
 ) -> Decision<RestoreStatus> {
     let mut state = before.clone();
     state.observed_generation = Some(facts.generation);
-    let mut notes = Vec::new();
-    let mut verdict = None;
     // What a restore that is over warned of stays.
-    let mut warnings = warned(before);
-    for run in ledger::unrecorded(&before.bookkeeping, runs) {
-        if state.completion_time.is_none() {
-            verdict = Some(record(&mut state, run, &mut notes, &mut warnings));
-        }
-    }
-    ledger::remember(&mut state.bookkeeping, runs);
+    let (mut notes, mut warnings) = (Vec::new(), warned(before));
+    let ended = settle(&mut state, facts, runs, &mut notes, &mut warnings);
     let active = ledger::active(runs);
-    if let Some(run) = runs.iter().min_by_key(|run| run.started_at) {
-        state.bookkeeping.once_generation =
-            state.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));
-        state.start_time.get_or_insert_with(|| text(run.started_at));
-    }
-    let is_over = state.completion_time.is_some();
-    let was_begun = state.start_time.is_some();
-    let is_lost = was_begun && !is_over && runs.is_empty();
-    let start = match plan {
-        Ok(_) if !was_begun => Some(Run { key: RunKey::Once { generation: facts.generation }, backup_id: None }),
-        Ok(_) | Err(_) => None,
-    };
-    if let Some((run, _)) = active {
+    if let Some((run, active)) = &active {
         notes.extend(super::news("Restore", run, before.active_run.as_ref(), &before.conditions));
+        state.progress = active.progress.as_ref().and_then(|progress| progress.percent).or(state.progress);
     }
     state.active_run =
         active.as_ref().map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
-    let verdict = if let Some(verdict) = verdict {
-        verdict
-    } else if is_over {
-        Verdict { is_ready: state.phase != Phase::Failed, ..told(before) }
-    } else if let Some((run, active)) = &active {
-        state.phase = Phase::Running;
-        state.progress = active.progress.as_ref().and_then(|progress| progress.percent).or(state.progress);
-        match super::trouble(run) {
-            Some(trouble) => Verdict::not_ready(&trouble.reason, &trouble.message),
-            None => Verdict::not_ready("RestoreRunning", format!("Job {} restores the backup", run.job)),
-        }
-    } else if is_lost {
-        let message = "The Job was deleted before it had ended: create another KafkaRestore".to_owned();
-        state.phase = Phase::Failed;
-        state.completion_time = Some(text(facts.now));
-        notes.push(Note { is_warning: true, reason: "RestoreFailed".to_owned(), message: message.clone() });
-        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
-        Verdict::not_ready("RestoreFailed", message)
-    } else if let Err(refusal) = plan {
-        state.phase = if refusal.is_waiting { Phase::Pending } else { Phase::Failed };
-        if !before.conditions.iter().any(|condition| condition.message == refusal.message) {
-            notes.push(Note { is_warning: true, reason: refusal.reason.to_owned(), message: refusal.message.clone() });
-        }
-        Verdict::not_ready(refusal.reason, &refusal.message)
-    } else {
-        state.phase = Phase::Running;
-        Verdict::not_ready("RestoreRunning", "The restore is being started")
+    let stage = match (ended, active, plan) {
+        (Some(verdict), ..) => Stage::Ended(verdict),
+        (None, ..) if state.completion_time.is_some() => Stage::Over,
+        (None, Some((run, _)), _) => Stage::Running(run),
+        (None, None, Err(refusal)) => Stage::Refused(refusal),
+        (None, None, Ok(_)) => Stage::Starting,
     };
+    let start = matches!(stage, Stage::Starting)
+        .then(|| Run { key: RunKey::Once { generation: facts.generation }, backup_id: None });
+    if let Stage::Refused(refusal) = stage {
+        notes.extend(super::refused(refusal, &before.conditions));
+    }
+    let verdict;
+    (state.phase, verdict) = tell(stage, &state, before);
     let ttl = plan.as_ref().ok().and_then(|plan| plan.job.ttl_seconds_after_finished);
     Decision {
         start,
@@ -89,6 +71,60 @@ pub fn decide(
         verdict,
         warnings,
         notes,
+    }
+}
+
+/// Writes down what has become of the run since; gives back how it ended, if it has.
+fn settle(
+    state: &mut RestoreStatus,
+    facts: &Facts,
+    runs: &[ObservedRun],
+    notes: &mut Vec<Note>,
+    warnings: &mut Vec<(String, String)>,
+) -> Option<Verdict> {
+    let mut ended = None;
+    for run in ledger::unrecorded(&state.bookkeeping, runs) {
+        if state.completion_time.is_none() {
+            ended = Some(record(state, run, notes, warnings));
+        }
+    }
+    ledger::remember(&mut state.bookkeeping, runs);
+    if let Some(run) = runs.iter().min_by_key(|run| run.started_at) {
+        state.bookkeeping.once_generation =
+            state.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));
+        state.start_time.get_or_insert_with(|| text(run.started_at));
+    }
+    let is_lost = state.start_time.is_some() && state.completion_time.is_none() && runs.is_empty();
+    ended.or_else(|| is_lost.then(|| lose(state, facts, notes)))
+}
+
+/// Writes down that the run is gone, and nobody has seen how it ended.
+fn lose(state: &mut RestoreStatus, facts: &Facts, notes: &mut Vec<Note>) -> Verdict {
+    let message = "The Job was deleted before it had ended: create another KafkaRestore".to_owned();
+    state.phase = Phase::Failed;
+    state.completion_time = Some(text(facts.now));
+    ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
+    notes.push(Note { is_warning: true, reason: "RestoreFailed".to_owned(), message: message.clone() });
+    Verdict::not_ready("RestoreFailed", message)
+}
+
+/// The phase and the verdict of a restore at this stage.
+fn tell(stage: Stage<'_>, state: &RestoreStatus, before: &RestoreStatus) -> (Phase, Verdict) {
+    match stage {
+        Stage::Ended(verdict) => (state.phase, verdict),
+        Stage::Over => (state.phase, Verdict { is_ready: state.phase != Phase::Failed, ..told(before) }),
+        Stage::Running(run) => {
+            let verdict = match super::trouble(run) {
+                Some(trouble) => Verdict::not_ready(&trouble.reason, &trouble.message),
+                None => Verdict::not_ready("RestoreRunning", format!("Job {} restores the backup", run.job)),
+            };
+            (Phase::Running, verdict)
+        }
+        Stage::Refused(refusal) => {
+            let phase = if refusal.is_waiting { Phase::Pending } else { Phase::Failed };
+            (phase, Verdict::not_ready(refusal.reason, &refusal.message))
+        }
+        Stage::Starting => (Phase::Running, Verdict::not_ready("RestoreRunning", "The restore is being started")),
     }
 }
 
