@@ -103,11 +103,15 @@ impl<'a> Operator<'a> {
         log.unwrap_or_else(|error| format!("no log: {error:#}"))
     }
 
-    /// What it tells Prometheus, as OpenMetrics text.
+    /// What it tells Prometheus, as OpenMetrics text, once it answers.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not answer in time.
     pub fn metrics(&self) -> Result<String> {
+        self.kubernetes.wait_for("the operator tells its metrics", || Ok(self.scrape().ok()))
+    }
+
+    fn scrape(&self) -> Result<String> {
         let pods = self.kubernetes.get(&["pods", "--namespace", &self.namespace])?;
         let mut pods = pods["items"].as_array().into_iter().flatten();
         let pod = pods.find(|pod| pod["metadata"]["deletionTimestamp"].is_null()).context("the operator has no pod")?;

@@ -129,7 +129,7 @@ fn a_schedule_follows_its_cluster_without_anyone_touching_the_backup() {
     let address = || -> anyhow::Result<Value> {
         let found = world.kubernetes.get(&["configmaps", "--namespace", NAMESPACE, "--selector", &selector])?;
         let run: Value = serde_json::from_str(found["items"][0]["data"]["run.json"].as_str().unwrap_or("null"))?;
-        Ok(run["bootstrapServers"][0].clone())
+        Ok(run["cluster"]["bootstrapServers"][0].clone())
     };
     assert_eq!(address().unwrap(), world.strimzi.bootstrap("plain"));
     let mut moved = shared_kafka()["status"].clone();
