@@ -54,8 +54,45 @@ fn every_field_is_described_and_every_kind_is_found_by_the_names_of_the_document
         assert!(bare.is_empty(), "{}: {bare:?}", definition.file_name());
         let names = &crd["spec"]["names"];
         assert_eq!(names["categories"], serde_json::json!(["strimzi"]));
-        let short = if names["kind"] == "KafkaBackup" { "kb" } else { "kr" };
-        assert!(names["shortNames"].as_array().unwrap().contains(&short.into()), "{names}");
-        assert!(!crd["spec"]["versions"][0]["additionalPrinterColumns"].as_array().unwrap().is_empty());
+        let shorts: &[&str] = match (&definition.0.spec.group[..], &definition.0.spec.names.kind[..]) {
+            ("backup.strimzi.io", "KafkaBackup") => &["kbk", "kb"],
+            ("backup.strimzi.io", "KafkaRestore") => &["krs", "kr"],
+            ("kafka.oso.sh", "KafkaBackup") => &["kb"],
+            ("kafka.oso.sh", "KafkaRestore") => &["kr"],
+            other => panic!("which short names has {other:?}?"),
+        };
+        assert_eq!(names["shortNames"], serde_json::json!(shorts));
+    }
+}
+
+/// The schema at a path of a printer column: `.status.conditions[?(@.type=="Ready")].status`.
+fn at<'a>(schema: &'a Value, path: &str) -> &'a Value {
+    let Some((condition, rest)) = path.split_once("[?(@.") else {
+        return path.split('.').skip(1).fold(schema, |schema, name| &schema["properties"][name]);
+    };
+    let (filtered, rest) = rest.split_once("==").expect("a filter compares");
+    let (_, rest) = rest.split_once(")]").expect("a filter ends");
+    let elements = &at(schema, condition)["items"];
+    assert_eq!(elements["properties"][filtered]["type"], "string", "{path}: there is no {filtered}");
+    at(elements, rest)
+}
+
+#[test]
+fn every_column_shows_a_field_that_there_is() {
+    for definition in definitions() {
+        let crd = serde_json::to_value(&definition.0).unwrap();
+        let version = &crd["spec"]["versions"][0];
+        let columns = version["additionalPrinterColumns"].as_array().unwrap();
+        assert!(columns.iter().any(|column| column["name"] == "Age"), "{columns:?}");
+        for column in columns {
+            // Metadata have no schema of their own in a definition.
+            let path = column["jsonPath"].as_str().unwrap();
+            if path == ".metadata.creationTimestamp" {
+                continue;
+            }
+            let shown = if column["type"] == "date" { "string" } else { column["type"].as_str().unwrap() };
+            let field = at(&version["schema"]["openAPIV3Schema"], path);
+            assert_eq!(field["type"], shown, "{}: column {} at {path}", definition.file_name(), column["name"]);
+        }
     }
 }
