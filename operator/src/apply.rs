@@ -165,7 +165,69 @@ fn is_within(wanted: &Value, found: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::body::Bytes;
+    use axum::http::Method;
+    use axum::{Json, Router};
+
     use super::*;
+    use crate::build::{Installation, RunKey, tests_owner};
+    use crate::plan::oso;
+
+    /// An API server that takes everything, and what it was asked for.
+    fn server() -> (Client, Arc<Mutex<Vec<(Method, Value)>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let take = async move |method: Method, body: Bytes| {
+            let mut object: Value = serde_json::from_slice(&body).unwrap();
+            seen.lock().unwrap().push((method.clone(), object.clone()));
+            if method == Method::DELETE {
+                return Json(json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }));
+            }
+            object["metadata"]["uid"] = json!("uid-of-the-job");
+            Json(object)
+        };
+        (Client::new(Router::new().fallback(take), "kafka"), asked)
+    }
+
+    #[tokio::test]
+    async fn a_run_is_its_configuration_then_its_job_that_owns_it() {
+        let (client, asked) = server();
+        let spec = "{kafkaCluster: {bootstrapServers: ['a:1']}, storage: {storageType: s3, s3: {bucket: abc}}}";
+        let owner = tests_owner();
+        let plan = oso::backup(&owner, &serde_saphyr::from_str(spec).unwrap()).unwrap();
+        let blueprint = Blueprint { owner: &owner, plan: &plan, installation: &Installation::default() };
+        let run = Run { key: RunKey::Once { generation: 1 }, backup_id: Some("nightly-20260212-143000".to_owned()) };
+        start(&client, blueprint, &run, 1).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let told = asked.iter().map(|(method, object)| {
+            let owner = &object["metadata"]["ownerReferences"][0];
+            (
+                method.as_str(),
+                object["kind"].as_str().unwrap(),
+                owner["kind"].as_str().unwrap(),
+                owner["uid"].as_str().unwrap(),
+            )
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                ("PATCH", "ConfigMap", "KafkaBackup", owner.uid.as_str()),
+                ("POST", "Job", "KafkaBackup", &owner.uid),
+                ("PATCH", "ConfigMap", "Job", "uid-of-the-job"),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_job_is_gone_only_when_its_pods_are() {
+        let (client, asked) = server();
+        end(&client, "kafka", "nightly").await.unwrap();
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 1);
+        assert_eq!((&asked[0].0, &asked[0].1["propagationPolicy"]), (&Method::DELETE, &json!("Foreground")));
+    }
 
     #[test]
     fn defaults_that_were_added_are_no_difference() {
