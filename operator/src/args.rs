@@ -1,6 +1,7 @@
 //! The arguments, each of which an environment variable can give too.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use clap::{ArgAction, Parser, ValueEnum};
 
@@ -25,6 +26,9 @@ pub struct Arguments {
     /// The service account of runs whose resource names none; the namespace's default when empty
     #[arg(long, env = "KAFKA_BACKUP_SERVICE_ACCOUNT", default_value = "", value_name = "NAME")]
     pub job_service_account: String,
+    /// The user and group that runs have unless their resource says otherwise, 1 to 2147483647; the platform's choice when empty
+    #[arg(long, env = "KAFKA_BACKUP_RUN_AS_USER", default_value = "65532", value_name = "ID")]
+    pub job_run_as_user: RunAsUser,
     /// Whether runs carry the label by which Azure Workload Identity finds them
     #[arg(long, env = "AZURE_WORKLOAD_IDENTITY", default_value_t = false, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub azure_workload_identity: bool,
@@ -60,6 +64,24 @@ pub struct Arguments {
     pub health_address: SocketAddr,
 }
 
+/// A user of pods by its number, or whichever the platform chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunAsUser(pub Option<i64>);
+
+impl FromStr for RunAsUser {
+    type Err = String;
+
+    /// Root is refused: pods say that they do not run as root, and the kubelet would start none of them.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let user = text.parse().ok().filter(|user| (1..=i64::from(i32::MAX)).contains(user));
+        let user = user.ok_or_else(|| format!("give a number from 1 to {}, or nothing", i32::MAX))?;
+        Ok(Self(Some(user)))
+    }
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -78,6 +100,7 @@ impl Arguments {
             image_pull_policy: given(&self.image_pull_policy),
             image_pull_secrets: self.image_pull_secrets.iter().filter_map(given).collect(),
             service_account: given(&self.job_service_account),
+            user: self.job_run_as_user.0,
             has_azure_workload_identity: self.azure_workload_identity,
         }
     }
@@ -114,7 +137,18 @@ mod tests {
 
     #[test]
     fn what_is_empty_is_left_to_kubernetes() {
-        let installation = arguments(&["--image-pull-policy", "", "--image-pull-secrets", ""]).installation();
+        let empty = ["--image-pull-policy", "", "--image-pull-secrets", "", "--job-run-as-user", ""];
+        let installation = arguments(&empty).installation();
         assert_eq!(installation, Installation { image: "i".to_owned(), ..Installation::default() });
+    }
+
+    #[test]
+    fn runs_have_the_user_of_the_image_or_another_that_is_not_root() {
+        assert_eq!(arguments(&[]).installation().user, Some(65_532));
+        assert_eq!(arguments(&["--job-run-as-user", "1000"]).installation().user, Some(1_000));
+        for no_user in ["0", "-1", "2147483648", "nobody"] {
+            let error = no_user.parse::<RunAsUser>().unwrap_err();
+            assert_eq!(error, "give a number from 1 to 2147483647, or nothing", "{no_user}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Installation {
     pub image_pull_secrets: Vec<String>,
     /// The service account of pods that name none; the namespace's `default` when absent.
     pub service_account: Option<String>,
+    /// The user, and the group, that pods run as, 1 to 2,147,483,647; the platform's choice when absent, as OpenShift wants it.
+    pub user: Option<i64>,
     /// Whether pods carry the label by which Azure Workload Identity finds them.
     pub has_azure_workload_identity: bool,
 }

@@ -22,8 +22,6 @@ pub const CONTAINER: &str = "kafka-backup";
 pub const HTTP_PORT: u16 = 9404;
 /// The engine in the image.
 const PROGRAM: &str = "/usr/local/bin/kafka-backup";
-/// The user of the image.
-const USER: i64 = 65_532;
 /// The engine ends by itself within 20 seconds of being asked to: the rest is for what it was waiting for.
 const GRACE_SECONDS: i64 = 60;
 /// For temporary files, of which a run has few.
@@ -111,11 +109,11 @@ fn spec(blueprint: Blueprint<'_>, config_map: &str, backup: Backup<'_>) -> PodSp
         service_account_name: service_account_name.or_else(|| installation.service_account.clone()),
         // A run speaks to brokers and a store. Cloud identities bring tokens of their own.
         automount_service_account_token: Some(false),
-        security_context: Some(security_context.map_or_else(pod_security, |given| PodSecurityContext {
+        security_context: Some(match security_context {
             // Without a group of the pod's own its user could read no Secret.
-            fs_group: given.fs_group.or(Some(USER)),
-            ..given
-        })),
+            Some(given) => PodSecurityContext { fs_group: given.fs_group.or(installation.user), ..given },
+            None => pod_security(installation.user),
+        }),
         termination_grace_period_seconds: Some(termination_grace_period_seconds.unwrap_or(GRACE_SECONDS)),
         enable_service_links: Some(enable_service_links.unwrap_or(false)),
         image_pull_secrets: some(pull_secrets),
@@ -258,12 +256,13 @@ fn mount(name: &str, path: &str, sub_path: Option<String>, is_read_only: bool) -
     }
 }
 
-fn pod_security() -> PodSecurityContext {
+/// `user` is the group too: the one that Secrets are readable for, and that a claim is handed to.
+fn pod_security(user: Option<i64>) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
-        run_as_user: Some(USER),
-        run_as_group: Some(USER),
-        fs_group: Some(USER),
+        run_as_user: user,
+        run_as_group: user,
+        fs_group: user,
         // A claim with millions of files is not walked at every start.
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
         seccomp_profile: Some(seccomp()),
@@ -300,4 +299,56 @@ fn resources() -> ResourceRequirements {
 
 fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::oso;
+    use crate::build::{Installation, tests_owner};
+    use crate::plan;
+
+    use super::*;
+
+    fn security(user: Option<i64>, given: Option<PodSecurityContext>) -> PodSecurityContext {
+        let backup: oso::KafkaBackup = serde_saphyr::from_str(
+            "apiVersion: kafka.oso.sh/v1alpha1\nkind: KafkaBackup\nmetadata: {name: b}\nspec: {kafkaCluster: {bootstrapServers: ['a:1']}, topics: [t], \
+             storage: {storageType: pvc, pvc: {claimName: backups}}}\n",
+        )
+        .unwrap();
+        let owner = tests_owner();
+        let mut plan = plan::oso::backup(&owner, &backup.spec).unwrap();
+        plan.pod.security_context = given;
+        let installation = Installation { user, ..Installation::default() };
+        let blueprint = Blueprint { owner: &owner, plan: &plan, installation: &installation };
+        let template = template(blueprint, &RunKey::Scheduled, "config", Backup::OfJob);
+        template.spec.unwrap().security_context.unwrap()
+    }
+
+    #[test]
+    fn a_pod_runs_as_the_user_of_the_installation_and_its_files_are_for_that_group() {
+        let PodSecurityContext { run_as_user, run_as_group, fs_group, run_as_non_root, .. } = security(Some(7), None);
+        assert_eq!((run_as_user, run_as_group, fs_group), (Some(7), Some(7), Some(7)));
+        assert_eq!(run_as_non_root, Some(true));
+    }
+
+    #[test]
+    fn without_a_user_the_platform_chooses_and_root_is_refused_all_the_same() {
+        let unnamed = security(None, None);
+        let named = security(Some(7), None);
+        assert_eq!(
+            unnamed,
+            PodSecurityContext { run_as_user: None, run_as_group: None, fs_group: None, ..named },
+            "nothing but the user is missing"
+        );
+        assert_eq!(unnamed.run_as_non_root, Some(true));
+    }
+
+    #[test]
+    fn what_a_resource_says_of_its_pods_is_kept_and_the_files_are_for_the_group_of_the_installation() {
+        let given = PodSecurityContext { run_as_user: Some(3), ..PodSecurityContext::default() };
+        let with_group = |fs_group| PodSecurityContext { fs_group, ..given.clone() };
+        assert_eq!(security(Some(7), Some(given.clone())), with_group(Some(7)));
+        assert_eq!(security(Some(7), Some(with_group(Some(5)))), with_group(Some(5)));
+        assert_eq!(security(None, Some(given.clone())), given);
+    }
 }
