@@ -18,6 +18,16 @@ const NAMESPACE: &str = "here";
 const NAME: &str = "op-strimzi-backup-operator";
 /// Values whose fields are Kubernetes' own.
 const FOREIGN: [&str; 2] = ["podSecurityContext", "securityContext"];
+/// Values that Helm's `null` may take away: there is nothing in their place then.
+const DISPENSABLE: [&str; 7] = [
+    "jobs.runAsUser",
+    "podSecurityContext",
+    "resources.limits.cpu",
+    "resources.limits.memory",
+    "resources.requests.cpu",
+    "resources.requests.memory",
+    "securityContext",
+];
 /// Values that take any resource that a node has.
 const OPEN: [&str; 2] = ["resources.limits", "resources.requests"];
 
@@ -216,6 +226,30 @@ fn a_value_that_there_is_not_is_refused_at_every_place() {
 }
 
 #[test]
+fn a_value_that_is_left_empty_is_nothing_or_is_missed_by_name() {
+    let everything = configurations().pop().unwrap();
+    for (value, default) in defaults() {
+        let without = merged(everything.clone(), nested(&value, Value::Null));
+        let emptied = rendered_text(NAMESPACE, &without).map_err(|error| format!("{error:#}"));
+        let is_empty_by_default = [json!({}), json!([]), json!("")].contains(&default);
+        if DISPENSABLE.contains(&value.as_str()) {
+            emptied.unwrap_or_else(|error| panic!("{value}: {error}"));
+        } else if value == "azureWorkloadIdentity.clientId" {
+            let error = emptied.unwrap_err();
+            assert!(error.contains("give the client id of the managed identity"), "{error}");
+        } else if is_empty_by_default {
+            let emptied = emptied.unwrap_or_else(|error| panic!("{value}: {error}"));
+            let default = rendered_text(NAMESPACE, &merged(without, nested(&value, default))).unwrap();
+            assert_eq!(emptied, default, "{value}");
+        } else {
+            let name = value.rsplit('.').next().unwrap();
+            let error = emptied.unwrap_err();
+            assert!(error.contains(&format!("missing property '{name}'")), "{value}: {error}");
+        }
+    }
+}
+
+#[test]
 fn the_table_of_values_says_what_the_chart_says() {
     let text = fs::read_to_string(root().join("docs/helm-values.md")).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"));
@@ -227,6 +261,31 @@ fn the_table_of_values_says_what_the_chart_says() {
         })
         .collect();
     assert_eq!(documented, defaults());
+}
+
+#[test]
+fn azure_workload_identity_gives_jobs_a_service_account_that_azure_knows() {
+    let account = format!("{NAME}-jobs");
+    let shown = |values: &Value| {
+        let rendered = Rendered::of(values);
+        let label = "/metadata/labels/azure.workload.identity~1use";
+        (
+            rendered.at(&format!("Deployment/{NAME}"), "env:KAFKA_BACKUP_SERVICE_ACCOUNT"),
+            rendered.at(&format!("ServiceAccount/{account}"), label),
+        )
+    };
+    assert_eq!(shown(&json!({})), (Value::Null, Value::Null));
+    let with = json!({"azureWorkloadIdentity": {"enabled": true, "clientId": "c"}});
+    assert_eq!(shown(&with), (json!(account), json!("true")));
+}
+
+#[test]
+fn a_release_whose_name_no_service_can_have_is_told_so() {
+    let template = |values: &Value| helm(&["template", "1op", &chart(), "--namespace", NAMESPACE], values);
+    let error = format!("{:#}", template(&json!({})).unwrap_err());
+    assert!(error.contains("the Service 1op-strimzi-backup-operator-metrics, which Kubernetes refuses"), "{error}");
+    template(&json!({"fullnameOverride": "op1"})).unwrap();
+    assert!(!template(&json!({"metrics": {"enabled": false}})).unwrap().contains("kind: Service\n"));
 }
 
 #[test]

@@ -4,6 +4,9 @@
 {{- if and (gt (int $values.replicaCount) 1) (not $values.leaderElection.enabled) }}
 {{- fail (printf "replicaCount is %d, but leaderElection.enabled is false: the operators would all work on the same resources. Set leaderElection.enabled=true or replicaCount=1" (int $values.replicaCount)) }}
 {{- end }}
+{{- if and $values.metrics.enabled (regexMatch "^[0-9]" (include "strimzi-backup.fullname" .)) }}
+{{- fail (printf "the release's name begins with a digit, and so would the name of the Service %s-metrics, which Kubernetes refuses. Choose a name in fullnameOverride that begins with a letter, or set metrics.enabled=false" (include "strimzi-backup.fullname" .)) }}
+{{- end }}
 {{- if and $values.metrics.serviceMonitor.enabled (not $values.metrics.enabled) }}
 {{- fail "metrics.serviceMonitor.enabled is true, but metrics.enabled is false: there is nothing to scrape. Set metrics.enabled=true or leave the ServiceMonitor out" }}
 {{- end }}
@@ -29,8 +32,12 @@
 {{- end }}
 {{- end }}
 {{- end }}
+{{- /* An operator under `default` shares it with Jobs that name none, in its own namespace. They get no token for it, so that is taken. */}}
 {{- if eq (include "strimzi-backup.jobServiceAccount" .) (include "strimzi-backup.serviceAccount" .) }}
 {{- fail "jobs.serviceAccount.name is the operator's own service account: Jobs would have the operator's rights in the cluster. Choose another name" }}
+{{- end }}
+{{- if and $values.azureWorkloadIdentity.clientId (not $values.azureWorkloadIdentity.enabled) }}
+{{- fail "azureWorkloadIdentity.clientId is given, but azureWorkloadIdentity.enabled is false: nothing would take part. Set azureWorkloadIdentity.enabled=true or leave the client id out" }}
 {{- end }}
 {{- if and $makes $values.azureWorkloadIdentity.enabled (not $values.azureWorkloadIdentity.clientId) }}
 {{- fail "azureWorkloadIdentity.enabled is true: give the client id of the managed identity in azureWorkloadIdentity.clientId" }}
