@@ -114,6 +114,7 @@ struct Running {
 /// Long, because a machine that builds something else at the same time starts a JVM in half a minute.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+const USER_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Kafka {
     /// Starts a cluster and waits until it serves.
@@ -218,6 +219,29 @@ impl Kafka {
         let mut properties = listener::client_properties(listener, user, &self.certificates);
         properties.insert("bootstrap.servers".to_owned(), self.bootstrap(listener));
         properties
+    }
+
+    /// Gives a user, new or not, this password for SCRAM-SHA-512, and waits until [`Listener::SaslPlain`], which has to be there, lets it in
+    /// by it: a broker answers before all of it has heard.
+    ///
+    /// # Errors
+    /// Kafka's, or that it does not let the user in.
+    pub fn add_user(&self, name: &str, password: &str) -> Result<()> {
+        self.witness().set_password(name, password)?;
+        let deadline = Instant::now() + USER_PATIENCE;
+        let mut properties = self.client_properties(Listener::SaslPlain, None);
+        let module = Mechanism::ScramSha512.login_module();
+        let jaas = format!("{module} required username=\"{name}\" password=\"{password}\";");
+        properties.insert("sasl.jaas.config".to_owned(), jaas);
+        loop {
+            match Witness::connect(properties.clone()).list_groups() {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    bail!("the broker does not let in {name} by its new password: {error:#}")
+                }
+                Err(_) => thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// Ends a node in order (SIGTERM): it hands over its leaderships first.

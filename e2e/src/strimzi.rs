@@ -12,10 +12,8 @@ mod secrets;
 
 use std::io::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -24,14 +22,11 @@ use crate::certificates::{Authority, Issued};
 use crate::kafka::{Kafka, KafkaOptions, Listener, Mechanism};
 use crate::kubernetes::Kubernetes;
 use crate::unique;
-use crate::witness::Witness;
 
 /// Who the fields of a status belong to.
 const FIELD_MANAGER: &str = "strimzi-cluster-operator";
 /// When everything happened: nothing here depends on it.
 const THEN: &str = "2026-10-02T11:00:31.402193Z";
-/// How long a broker may take to know a password.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A listener that the `Kafka` resource shows: its name, its port, what it asks for, and the broker's own.
 struct Shown {
@@ -471,30 +466,11 @@ impl<'a> Strimzi<'a> {
 
     fn write_password(&self, name: &str, uid: &str) -> Result<()> {
         let password = unique("password");
-        self.kafka.witness().set_password(name, &password)?;
-        self.wait_until_known(name, &password)?;
+        self.kafka.add_user(name, &password)?;
         let module = Mechanism::ScramSha512.login_module();
         let jaas = format!("{module} required username=\"{name}\" password=\"{password}\";");
         let data = [("password", password), ("sasl.jaas.config", jaas)];
         self.apply(&secrets::of_user(&self.namespace, &self.cluster, name, self.release, uid, &data))
-    }
-
-    /// Waits until the broker lets somebody in by this password: it answers before all of it has heard.
-    fn wait_until_known(&self, name: &str, password: &str) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut properties = self.kafka.client_properties(Listener::SaslPlain, None);
-        let module = Mechanism::ScramSha512.login_module();
-        let jaas = format!("{module} required username=\"{name}\" password=\"{password}\";");
-        properties.insert("sasl.jaas.config".to_owned(), jaas);
-        loop {
-            match Witness::connect(properties.clone()).list_groups() {
-                Ok(_) => return Ok(()),
-                Err(error) if Instant::now() > deadline => {
-                    bail!("the broker does not let in {name} by its new password: {error:#}")
-                }
-                Err(_) => thread::sleep(Duration::from_millis(100)),
-            }
-        }
     }
 
     /// The permissions of a user, and the status that says where its credentials are.

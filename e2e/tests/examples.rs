@@ -1,4 +1,4 @@
-//! Every manifest in `examples/` is taken by an API server that knows our definitions, field by field.
+//! Every manifest in `examples/` is taken by an API server that knows our definitions and Strimzi's, field by field.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use e2e::kubernetes::Kubernetes;
+use e2e::strimzi::Release;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -36,10 +37,18 @@ fn every_manifest_is_one_resource_below_its_intent() {
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         let [resource] = &documents[..] else { panic!("{}: {} documents", path.display(), documents.len()) };
         let is_strimzi = path.parent().unwrap().ends_with("strimzi");
-        let group = if is_strimzi { "backup.strimzi.io/v1alpha1" } else { "kafka.oso.sh/v1alpha1" };
-        assert_eq!(resource["apiVersion"], group, "{}", path.display());
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let kind = if name.starts_with("backup-") { "KafkaBackup" } else { "KafkaRestore" };
+        let kind = match name {
+            _ if name.starts_with("backup-") => "KafkaBackup",
+            _ if name.starts_with("kafka-user-") && is_strimzi => "KafkaUser",
+            _ => "KafkaRestore",
+        };
+        let api_version = match kind {
+            "KafkaUser" => Release::V1_2.api_version(),
+            _ if is_strimzi => "backup.strimzi.io/v1alpha1",
+            _ => "kafka.oso.sh/v1alpha1",
+        };
+        assert_eq!(resource["apiVersion"], api_version, "{}", path.display());
         assert_eq!(resource["kind"], kind, "{}", path.display());
     }
 }
@@ -47,6 +56,7 @@ fn every_manifest_is_one_resource_below_its_intent() {
 #[test]
 fn every_manifest_is_taken_by_the_api_server() {
     let kubernetes = Kubernetes::shared();
+    Release::V1_2.install(kubernetes).unwrap();
     for definition in files("helm/crds") {
         kubernetes.apply(&fs::read_to_string(definition).unwrap()).unwrap();
     }

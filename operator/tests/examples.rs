@@ -8,6 +8,7 @@ use strimzi_backup_operator::api::{VERSION, oso, strimzi};
 use strimzi_backup_operator::kinds::Reconciled;
 use strimzi_backup_operator::plan::{self, Plan, Refusal};
 use strimzi_backup_operator::references::ClusterReferences;
+use strimzi_discovery::resources::CLUSTER_LABEL;
 use strimzi_discovery::{Kafka, KafkaUser};
 
 fn manifests(group: &str) -> Vec<(PathBuf, String)> {
@@ -80,7 +81,13 @@ fn check(path: &Path, text: &str, planned: Result<Plan, Refusal>) {
 fn those_beside_strimzi() {
     for (path, text) in manifests("strimzi") {
         let type_ = if text.contains("type: scram-sha-512") { "scram-sha-512" } else { "tls" };
-        if text.contains("kind: KafkaRestore") {
+        if text.contains("kind: KafkaUser\n") {
+            // Who is named in the other manifests; that it is allowed enough is shown with a broker.
+            let user: KafkaUser = read(&path, &text);
+            let name = path.file_stem().and_then(|stem| stem.to_str()?.strip_prefix("kafka-user-"));
+            assert_eq!(Some(user.metadata.name.trim_end_matches("-user")), name, "{}", path.display());
+            assert_eq!(user.metadata.labels[CLUSTER_LABEL], "my-cluster", "{}", path.display());
+        } else if text.contains("kind: KafkaRestore") {
             let mut restore: strimzi::KafkaRestore = read(&path, &text);
             restore.metadata.namespace.get_or_insert_with(|| "kafka".to_owned());
             restore.metadata.uid = Some("uid".to_owned());

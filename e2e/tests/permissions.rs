@@ -1,0 +1,143 @@
+//! The users of `examples/strimzi` may do what a backup and a restore need, and nothing that they do not.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+use e2e::cli::Ended;
+use e2e::dump::Record;
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{Commit, NewTopic, Position, properties};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const USAGE: i32 = 2;
+const DENIED: i32 = 4;
+const PARTIAL: i32 = 7;
+const RECORDS: i64 = 20;
+
+/// An operation that is allowed, in Kafka's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rule {
+    operation: String,
+    resource: String,
+    name: String,
+}
+
+/// What the `KafkaUser` of an example may do.
+fn rules(example: &str) -> Vec<Rule> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/strimzi").join(example);
+    let user: Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let lists = user["spec"]["authorization"]["acls"].as_array().unwrap().iter().flat_map(|acl| {
+        let resource = acl["resource"]["type"].as_str().unwrap().to_uppercase();
+        let name = acl["resource"]["name"].as_str().unwrap_or("kafka-cluster");
+        let operations = acl["operations"].as_array().unwrap().iter();
+        operations.map(move |operation| Rule {
+            operation: in_capitals(operation.as_str().unwrap()),
+            resource: resource.clone(),
+            name: name.to_owned(),
+        })
+    });
+    lists.collect()
+}
+
+/// `AlterConfigs`, as Strimzi writes it, is `ALTER_CONFIGS`.
+fn in_capitals(operation: &str) -> String {
+    let mut words = String::new();
+    for letter in operation.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push('_');
+        }
+        words.extend(letter.to_uppercase());
+    }
+    words
+}
+
+/// A topic and a group that has read half of it, on a broker that lets in nobody without permission.
+struct Source {
+    kafka: &'static Kafka,
+    topic: String,
+    group: String,
+    passwords: TempDir,
+}
+
+impl Source {
+    fn new() -> Self {
+        let kafka = Kafka::shared(Shared::Secure);
+        let (topic, group) = (unique("orders"), unique("readers"));
+        let witness = kafka.witness();
+        witness.create_topics(&[NewTopic::new(&topic, 1).with("retention.ms", -1)]).unwrap();
+        let records: Vec<Record> = (0..RECORDS).map(|n| Record::new(0, n, n.to_string(), "v")).collect();
+        witness.produce(&topic, &properties([]), &records).unwrap();
+        witness.commit_offsets(&group, &[Commit::from(Position::new(&topic, 0, RECORDS / 2))]).unwrap();
+        Self { kafka, topic, group, passwords: tempfile::tempdir().unwrap() }
+    }
+
+    /// Runs a command as somebody who may do this and nothing else.
+    fn run(&self, repository: &Repository<'_>, rules: &[Rule], command: &[&str]) -> Ended {
+        let (name, password) = (unique("user"), unique("password"));
+        let file = self.passwords.path().join(&name);
+        fs::write(&file, &password).unwrap();
+        let witness = self.kafka.witness();
+        for Rule { operation, resource, name: of } in rules {
+            witness.allow(&format!("User:{name}"), operation, resource, of).unwrap();
+        }
+        self.kafka.add_user(&name, &password).unwrap();
+        let bootstrap = self.kafka.bootstrap(Listener::SaslPlain);
+        let file = file.to_str().unwrap();
+        let protocol = ["--security-protocol", Listener::SaslPlain.security_protocol()];
+        let login = ["--sasl-mechanism", "SCRAM-SHA-512", "--username", &name, "--password-file", file];
+        let cluster = ["--archive", "a", "--bootstrap-servers", &bootstrap];
+        repository.run(&[command, &cluster[..], &protocol[..], &login[..]].concat()).unwrap()
+    }
+
+    fn back_up(&self, repository: &Repository<'_>, rules: &[Rule]) -> Ended {
+        let groups = format!("--consumer-groups={}", self.group);
+        self.run(repository, rules, &["backup", "--topics", &self.topic, &groups])
+    }
+
+    /// Restores topic and group under other names.
+    fn restore(&self, repository: &Repository<'_>, rules: &[Rule]) -> Ended {
+        let topic = format!("--topic-mapping={}={}", self.topic, unique("restored"));
+        let groups = format!("--consumer-groups={}", self.group);
+        let group = format!("--group-mapping={}={}", self.group, unique("restored"));
+        self.run(repository, rules, &["restore", &topic, &groups, &group])
+    }
+}
+
+/// The rules, each time without another one of them.
+fn without_one(rules: &[Rule]) -> impl Iterator<Item = (&Rule, Vec<Rule>)> {
+    rules.iter().map(|left_out| (left_out, rules.iter().filter(|rule| *rule != left_out).cloned().collect()))
+}
+
+#[test]
+fn the_users_of_the_examples_may_do_what_a_backup_and_a_restore_need() {
+    let source = Source::new();
+    let repository = Repository::folder().unwrap();
+    let report = source.back_up(&repository, &rules("kafka-user-backup.yaml")).succeeded().json().unwrap();
+    assert_eq!((&report["outcome"], &report["groups"]), (&"completed".into(), &1.into()), "{report}");
+    let report = source.restore(&repository, &rules("kafka-user-restore.yaml")).succeeded().json().unwrap();
+    assert_eq!((&report["outcome"], &report["groups"][0]["committed"]), (&"completed".into(), &1.into()), "{report}");
+}
+
+#[test]
+fn without_one_of_their_permissions_something_is_missing_and_is_told() {
+    let source = Source::new();
+    for (left_out, rules) in without_one(&rules("kafka-user-backup.yaml")) {
+        let ended = source.back_up(&Repository::folder().unwrap(), &rules);
+        assert!([USAGE, DENIED, PARTIAL].map(Some).contains(&ended.code), "without {left_out:?}: {ended:?}");
+    }
+    let repository = Repository::folder().unwrap();
+    source.back_up(&repository, &rules("kafka-user-backup.yaml")).succeeded();
+    for (left_out, rules) in without_one(&rules("kafka-user-restore.yaml")) {
+        let ended = source.restore(&repository, &rules);
+        if left_out.resource == "CLUSTER" {
+            // The brokers' defaults only serve to check the plan.
+            ended.succeeded();
+        } else {
+            assert!([DENIED, PARTIAL].map(Some).contains(&ended.code), "without {left_out:?}: {ended:?}");
+        }
+    }
+}
