@@ -1,19 +1,21 @@
 //! Prints the custom resource definitions: all of them as one YAML stream, or each into a file of its own.
-//!
-//! `crdgen` writes to stdout; `crdgen FOLDER` writes the files that the chart carries.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use clap::Parser;
 use strimzi_backup_operator::api::definitions;
 
+/// Prints the custom resource definitions of the operator
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Writes a file for each into this folder, as the chart carries them; all go to standard output when it is left out
+    folder: Option<PathBuf>,
+}
+
 fn main() -> Result<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let folder = arguments.next().map(PathBuf::from);
-    if arguments.next().is_some() {
-        bail!("usage: crdgen [FOLDER]");
-    }
+    let Arguments { folder } = Arguments::parse();
     let mut stdout = std::io::stdout().lock();
     for definition in definitions() {
         match &folder {

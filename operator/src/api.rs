@@ -4,6 +4,7 @@
 //! schema (types, enumerations, CEL rules); what needs more than the resource is judged by [`crate::plan`].
 
 pub mod backup_ref;
+pub mod common_status;
 pub mod compression;
 pub mod condition;
 pub mod consumer_groups;

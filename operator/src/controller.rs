@@ -15,10 +15,9 @@ use serde_json::json;
 
 use crate::act;
 use crate::api::PAUSE_ANNOTATION;
-use crate::api::history::ActiveRun;
+use crate::api::common_status::CommonStatus;
 use crate::apply;
 use crate::ask::PROGRESS_EVERY;
-use crate::bookkeeping::Bookkeeping;
 use crate::build::labels;
 use crate::context::Context;
 use crate::decide::{self, Decision, Facts};
@@ -79,7 +78,7 @@ pub async fn backup<K: Backup>(backup: Arc<K>, context: Arc<Context>) -> Result<
     let is_adopting = backup.annotations().get(K::ADOPT_ANNOTATION).is_some_and(|value| value == "true");
     let plan = backup.plan(context.strimzi.as_ref()).map(|plan| if is_adopting { plan.adopting() } else { plan });
     let before = backup.state();
-    let runs = observe(&context, &owner, before.active_run.as_ref(), &before.bookkeeping).await?;
+    let runs = observe(&context, &owner, &before.common).await?;
     let facts = Facts {
         generation: backup.meta().generation.unwrap_or_default(),
         trigger: backup.annotations().get(K::TRIGGER_ANNOTATION).cloned(),
@@ -108,7 +107,7 @@ pub async fn restore<K: Restore>(
     }
     let plan = restore.plan(context.strimzi.as_ref(), &backups);
     let before = restore.state();
-    let runs = observe(&context, &owner, before.active_run.as_ref(), &before.bookkeeping).await?;
+    let runs = observe(&context, &owner, &before.common).await?;
     let facts = Facts {
         generation: restore.meta().generation.unwrap_or_default(),
         trigger: None,
@@ -145,7 +144,8 @@ async fn finish<K: Reconciled>(
         Err(error) => decision.put_off(&error.to_string(), &before),
     }
     let Decision { start, replace, expire, mut state, verdict, warnings, notes, cron: _ } = decision;
-    *state.conditions_mut() = status::conditions(K::STYLE, &verdict, &warnings, before.conditions(), facts.now);
+    state.common_mut().conditions =
+        status::conditions(K::STYLE, &verdict, &warnings, &before.common().conditions, facts.now);
     let next = state.next_scheduled_time().and_then(|next| next.parse().ok());
     if !write(context, resource, K::to_status(state)).await? {
         // Another look at it is on its way.
@@ -174,12 +174,7 @@ pub fn retry<K: Reconciled>(resource: Arc<K>, error: &Error, _: Arc<Context>) ->
 }
 
 /// The runs of a resource: from the watches, completed by what only a call tells.
-async fn observe(
-    context: &Context,
-    owner: &Owner,
-    active: Option<&ActiveRun>,
-    bookkeeping: &Bookkeeping,
-) -> Result<Vec<ObservedRun>, Error> {
+async fn observe(context: &Context, owner: &Owner, before: &CommonStatus) -> Result<Vec<ObservedRun>, Error> {
     let is_ours = |labels: &BTreeMap<String, String>| labels.get(labels::RESOURCE_UID) == Some(&owner.uid);
     let jobs = context.jobs.state().into_iter().filter(|job| is_ours(job.labels()));
     let pods: Vec<_> = context.pods.state().into_iter().filter(|pod| is_ours(pod.labels())).collect();
@@ -190,14 +185,15 @@ async fn observe(
         let pods: Vec<&Pod> = pods.iter().filter(of_job).map(|pod| &**pod).collect();
         let mut run = observe::run(&job, &pods);
         // What is written down already need not be known again.
-        if matches!(run.state, RunState::Ended { termination: None, .. }) && !bookkeeping.recorded_jobs.contains(&name)
+        if matches!(run.state, RunState::Ended { termination: None, .. })
+            && !before.bookkeeping.recorded_jobs.contains(&name)
         {
             run = context.asker.with_pods(&owner.namespace, &job).await?;
         }
         runs.push(run);
     }
     // What was started a moment ago may not have reached the watch.
-    if let Some(active) = active.filter(|active| !runs.iter().any(|run| run.job == active.job)) {
+    if let Some(active) = before.active_run.as_ref().filter(|active| !runs.iter().any(|run| run.job == active.job)) {
         runs.extend(context.asker.job(&owner.namespace, &active.job).await?);
     }
     for run in &mut runs {
@@ -236,7 +232,7 @@ fn is_paused<K: Reconciled>(resource: &K) -> bool {
 /// Leaves a resource alone: its status stays as it is, with the condition that says so.
 async fn pause<K: Reconciled>(resource: &K, context: &Context) -> Result<Action, Error> {
     let mut state = resource.state();
-    let list = state.conditions_mut();
+    let list = &mut state.common_mut().conditions;
     let message = format!(
         "Nothing new is begun or told while the annotation {PAUSE_ANNOTATION} is true; what runs, and a schedule, goes on"
     );

@@ -99,7 +99,7 @@ impl<S: State> Decision<S> {
     pub fn refuse(&mut self, refused: Verdict, before: &S) {
         let message = self.first_words(&refused.reason, refused.message, before);
         let hidden = std::mem::replace(&mut self.verdict, Verdict { message, ..refused });
-        if self.state.is_under_way() || self.start.is_some() {
+        if self.state.common().active_run.is_some() || self.start.is_some() {
             // What a run has to tell is no less true.
             self.warnings.extend((!hidden.is_ready).then_some((hidden.reason, hidden.message)));
         } else {
@@ -120,9 +120,9 @@ impl<S: State> Decision<S> {
             let words = text.split_whitespace().filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
             words.map(str::to_owned).collect::<Vec<_>>()
         };
-        let is_same_spec = before.observed_generation() == self.state.observed_generation();
+        let is_same_spec = before.common().observed_generation == self.state.common().observed_generation;
         let is_same = |told: &&Condition| told.reason == reason && words(&told.message) == words(&message);
-        if let Some(told) = before.conditions().iter().filter(|_| is_same_spec).find(is_same) {
+        if let Some(told) = before.common().conditions.iter().filter(|_| is_same_spec).find(is_same) {
             return told.message.clone();
         }
         self.notes.push(Note { is_warning: true, reason: reason.to_owned(), message: message.clone() });

@@ -166,14 +166,19 @@ fn encode_backups(out: &mut DescriptorEncoder<'_>, rows: &[BackupRow], now: Time
         out,
         "strimzi_backup_records",
         "Total records backed up",
-        each().map(|(of, state)| (of, state.totals.records)),
+        each().map(|(of, state)| (of, state.common.totals.records)),
     )?;
-    counter(out, "strimzi_backup_bytes", "Total bytes backed up", each().map(|(of, state)| (of, state.totals.bytes)))?;
+    counter(
+        out,
+        "strimzi_backup_bytes",
+        "Total bytes backed up",
+        each().map(|(of, state)| (of, state.common.totals.bytes)),
+    )?;
     durations(
         out,
         "strimzi_backup_duration_seconds",
         "Backup duration",
-        each().map(|(of, state)| (of, &state.totals)),
+        each().map(|(of, state)| (of, &state.common.totals)),
     )?;
     let second = |text: &str| text.parse::<Timestamp>().ok().map(Timestamp::as_second);
     let success = |state: &BackupState| state.newest.as_ref().and_then(|newest| second(&newest.completed_at));
@@ -215,7 +220,7 @@ fn encode_backups(out: &mut DescriptorEncoder<'_>, rows: &[BackupRow], now: Time
         out,
         "kafka_backup_backups",
         "Backup runs that have ended, by status",
-        each().map(|(of, state)| (of, &state.totals)),
+        each().map(|(of, state)| (of, &state.common.totals)),
     )
 }
 
@@ -225,20 +230,25 @@ fn encode_restores(out: &mut DescriptorEncoder<'_>, rows: &[RestoreRow]) -> fmt:
         out,
         "strimzi_restore_records",
         "Total records restored",
-        each().map(|(of, state)| (of, state.totals.records)),
+        each().map(|(of, state)| (of, state.common.totals.records)),
     )?;
-    counter(out, "strimzi_restore_bytes", "Total bytes restored", each().map(|(of, state)| (of, state.totals.bytes)))?;
+    counter(
+        out,
+        "strimzi_restore_bytes",
+        "Total bytes restored",
+        each().map(|(of, state)| (of, state.common.totals.bytes)),
+    )?;
     durations(
         out,
         "strimzi_restore_duration_seconds",
         "Restore duration",
-        each().map(|(of, state)| (of, &state.totals)),
+        each().map(|(of, state)| (of, &state.common.totals)),
     )?;
     by_status(
         out,
         "kafka_backup_restores",
         "Restores that have ended, by status",
-        each().map(|(of, state)| (of, &state.totals)),
+        each().map(|(of, state)| (of, &state.common.totals)),
     )
 }
 

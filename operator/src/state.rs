@@ -1,10 +1,9 @@
 //! What a status holds, whichever group it is of.
 
-use crate::api::condition::Condition;
-use crate::api::history::{ActiveRun, BackupRecord, Totals};
+use crate::api::common_status::CommonStatus;
+use crate::api::history::BackupRecord;
 use crate::api::phase::Phase;
 use crate::api::restore_status::RestoreStatus;
-use crate::bookkeeping::Bookkeeping;
 
 /// Whether all is as it should be, in one sentence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,14 +46,10 @@ pub struct Newest {
 /// What is known of a `KafkaBackup`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BackupState {
-    /// The generation that this is about.
-    pub observed_generation: Option<i64>,
-    /// As they stand in the status.
-    pub conditions: Vec<Condition>,
+    /// What every status holds.
+    pub common: CommonStatus,
     /// The phase.
     pub phase: Phase,
-    /// The run that is under way.
-    pub active_run: Option<ActiveRun>,
     /// When it runs next.
     pub next_scheduled_time: Option<String>,
     /// The newest complete backup.
@@ -65,47 +60,31 @@ pub struct BackupState {
     pub storage_bytes: Option<i64>,
     /// The runs that ended last, the newest first.
     pub history: Vec<BackupRecord>,
-    /// Sums over all runs.
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    pub bookkeeping: Bookkeeping,
 }
 
-/// What a reconcile knows of a state, whichever kind it is of.
+/// A state, whichever kind it is of.
 pub trait State {
-    /// The generation that it is about.
-    fn observed_generation(&self) -> Option<i64>;
-    /// As they stand in the status.
-    fn conditions(&self) -> &[Condition];
+    /// What every status holds.
+    fn common(&self) -> &CommonStatus;
     /// To be written anew.
-    fn conditions_mut(&mut self) -> &mut Vec<Condition>;
+    fn common_mut(&mut self) -> &mut CommonStatus;
     /// To be written anew.
     fn phase_mut(&mut self) -> &mut Phase;
-    /// Whether a run is under way.
-    fn is_under_way(&self) -> bool;
     /// When it runs next, RFC 3339.
     fn next_scheduled_time(&self) -> Option<&str>;
 }
 
 impl State for BackupState {
-    fn observed_generation(&self) -> Option<i64> {
-        self.observed_generation
+    fn common(&self) -> &CommonStatus {
+        &self.common
     }
 
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
+    fn common_mut(&mut self) -> &mut CommonStatus {
+        &mut self.common
     }
 
     fn phase_mut(&mut self) -> &mut Phase {
         &mut self.phase
-    }
-
-    fn is_under_way(&self) -> bool {
-        self.active_run.is_some()
     }
 
     fn next_scheduled_time(&self) -> Option<&str> {
@@ -114,24 +93,16 @@ impl State for BackupState {
 }
 
 impl State for RestoreStatus {
-    fn observed_generation(&self) -> Option<i64> {
-        self.observed_generation
+    fn common(&self) -> &CommonStatus {
+        &self.common
     }
 
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-
-    fn conditions_mut(&mut self) -> &mut Vec<Condition> {
-        &mut self.conditions
+    fn common_mut(&mut self) -> &mut CommonStatus {
+        &mut self.common
     }
 
     fn phase_mut(&mut self) -> &mut Phase {
         &mut self.phase
-    }
-
-    fn is_under_way(&self) -> bool {
-        self.active_run.is_some()
     }
 
     fn next_scheduled_time(&self) -> Option<&str> {

@@ -3,21 +3,16 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::condition::Condition;
-use crate::api::history::{ActiveRun, Totals};
+use crate::api::common_status::CommonStatus;
 use crate::api::phase::Phase;
-use crate::bookkeeping::Bookkeeping;
 
 /// What became of a restore.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreStatus {
-    /// The generation of the spec that this is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready`, in Strimzi's way `Ready` or `NotReady`, and `Warning` and `ReconciliationPaused` beside them.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
+    /// What every status holds.
+    #[serde(flatten)]
+    pub common: CommonStatus,
     /// How far it is.
     #[serde(default)]
     pub phase: Phase,
@@ -33,9 +28,6 @@ pub struct RestoreStatus {
     /// Percent, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<i64>,
-    /// The run while it is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_run: Option<ActiveRun>,
     /// Records that were restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_records: Option<i64>,
@@ -45,12 +37,6 @@ pub struct RestoreStatus {
     /// Consumer groups whose offsets were restored, likewise.
     #[serde(default)]
     pub restored_groups: Vec<String>,
-    /// Sums, of which metrics are made.
-    #[serde(default)]
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    #[serde(default)]
-    pub bookkeeping: Bookkeeping,
 }
 
 /// A topic that was restored.

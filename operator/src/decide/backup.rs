@@ -33,7 +33,8 @@ pub fn decide(
     };
     let cron = cron(facts, plan, start.is_some(), runs);
     let goes_on = active.as_ref().filter(|(run, _)| !replace.contains(&run.job));
-    state.active_run = goes_on.map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
+    state.common.active_run =
+        goes_on.map(|(_, active)| ledger::with_last_progress(active, before.common.active_run.as_ref()));
     state.next_scheduled_time = match plan {
         Ok(Plan { when: When::Scheduled(cron), .. }) => cron.next_after(facts.now).map(text),
         Err(refusal) if refusal.is_waiting && !facts.is_suspended => {
@@ -43,20 +44,20 @@ pub fn decide(
     };
     if matches!(plan, Ok(Plan { retention: None, .. })) {
         // Who sets the same limits again wants them seen to again.
-        (state.bookkeeping.pruned_by, state.bookkeeping.prune_tried) = (None, None);
+        (state.common.bookkeeping.pruned_by, state.common.bookkeeping.prune_tried) = (None, None);
     }
     state.phase = phase(&state, plan, start.is_some());
 
     if let Some((run, _)) = goes_on {
         let verb = if run.kind == Some(RunKind::Prune) { "Prune" } else { "Backup" };
-        notes.extend(super::news(verb, run, before.active_run.as_ref(), &before.conditions));
+        notes.extend(super::news(verb, run, before.common.active_run.as_ref(), &before.common.conditions));
     }
-    if let Some(known) = before.active_run.as_ref().filter(|known| replace.contains(&known.job)) {
+    if let Some(known) = before.common.active_run.as_ref().filter(|known| replace.contains(&known.job)) {
         let message = format!("Job {} had not begun, and goes: the spec was edited", known.job);
         notes.push(Note { is_warning: false, reason: "BackupReplaced".to_owned(), message });
     }
     if let Err(refusal) = plan {
-        notes.extend(super::refused(refusal, &before.conditions));
+        notes.extend(super::refused(refusal, &before.common.conditions));
     }
     let active = active.map(|(run, _)| run);
     let verdict = verdict(&state, plan, active, start.as_ref());
@@ -75,22 +76,22 @@ fn settle(
     notes: &mut Vec<Note>,
 ) -> BackupState {
     let mut state = before.clone();
-    state.observed_generation = Some(facts.generation);
+    state.common.observed_generation = Some(facts.generation);
     let counts = |run: &&ObservedRun| !outdated.iter().any(|outdated| outdated.job == run.job);
-    for run in ledger::unrecorded(&before.bookkeeping, runs).into_iter().filter(counts) {
+    for run in ledger::unrecorded(&before.common.bookkeeping, runs).into_iter().filter(counts) {
         record(owner, &mut state, run, notes);
     }
-    ledger::remember(&mut state.bookkeeping, runs);
+    ledger::remember(&mut state.common.bookkeeping, runs);
     for run in runs.iter().filter(counts) {
         notice(&mut state, run);
     }
     for trigger in outdated.iter().filter_map(|run| run.trigger.as_deref()) {
-        state.bookkeeping.forget_trigger(trigger);
+        state.common.bookkeeping.forget_trigger(trigger);
     }
     notes.extend(repeated(&mut state, facts));
     if let Some(lost) = lost(before, &state, runs, facts) {
         notes.push(warning("BackupFailed", &lost));
-        ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
+        ledger::add(&mut state.common.totals, Outcome::Failed, 0, 0, 0);
         enter(&mut state, lost);
     }
     state
@@ -106,7 +107,7 @@ fn outdated<'a>(
 ) -> Vec<&'a ObservedRun> {
     let is_older = |run: &ObservedRun| run.generation.is_some_and(|generation| generation < facts.generation);
     let has_told = |run: &ObservedRun| {
-        before.active_run.as_ref().is_some_and(|known| known.job == run.job && known.progress.is_some())
+        before.common.active_run.as_ref().is_some_and(|known| known.job == run.job && known.progress.is_some())
     };
     let cannot_begin =
         |run: &ObservedRun| !run.has_begun && !has_told(run) && (super::trouble(run).is_some() || run.is_going);
@@ -117,7 +118,7 @@ fn outdated<'a>(
 
 /// What a Job that exists says of what was done already.
 fn notice(state: &mut BackupState, run: &ObservedRun) {
-    let book = &mut state.bookkeeping;
+    let book = &mut state.common.bookkeeping;
     match run.kind {
         Some(RunKind::Once) => book.once_generation = book.once_generation.max(run.generation),
         Some(RunKind::Trigger) => {
@@ -132,7 +133,7 @@ fn notice(state: &mut BackupState, run: &ObservedRun) {
 
 /// A trigger whose value is one of before starts nothing, and that is told once.
 fn repeated(state: &mut BackupState, facts: &Facts) -> Option<Note> {
-    let book = &mut state.bookkeeping;
+    let book = &mut state.common.bookkeeping;
     let trigger = facts.trigger.as_deref().filter(|trigger| !book.is_last_trigger(trigger))?;
     if !book.has_triggered(trigger) {
         return None;
@@ -152,7 +153,7 @@ fn prune_key(limits: Option<&str>, generation: Option<i64>) -> Option<String> {
 /// what became of it is not known.
 fn lost(before: &BackupState, state: &BackupState, runs: &[ObservedRun], facts: &Facts) -> Option<BackupRecord> {
     // Of pruning there is no record: what was not removed is removed by the next one.
-    let active = before.active_run.as_ref().filter(|active| active.kind != Some(RunKind::Prune))?;
+    let active = before.common.active_run.as_ref().filter(|active| active.kind != Some(RunKind::Prune))?;
     let is_there = runs.iter().any(|run| run.job == active.job);
     let is_told = |record: &BackupRecord| record.job == active.job || record.start_time > active.start_time;
     if is_there || state.history.iter().any(is_told) {
@@ -204,14 +205,14 @@ fn record(owner: &Owner, state: &mut BackupState, run: &ObservedRun, notes: &mut
     };
     let seconds = at.as_second() - run.started_at.as_second();
     let bytes = result.map_or(0, |result| integer(result.bytes));
-    ledger::add(&mut state.totals, outcome, entry.records, bytes, seconds);
+    ledger::add(&mut state.common.totals, outcome, entry.records, bytes, seconds);
     if let Some(result) = result {
         state.storage_bytes = Some(integer(result.archive_bytes));
     }
     if outcome != Outcome::Failed {
-        state.bookkeeping.once_done |= run.kind == Some(RunKind::Once);
+        state.common.bookkeeping.once_done |= run.kind == Some(RunKind::Once);
         if run.limits.is_some() {
-            state.bookkeeping.pruned_by.clone_from(&run.limits);
+            state.common.bookkeeping.pruned_by.clone_from(&run.limits);
         }
     }
     if outcome == Outcome::Success {
@@ -249,7 +250,7 @@ fn record_pruning(state: &mut BackupState, run: &ObservedRun, notes: &mut Vec<No
         notes.push(Note { is_warning: true, reason: "PruneFailed".to_owned(), message: failure.message.clone() });
         return;
     }
-    state.bookkeeping.pruned_by.clone_from(&run.limits);
+    state.common.bookkeeping.pruned_by.clone_from(&run.limits);
     if let Some(Termination::Prune(Ended { result: Some(result), .. })) = termination.as_deref() {
         state.storage_bytes = Some(integer(result.archive_bytes));
         let message =
@@ -322,7 +323,7 @@ fn next(owner: &Owner, facts: &Facts, state: &BackupState, plan: &Plan, runs: &[
 
 /// What is wanted, the most urgent first.
 fn wanted(facts: &Facts, state: &BackupState, plan: &Plan) -> [Option<RunKey>; 3] {
-    let book = &state.bookkeeping;
+    let book = &state.common.bookkeeping;
     let generation = facts.generation;
     let is_due =
         plan.when == When::Once && !book.once_done && book.once_generation.is_none_or(|tried| tried < generation);
@@ -404,7 +405,7 @@ fn verdict(
 }
 
 fn phase(state: &BackupState, plan: &Result<Plan, Refusal>, is_starting: bool) -> Phase {
-    if state.active_run.is_some() || is_starting {
+    if state.common.active_run.is_some() || is_starting {
         return Phase::Running;
     }
     match (plan, state.history.first().map(|record| record.outcome)) {

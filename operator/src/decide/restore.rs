@@ -36,17 +36,17 @@ pub fn decide(
     runs: &[ObservedRun],
 ) -> Decision<RestoreStatus> {
     let mut state = before.clone();
-    state.observed_generation = Some(facts.generation);
+    state.common.observed_generation = Some(facts.generation);
     // What a restore that is over warned of stays.
     let (mut notes, mut warnings) = (Vec::new(), warned(before));
     let ended = settle(&mut state, facts, runs, &mut notes, &mut warnings);
     let active = ledger::active(runs);
     if let Some((run, active)) = &active {
-        notes.extend(super::news("Restore", run, before.active_run.as_ref(), &before.conditions));
+        notes.extend(super::news("Restore", run, before.common.active_run.as_ref(), &before.common.conditions));
         state.progress = active.progress.as_ref().and_then(|progress| progress.percent).or(state.progress);
     }
-    state.active_run =
-        active.as_ref().map(|(_, active)| ledger::with_last_progress(active, before.active_run.as_ref()));
+    state.common.active_run =
+        active.as_ref().map(|(_, active)| ledger::with_last_progress(active, before.common.active_run.as_ref()));
     let stage = match (ended, active, plan) {
         (Some(verdict), ..) => Stage::Ended(verdict),
         (None, ..) if state.completion_time.is_some() => Stage::Over,
@@ -57,7 +57,7 @@ pub fn decide(
     let start = matches!(stage, Stage::Starting)
         .then(|| Run { key: RunKey::Once { generation: facts.generation }, backup_id: None });
     if let Stage::Refused(refusal) = stage {
-        notes.extend(super::refused(refusal, &before.conditions));
+        notes.extend(super::refused(refusal, &before.common.conditions));
     }
     let verdict;
     (state.phase, verdict) = tell(stage, &state, before);
@@ -83,15 +83,15 @@ fn settle(
     warnings: &mut Vec<(String, String)>,
 ) -> Option<Verdict> {
     let mut ended = None;
-    for run in ledger::unrecorded(&state.bookkeeping, runs) {
+    for run in ledger::unrecorded(&state.common.bookkeeping, runs) {
         if state.completion_time.is_none() {
             ended = Some(record(state, run, notes, warnings));
         }
     }
-    ledger::remember(&mut state.bookkeeping, runs);
+    ledger::remember(&mut state.common.bookkeeping, runs);
     if let Some(run) = runs.iter().min_by_key(|run| run.started_at) {
-        state.bookkeeping.once_generation =
-            state.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));
+        state.common.bookkeeping.once_generation =
+            state.common.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));
         state.start_time.get_or_insert_with(|| text(run.started_at));
     }
     let is_lost = state.start_time.is_some() && state.completion_time.is_none() && runs.is_empty();
@@ -103,7 +103,7 @@ fn lose(state: &mut RestoreStatus, facts: &Facts, notes: &mut Vec<Note>) -> Verd
     let message = "The Job was deleted before it had ended: create another KafkaRestore".to_owned();
     state.phase = Phase::Failed;
     state.completion_time = Some(text(facts.now));
-    ledger::add(&mut state.totals, Outcome::Failed, 0, 0, 0);
+    ledger::add(&mut state.common.totals, Outcome::Failed, 0, 0, 0);
     notes.push(Note { is_warning: true, reason: "RestoreFailed".to_owned(), message: message.clone() });
     Verdict::not_ready("RestoreFailed", message)
 }
@@ -130,7 +130,8 @@ fn tell(stage: Stage<'_>, state: &RestoreStatus, before: &RestoreStatus) -> (Pha
 
 /// What the status already says of a restore that is over.
 fn told(before: &RestoreStatus) -> Verdict {
-    let condition = before.conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Ready" | "NotReady"));
+    let condition =
+        before.common.conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Ready" | "NotReady"));
     condition.map_or_else(Verdict::default, |condition| Verdict {
         is_ready: condition.type_ == "Ready" && condition.status == "True",
         reason: condition.reason.clone(),
@@ -164,7 +165,7 @@ fn record(
     state.completion_time = Some(text(*at));
     let seconds = at.as_second() - run.started_at.as_second();
     let (records, bytes) = result.map_or((0, 0), |result| (integer(result.records), integer(result.bytes)));
-    ledger::add(&mut state.totals, outcome, records, bytes, seconds);
+    ledger::add(&mut state.common.totals, outcome, records, bytes, seconds);
     let (phase, verdict) = match outcome {
         Outcome::Success => {
             state.progress = Some(100);
@@ -196,7 +197,7 @@ fn record(
 }
 
 fn warned(before: &RestoreStatus) -> Vec<(String, String)> {
-    let warnings = before.conditions.iter().filter(|condition| condition.type_ == "Warning");
+    let warnings = before.common.conditions.iter().filter(|condition| condition.type_ == "Warning");
     warnings.map(|condition| (condition.reason.clone(), condition.message.clone())).collect()
 }
 

@@ -60,6 +60,12 @@ const COMPLETED: &str = r#"{"run":"backup","outcome":"completed","backupId":"nig
 const FAILED: &str =
     r#"{"run":"backup","outcome":"failed","error":{"kind":"denied","message":"broker refused the password"}}"#;
 
+/// The state with these conditions in the status.
+fn telling<S: State>(mut state: S, conditions: Vec<Condition>) -> S {
+    state.common_mut().conditions = conditions;
+    state
+}
+
 fn decide(
     facts: &Facts,
     before: &BackupState,
@@ -109,7 +115,7 @@ fn what_has_ended_is_written_down_once() {
     let second = decide(&facts(11), &first.state, &plan, &runs);
     assert_eq!(second.state, first.state);
     assert!(!first.notes.is_empty() && second.notes.is_empty());
-    let totals = &second.state.totals;
+    let totals = &second.state.common.totals;
     assert_eq!((totals.succeeded, totals.records, totals.bytes, totals.seconds), (1, 10, 1000, 8));
     assert_eq!(totals.duration_buckets, [1, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!(second.state.storage_bytes, Some(700));
@@ -135,7 +141,7 @@ fn what_a_complete_restore_warns_of_is_told_and_stays() {
     assert!(done.notes.iter().any(|note| note.is_warning && note.message == warning.1), "{:?}", done.notes);
     let style = crate::status::Style::Strimzi;
     let conditions = crate::status::conditions(style, &done.verdict, &done.warnings, &[], at(10));
-    let later = restore::decide(&facts(99), &RestoreStatus { conditions, ..done.state }, &plan, &[]);
+    let later = restore::decide(&facts(99), &telling(done.state, conditions), &plan, &[]);
     assert_eq!((later.warnings, later.notes), (vec![warning], vec![]));
 }
 
@@ -147,10 +153,10 @@ fn what_the_api_server_refuses_is_told_once_for_a_spec_in_its_first_words() {
         decision.start = None;
         decision.refuse(Verdict::not_ready("RefusedByKubernetes", attempt), before);
         let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
-        (BackupState { conditions, ..decision.state }, decision.notes, decision.verdict.message)
+        (telling(decision.state, conditions), decision.notes, decision.verdict.message)
     };
     let (first, notes, _) = refused(&facts(1), &BackupState::default(), "attempt 1");
-    assert_eq!((notes.len(), first.phase, first.conditions.len()), (1, Phase::Failed, 1));
+    assert_eq!((notes.len(), first.phase, first.common.conditions.len()), (1, Phase::Failed, 1));
     let (again, notes, message) = refused(&facts(2), &first, "attempt 2");
     assert_eq!((notes.as_slice(), message.as_str()), ([].as_slice(), "attempt 1"));
     assert_eq!(again, first);
@@ -171,7 +177,7 @@ fn a_schedule_that_is_refused_hides_nothing_of_the_run_beside_it() {
         decision.refuse(Verdict::not_ready("RefusedByKubernetes", "no room"), before);
         let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
         let reasons: Vec<_> = decision.notes.into_iter().map(|note| note.reason).collect();
-        (BackupState { conditions, ..decision.state }, reasons)
+        (telling(decision.state, conditions), reasons)
     };
     let (first, told) = look(&BackupState::default(), 1);
     assert_eq!(
@@ -179,7 +185,7 @@ fn a_schedule_that_is_refused_hides_nothing_of_the_run_beside_it() {
         (Phase::Running, ["BackupStarted", "ErrImagePull", "RefusedByKubernetes"].map(str::to_owned).as_slice())
     );
     assert_eq!(
-        first.conditions.iter().map(|told| told.reason.as_str()).collect::<Vec<_>>(),
+        first.common.conditions.iter().map(|told| told.reason.as_str()).collect::<Vec<_>>(),
         ["RefusedByKubernetes", "ErrImagePull"]
     );
     assert_eq!(look(&first, 2), (first, vec![]));
@@ -207,7 +213,7 @@ fn a_trigger_is_acted_on_once_for_each_value_and_waits_for_its_turn() {
     let free = decide(&triggered("1", 2), &busy.state, &plan, &[ended(scheduled, 2, COMPLETED)]);
     assert_eq!(free.start.as_ref().unwrap().key, key);
     let done = decide(&triggered("1", 9), &free.state, &plan, &[ended(active(&key, 3), 8, COMPLETED)]);
-    assert_eq!((done.start.as_ref(), done.state.bookkeeping.is_last_trigger("1")), (None, true));
+    assert_eq!((done.start.as_ref(), done.state.common.bookkeeping.is_last_trigger("1")), (None, true));
     assert_eq!(decide(&triggered("1", 10), &done.state, &plan, &[]).start, None);
     let other = decide(&triggered("2", 11), &done.state, &plan, &[]).start.unwrap().key;
     // A value of before starts nothing, be its Job there or not, and whatever the spec is by now; that is told once.
@@ -256,9 +262,9 @@ fn that_a_run_began_and_what_keeps_it_from_going_on_is_told_once_each() {
     let reasons = |decision: &Decision<BackupState>| -> Vec<String> {
         decision.notes.iter().map(|note| note.reason.clone()).collect()
     };
-    let conditions = |decision: &Decision<BackupState>| BackupState {
-        conditions: crate::status::conditions(crate::status::Style::Strimzi, &decision.verdict, &[], &[], at(0)),
-        ..decision.state.clone()
+    let conditions = |decision: &Decision<BackupState>| {
+        let conditions = crate::status::conditions(crate::status::Style::Strimzi, &decision.verdict, &[], &[], at(0));
+        telling(decision.state.clone(), conditions)
     };
     let run = active(&ONCE, 1);
     let began = decide(&facts(2), &BackupState::default(), &plan, std::slice::from_ref(&run));
@@ -279,7 +285,7 @@ fn new_limits_prune_once_there_is_a_backup() {
     let run = ObservedRun { limits: Some("maxBackups=3".to_owned()), ..active(&RunKey::Scheduled, 1) };
     let plan_of = |backups| plan(&format!("schedule: '0 2 * * *'\nretention: {{backups: {backups}}}\n"));
     let made = decide(&facts(9), &none.state, &plan_of(3), &[ended(run, 8, COMPLETED)]);
-    assert_eq!((made.start, made.state.bookkeeping.pruned_by.as_deref()), (None, Some("maxBackups=3")));
+    assert_eq!((made.start, made.state.common.bookkeeping.pruned_by.as_deref()), (None, Some("maxBackups=3")));
     let lowered = decide(&facts(10), &made.state, &plan_of(1), &[]);
     assert!(matches!(lowered.start.unwrap().key, RunKey::Prune { limits, .. } if limits == "maxBackups=1"));
 }
@@ -292,12 +298,12 @@ fn a_job_that_was_deleted_while_it_ran_is_a_failure() {
     let gone = decide(&facts(2), &running.state, &plan, &[]);
     assert_eq!(gone.state.history[0].outcome, Outcome::Failed);
     let later = decide(&facts(3), &gone.state, &plan, &[]).state;
-    assert_eq!((later.history.len(), later.totals.failed), (1, 1));
+    assert_eq!((later.history.len(), later.common.totals.failed), (1, 1));
     // It was no backup that was lost.
     let prune = RunKey::Prune { limits: "maxBackups=1".to_owned(), generation: 1 };
     let pruning = decide(&facts(4), &BackupState::default(), &plan, &[active(&prune, 4)]);
     let gone = decide(&facts(5), &pruning.state, &plan, &[]).state;
-    assert_eq!((gone.history.len(), gone.totals.failed), (0, 0));
+    assert_eq!((gone.history.len(), gone.common.totals.failed), (0, 0));
 }
 
 #[test]
@@ -371,10 +377,10 @@ fn what_could_not_be_done_yet_is_told_beside_the_rest_in_its_first_words() {
         let mut decision = decide(&facts(1), before, &plan(""), &[]);
         decision.put_off(error, before);
         let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
-        (BackupState { conditions, ..decision.state }, decision.notes.len())
+        (telling(decision.state, conditions), decision.notes.len())
     };
     let (first, notes) = look(&BackupState::default(), "webhook timed out after 10.1 s");
-    let warning = &first.conditions[1];
+    let warning = &first.common.conditions[1];
     assert_eq!(
         (notes, warning.reason.as_str(), warning.message.as_str()),
         (1, "KubernetesDoesNotAnswer", "webhook timed out after 10.1 s")
@@ -404,7 +410,8 @@ fn a_restore_is_made_once_and_what_came_of_it_is_final() {
     assert_eq!(done.state.restored_topics, [RestoredTopic { name: "orders".to_owned(), records: 10 }]);
     // The Job is gone, and with it the note that its result was written down.
     let later = restore::decide(&facts(99), &done.state, &plan, &[]);
-    let known = RestoreStatus { bookkeeping: later.state.bookkeeping.clone(), ..done.state };
+    let mut known = done.state;
+    known.common.bookkeeping = later.state.common.bookkeeping.clone();
     assert_eq!((later.start, later.state), (None, known));
 }
 
@@ -446,12 +453,12 @@ fn a_run_that_never_began_makes_room_for_an_edited_spec() {
     let waiting = Err(Refusal::waiting("KafkaNotReady", "rolling"));
     let failed = ended(ObservedRun { is_going: true, ..stuck.clone() }, 4, "");
     let unlucky = decide(&edited(4), &replaced.state, &waiting, &[failed]);
-    assert_eq!((unlucky.state.history.len(), unlucky.state.totals.failed), (0, 0));
+    assert_eq!((unlucky.state.history.len(), unlucky.state.common.totals.failed), (0, 0));
     let state = RunState::Active { pod: None, trouble: None, silent_pod: None, progress: None };
     let going = ObservedRun { is_going: true, state, ..stuck };
     assert_eq!(decide(&edited(4), &replaced.state, &plan(""), &[going]).notes, []);
     let gone = decide(&edited(5), &replaced.state, &plan(""), &[]);
-    assert_eq!((gone.start.unwrap().key, gone.state.totals.failed), (RunKey::Once { generation: 2 }, 0));
+    assert_eq!((gone.start.unwrap().key, gone.state.common.totals.failed), (RunKey::Once { generation: 2 }, 0));
 
     // One that has begun goes on, as does one that only takes its time; one that was triggered is triggered again.
     let starting = ObservedRun { has_begun: false, ..active(&ONCE, 1) };
@@ -470,7 +477,7 @@ fn a_run_that_nobody_has_seen_to_its_end_is_no_failure_where_later_ones_have_end
     let run = |job: &str, second| ObservedRun { job: job.to_owned(), ..active(&RunKey::Scheduled, second) };
     let running = decide(&facts(1), &BackupState::default(), &plan, &[run("nightly-29500000", 0)]);
     let later = decide(&facts(99), &running.state, &plan, &[ended(run("nightly-29500060", 60), 90, COMPLETED)]);
-    assert_eq!((later.state.history.len(), later.state.totals.failed), (1, 0));
+    assert_eq!((later.state.history.len(), later.state.common.totals.failed), (1, 0));
     assert_eq!(later.verdict.reason, "BackupScheduled");
 }
 

@@ -6,7 +6,7 @@ use crate::state::{BackupState, Newest};
 impl From<&KafkaBackupStatus> for BackupState {
     fn from(status: &KafkaBackupStatus) -> Self {
         let KafkaBackupStatus {
-            observed_generation,
+            common,
             phase,
             last_backup_id,
             last_backup_time,
@@ -16,17 +16,11 @@ impl From<&KafkaBackupStatus> for BackupState {
             last_failure_time,
             next_scheduled_time,
             storage_bytes,
-            active_run,
             backup_history,
-            conditions,
-            totals,
-            bookkeeping,
         } = status.clone();
         Self {
-            observed_generation,
-            conditions,
+            common,
             phase,
-            active_run,
             next_scheduled_time,
             newest: last_backup_id.map(|id| Newest {
                 id,
@@ -38,29 +32,16 @@ impl From<&KafkaBackupStatus> for BackupState {
             last_failure_time,
             storage_bytes,
             history: backup_history,
-            totals,
-            bookkeeping,
         }
     }
 }
 
 impl From<BackupState> for KafkaBackupStatus {
     fn from(state: BackupState) -> Self {
-        let BackupState {
-            observed_generation,
-            conditions,
-            phase,
-            active_run,
-            next_scheduled_time,
-            newest,
-            last_failure_time,
-            storage_bytes,
-            history,
-            totals,
-            bookkeeping,
-        } = state;
+        let BackupState { common, phase, next_scheduled_time, newest, last_failure_time, storage_bytes, history } =
+            state;
         Self {
-            observed_generation,
+            common,
             phase,
             last_backup_time: newest.as_ref().map(|newest| newest.completed_at.clone()),
             last_backup_size: newest.as_ref().map(|newest| newest.size),
@@ -70,11 +51,7 @@ impl From<BackupState> for KafkaBackupStatus {
             last_failure_time,
             next_scheduled_time,
             storage_bytes,
-            active_run,
             backup_history: history,
-            conditions,
-            totals,
-            bookkeeping,
         }
     }
 }

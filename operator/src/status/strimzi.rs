@@ -9,9 +9,7 @@ use crate::state::{BackupState, Newest};
 impl From<&KafkaBackupStatus> for BackupState {
     fn from(status: &KafkaBackupStatus) -> Self {
         let KafkaBackupStatus {
-            observed_generation,
-            conditions,
-            active_run,
+            common,
             next_scheduled_time,
             last_backup,
             last_success_time,
@@ -20,15 +18,11 @@ impl From<&KafkaBackupStatus> for BackupState {
             size: _,
             storage_bytes,
             backup_history,
-            totals,
-            bookkeeping,
         } = status.clone();
         Self {
-            observed_generation,
-            conditions,
+            common,
             // The phase is not shown in this group, and follows from the rest.
             phase: Phase::default(),
-            active_run,
             next_scheduled_time,
             newest: last_backup.map(|LastBackup { id, records, size }| Newest {
                 id,
@@ -40,31 +34,16 @@ impl From<&KafkaBackupStatus> for BackupState {
             last_failure_time,
             storage_bytes,
             history: backup_history,
-            totals,
-            bookkeeping,
         }
     }
 }
 
 impl From<BackupState> for KafkaBackupStatus {
     fn from(state: BackupState) -> Self {
-        let BackupState {
-            observed_generation,
-            conditions,
-            phase: _,
-            active_run,
-            next_scheduled_time,
-            newest,
-            last_failure_time,
-            storage_bytes,
-            history,
-            totals,
-            bookkeeping,
-        } = state;
+        let BackupState { common, phase: _, next_scheduled_time, newest, last_failure_time, storage_bytes, history } =
+            state;
         Self {
-            observed_generation,
-            conditions,
-            active_run,
+            common,
             next_scheduled_time,
             last_success_time: newest.as_ref().map(|newest| newest.completed_at.clone()),
             recoverable_to: newest.as_ref().and_then(|newest| newest.cut_at.clone()),
@@ -73,8 +52,6 @@ impl From<BackupState> for KafkaBackupStatus {
             size: storage_bytes.map(|size| bytes(u64::try_from(size).unwrap_or_default())),
             storage_bytes,
             backup_history: history,
-            totals,
-            bookkeeping,
         }
     }
 }

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::kafka_cluster::KafkaCluster;
 use super::pod_template::PodTemplate;
 use super::storage::Storage;
+use crate::api::common_status::CommonStatus;
 use crate::api::compression::Compression;
-use crate::api::condition::Condition;
-use crate::api::history::{ActiveRun, BackupRecord, Totals};
+use crate::api::history::BackupRecord;
 use crate::api::phase::Phase;
 use crate::api::pod::JobSettings;
-use crate::bookkeeping::Bookkeeping;
 
 /// Backs up topics and consumer groups of a Kafka cluster: once, or on a schedule.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -213,9 +212,9 @@ pub struct CircuitBreaker {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBackupStatus {
-    /// The generation of the spec that this is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
+    /// What every status holds.
+    #[serde(flatten)]
+    pub common: CommonStatus,
     /// `Pending`, `Running`, `Completed` or `Failed`.
     #[serde(default)]
     pub phase: Phase,
@@ -243,19 +242,7 @@ pub struct KafkaBackupStatus {
     /// Bytes of all backups together, in the storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_bytes: Option<i64>,
-    /// The run that is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_run: Option<ActiveRun>,
     /// The runs that ended last, the newest first.
     #[serde(default)]
     pub backup_history: Vec<BackupRecord>,
-    /// `Ready`, and `Warning` and `ReconciliationPaused` beside it.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-    /// Sums over all runs.
-    #[serde(default)]
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    #[serde(default)]
-    pub bookkeeping: Bookkeeping,
 }

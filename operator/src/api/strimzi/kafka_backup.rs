@@ -9,11 +9,10 @@ use super::cluster::StrimziClusterRef;
 use super::storage::Storage;
 use super::template::Template;
 use super::topics::TopicSelection;
+use crate::api::common_status::CommonStatus;
 use crate::api::compression::Compression;
-use crate::api::condition::Condition;
-use crate::api::history::{ActiveRun, BackupRecord, Totals};
+use crate::api::history::BackupRecord;
 use crate::api::pod::JobSettings;
-use crate::bookkeeping::Bookkeeping;
 
 /// Backs up topics and consumer groups of a Kafka cluster that Strimzi manages: once, or on a schedule.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -185,15 +184,9 @@ const fn yes() -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KafkaBackupStatus {
-    /// The generation of the spec that this is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready` or `NotReady`, and `Warning` and `ReconciliationPaused` beside them.
-    #[serde(default)]
-    pub conditions: Vec<Condition>,
-    /// The run that is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub active_run: Option<ActiveRun>,
+    /// What every status holds.
+    #[serde(flatten)]
+    pub common: CommonStatus,
     /// When it runs next, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_scheduled_time: Option<String>,
@@ -218,12 +211,6 @@ pub struct KafkaBackupStatus {
     /// The runs that ended last, the newest first.
     #[serde(default)]
     pub backup_history: Vec<BackupRecord>,
-    /// Sums over all runs.
-    #[serde(default)]
-    pub totals: Totals,
-    /// What the operator remembers of its own doing.
-    #[serde(default)]
-    pub bookkeeping: Bookkeeping,
 }
 
 /// The newest complete backup.
