@@ -238,16 +238,14 @@ fn a_configuration_that_somebody_deletes_comes_back_when_a_run_misses_it() {
 /// all Jobs that were seen.
 fn kill_until_complete(resource: &Applied<'_>, seed: u64, is_begun: impl Fn(&Value) -> bool) -> BTreeSet<String> {
     let world = world();
-    let (mut seen, mut kills, mut random) = (BTreeSet::new(), 0, seed);
+    let (mut seen, mut random) = (BTreeSet::new(), seed);
     resource.wait("it has begun", is_begun).unwrap();
     loop {
         world.operator.kill().unwrap();
-        kills += 1;
         let jobs = world.jobs_of(&resource.get().unwrap());
         let is_complete = jobs.iter().any(|job| job["status"]["completionTime"].is_string());
         seen.extend(uids(&jobs));
         if is_complete {
-            println!("killed {kills} times, seed {seed}");
             return seen;
         }
         // The next one is killed before it has begun, while it reads, or once it works.
@@ -260,6 +258,7 @@ fn kill_until_complete(resource: &Applied<'_>, seed: u64, is_begun: impl Fn(&Val
 fn an_operator_that_is_killed_at_any_moment_makes_no_second_job_and_loses_no_status() {
     let world = world();
     let seed = u64::from(std::process::id());
+    println!("seed {seed}");
     let (name, sample) = slow("killed", 20_000, 15);
     let backup = world.backup(Group::Oso, &name);
     // Before anything is known of it, too.
