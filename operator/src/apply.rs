@@ -175,9 +175,11 @@ mod tests {
     use crate::build::{Installation, RunKey, tests_owner};
     use crate::plan::oso;
 
+    type Asked = Arc<Mutex<Vec<(Method, Value)>>>;
+
     /// An API server that takes everything, and what it was asked for.
-    fn server() -> (Client, Arc<Mutex<Vec<(Method, Value)>>>) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
+    fn server() -> (Client, Asked) {
+        let asked = Asked::default();
         let seen = asked.clone();
         let take = async move |method: Method, body: Bytes| {
             let mut object: Value = serde_json::from_slice(&body).unwrap();
