@@ -398,7 +398,9 @@ fn two_releases_stand_side_by_side_and_neither_gets_to_secrets() {
         "networkPolicy": {"enabled": true},
         "jobs": {"serviceAccount": {"create": true}},
     });
-    helm(&["install", RELEASE, &chart(), "--namespace", &wide], &json!({})).unwrap();
+    let notes = helm(&["install", RELEASE, &chart(), "--namespace", &wide], &json!({})).unwrap();
+    assert!(notes.contains("backup.strimzi.io and kafka.oso.sh in all namespaces"), "{notes}");
+    assert!(notes.contains(&format!("kubectl --namespace {wide} rollout status deployment/{NAME}")), "{notes}");
     helm(&["install", RELEASE, &chart(), "--namespace", &narrow], &confined).unwrap();
 
     for release in [&wide, &narrow] {

@@ -105,3 +105,18 @@ fn has_newest(name: &str, state: Option<&BackupState>) -> Result<(), Refusal> {
         Some(_) | None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Newest;
+
+    #[test]
+    fn a_restore_that_names_no_backup_waits_for_one_that_is_complete() {
+        let none = BackupState::default();
+        let refusal = has_newest("nightly", Some(&none)).unwrap_err();
+        assert_eq!((refusal.reason, refusal.is_waiting), ("BackupNotCompleted", true));
+        let made = BackupState { newest: Some(Newest::default()), ..none };
+        assert_eq!(has_newest("nightly", Some(&made)), Ok(()));
+    }
+}

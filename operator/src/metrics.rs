@@ -321,3 +321,98 @@ fn histogram(mut metric: MetricEncoder<'_>, totals: &Totals) -> fmt::Result {
     let count = buckets.iter().map(|(_, count)| count).sum();
     metric.encode_histogram::<[(&str, &str); 0]>(totals.seconds as f64, count, &buckets, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::api::strimzi::{KafkaBackup, KafkaRestore};
+
+    fn store<K: Reconciled>(text: &str) -> Store<K> {
+        let mut writer = Writer::<K>::default();
+        writer.apply_watcher_event(&Event::Apply(serde_saphyr::from_str(text).unwrap()));
+        writer.as_reader()
+    }
+
+    /// What is told of one backup and one restore, each of which has run.
+    fn told() -> String {
+        let totals = "totals: {succeeded: 2, partial: 1, failed: 3, records: 40, bytes: 500, seconds: 9, durationBuckets: [3, 0, 0, 0, 0, 0, 0, 0, 0]}";
+        let metadata = "metadata: {name: nightly, namespace: kafka}";
+        let backup = format!(
+            "apiVersion: backup.strimzi.io/v1alpha1
+kind: KafkaBackup
+{metadata}
+spec: {{strimziClusterRef: {{name: my-cluster}}, storage: {{type: s3, s3: {{bucket: backups}}}}}}
+status:
+  {totals}
+  lastBackup: {{id: nightly-1, records: 20, size: 250}}
+  lastSuccessTime: '2026-02-02T02:00:00Z'
+  lastFailureTime: '2026-02-01T02:00:00Z'
+  storageBytes: 600
+"
+        );
+        let restore = format!(
+            "apiVersion: backup.strimzi.io/v1alpha1
+kind: KafkaRestore
+{metadata}
+spec: {{strimziClusterRef: {{name: my-cluster}}, backupRef: {{name: nightly}}}}
+status: {{{totals}}}
+"
+        );
+        let metrics = Metrics::default();
+        metrics.watch(store::<KafkaBackup>(&backup), store::<KafkaRestore>(&restore));
+        metrics.text().unwrap()
+    }
+
+    #[test]
+    fn the_metrics_are_those_of_the_document_and_of_its_types() {
+        let document = include_str!("../../docs/metrics.md");
+        let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        let written: BTreeSet<(String, String)> =
+            rows.map(|(name, rest)| (name.to_owned(), rest.split(' ').next().unwrap_or_default().to_owned())).collect();
+        let text = told();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let found = types.map(|(name, type_)| {
+            let suffix = if type_ == "counter" { "_total" } else { "" };
+            (format!("{name}{suffix}"), type_.to_owned())
+        });
+        assert_eq!(found.collect::<BTreeSet<_>>(), written);
+    }
+
+    #[test]
+    fn each_tells_what_the_status_says() {
+        let text = told();
+        let value = |name: &str, label: &str| -> f64 {
+            let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+            let line = text.lines().find(is_it).unwrap_or_else(|| panic!("{name} {label} is not in {text}"));
+            line.rsplit(' ').next().unwrap().parse().unwrap()
+        };
+        let of = "group=\"backup.strimzi.io\",namespace=\"kafka\",name=\"nightly\",cluster=\"my-cluster\"";
+        for (name, wanted) in [
+            ("strimzi_backup_records_total", 40.0),
+            ("strimzi_backup_bytes_total", 500.0),
+            ("strimzi_backup_duration_seconds_count", 3.0),
+            ("strimzi_backup_duration_seconds_sum", 9.0),
+            ("strimzi_backup_last_success_timestamp", 1_769_997_600.0),
+            ("strimzi_backup_last_failure_timestamp", 1_769_911_200.0),
+            ("strimzi_backup_storage_bytes", 600.0),
+            ("strimzi_restore_records_total", 40.0),
+            ("strimzi_restore_bytes_total", 500.0),
+            ("strimzi_restore_duration_seconds_count", 3.0),
+            ("kafka_backup_backup_size_bytes", 250.0),
+            ("kafka_backup_backup_records", 20.0),
+        ] {
+            assert_eq!(value(name, of), wanted, "{name}");
+        }
+        for (status, wanted) in [("success", 2.0), ("partial", 1.0), ("failed", 3.0)] {
+            for name in ["kafka_backup_backups_total", "kafka_backup_restores_total"] {
+                assert_eq!(value(name, &format!("status=\"{status}\"")), wanted, "{name} {status}");
+            }
+        }
+        assert!(value("strimzi_backup_lag_seconds", of) > 0.0);
+    }
+}

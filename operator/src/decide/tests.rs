@@ -192,6 +192,16 @@ fn a_schedule_that_is_refused_hides_nothing_of_the_run_beside_it() {
 }
 
 #[test]
+fn a_partial_backup_is_told_and_is_not_what_a_restore_takes() {
+    let told = COMPLETED.replace("\"completed\"", "\"partial\",\"problems\":[\"group g cannot be read\"]");
+    let made = decide(&facts(10), &BackupState::default(), &plan(""), &[ended(active(&ONCE, 1), 9, &told)]);
+    assert_eq!((made.state.newest.as_ref(), made.state.history[0].outcome), (None, Outcome::Partial));
+    assert_eq!((made.verdict.is_ready, made.verdict.reason.as_str()), (true, "BackupPartial"));
+    assert_eq!(made.warnings, [("BackupPartial".to_owned(), "group g cannot be read".to_owned())]);
+    assert_eq!(made.state.common.totals.partial, 1);
+}
+
+#[test]
 fn an_archive_is_adopted_only_where_the_plan_is_told_to() {
     let adopts = |plan: &Plan| match &plan.run {
         kafka_backup::config::RunConfig::Backup(backup) => backup.adopt,
