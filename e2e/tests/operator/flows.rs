@@ -6,10 +6,37 @@ use e2e::operator::condition;
 use e2e::sample::Sample;
 use e2e::unique;
 use e2e::witness::{Commit, NewTopic, Position, properties};
+use serde_json::Value;
 
 use crate::world::{Group, Place, Way, is_done, newest, world};
 
 const RECORDS: u64 = 2_000;
+
+/// Whether these are moments, as Kubernetes writes them.
+fn are_times(of: &Value, names: &[&str]) {
+    for name in names {
+        let is_time = of[name].as_str().is_some_and(|time| time.starts_with("20") && time.ends_with('Z'));
+        assert!(is_time, "{name} of {of:#}");
+    }
+}
+
+/// What the status of a backup that has run once says of it, in each group's own words.
+fn tells_of_the_newest(group: Group, status: &Value) {
+    let is_positive = |name: &str| assert!(status[name].as_i64().is_some_and(|size| size > 0), "{name} of {status:#}");
+    is_positive("storageBytes");
+    match group {
+        Group::Strimzi => {
+            are_times(status, &["lastSuccessTime", "recoverableTo"]);
+            assert!(status["size"].as_str().is_some_and(|size| size.ends_with('B')), "{status:#}");
+            assert_eq!(status["lastBackup"]["records"], RECORDS);
+        }
+        Group::Oso => {
+            are_times(status, &["lastBackupTime", "recoverableTo"]);
+            is_positive("lastBackupSize");
+            assert_eq!((&status["phase"], &status["lastBackupRecords"]), (&"Completed".into(), &RECORDS.into()));
+        }
+    }
+}
 
 /// Backs a topic up and brings it back under another name.
 fn round_trip(group: Group, way: Way, place: Place<'_>) {
@@ -23,16 +50,24 @@ fn round_trip(group: Group, way: Way, place: Place<'_>) {
     let backup = world.backup(group, &name).wait("completed", is_done).unwrap();
     let history = &backup["status"]["backupHistory"][0];
     assert_eq!((&history["records"], &history["outcome"]), (&RECORDS.into(), &"success".into()), "{history:#}");
-    assert!(history["size"].as_i64().unwrap() > 0 && history["cutTime"].is_string(), "{history:#}");
+    assert!(history["size"].as_i64().unwrap() > 0, "{history:#}");
+    are_times(history, &["startTime", "completionTime", "cutTime"]);
+    tells_of_the_newest(group, &backup["status"]);
     assert_eq!(world.jobs_of(&backup).len(), 1);
     let mapping = world.mapping(group, &sample.topic, &target);
-    world.apply(group, "KafkaRestore", &restore, &[&cluster, &format!("backupRef: {{name: {name}}}"), &mapping]);
+    // Where a backup was made is known by its id, as long as its resource is there.
+    let reference = match (group, way, newest(group, &backup)) {
+        (Group::Oso, Way::Plain, Some(id)) => format!("backupId: {id}"),
+        _ => format!("backupRef: {{name: {name}}}"),
+    };
+    world.apply(group, "KafkaRestore", &restore, &[&cluster, &reference, &mapping]);
     let restored = world.restore(group, &restore).wait("completed", is_done).unwrap();
     let status = &restored["status"];
     assert_eq!(status["restoredRecords"], RECORDS, "{status:#}");
     assert_eq!(status["restoredTopics"], serde_json::json!([{ "name": target, "records": RECORDS }]));
     assert_eq!(status["backupId"].as_str(), newest(group, &backup).as_deref());
     assert_eq!((&status["phase"], &status["progress"]), (&"Completed".into(), &100.into()));
+    are_times(status, &["startTime", "completionTime"]);
     sample.came_back_as(&witness, &target).unwrap();
 }
 
