@@ -130,7 +130,7 @@ spec: {strimziClusterRef: {name: my-cluster}, storage: {type: pvc, pvc: {claimNa
     let server = kubernetes.component("kube-apiserver");
     server.stop().unwrap();
     let since = Instant::now();
-    let ended = second.process.wait().unwrap();
+    let ended = kubernetes.wait_for("the operator gives up", || second.process.ended()).unwrap();
     println!("it gave up after {:?}", since.elapsed());
     assert_eq!(ended.code(), Some(1));
     let last = second.lines().pop().unwrap().to_string();

@@ -10,7 +10,7 @@ use crate::decide::{CronAction, Decision};
 use crate::observe;
 use crate::owner::Owner;
 use crate::plan::{Plan, Refusal, When};
-use crate::state::Verdict;
+use crate::state::{State, Verdict};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use kube::ResourceExt;
 use kube::core::Status;
@@ -20,11 +20,11 @@ use kube::runtime::reflector::ObjectRef;
 pub const REFUSED: &str = "RefusedByKubernetes";
 
 /// Starts the run and sees to the schedule, as decided. What the API server refuses, since a spec, a quota or a policy does not allow it,
-/// is no error of a call: it will be refused again. It is given back, and a run that was refused is taken out of the decision.
+/// is no error of a call: it will be refused again. It is given back, and what was refused is taken out of the decision.
 ///
 /// # Errors
 /// What the API server says beside that.
-pub async fn act<S>(
+pub async fn act<S: State>(
     context: &Context,
     owner: &Owner,
     plan: &Result<Plan, Refusal>,
@@ -45,7 +45,11 @@ pub async fn act<S>(
     if not_started.is_some() {
         decision.start = None;
     }
-    Ok(not_started.or(refused(scheduled)?))
+    let not_scheduled = refused(scheduled)?;
+    if not_scheduled.is_some() {
+        decision.state.forget_next_scheduled_time();
+    }
+    Ok(not_started.or(not_scheduled))
 }
 
 /// Lets a schedule go on that is held, once no other run than its own is under way. `is_suspended` is what its resource says of it.

@@ -36,6 +36,8 @@ const TROUBLE_EVERY: Duration = Duration::from_secs(2);
 const TROUBLE_EVERY_MAX: Duration = Duration::from_secs(60);
 /// How long a reconcile may take: a few calls, each of which is quick or never answered.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what was decided may take to be done, so that there is time left to tell that it was not.
+const ACT_PATIENCE: Duration = Duration::from_secs(40);
 /// What the API server has refused is tried again after this time: a quota may have room again.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 /// A resource that has changed while it was looked at is looked at again after this time, should no watch ask for it before.
@@ -50,8 +52,8 @@ pub enum Error {
     #[error(transparent)]
     Kube(#[from] kube::Error),
     /// Somebody does not answer.
-    #[error("it took longer than {} s", PATIENCE.as_secs())]
-    TooLong,
+    #[error("it took longer than {} s", .0.as_secs())]
+    TooLong(Duration),
 }
 
 /// Gives up a reconcile that takes too long, so that others have its place.
@@ -59,7 +61,7 @@ pub enum Error {
 /// # Errors
 /// Its own, and [`Error::TooLong`].
 pub async fn in_time(reconcile: impl Future<Output = Result<Action, Error>>) -> Result<Action, Error> {
-    tokio::time::timeout(PATIENCE, reconcile).await.unwrap_or(Err(Error::TooLong))
+    tokio::time::timeout(PATIENCE, reconcile).await.unwrap_or(Err(Error::TooLong(PATIENCE)))
 }
 
 /// Reconciles a `KafkaBackup`.
@@ -134,10 +136,13 @@ async fn finish<K: Reconciled>(
 ) -> Result<Action, Error> {
     let (owner, before) = (resource.owner(), resource.state());
     if decision.start.is_some() && context.asker.has_other_jobs(&owner, &runs).await? {
-        // The watch is behind, and what is to be started may be under way already.
+        // What is to be started may be under way already.
+        tracing::info!(kind = %owner.kind, namespace = %owner.namespace, name = %owner.name, "the watch over Jobs is behind: waiting for it");
         return Ok(Action::requeue(STALE_AFTER));
     }
-    let acted = act::act(context, &owner, &plan, &mut decision, facts.generation).await;
+    let acted = act::act(context, &owner, &plan, &mut decision, facts.generation);
+    let acted =
+        tokio::time::timeout(ACT_PATIENCE, acted).await.map_or(Err(Error::TooLong(ACT_PATIENCE)), |acted| Ok(acted?));
     match &acted {
         Ok(None) => {}
         Ok(Some(refused)) => decision.refuse(refused.clone(), &before),

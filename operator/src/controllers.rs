@@ -83,26 +83,24 @@ pub fn controllers(settings: &Settings, namespace: Option<&str>) -> Result<Contr
         synced: tasks.referred(),
         strimzi: None,
     };
+    let mut wakers = Vec::<Box<dyn Wake>>::new();
+    if has_oso {
+        // Before Strimzi is watched: who names no cluster of Strimzi's waits for none of its watches.
+        let context = Arc::new(beside_strimzi.clone());
+        let (backups, restores) = tasks.reconcile::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &context);
+        metrics.watch(backups.store.clone(), restores.store.clone());
+        wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
+    }
     let strimzi = strimzi.map(|Served { kafka, user }| {
         let (kafkas, kafka) = tasks.watch(scope.watch(scope.dynamic(&kafka), kafka, watcher::Config::default()));
         let (users, user) = tasks.watch(scope.watch(scope.dynamic(&user), user, watcher::Config::default()));
         (StrimziStores { kafkas, users }, kafka, user)
     });
     let stores = strimzi.as_ref().map(|(stores, ..)| stores.clone());
-    let with_strimzi = Context { synced: tasks.referred(), strimzi: stores, ..beside_strimzi.clone() };
-
-    let mut wakers = Vec::<Box<dyn Wake>>::new();
-    let (backups, restores) =
-        tasks.reconcile::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &Arc::new(with_strimzi));
+    let context = Arc::new(Context { synced: tasks.referred(), strimzi: stores, ..beside_strimzi });
+    let (backups, restores) = tasks.reconcile::<strimzi::KafkaBackup, strimzi::KafkaRestore>(&scope, &context);
     metrics.watch(backups.store.clone(), restores.store.clone());
     wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
-    if has_oso {
-        // Who names no cluster of Strimzi's waits for none of its watches.
-        let (backups, restores) =
-            tasks.reconcile::<oso::KafkaBackup, oso::KafkaRestore>(&scope, &Arc::new(beside_strimzi));
-        metrics.watch(backups.store.clone(), restores.store.clone());
-        wakers.extend([Box::new(backups) as Box<dyn Wake>, Box::new(restores)]);
-    }
 
     // What is made for a resource wakes it; what it refers to does too.
     let wakers: Wakers = wakers.into();

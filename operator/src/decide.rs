@@ -92,12 +92,15 @@ pub struct Decision<S> {
 }
 
 /// The reason of the warning that something could not be done yet.
-const PUT_OFF: &str = "KubernetesDoesNotAnswer";
+const PUT_OFF: &str = "KubernetesError";
 
 impl<S: State> Decision<S> {
-    /// Tells that the API server does not let it be done, beside whatever else is wrong; `before` is what the status said.
+    /// Tells that the API server does not let it be done, beside whatever else is wrong; `before` is what the status said. It is told in the
+    /// words of before where they are the same but for numbers: some say at each attempt which attempt it was.
     pub fn refuse(&mut self, refused: Verdict, before: &S) {
-        let message = self.first_words(&refused.reason, refused.message, before);
+        let is_same = |told: &str| words(told) == words(&refused.message);
+        let message =
+            self.told(&refused.reason, before, is_same).unwrap_or_else(|| self.note(&refused.reason, &refused.message));
         let hidden = std::mem::replace(&mut self.verdict, Verdict { message, ..refused });
         if self.state.common().active_run.is_some() || self.start.is_some() {
             // What a run has to tell is no less true.
@@ -107,27 +110,33 @@ impl<S: State> Decision<S> {
         }
     }
 
-    /// Tells that it could not be done yet, and will be tried again; `before` is what the status said.
+    /// Tells that it could not be done yet, and will be tried again; `before` is what the status said. It is told in its first words: the next
+    /// attempt may meet another error, and a status that is written has its resource looked at.
     pub fn put_off(&mut self, error: &str, before: &S) {
-        let message = self.first_words(PUT_OFF, error.replace('\n', " "), before);
+        let message =
+            self.told(PUT_OFF, before, |_| true).unwrap_or_else(|| self.note(PUT_OFF, &error.replace('\n', " ")));
         self.warnings.push((PUT_OFF.to_owned(), message));
     }
 
-    /// The words in which the same was told before, and an event where it was not: some say at each attempt which attempt it was, and a
-    /// status that is written has its resource looked at.
-    fn first_words(&mut self, reason: &str, message: String, before: &S) -> String {
-        let words = |text: &str| {
-            let words = text.split_whitespace().filter(|word| !word.contains(|letter: char| letter.is_ascii_digit()));
-            words.map(str::to_owned).collect::<Vec<_>>()
-        };
+    /// How it was told before of the same spec.
+    fn told(&self, reason: &str, before: &S, is_same: impl Fn(&str) -> bool) -> Option<String> {
         let is_same_spec = before.common().observed_generation == self.state.common().observed_generation;
-        let is_same = |told: &&Condition| told.reason == reason && words(&told.message) == words(&message);
-        if let Some(told) = before.common().conditions.iter().filter(|_| is_same_spec).find(is_same) {
-            return told.message.clone();
-        }
-        self.notes.push(Note { is_warning: true, reason: reason.to_owned(), message: message.clone() });
-        message
+        let mut conditions = before.common().conditions.iter().filter(|_| is_same_spec);
+        let told = conditions.find(|condition| condition.reason == reason && is_same(&condition.message))?;
+        Some(told.message.clone())
     }
+
+    /// Tells it by an event, and gives back the message.
+    fn note(&mut self, reason: &str, message: &str) -> String {
+        self.notes.push(Note { is_warning: true, reason: reason.to_owned(), message: message.to_owned() });
+        message.to_owned()
+    }
+}
+
+/// The words of a message, but for numbers.
+fn words(message: &str) -> Vec<&str> {
+    let has_digit = |word: &&str| word.contains(|letter: char| letter.is_ascii_digit());
+    message.split_whitespace().filter(|word| !has_digit(word)).collect()
 }
 
 /// A moment as a status holds it.

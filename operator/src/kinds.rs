@@ -77,7 +77,7 @@ pub trait Backup: Reconciled<State = BackupState> {
     /// # Errors
     /// Why nothing can be.
     fn plan(&self, strimzi: Option<&StrimziStores>) -> Result<Plan, Refusal>;
-    /// Whether its schedule is to start no runs.
+    /// Whether no schedule is to start runs: it has none, or that is suspended.
     fn is_suspended(&self) -> bool;
 }
 

@@ -129,9 +129,12 @@ impl Candidate {
             }
             Ok::<_, kube::Error>(())
         };
-        if let Err(error) = released.await {
-            tracing::warn!(lease = %self.name, "the lease could not be given back and has to expire: {error}");
-        }
+        let why = match tokio::time::timeout(PATIENCE, released).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => SILENT.to_owned(),
+        };
+        tracing::warn!(lease = %self.name, "the lease could not be given back and has to expire: {why}");
     }
 
     fn held(&self, mut lease: Lease) -> Lease {

@@ -254,3 +254,57 @@ fn why_failed(reason: &str, told: &str, pods: &[&Pod]) -> String {
         (_, None) => told.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn job(condition: &str) -> Job {
+        let job = json!({
+            "metadata": { "name": "nightly-g1" },
+            "status": { "conditions": [{ "type": condition, "status": "True", "reason": "BackoffLimitExceeded" }] },
+        });
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn pod(second: u8, phase: &str, terminated: serde_json::Value) -> Pod {
+        let pod = json!({
+            "metadata": { "name": format!("pod-{second}"), "creationTimestamp": format!("2026-02-02T02:00:0{second}Z") },
+            "status": { "phase": phase, "containerStatuses": [{
+                "name": pod::CONTAINER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": { "terminated": terminated },
+            }] },
+        });
+        serde_json::from_value(pod).unwrap()
+    }
+
+    fn failed(second: u8) -> Pod {
+        let message =
+            r#"{"run":"backup","outcome":"failed","error":{"kind":"denied","message":"broker refused the password"}}"#;
+        pod(second, "Failed", json!({ "exitCode": 4, "reason": "Error", "message": message }))
+    }
+
+    fn told(run: &ObservedRun) -> (bool, Option<&str>) {
+        let RunState::Ended { termination, failure, .. } = &run.state else { panic!("it has ended: {run:?}") };
+        (termination.is_some(), failure.as_ref().map(|failure| failure.message.as_str()))
+    }
+
+    #[test]
+    fn what_an_earlier_pod_said_is_not_the_result_of_a_job_that_is_complete() {
+        let pods = [failed(1)];
+        assert_eq!(told(&run(&job("Complete"), &[&pods[0]])), (false, None));
+        let succeeded = json!({ "exitCode": 0, "message": r#"{"run":"prune","outcome":"completed","archive":"a","archiveBytes":1,"kept":1,"removed":[]}"# });
+        let pods = [failed(1), pod(2, "Succeeded", succeeded)];
+        let ended = run(&job("Complete"), &pods.iter().collect::<Vec<_>>());
+        assert_eq!(told(&ended), (true, None), "{ended:?}");
+    }
+
+    #[test]
+    fn a_job_that_has_failed_says_what_its_last_pod_said() {
+        let killed = pod(2, "Failed", json!({ "exitCode": 137, "reason": "OOMKilled" }));
+        let oom = "pod pod-2 was killed since it used more memory than its limit: raise spec.resources.limits.memory";
+        assert_eq!(told(&run(&job("Failed"), &[&failed(1), &killed])), (false, Some(oom)));
+        assert_eq!(told(&run(&job("Failed"), &[&failed(1)])), (true, Some("broker refused the password")));
+    }
+}

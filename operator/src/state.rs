@@ -71,7 +71,11 @@ pub trait State {
     /// To be written anew.
     fn phase_mut(&mut self) -> &mut Phase;
     /// When it runs next, RFC 3339.
-    fn next_scheduled_time(&self) -> Option<&str>;
+    fn next_scheduled_time(&self) -> Option<&str> {
+        None
+    }
+    /// Nobody knows when it runs next.
+    fn forget_next_scheduled_time(&mut self) {}
 }
 
 impl State for BackupState {
@@ -90,6 +94,10 @@ impl State for BackupState {
     fn next_scheduled_time(&self) -> Option<&str> {
         self.next_scheduled_time.as_deref()
     }
+
+    fn forget_next_scheduled_time(&mut self) {
+        self.next_scheduled_time = None;
+    }
 }
 
 impl State for RestoreStatus {
@@ -103,9 +111,5 @@ impl State for RestoreStatus {
 
     fn phase_mut(&mut self) -> &mut Phase {
         &mut self.phase
-    }
-
-    fn next_scheduled_time(&self) -> Option<&str> {
-        None
     }
 }

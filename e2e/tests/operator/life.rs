@@ -240,7 +240,7 @@ fn kill_until_complete(resource: &Applied<'_>, seed: u64, is_begun: impl Fn(&Val
     let world = world();
     let (mut seen, mut random) = (BTreeSet::new(), seed);
     resource.wait("it has begun", is_begun).unwrap();
-    loop {
+    for kills in 1..=30 {
         world.operator.kill().unwrap();
         let jobs = world.jobs_of(&resource.get().unwrap());
         let is_complete = jobs.iter().any(|job| job["status"]["completionTime"].is_string());
@@ -248,10 +248,11 @@ fn kill_until_complete(resource: &Applied<'_>, seed: u64, is_begun: impl Fn(&Val
         if is_complete {
             return seen;
         }
-        // The next one is killed before it has begun, while it reads, or once it works.
+        // The next one is killed before it has begun, while it reads, or once it works: on a slow machine, too, sooner or later.
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        thread::sleep(Duration::from_millis((random >> 33) % 4_000));
+        thread::sleep(Duration::from_millis((random >> 33) % (4_000 + 500 * kills)));
     }
+    panic!("its Job is not complete: {:#?}", world.jobs_of(&resource.get().unwrap()));
 }
 
 #[test]

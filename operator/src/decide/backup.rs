@@ -81,8 +81,9 @@ fn settle(
     for run in ledger::unrecorded(&before.common.bookkeeping, runs).into_iter().filter(counts) {
         record(owner, &mut state, run, notes);
     }
-    ledger::remember(&mut state.common.bookkeeping, runs);
-    for run in runs.iter().filter(counts) {
+    ledger::remember(&mut state.common.bookkeeping, runs.iter().filter(counts));
+    let is_new = |run: &&ObservedRun| !before.common.bookkeeping.recorded_jobs.contains(&run.job);
+    for run in runs.iter().filter(counts).filter(is_new) {
         notice(&mut state, run);
     }
     for trigger in outdated.iter().filter_map(|run| run.trigger.as_deref()) {
@@ -111,8 +112,12 @@ fn outdated<'a>(
     };
     let cannot_begin =
         |run: &ObservedRun| !run.has_begun && !has_told(run) && (super::trouble(run).is_some() || run.is_going);
-    // One that was told to go stays what it is, whatever becomes of the plan and of its pod meanwhile.
-    let is_to_go = |run: &ObservedRun| run.is_going || (plan.is_ok() && run.is_active());
+    // One that was told to go stays what it is, whatever becomes of the plan and of its pod meanwhile; but not one that has a result.
+    let has_result = |run: &ObservedRun| {
+        matches!(run.state, RunState::Ended { failure: None, .. })
+            || before.common.bookkeeping.recorded_jobs.contains(&run.job)
+    };
+    let is_to_go = |run: &ObservedRun| !has_result(run) && (run.is_going || (plan.is_ok() && run.is_active()));
     runs.iter().filter(|run| is_older(run) && is_to_go(run) && cannot_begin(run)).collect()
 }
 

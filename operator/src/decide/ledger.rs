@@ -20,8 +20,8 @@ pub fn unrecorded<'a>(bookkeeping: &Bookkeeping, runs: &'a [ObservedRun]) -> Vec
 }
 
 /// Remembers which of the Jobs that exist are written down, and no others.
-pub fn remember(bookkeeping: &mut Bookkeeping, runs: &[ObservedRun]) {
-    let ended = runs.iter().filter(|run| !run.is_active());
+pub fn remember<'a>(bookkeeping: &mut Bookkeeping, runs: impl Iterator<Item = &'a ObservedRun>) {
+    let ended = runs.filter(|run| !run.is_active());
     bookkeeping.recorded_jobs = ended.map(|run| run.job.clone()).collect();
     bookkeeping.recorded_jobs.sort();
 }

@@ -38,7 +38,8 @@ pub fn decide(
     let mut state = before.clone();
     state.common.observed_generation = Some(facts.generation);
     // What a restore that is over warned of stays.
-    let (mut notes, mut warnings) = (Vec::new(), warned(before));
+    let mut warnings = if before.completion_time.is_some() { warned(before) } else { Vec::new() };
+    let mut notes = Vec::new();
     let ended = settle(&mut state, facts, runs, &mut notes, &mut warnings);
     let active = ledger::active(runs);
     if let Some((run, active)) = &active {
@@ -88,7 +89,7 @@ fn settle(
             ended = Some(record(state, run, notes, warnings));
         }
     }
-    ledger::remember(&mut state.common.bookkeeping, runs);
+    ledger::remember(&mut state.common.bookkeeping, runs.iter());
     if let Some(run) = runs.iter().min_by_key(|run| run.started_at) {
         state.common.bookkeeping.once_generation =
             state.common.bookkeeping.once_generation.or(run.generation).or(Some(facts.generation));

@@ -393,10 +393,43 @@ fn what_could_not_be_done_yet_is_told_beside_the_rest_in_its_first_words() {
     let warning = &first.common.conditions[1];
     assert_eq!(
         (notes, warning.reason.as_str(), warning.message.as_str()),
-        (1, "KubernetesDoesNotAnswer", "webhook timed out after 10.1 s")
+        (1, "KubernetesError", "webhook timed out after 10.1 s")
     );
     assert_eq!(look(&first, "webhook timed out after 10.3 s"), (first.clone(), 0));
-    assert_eq!(look(&first, "no route to host").1, 1);
+    assert_eq!(look(&first, "no route to host"), (first, 0));
+}
+
+#[test]
+fn a_restore_that_could_not_be_started_yet_says_so_once_and_no_more_when_it_is() {
+    let style = crate::status::Style::Kubernetes;
+    let look = |before: &RestoreStatus, error: Option<&str>| {
+        let mut decision = restore::decide(&facts(1), before, &restore_plan(), &[]);
+        if let Some(error) = error {
+            decision.put_off(error, before);
+        }
+        let conditions = crate::status::conditions(style, &decision.verdict, &decision.warnings, &[], at(1));
+        telling(decision.state, conditions)
+    };
+    let first = look(&RestoreStatus::default(), Some("webhook timed out"));
+    assert_eq!(first.common.conditions.len(), 2);
+    assert_eq!(look(&first, Some("webhook timed out")), first);
+    assert_eq!(look(&first, None).common.conditions.len(), 1);
+}
+
+#[test]
+fn a_run_that_is_written_down_stays_so_while_its_job_and_its_pods_go() {
+    let schedule = plan("schedule: '0 2 * * *'\n");
+    let key = RunKey::Trigger { value: "1".to_owned(), generation: 1 };
+    let triggered = |generation, second| Facts { generation, trigger: Some("1".to_owned()), ..facts(second) };
+    let run = ended(active(&key, 1), 9, COMPLETED);
+    let done = decide(&triggered(1, 10), &BackupState::default(), &schedule, std::slice::from_ref(&run));
+    let going = ObservedRun { is_going: true, has_begun: false, ..run };
+    let edited = decide(&triggered(2, 11), &done.state, &schedule, std::slice::from_ref(&going));
+    assert_eq!((edited.start.as_ref(), edited.replace.as_slice()), (None, [].as_slice()));
+    assert_eq!(decide(&triggered(2, 12), &edited.state, &schedule, &[]).start, None);
+    // Nor is a result lost that nobody has seen before.
+    let unseen = decide(&triggered(2, 11), &BackupState::default(), &schedule, &[going]);
+    assert_eq!((unseen.start.as_ref(), unseen.state.history.len()), (None, 1));
 }
 
 fn restore_plan() -> Result<Plan, Refusal> {

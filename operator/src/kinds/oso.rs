@@ -51,7 +51,7 @@ impl Backup for KafkaBackup {
     }
 
     fn is_suspended(&self) -> bool {
-        self.spec.suspend
+        self.spec.schedule.is_none() || self.spec.suspend
     }
 }
 

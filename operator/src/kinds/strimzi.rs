@@ -58,7 +58,7 @@ impl Backup for KafkaBackup {
     }
 
     fn is_suspended(&self) -> bool {
-        self.spec.schedule.as_ref().is_some_and(|schedule| schedule.suspend)
+        self.spec.schedule.as_ref().is_none_or(|schedule| schedule.suspend)
     }
 }
 
