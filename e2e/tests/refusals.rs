@@ -196,7 +196,7 @@ fn what_a_restore_cannot_use_is_named_and_nothing_is_written() {
     refused(&restore(&["--backup", id, "--replication-factor", "3"]), CONFLICT, &["3", "broker"]);
     // The topic itself is there and not empty.
     let onto_itself = repository.run(&["restore", "--bootstrap-servers", &bootstrap, "--backup", id]).unwrap();
-    refused(&onto_itself, CONFLICT, &[&topic, "--existing-topics"]);
+    refused(&onto_itself, CONFLICT, &[&topic, "existingTopics: append or overwrite"]);
 
     let manifest = repository.objects().unwrap().into_iter().find(|path| path.ends_with("manifest")).unwrap();
     let whole = fs::read_to_string(&manifest).unwrap();
