@@ -155,6 +155,31 @@ fn helm_has_nothing_to_say_against_the_chart() {
     }
 }
 
+/// Whether the labels hold everything that is selected.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let selector = selector.as_object().unwrap();
+    !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value)
+}
+
+#[test]
+fn what_monitors_look_for_is_there() {
+    let monitors = json!({"metrics": {"serviceMonitor": {"enabled": true}}, "jobs": {"podMonitor": {"enabled": true}}});
+    let rendered = Rendered::of(&monitors);
+    let [service_monitor, service, deployment, pod_monitor] =
+        ["ServiceMonitor", "Service", "Deployment", "PodMonitor"].map(|kind| rendered.of_kind(kind)[0]);
+    assert!(selects(&service_monitor["spec"]["selector"]["matchLabels"], &service["metadata"]["labels"]));
+    assert_eq!(service_monitor["spec"]["endpoints"][0]["port"], service["spec"]["ports"][0]["name"]);
+    let pod = &deployment["spec"]["template"];
+    assert!(selects(&service["spec"]["selector"], &pod["metadata"]["labels"]));
+    let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+    assert!(ports.iter().any(|port| port["name"] == service["spec"]["ports"][0]["targetPort"]));
+
+    // The operator's own tests say what stands on the pods of Jobs.
+    let of_jobs =
+        json!({"app.kubernetes.io/managed-by": "strimzi-backup-operator", "app.kubernetes.io/component": "job"});
+    assert!(selects(&pod_monitor["spec"]["selector"]["matchLabels"], &of_jobs), "{pod_monitor:#}");
+}
+
 #[test]
 fn everything_that_is_made_is_what_kubernetes_knows() {
     for values in configurations() {

@@ -459,6 +459,23 @@ fn a_restore_is_made_once_and_what_came_of_it_is_final() {
 }
 
 #[test]
+fn how_far_a_restore_is_stays_told_while_its_pod_is_silent() {
+    let progress = crate::api::history::Progress {
+        percent: Some(40),
+        records: 4,
+        bytes: 400,
+        bytes_per_second: 100,
+        eta_seconds: Some(6),
+    };
+    let state = RunState::Active { pod: None, trouble: None, silent_pod: None, progress: Some(progress) };
+    let telling = ObservedRun { state, ..active(&ONCE, 1) };
+    let running = restore::decide(&facts(2), &RestoreStatus::default(), &restore_plan(), &[telling]);
+    assert_eq!((running.state.phase, running.state.progress), (Phase::Running, Some(40)));
+    let silent = restore::decide(&facts(3), &running.state, &restore_plan(), &[active(&ONCE, 1)]);
+    assert_eq!((silent.state.progress, silent.state.common.active_run), (Some(40), running.state.common.active_run));
+}
+
+#[test]
 fn a_failed_restore_is_not_tried_again() {
     let plan = restore_plan();
     let told = FAILED.replace("backup", "restore");
