@@ -20,7 +20,7 @@ use crate::certificates::Certificates;
 use crate::port;
 use crate::process::{Output, Process};
 pub use crate::version::Version;
-use crate::witness::Witness;
+use crate::witness::{self, Witness};
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct KafkaOptions {
     pub names: Vec<String>,
     /// Further lines for every broker's properties; they win over the harness's own.
     pub extra_properties: Vec<(String, String)>,
+    /// Whether the brokers have the policies of `e2e/java/RetentionLimit.java`, which refuse a retention of more than 7 days.
+    pub limits_retention: bool,
     /// The heap of each node.
     pub heap_mb: u32,
     /// Whether the second compiler of the JVM runs: a slower start, full speed after it.
@@ -58,6 +60,7 @@ impl Default for KafkaOptions {
             address: Ipv4Addr::LOCALHOST,
             names: Vec::new(),
             extra_properties: Vec::new(),
+            limits_retention: false,
             heap_mb: 384,
             is_benchmark: false,
             outlives_harness: false,
@@ -66,6 +69,16 @@ impl Default for KafkaOptions {
 }
 
 impl KafkaOptions {
+    /// The class path with the policies, where brokers have them.
+    fn add_classes(&self, command: &mut Command) -> Result<()> {
+        if self.limits_retention {
+            let (libs, classes) = (self.version.libs()?, witness::compiled()?);
+            // The class path came last.
+            command.arg("-cp").arg(format!("{}/*:{}", libs.display(), classes.display()));
+        }
+        Ok(())
+    }
+
     fn certified_names(&self) -> Vec<String> {
         let address = self.address.to_string();
         self.names.iter().cloned().chain([address]).collect()
@@ -349,6 +362,7 @@ impl Kafka {
         fs::write(&path, properties::of_node(self, node))
             .with_context(|| format!("cannot write {}", path.display()))?;
         let mut command = self.options.version.java(192, true, "WARN")?;
+        self.options.add_classes(&mut command)?;
         command.args(["kafka.tools.StorageTool", "format", "-t", &self.cluster_id, "-c"]).arg(&path);
         if self.options.listeners.iter().any(|listener| listener.is_sasl()) {
             for user in [User::SCRAM_256, User::SCRAM_512] {
@@ -392,6 +406,7 @@ impl Node {
         let path = self.log_path(running.starts);
         let log = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let mut command = options.version.java(options.heap_mb, !options.is_benchmark, "INFO")?;
+        options.add_classes(&mut command)?;
         command.arg("kafka.Kafka").arg(self.folder.join("server.properties"));
         running.process = Some(if options.outlives_harness {
             Process::detached(&command, Output::File(log))?

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use self::group::{Commit, Group, GroupListing, Protocol};
 use self::jvm::Jvm;
+pub(crate) use self::jvm::compiled;
 pub use self::topic::{NewTopic, Partition, Position, Topic};
 use crate::dump::{self, Record};
 use crate::unique;

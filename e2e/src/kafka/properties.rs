@@ -18,6 +18,10 @@ pub(super) fn of_node(kafka: &Kafka, node: &Node) -> String {
         // The brokers themselves and the harness come in by the plain listener.
         lines.insert("super.users".to_owned(), "User:ANONYMOUS".to_owned());
     }
+    if kafka.options.limits_retention {
+        lines.insert("create.topic.policy.class.name".to_owned(), "RetentionLimit$OnCreate".to_owned());
+        lines.insert("alter.config.policy.class.name".to_owned(), "RetentionLimit$OnAlter".to_owned());
+    }
     lines.extend(kafka.options.extra_properties.iter().cloned());
     lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }

@@ -97,18 +97,23 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The folder with the witness's classes, compiled once for each state of its source.
-fn compiled() -> Result<PathBuf> {
-    const SOURCE: &str = include_str!("../../java/Witness.java");
+/// The folder with the classes of the witness and of the brokers' policies, compiled once for each state of their sources.
+pub fn compiled() -> Result<PathBuf> {
+    const SOURCES: [(&str, &str); 2] = [
+        ("Witness.java", include_str!("../../java/Witness.java")),
+        ("RetentionLimit.java", include_str!("../../java/RetentionLimit.java")),
+    ];
     let jdk = cache::jdk()?;
     let libs = Version::V4_3.libs()?;
     let mut hasher = DefaultHasher::new();
-    (SOURCE, Version::V4_3.number()).hash(&mut hasher);
+    (SOURCES, Version::V4_3.number()).hash(&mut hasher);
     cache::entry(&format!("witness/{:016x}", hasher.finish()), "javac to compile the Java witness", |folder| {
-        let source = folder.join("Witness.java");
-        fs::write(&source, SOURCE)?;
         let mut javac = Command::new(&jdk.javac);
-        javac.arg("-d").arg(folder).arg("-cp").arg(format!("{}/*", libs.display())).arg(&source);
+        javac.arg("-d").arg(folder).arg("-cp").arg(format!("{}/*", libs.display()));
+        for (name, source) in SOURCES {
+            fs::write(folder.join(name), source)?;
+            javac.arg(folder.join(name));
+        }
         cache::run(&mut javac, cache::Jdk::INSTALL)
     })
 }
