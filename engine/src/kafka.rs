@@ -21,6 +21,7 @@ pub mod groups;
 pub mod leader_epoch;
 pub mod list_offsets;
 pub mod metadata;
+pub mod permissions;
 pub mod produce;
 pub mod producer_id;
 pub mod retry;

@@ -4,6 +4,7 @@
 //! deterministic, and everything that must not change between two runs of it stands in a journal. So a restore that was
 //! killed goes on where it was, and one that is run again adds nothing (see `landing` for why).
 
+mod abandon;
 mod changes;
 mod commits;
 mod error;
@@ -11,11 +12,14 @@ mod journal;
 mod landing;
 mod memory;
 pub mod plan;
+mod protection;
 mod reader;
+mod rehearsal;
 mod report;
 mod runs;
 mod source;
 mod target;
+mod topics;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +35,8 @@ pub use self::error::Error;
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
 use self::memory::Memory;
 use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
+use self::protection::Protection;
+use self::rehearsal::Rehearsal;
 pub use self::report::{Outcome, RestoreReport, TopicReport};
 use self::runs::Runs;
 use self::source::Source;
@@ -39,6 +45,7 @@ use self::worker::{Shared, Target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, ExistingTopics, WhichBackup};
+use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::format::manifest::{Manifest, TopicSummary};
 use crate::format::run::Run;
@@ -69,6 +76,9 @@ const GROUPS_AT_ONCE: usize = 16;
 /// When the records are not all in the target at the end of it. Consumer groups that could not be restored are no
 /// error, but [`Outcome::Partial`].
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<RestoreReport, Error> {
+    if let Some(id) = &config.config.abandon {
+        return abandon::run(config, id, stop).await;
+    }
     let started_ms = now_ms();
     let Chosen { archive, manifest, warning } = backup(config).await?;
     let config = &config.clone().for_backup(manifest.include_offset_headers);
@@ -189,7 +199,8 @@ impl Restore<'_> {
             plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
         }
         if prepared.is_none() {
-            target::rehearse(&self.cluster, &mut plan, &facts.existing).await?;
+            let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
+            Rehearsal { cluster, sources: &topics, facts: &facts, start_ms, at_ms }.of(&mut plan).await?;
         }
         Ok(Begun { journal, prepared, planned: Planned { request, plan, existing: facts.existing } })
     }
@@ -218,7 +229,11 @@ impl Restore<'_> {
         for attempt in 2.. {
             let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
             let intent = journal.intent(request).await?;
+            let is_abandoned = journal.is_abandoned().await?;
             match journal.prepared().await? {
+                _ if is_abandoned => {
+                    again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
+                }
                 Some(prepared) if !prepared.is_current(&ids) => {
                     let changed = prepared.changed(&ids).join(", ");
                     again = Some(format!(
@@ -246,40 +261,114 @@ impl Restore<'_> {
         let before = journal.done().await?;
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
         let runs = if before.is_some() { Runs::default() } else { self.runs(&planned.plan).await? };
-        let prepared = self.prepare(&planned, journal).await?;
+        let prepared = self.prepare(&planned, journal, lease).await?;
         let Planned { mut plan, .. } = planned;
-        let already_restored = before.is_some();
-        if !already_restored {
-            self.set_meanwhile(&plan, &prepared).await?;
-        }
-        let (maps, topics) = self.copy(&plan, &prepared, runs, already_restored, journal, lease).await?;
-        if already_restored {
-            plan.warnings.extend(changes::since(&self.cluster, &prepared, &maps).await?);
-        }
-        let groups = self.groups(&mut plan, &maps, journal, before.as_ref()).await?;
+        let report = match before {
+            Some(before) => self.again(&mut plan, &prepared, before, journal, lease).await,
+            None => self.write(&mut plan, &prepared, runs, journal, lease).await,
+        };
+        let mut report = match report {
+            Ok(report) => report,
+            Err(error) => return Err(self.left(error, &plan, &prepared, journal, lease).await),
+        };
+        report.duration_ms = now_ms() - started_ms;
+        journal.write_done(&report).await?;
+        Ok(report)
+    }
+
+    /// Writes what is not written yet, under protective settings; then commits the offsets and gives the topics the settings
+    /// that they have in the end.
+    async fn write(
+        &self,
+        plan: &mut Plan,
+        prepared: &Prepared,
+        runs: Runs,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<RestoreReport, Error> {
+        let protection = Protection::new(&self.cluster, prepared);
+        protection.hold().await?;
+        let (maps, topics) = tokio::select! {
+            copied = self.copy(plan, prepared, runs, false, journal, lease) => copied?,
+            error = protection.watch() => return Err(error),
+        };
+        protection.look().await?;
+        target::nothing_swept(&self.cluster, prepared).await?;
+        plan.warnings.extend(protection.warnings());
+        let groups = self.groups(plan, &maps, journal, None).await?;
         lease.check().await?;
-        if !already_restored {
-            let after = prepared.topics.iter().map(|topic| (topic.target.clone(), topic.configs_after.clone()));
-            target::put_back(&self.cluster, &after.collect::<Vec<_>>()).await?;
-        }
-        let report = RestoreReport {
+        protection::put_back(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await?;
+        Ok(self.report(plan, &maps, topics, groups, journal, false))
+    }
+
+    /// Says what became of a restore that has ended; only offsets of groups that it could not commit are tried again.
+    async fn again(
+        &self,
+        plan: &mut Plan,
+        prepared: &Prepared,
+        before: RestoreReport,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<RestoreReport, Error> {
+        let (maps, topics) = self.copy(plan, prepared, Runs::default(), true, journal, lease).await?;
+        plan.warnings.extend(changes::since(&self.cluster, prepared, &maps).await?);
+        let groups = self.groups(plan, &maps, journal, Some(&before)).await?;
+        lease.check().await?;
+        Ok(self.report(plan, &maps, topics, groups, journal, true))
+    }
+
+    fn report(
+        &self,
+        plan: &mut Plan,
+        maps: &Maps,
+        topics: Vec<TopicReport>,
+        groups: Vec<GroupReport>,
+        journal: &Journal,
+        already_restored: bool,
+    ) -> RestoreReport {
+        RestoreReport {
             outcome: if plan.problems.is_empty() { Outcome::Completed } else { Outcome::Partial },
             restore_id: journal.id.clone(),
             backup_id: self.manifest.backup_id.clone(),
             archive: self.archive.name.clone(),
-            target_cluster_id: plan.target_cluster_id,
+            target_cluster_id: plan.target_cluster_id.clone(),
             already_restored,
-            duration_ms: now_ms() - started_ms,
+            duration_ms: 0,
             records: maps.values().map(|(_, map)| map.records()).sum(),
             bytes: maps.values().map(|(_, map)| map.bytes()).sum(),
             topics,
             groups,
             plan: None,
-            problems: plan.problems,
-            warnings: plan.warnings,
+            problems: std::mem::take(&mut plan.problems),
+            warnings: std::mem::take(&mut plan.warnings),
+        }
+    }
+
+    /// What a run that ends early leaves behind. A failure that only another command can mend gives topics that were there
+    /// before their own settings back; one that the same command overcomes leaves them, since records of any age are under
+    /// way. Either way the error names the topics that have the settings of a restore.
+    async fn left(&self, error: Error, plan: &Plan, prepared: &Prepared, journal: &Journal, lease: &Lease) -> Error {
+        let is_kept = |topic: &TopicPlan| matches!(topic.action, Action::Use | Action::Append);
+        let topics =
+            || plan.topics.iter().zip(&prepared.topics).filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
+        let kept: Vec<&PreparedTopic> =
+            topics().filter(|(topic, _)| is_kept(topic)).map(|(_, prepared)| prepared).collect();
+        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
+        let put_back = match is_resumed || kept.is_empty() {
+            true => false,
+            false => match lease.check().await {
+                Ok(()) => protection::put_back(&self.cluster, &kept).await.is_ok(),
+                Err(_) => false,
+            },
         };
-        journal.write_done(&report).await?;
-        Ok(report)
+        let left: Vec<&str> = topics()
+            .filter(|(topic, _)| !(put_back && is_kept(topic)))
+            .map(|(topic, _)| topic.target.as_str())
+            .collect();
+        match settings_left(&left, &journal.id) {
+            Some(left) => Error::Left { error: Box::new(error), left },
+            None => error,
+        }
     }
 
     /// The runs of everything that is restored: every list is read, and every segment is there.
@@ -297,7 +386,7 @@ impl Restore<'_> {
     }
 
     /// Brings the target into the state in which records can be written, once.
-    async fn prepare(&self, planned: &Planned, journal: &Journal) -> Result<Prepared, Error> {
+    async fn prepare(&self, planned: &Planned, journal: &Journal, lease: &Lease) -> Result<Prepared, Error> {
         let Planned { request, plan, existing } = planned;
         if let Some(prepared) = journal.prepared().await? {
             return Ok(prepared);
@@ -314,7 +403,7 @@ impl Restore<'_> {
                 existing_topics: Some(self.config.config.existing_topics),
             })
             .await?;
-        let ids = target::create(&self.cluster, plan, &intent.overwritten).await?;
+        let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, &ends);
         if !strangers.is_empty() {
@@ -332,21 +421,12 @@ impl Restore<'_> {
                     max_batch_bytes: topic.max_batch_bytes,
                     base_offsets: base_offsets.ok_or(Error::NoAnswer)?,
                     configs_meanwhile: topic.configs_meanwhile.clone(),
-                    configs_after: target::configs_after(topic, existing.get(&topic.target)),
+                    configs_after: plan::protection::afterwards(topic, existing.get(&topic.target)),
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let prepared = Prepared { producer_id: producer.id, producer_epoch: producer.epoch, topics };
         journal.write_prepared(prepared).await
-    }
-
-    /// Topics that were there already get the configuration under which old records survive; created ones have it.
-    async fn set_meanwhile(&self, plan: &Plan, prepared: &Prepared) -> Result<(), Error> {
-        let is_kept = |topic: &TopicPlan| matches!(topic.action, Action::Use | Action::Append);
-        let kept = plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
-        let changes: Vec<_> =
-            kept.map(|(_, prepared)| (prepared.target.clone(), prepared.configs_meanwhile.clone())).collect();
-        target::set_meanwhile(&self.cluster, &changes).await
     }
 
     /// Copies all partitions that are not finished yet; gives back where everything stands.
@@ -480,6 +560,25 @@ impl Restore<'_> {
             plan: Some(plan),
         }
     }
+}
+
+/// Names that one line lists at most.
+const NAMES_LISTED_MAX: usize = 20;
+
+/// Which topics have the settings of a restore, and how to finish.
+fn settings_left(topics: &[&str], id: &RestoreId) -> Option<String> {
+    let listed = topics.iter().take(NAMES_LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
+    let others = match topics.len().saturating_sub(NAMES_LISTED_MAX) {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    (!topics.is_empty()).then(|| {
+        format!(
+            "{} topics keep the settings of a restore, such as no retention ({listed}{others}), until the same command \
+             completes it or restore --abandon {id} gives them their own settings",
+            topics.len()
+        )
+    })
 }
 
 /// A partition that an earlier run has finished: it is looked at, unless the restore has ended, and counted.

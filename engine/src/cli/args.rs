@@ -358,6 +358,9 @@ pub struct RestoreFlags {
     /// whatever --existing-topics says [default: derived from all that decides what lands]
     #[arg(long, value_name = "NAME")]
     restore_id: Option<String>,
+    /// Restore nothing, but end the restore ID, which is not to be completed: its topics get their own settings back
+    #[arg(long, value_name = "ID", conflicts_with_all = ["restore_id", "dry_run"])]
+    abandon: Option<String>,
     /// Only records with a timestamp at or before this one, as in 2026-02-12T14:30:00.000Z [default: all]
     #[arg(long, value_name = "TIME")]
     point_in_time: Option<String>,
@@ -414,6 +417,7 @@ impl RestoreFlags {
             .set("backup", "--backup", &self.backup)
             .set("archive", "--archive", &self.archive)
             .set("restoreId", "--restore-id", &self.restore_id)
+            .set("abandon", "--abandon", &self.abandon)
             .set("pointInTime", "--point-in-time", &self.point_in_time)
             .set("startTime", "--start-time", &self.start_time)
             .set_list("topics", "--topics", &self.topics)

@@ -74,6 +74,10 @@ pub struct RestoreConfig {
     /// times and header, and not from `existing_topics`: what has ended is not done again under another policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_id: Option<RestoreId>,
+    /// Restores nothing: ends the restore of this id in `archive` that was begun in this cluster and is not to be completed. Its
+    /// topics get the settings that they would have at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandon: Option<RestoreId>,
     /// Only records with a timestamp at or before this one: RFC 3339, to the millisecond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub point_in_time: Option<String>,

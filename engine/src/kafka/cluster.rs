@@ -609,17 +609,20 @@ mod tests {
         spawnable(&cluster.topic_configs(&names, None));
         spawnable(&cluster.broker_config(1, None));
         spawnable(&cluster.create_topics(&[], false));
-        spawnable(&cluster.delete_topics(&names));
+        spawnable(&cluster.delete_topics(&ids_of()));
         spawnable(&cluster.alter_topic_configs(&changes, false));
-        spawnable(&cluster.await_created(&epochs_of(), Duration::ZERO));
-        spawnable(&cluster.await_deleted(&names, Duration::ZERO));
+        spawnable(&cluster.capabilities());
+        spawnable(&cluster.topic_operations(&names));
+        spawnable(&cluster.topics_denied_to_write(&names));
+        spawnable(&cluster.await_created(&names, Duration::ZERO));
+        spawnable(&cluster.await_deleted(&ids_of(), Duration::ZERO));
         spawnable(&cluster.list_groups());
         spawnable(&cluster.describe_groups(&names));
         spawnable(&cluster.committed_offsets(&names));
         spawnable(&cluster.commit_offsets("g", &offsets));
     }
 
-    fn epochs_of() -> BTreeMap<String, i32> {
+    fn ids_of() -> BTreeMap<String, Uuid> {
         BTreeMap::new()
     }
 }

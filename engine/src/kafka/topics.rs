@@ -20,14 +20,15 @@ use uuid::Uuid;
 use crate::kafka::api::Api;
 use crate::kafka::cluster::{Asked, CONTROL_LANE, Cluster};
 use crate::kafka::delete_records::timeout_ms;
-use crate::kafka::error::{Error, Resource, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::kafka::error::{Error, Resource, TOPIC_ALREADY_EXISTS, UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::metadata::{Metadata, string, topic_name};
 use crate::kafka::retry::Budget;
 use crate::kafka::rounds::{Rounds, left_out, of_all};
 
-/// The controller of Kafka 3 and later refuses to create more than 10,000 partitions with one request, and takes its
-/// time for many: this much stays well within a request's deadline.
-const PARTITIONS_PER_REQUEST: i64 = 2_000;
+/// A controller writes one metadata record for each topic, each partition and each setting of a request, and refuses a
+/// request of more than 10,000 records (`QuorumController.MAX_RECORDS_PER_USER_OP`). It takes its time for many: this
+/// much stays well within a request's deadline.
+const METADATA_RECORDS_PER_REQUEST: usize = 2_000;
 /// Topics whose configuration one request asks for: about 50 entries come back for each.
 const TOPICS_PER_REQUEST: usize = 500;
 
@@ -91,6 +92,13 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// What to set on the topic itself.
     pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// How many records of cluster metadata its creation writes.
+    fn metadata_records(&self) -> usize {
+        1 + usize::try_from(self.partitions).unwrap_or(0) + self.configs.len()
+    }
 }
 
 /// A change to one setting of a topic.
@@ -160,7 +168,7 @@ impl Cluster {
         validate_only: bool,
     ) -> BTreeMap<String, Result<Uuid, Error>> {
         let mut done = BTreeMap::new();
-        for part in portions(topics) {
+        for part in portions(topics, NewTopic::metadata_records) {
             done.extend(self.create_portion(part, validate_only).await);
         }
         done
@@ -212,16 +220,30 @@ impl Cluster {
         }
     }
 
-    /// Deletes topics by name. Every topic is in the result. A topic that is gone when the answer to an earlier try
-    /// got lost counts as deleted by us.
-    pub async fn delete_topics(&self, topics: &BTreeSet<String>) -> BTreeMap<String, Result<(), Error>> {
+    /// Deletes topics by their ids, so that a topic that was created again under the name meanwhile stays (KIP-516); by
+    /// name where an id is nil, or the controller is older than Kafka 2.8. Every topic is in the result. A topic that is
+    /// gone when the answer to an earlier try got lost counts as deleted by us.
+    pub async fn delete_topics(&self, topics: &BTreeMap<String, Uuid>) -> BTreeMap<String, Result<(), Error>> {
+        let names: Vec<String> = topics.keys().cloned().collect();
+        let mut done = BTreeMap::new();
+        for part in names.chunks(METADATA_RECORDS_PER_REQUEST) {
+            done.extend(self.delete_portion(part, topics).await);
+        }
+        done
+    }
+
+    async fn delete_portion(
+        &self,
+        names: &[String],
+        ids: &BTreeMap<String, Uuid>,
+    ) -> BTreeMap<String, Result<(), Error>> {
         let timeout = self.request_timeout();
-        let topics: Vec<String> = topics.iter().cloned().collect();
         let doubt = &AtomicBool::new(false);
-        self.ask_about_topics(DeleteTopicsRequest::NAME, &topics, passes_at_controller, |topics| {
+        self.ask_about_topics(DeleteTopicsRequest::NAME, names, passes_at_controller, |topics| {
             async move {
-                let build = |version| build_delete_topics(version, &topics, timeout_ms(timeout));
-                let outcome = self.call_controller_once(timeout / 2, build).await.map(process_delete_topics);
+                let build = |version| build_delete_topics(version, &topics, ids, timeout_ms(timeout));
+                let outcome = self.call_controller_once(timeout / 2, build).await;
+                let outcome = outcome.map(|response| process_delete_topics(response, ids));
                 if outcome.as_ref().is_err_and(Error::leaves_doubt) {
                     doubt.store(true, Ordering::Relaxed);
                 }
@@ -244,28 +266,32 @@ impl Cluster {
         validate_only: bool,
     ) -> BTreeMap<String, Result<(), Error>> {
         let topics: Vec<String> = changes.keys().cloned().collect();
-        self.ask_about_topics(IncrementalAlterConfigsRequest::NAME, &topics, passes_at_controller, |topics| {
-            async move {
-                let build = |_| build_alter_configs(&topics, changes, validate_only);
-                self.call_controller_once(Duration::ZERO, build).await.map(process_alter_configs)
-            }
-            .boxed()
-        })
-        .await
+        let mut done = BTreeMap::new();
+        for part in portions(&topics, |topic| changes.get(topic).map_or(1, BTreeMap::len)) {
+            let answers = self
+                .ask_about_topics(IncrementalAlterConfigsRequest::NAME, part, passes_at_controller, |topics| {
+                    async move {
+                        let build = |_| build_alter_configs(&topics, changes, validate_only);
+                        self.call_controller_once(Duration::ZERO, build).await.map(process_alter_configs)
+                    }
+                    .boxed()
+                })
+                .await;
+            done.extend(answers);
+        }
+        done
     }
 
-    /// Waits until each of these topics has its number of partitions, all with a leader.
+    /// Waits until each of these topics is there and all its partitions have a leader, however many it has.
     ///
     /// # Errors
     /// The first topic's failure when the time is up: `LEADER_NOT_AVAILABLE`, or what the metadata says about it.
-    pub async fn await_created(&self, partitions: &BTreeMap<String, i32>, timeout: Duration) -> Result<(), Error> {
-        let names: Vec<String> = partitions.keys().cloned().collect();
+    pub async fn await_created(&self, topics: &BTreeSet<String>, timeout: Duration) -> Result<(), Error> {
+        let names: Vec<String> = topics.iter().cloned().collect();
         let mut budget = Budget::new(timeout, Instant::now(), 1);
         loop {
             let metadata = self.metadata(Some(&names)).await?;
-            let Some(missing) = partitions.iter().find_map(|(name, count)| lacks(&metadata, name, *count)) else {
-                return Ok(());
-            };
+            let Some(missing) = names.iter().find_map(|name| lacks(&metadata, name)) else { return Ok(()) };
             match budget.pause(Instant::now()) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(exhausted(timeout, missing)),
@@ -273,16 +299,18 @@ impl Cluster {
         }
     }
 
-    /// Waits until none of these topics is there any more.
+    /// Waits until none of these topics is there any more. A topic of the same name with another id is another topic.
     ///
     /// # Errors
     /// `TOPIC_ALREADY_EXISTS` of one that is still there when the time is up.
-    pub async fn await_deleted(&self, topics: &BTreeSet<String>, timeout: Duration) -> Result<(), Error> {
-        let names: Vec<String> = topics.iter().cloned().collect();
+    pub async fn await_deleted(&self, topics: &BTreeMap<String, Uuid>, timeout: Duration) -> Result<(), Error> {
+        let names: Vec<String> = topics.keys().cloned().collect();
         let mut budget = Budget::new(timeout, Instant::now(), 2);
         loop {
             let metadata = self.metadata(Some(&names)).await?;
-            let Some(left) = names.iter().find_map(|name| still_there(&metadata, name)) else { return Ok(()) };
+            let Some(left) = topics.iter().find_map(|(name, id)| still_there(&metadata, name, *id)) else {
+                return Ok(());
+            };
             match budget.pause(Instant::now()) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return Err(exhausted(timeout, left)),
@@ -308,7 +336,7 @@ impl Cluster {
 }
 
 fn is_unknown(error: &Error) -> bool {
-    error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION)
+    matches!(error.code(), Some(UNKNOWN_TOPIC_OR_PARTITION | UNKNOWN_TOPIC_ID))
 }
 
 /// The controller knows all topics. What is unknown to any other broker may be new; what is unknown to it, is not there.
@@ -321,7 +349,7 @@ fn exhausted(timeout: Duration, last: Error) -> Error {
 }
 
 /// What a topic still lacks of being usable.
-fn lacks(metadata: &Metadata, name: &str, partitions: i32) -> Option<Error> {
+fn lacks(metadata: &Metadata, name: &str) -> Option<Error> {
     let error = |code| Error::Broker {
         resource: Resource::Topic(name.to_owned()),
         api: CreateTopicsRequest::NAME,
@@ -332,14 +360,16 @@ fn lacks(metadata: &Metadata, name: &str, partitions: i32) -> Option<Error> {
     if let Some(error) = &topic.error {
         return Some(error.clone());
     }
-    let led = topic.partitions.iter().filter(|partition| partition.leader.is_some()).count();
-    (usize::try_from(partitions) != Ok(led)).then(|| error(crate::kafka::error::LEADER_NOT_AVAILABLE))
+    let is_led = !topic.partitions.is_empty() && topic.partitions.iter().all(|partition| partition.leader.is_some());
+    (!is_led).then(|| error(crate::kafka::error::LEADER_NOT_AVAILABLE))
 }
 
 /// Unless the cluster does not know the topic any more: the failure to report about it.
-fn still_there(metadata: &Metadata, name: &str) -> Option<Error> {
-    let error = metadata.topics.get(name).and_then(|topic| topic.error.as_ref());
-    (error.and_then(Error::code) != Some(UNKNOWN_TOPIC_OR_PARTITION)).then(|| Error::Broker {
+fn still_there(metadata: &Metadata, name: &str, id: Uuid) -> Option<Error> {
+    let topic = metadata.topics.get(name);
+    let is_gone = topic.and_then(|topic| topic.error.as_ref()).is_some_and(is_unknown);
+    let is_another = topic.is_some_and(|topic| topic.error.is_none() && topic.id != id);
+    (!is_gone && !is_another).then(|| Error::Broker {
         resource: Resource::Topic(name.to_owned()),
         api: DeleteTopicsRequest::NAME,
         code: TOPIC_ALREADY_EXISTS,
@@ -353,20 +383,20 @@ fn has_partitions(metadata: &Metadata, asked: &NewTopic) -> Option<Uuid> {
     (usize::try_from(asked.partitions) == Ok(topic.partitions.len())).then_some(topic.id)
 }
 
-/// Cuts a list of topics into requests of at most [`PARTITIONS_PER_REQUEST`], but at least one topic each.
-fn portions(topics: &[NewTopic]) -> Vec<&[NewTopic]> {
+/// Cuts a list of things into requests of at most [`METADATA_RECORDS_PER_REQUEST`], but at least one thing each.
+fn portions<T>(things: &[T], metadata_records: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut portions = Vec::new();
     let (mut begin, mut sum) = (0, 0);
-    for (at, topic) in topics.iter().enumerate() {
-        let partitions = i64::from(topic.partitions);
-        if at > begin && sum + partitions > PARTITIONS_PER_REQUEST {
-            portions.push(&topics[begin..at]);
+    for (at, thing) in things.iter().enumerate() {
+        let records = metadata_records(thing);
+        if at > begin && sum + records > METADATA_RECORDS_PER_REQUEST {
+            portions.push(&things[begin..at]);
             (begin, sum) = (at, 0);
         }
-        sum += partitions;
+        sum += records;
     }
-    if begin < topics.len() {
-        portions.push(&topics[begin..]);
+    if begin < things.len() {
+        portions.push(&things[begin..]);
     }
     portions
 }
@@ -433,20 +463,32 @@ fn process_create_topics(response: CreateTopicsResponse) -> Vec<(String, Result<
     answers.collect()
 }
 
-fn build_delete_topics(version: i16, topics: &[String], timeout_ms: i32) -> DeleteTopicsRequest {
+fn build_delete_topics(
+    version: i16,
+    topics: &[String],
+    ids: &BTreeMap<String, Uuid>,
+    timeout_ms: i32,
+) -> DeleteTopicsRequest {
     let request = DeleteTopicsRequest::default().with_timeout_ms(timeout_ms);
     if version >= 6 {
-        let state = |topic: &String| DeleteTopicState::default().with_name(Some(topic_name(topic)));
+        let state = |topic: &String| match ids.get(topic).filter(|id| !id.is_nil()) {
+            Some(id) => DeleteTopicState::default().with_name(None).with_topic_id(*id),
+            None => DeleteTopicState::default().with_name(Some(topic_name(topic))),
+        };
         request.with_topics(topics.iter().map(state).collect())
     } else {
         request.with_topic_names(topics.iter().map(|topic| topic_name(topic)).collect())
     }
 }
 
-fn process_delete_topics(response: DeleteTopicsResponse) -> Vec<(String, Result<(), Error>)> {
+fn process_delete_topics(
+    response: DeleteTopicsResponse,
+    ids: &BTreeMap<String, Uuid>,
+) -> Vec<(String, Result<(), Error>)> {
     let answers = response.responses.into_iter().filter_map(|topic| {
-        // Only a request by topic id is answered without a name, and we send none.
-        let name = topic.name?.to_string();
+        // An answer about an id has no name if the topic is not there, or may not be described.
+        let by_id = || ids.iter().find(|(_, id)| **id == topic.topic_id).map(|(name, _)| name.clone());
+        let name = topic.name.as_ref().map(|name| name.to_string()).or_else(by_id)?;
         let resource = || Resource::Topic(name.clone());
         let message = topic.error_message.as_deref();
         let error = Error::from_code(DeleteTopicsRequest::NAME, topic.error_code, resource, message);
@@ -555,29 +597,53 @@ mod tests {
     }
 
     #[test]
-    fn many_partitions_are_created_in_several_requests_and_none_is_forgotten() {
+    fn requests_to_create_topics_are_sized_by_the_metadata_records_they_cause() {
         let topics: Vec<_> = [1500, 400, 101, 5000, 1, 1].iter().map(|n| new_topic("t", *n)).collect();
-        let sizes: Vec<usize> = portions(&topics).iter().map(|portion| portion.len()).collect();
-        assert_eq!(sizes, [2, 1, 1, 2]);
-        assert!(portions(&[]).is_empty());
+        let sizes = |topics: &[NewTopic]| -> Vec<usize> {
+            portions(topics, NewTopic::metadata_records).iter().map(|portion| portion.len()).collect()
+        };
+        assert_eq!(sizes(&topics), [2, 1, 1, 2]);
+        assert!(sizes(&[]).is_empty());
+        // One partition each, and eight settings: ten records a topic.
+        let configs = (0..8).map(|n| (n.to_string(), String::new())).collect();
+        let many = vec![NewTopic { configs, ..new_topic("t", 1) }; 450];
+        assert_eq!(sizes(&many), [200, 200, 50]);
     }
 
     #[test]
     fn every_version_can_carry_a_deletion() {
+        let ids: BTreeMap<_, _> = [("t".to_owned(), Uuid::from_u128(1)), ("u".to_owned(), Uuid::nil())].into();
+        let names: Vec<String> = ids.keys().cloned().collect();
         for version in DeleteTopicsRequest::VERSIONS {
-            let request = build_delete_topics(version, &["t".to_owned()], 5);
+            let request = build_delete_topics(version, &names, &ids, 5);
             request.encode(&mut bytes::BytesMut::new(), version).unwrap();
         }
-        let answers = process_delete_topics(DeleteTopicsResponse::default().with_responses(vec![
-            DeletableTopicResult::default().with_name(Some(topic_name("t"))).with_error_code(29),
-        ]));
-        assert_eq!(answers[0].1.as_ref().unwrap_err().kind(), Kind::Denied);
+    }
+
+    #[test]
+    fn a_topic_is_deleted_by_its_id_so_that_a_namesake_stays() {
+        let ids: BTreeMap<_, _> = [("t".to_owned(), Uuid::from_u128(1)), ("u".to_owned(), Uuid::nil())].into();
+        let names: Vec<String> = ids.keys().cloned().collect();
+        let request = build_delete_topics(6, &names, &ids, 5);
+        let sent: Vec<_> = request.topics.iter().map(|topic| (topic.name.is_some(), topic.topic_id)).collect();
+        assert_eq!(sent, [(false, Uuid::from_u128(1)), (true, Uuid::nil())]);
+        let response = DeleteTopicsResponse::default().with_responses(vec![
+            DeletableTopicResult::default()
+                .with_name(None)
+                .with_topic_id(Uuid::from_u128(1))
+                .with_error_code(UNKNOWN_TOPIC_ID),
+            DeletableTopicResult::default().with_name(Some(topic_name("u"))).with_error_code(29),
+        ]);
+        let answers: BTreeMap<_, _> = process_delete_topics(response, &ids).into_iter().collect();
+        assert!(is_unknown(answers["t"].as_ref().unwrap_err()));
+        assert_eq!(answers["u"].as_ref().unwrap_err().kind(), Kind::Denied);
     }
 
     #[test]
     fn a_topic_that_the_controller_does_not_know_is_not_waited_for() {
         let error = |code| Error::from_code("DeleteTopics", code, || Resource::Topic("t".to_owned()), None).unwrap();
         assert!(!passes_at_controller(&error(UNKNOWN_TOPIC_OR_PARTITION)));
+        assert!(!passes_at_controller(&error(UNKNOWN_TOPIC_ID)));
         assert!(passes_at_controller(&error(41)) && !passes_at_controller(&error(29)));
     }
 
@@ -622,10 +688,12 @@ mod tests {
             brokers: BTreeMap::new(),
             topics: [("t".to_owned(), topic.clone())].into(),
         };
-        assert_eq!(lacks(&metadata(&topic), "t", 2).unwrap().code(), Some(5));
-        assert_eq!(lacks(&metadata(&topic), "u", 2).unwrap().code(), Some(3));
+        assert_eq!(lacks(&metadata(&topic), "t").unwrap().code(), Some(5));
+        assert_eq!(lacks(&metadata(&topic), "u").unwrap().code(), Some(3));
         topic.partitions[1].leader = Some(2);
-        assert_eq!(lacks(&metadata(&topic), "t", 2), None);
+        assert_eq!(lacks(&metadata(&topic), "t"), None);
+        assert!(still_there(&metadata(&topic), "t", Uuid::from_u128(9)).is_some());
+        assert_eq!(still_there(&metadata(&topic), "t", Uuid::from_u128(8)), None, "a namesake is another topic");
         assert_eq!(has_partitions(&metadata(&topic), &new_topic("t", 2)), Some(Uuid::from_u128(9)));
         assert_eq!(has_partitions(&metadata(&topic), &new_topic("t", 3)), None);
     }

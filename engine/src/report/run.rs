@@ -42,7 +42,7 @@ impl RunReport {
                 verify::Outcome::Damaged => Some(Kind::Corrupt),
             },
             Self::Restore(report) => match report.outcome {
-                restore::Outcome::Completed => None,
+                restore::Outcome::Completed | restore::Outcome::Abandoned => None,
                 restore::Outcome::Partial => Some(Kind::Partial),
                 // A plan that would be refused is no success.
                 restore::Outcome::Planned => {

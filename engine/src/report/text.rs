@@ -65,6 +65,7 @@ fn restore(report: &RestoreReport) -> String {
     let mut out = Lines::default();
     let done = match (report.already_restored, report.outcome) {
         (_, restore::Outcome::Planned) => "is planned, nothing was done",
+        (_, restore::Outcome::Abandoned) => "was abandoned, its topics have their own settings",
         (true, restore::Outcome::Completed) => "was done already, nothing was added",
         (false, restore::Outcome::Completed) => "completed",
         (_, restore::Outcome::Partial) => "is done, but PARTIAL: see the problems below",

@@ -35,6 +35,97 @@ pub enum Error {
     /// The target is not fit, and nothing was written.
     #[error("nothing was restored: {}", .0.join("; "))]
     Refused(Vec<String>),
+    /// Permissions that a restore needs, and this user does not have. Nothing was changed.
+    #[error("nothing was restored: the user lacks {}", .0.join("; "))]
+    NotAllowed(Vec<String>),
+    /// The cluster gives no producer id. Nothing was changed.
+    #[error(
+        "nothing was restored: the cluster gives no producer id, without which no record can be written exactly once: {0}"
+    )]
+    NoProducer(crate::kafka::Error),
+    /// Another client has created topics that this restore was to create.
+    #[error(
+        "{}: another client has created it (one that creates topics by itself, Strimzi's Topic Operator for a KafkaTopic, or \
+         another tool): stop that, delete the topic, then run the same command again", .0.join("; ")
+    )]
+    NotOurs(Vec<String>),
+    /// A group of topics could not be replaced.
+    #[error(
+        "{error}: of the topics to overwrite {} were replaced and are empty, {} were deleted or are about to be ({}), {} are \
+         untouched: remove the cause and run the same command again", replaced.len(), deleted.len(), deleted.join(", "), untouched.len()
+    )]
+    Replacing {
+        /// Those that were deleted and created again, and hold nothing yet.
+        replaced: Vec<String>,
+        /// Those that are deleted, or were to be deleted next.
+        deleted: Vec<String>,
+        /// Those that are as they were.
+        untouched: Vec<String>,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// Another program keeps changing a setting under which records are written.
+    #[error(
+        "topic {topic:?}: {setting} was changed to {found} while this restore writes to the topic, which needs {wanted}: \
+         another program manages the topic's configuration (Strimzi's Topic Operator does so for a KafkaTopic: annotate that \
+         with strimzi.io/pause-reconciliation=true until the restore is done), or somebody changed it by hand"
+    )]
+    Reverted {
+        /// The topic's name in the target.
+        topic: String,
+        /// The setting.
+        setting: String,
+        /// What it has to be.
+        wanted: String,
+        /// What it was found to be.
+        found: String,
+    },
+    /// The broker gave records the time at which they were written.
+    #[error(
+        "topic {topic:?} partition {partition}: the broker gave the records from offset {offset} on the time of the restore, \
+         because another program set message.timestamp.type to LogAppendTime (Strimzi's Topic Operator does so for a KafkaTopic: \
+         annotate that with strimzi.io/pause-reconciliation=true until the restore is done): delete the topic and restore it \
+         under another restoreId"
+    )]
+    Stamped {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The target offset of the first such record that was noticed.
+        offset: i64,
+    },
+    /// Records that the restore has written were deleted while it runs.
+    #[error(
+        "topic {topic:?} partition {partition} begins at offset {start_offset} now, and this restore wrote from offset \
+         {base_offset} on: restored records were deleted (by a retention that another program set, or by DeleteRecords)"
+    )]
+    Swept {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// Where the restore began.
+        base_offset: i64,
+        /// The log start offset now.
+        start_offset: i64,
+    },
+    /// The restore ended early, and topics are left with the settings of a restore.
+    #[error("{error}; {left}")]
+    Left {
+        /// Why it ended.
+        error: Box<Error>,
+        /// Which topics have which settings, and how to finish.
+        left: String,
+    },
+    /// There is nothing to abandon.
+    #[error("archive {archive} has no restore {id} that was begun in this cluster")]
+    NothingToAbandon {
+        /// The restore.
+        id: RestoreId,
+        /// The archive.
+        archive: crate::format::layout::ArchiveName,
+    },
     /// A topic could not be created, deleted or changed.
     #[error("topic {topic:?}: {error}")]
     Topic {
@@ -150,11 +241,15 @@ impl Error {
         match self {
             Self::Kafka(error) => error.kind(),
             Self::Topic { error, .. } => error.kind(),
+            Self::NoProducer(error) => error.kind(),
+            Self::Replacing { error, .. } | Self::Left { error, .. } => error.kind(),
+            Self::NotAllowed(_) => Kind::Denied,
             Self::Store(error) => error.kind(),
             Self::Repository(error) => error.kind(),
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
-            Self::NotInBackup { .. } => Kind::Usage,
+            Self::NotInBackup { .. } | Self::NothingToAbandon { .. } => Kind::Usage,
+            Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } | Self::Swept { .. } => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
                 Kind::Conflict
             }

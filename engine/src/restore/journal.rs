@@ -7,6 +7,7 @@
 //! restores/<id>/maps/..     one for each partition that is finished
 //! restores/<id>/groups/..   for each group: where it stood before its offsets are committed, and that they are
 //! restores/<id>/done        the report
+//! restores/<id>/abandoned   it is never to be resumed
 //! ```
 //!
 //! Each is created once. A restore that is run again begins behind the last of them that is there.
@@ -161,6 +162,14 @@ impl Prepared {
     }
 }
 
+/// A restore is never to be resumed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Abandoned {
+    /// Since when, in milliseconds since the epoch.
+    pub at_ms: i64,
+}
+
 /// The journal of one restore.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -216,8 +225,32 @@ impl Journal {
     /// # Errors
     /// When the intent cannot be read.
     pub async fn backup_id(&self) -> Result<Option<BackupId>, Error> {
-        let written: Option<Intent> = self.read("intent", DocumentKind::Journal).await?;
-        Ok(written.map(|intent| intent.request.backup_id))
+        Ok(self.begun().await?.map(|intent| intent.request.backup_id))
+    }
+
+    /// The intent of whatever restore has this id.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn begun(&self) -> Result<Option<Intent>, Error> {
+        self.read("intent", DocumentKind::Journal).await
+    }
+
+    /// Whether the restore was abandoned.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn is_abandoned(&self) -> Result<bool, Error> {
+        let abandoned: Option<Abandoned> = self.read("abandoned", DocumentKind::Journal).await?;
+        Ok(abandoned.is_some())
+    }
+
+    /// Writes down that the restore is never to be resumed.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_abandoned(&self, abandoned: Abandoned) -> Result<(), Error> {
+        self.create("abandoned", DocumentKind::Journal, abandoned).await.map(drop)
     }
 
     /// What was prepared, if it was.

@@ -86,6 +86,8 @@ pub struct LastBatch {
     pub producer_epoch: i16,
     /// The sequence of its first record; -1 for none.
     pub base_sequence: i32,
+    /// Whether the broker has given its records the time at which they were appended.
+    pub has_log_append_time: bool,
 }
 
 impl LastBatch {
@@ -182,6 +184,12 @@ impl Landing {
         Some(sent)
     }
 
+    /// The batches that have landed although no answer says so, when the target ends `landed` records behind its base: for
+    /// each the number of records before it.
+    pub fn landed_without_answer(&self, landed: u64) -> Vec<u64> {
+        self.unanswered.iter().filter(|sent| sent.end() <= landed).map(|sent| sent.first).collect()
+    }
+
     /// After a failure, with nothing under way any more: the target ends `landed` records behind its base. Gives back what
     /// is to be sent again, in order, the first of it alone. It may end behind all that was made here, when requests of a process that was killed
     /// arrive late: then [`Landing::skip`] passes over them.
@@ -256,7 +264,13 @@ mod tests {
 
     #[test]
     fn a_batch_of_somebody_else_is_not_taken_for_one_that_landed() {
-        let last = LastBatch { base_offset: 110, producer_id: 7, producer_epoch: 1, base_sequence: 10 };
+        let last = LastBatch {
+            base_offset: 110,
+            producer_id: 7,
+            producer_epoch: 1,
+            base_sequence: 10,
+            has_log_append_time: false,
+        };
         assert_eq!(last.is_ours(7, 1, 100), Ok(()));
         let stranger = Err(Surprise::Stranger { offset: 110 });
         for other in [

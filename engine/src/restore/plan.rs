@@ -5,6 +5,7 @@
 mod configs;
 mod facts;
 mod groups;
+pub mod protection;
 #[cfg(test)]
 mod tests;
 mod topics;

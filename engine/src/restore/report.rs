@@ -17,6 +17,8 @@ pub enum Outcome {
     Partial,
     /// Nothing was done: this is the plan.
     Planned,
+    /// The restore was given up, and its topics have their own settings.
+    Abandoned,
 }
 
 /// What became of a topic.

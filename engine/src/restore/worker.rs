@@ -100,7 +100,6 @@ pub async fn run(
     request: Request,
 ) -> Result<(OffsetMap, Counts), Error> {
     let map = OffsetMap::new(target.base_offset);
-    let budget = Budget::new(shared.retry_timeout, Instant::now(), target.partition.unsigned_abs().into());
     let mut worker = Worker {
         shared: Arc::clone(&shared),
         target,
@@ -108,7 +107,6 @@ pub async fn run(
         on_the_way: VecDeque::new(),
         rooms: VecDeque::new(),
         map,
-        budget,
     };
     let landed = worker.landed().await?;
     worker.check_last_batch(landed).await?;
@@ -197,7 +195,6 @@ struct Worker {
     /// One for each unanswered batch, in order.
     rooms: VecDeque<Room>,
     map: OffsetMap,
-    budget: Budget,
 }
 
 impl Worker {
@@ -264,21 +261,58 @@ impl Worker {
     async fn await_one(&mut self) -> Result<(), Error> {
         let Some(pending) = self.on_the_way.pop_front() else { return Ok(()) };
         match answer_about(pending).await {
-            Ok(offset) => {
-                self.answered_at(offset)?;
-                Ok(())
-            }
+            Ok(answer) => self.answered(answer).await,
             Err(error) => self.recover(error).await,
         }
     }
 
-    /// The oldest batch stands at this offset.
-    fn answered_at(&mut self, offset: i64) -> Result<(), Error> {
+    /// The oldest batch has landed, as this answer says.
+    async fn answered(&mut self, answer: Answer) -> Result<(), Error> {
+        self.check_answer(answer).await?;
         let base_offset = self.target.base_offset;
-        self.landing.answered_at(base_offset, offset).map_err(|error| self.surprise(error))?;
+        self.landing.answered_at(base_offset, answer.offset).map_err(|error| self.surprise(error))?;
         self.give_room_back();
-        self.budget.progress(Instant::now());
         Ok(())
+    }
+
+    /// What an answer tells beside the offset: whether restored records were deleted, and whether the batch was given another
+    /// time.
+    async fn check_answer(&mut self, answer: Answer) -> Result<(), Error> {
+        let Target { base_offset, .. } = self.target;
+        if answer.log_start_offset > base_offset {
+            return Err(Error::Swept {
+                topic: self.target.topic.clone(),
+                partition: self.target.partition,
+                base_offset,
+                start_offset: answer.log_start_offset,
+            });
+        }
+        // Brokers tell a time also of a batch that they have had before, whatever the topic's timestamp type is.
+        match answer.has_time && answer.offset >= 0 {
+            true => self.check_times_at(answer.offset).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The batch that holds the record at this offset has its own times.
+    async fn check_times_at(&mut self, offset: i64) -> Result<(), Error> {
+        let is_stamped = match self.batch_at(offset).await? {
+            Some(batch) => batch.has_log_append_time,
+            // Without the permission to read, the topic's setting has to tell.
+            None => self.stamps_records().await?,
+        };
+        if !is_stamped {
+            return Ok(());
+        }
+        Err(Error::Stamped { topic: self.target.topic.clone(), partition: self.target.partition, offset })
+    }
+
+    async fn stamps_records(&self) -> Result<bool, Error> {
+        const SETTING: &str = "message.timestamp.type";
+        let topic = &self.target.topic;
+        let mut configs = self.shared.cluster.topic_configs(&[topic.clone()].into(), Some(&[SETTING])).await;
+        let entries = configs.remove(topic).ok_or(Error::NoAnswer)??;
+        Ok(entries.iter().any(|entry| entry.name == SETTING && entry.value.as_deref() == Some("LogAppendTime")))
     }
 
     fn give_room_back(&mut self) {
@@ -286,9 +320,16 @@ impl Worker {
         self.rooms.drain(..answered);
     }
 
+    /// How long one trouble may last. It begins with the trouble: a worker that waited for the store or for a rate limit has
+    /// used up nothing of it.
+    fn budget(&self) -> Budget {
+        Budget::new(self.shared.retry_timeout, Instant::now(), self.target.partition.unsigned_abs().into())
+    }
+
     /// Lets everything that is on its way come to rest, finds out what of it landed, and sends the rest again.
     async fn recover(&mut self, first: KafkaError) -> Result<(), Error> {
         let mut error = first;
+        let mut budget = self.budget();
         loop {
             let order_is_lost = matches!(error.code(), Some(OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID));
             if !error.is_retriable() && !error.leaves_doubt() && !order_is_lost {
@@ -298,13 +339,16 @@ impl Worker {
                 // What became of it is read from the target's end.
                 let _ = answer_about(pending).await;
             }
-            let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
             tokio::time::sleep(pause).await;
             self.shared.cluster.breaker().ready().await;
             if let Err(refused) = self.shared.cluster.refresh().await {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
             }
             let landed = self.landed().await?;
+            for first in self.landing.landed_without_answer(landed) {
+                self.check_times_at(self.target.base_offset.saturating_add_unsigned(first)).await?;
+            }
             let again = self.landing.recover(landed).map_err(|error| self.surprise(error))?;
             self.give_room_back();
             match self.send_again(again).await? {
@@ -323,11 +367,11 @@ impl Worker {
             if number == 0
                 && let Some(pending) = self.on_the_way.pop_front()
             {
-                let offset = match answer_about(pending).await {
-                    Ok(offset) => offset,
+                let answer = match answer_about(pending).await {
+                    Ok(answer) => answer,
                     Err(error) => return Ok(Err(error)),
                 };
-                self.answered_at(offset)?;
+                self.answered(answer).await?;
             }
         }
         Ok(Ok(()))
@@ -354,7 +398,12 @@ impl Worker {
         let Some(before) = landed.checked_sub(1) else { return Ok(()) };
         let Some(last) = self.batch_at(base_offset.saturating_add_unsigned(before)).await? else { return Ok(()) };
         let Producer { id, epoch } = self.shared.producer;
-        last.is_ours(id, epoch, base_offset).map_err(|error| self.surprise(error))
+        last.is_ours(id, epoch, base_offset).map_err(|error| self.surprise(error))?;
+        if last.has_log_append_time {
+            let (topic, partition) = (self.target.topic.clone(), self.target.partition);
+            return Err(Error::Stamped { topic, partition, offset: last.base_offset });
+        }
+        Ok(())
     }
 
     /// The batch that holds the record at this offset. None when it cannot be seen: it was deleted, it stands behind a
@@ -362,6 +411,7 @@ impl Worker {
     async fn batch_at(&mut self, offset: i64) -> Result<Option<LastBatch>, Error> {
         // One whole batch comes, however small the limit (KIP-74).
         let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
+        let mut budget = self.budget();
         loop {
             let Target { topic, topic_id, partition, lane, .. } = &self.target;
             let leader = self.shared.cluster.leader(topic, *partition)?;
@@ -377,6 +427,7 @@ impl Worker {
                         producer_id: batch.producer_id(),
                         producer_epoch: batch.producer_epoch(),
                         base_sequence: batch.base_sequence(),
+                        has_log_append_time: batch.is_log_append_time(),
                     }));
                 }
                 Err(FetchError::OffsetOutOfRange(_)) => return Ok(None),
@@ -384,7 +435,7 @@ impl Worker {
                 Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => error,
                 Err(FetchError::Final(error)) => return Err(error.into()),
             };
-            let Some(pause) = self.budget.pause(Instant::now()) else { return Err(error.into()) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
             tokio::time::sleep(pause).await;
             if let Err(refused) = self.shared.cluster.refresh().await {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
@@ -406,13 +457,27 @@ impl Worker {
     }
 }
 
-/// Waits for the answer about one batch: it has landed, now or before, or it is not known to have. Gives back the offset
-/// that it has; -1 when the broker does not remember.
-async fn answer_about(pending: PendingProduce) -> Result<i64, KafkaError> {
+/// What a broker says about a batch that has landed, now or before.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    /// The batch's offset; -1 when the broker knows only that it has the batch.
+    offset: i64,
+    /// Whether the broker tells a time of the batch.
+    has_time: bool,
+    /// The log start offset of the partition; -1 if the broker does not tell.
+    log_start_offset: i64,
+}
+
+/// Waits for the answer about one batch: it has landed, now or before, or it is not known to have.
+async fn answer_about(pending: PendingProduce) -> Result<Answer, KafkaError> {
     let mut answers = pending.answer().await?;
     match answers.pop().map(|answer| answer.outcome) {
-        Some(Ok(Produced { base_offset, .. })) => Ok(base_offset),
-        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => Ok(-1),
+        Some(Ok(Produced { base_offset, log_append_time_ms, log_start_offset })) => {
+            Ok(Answer { offset: base_offset, has_time: log_append_time_ms >= 0, log_start_offset })
+        }
+        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => {
+            Ok(Answer { offset: -1, has_time: false, log_start_offset: -1 })
+        }
         Some(Err(error)) => Err(error),
         None => Err(KafkaError::Protocol {
             address: "the broker".to_owned(),

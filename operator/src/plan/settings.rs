@@ -170,6 +170,7 @@ pub fn restore(
         archive,
         // One resource is one restore, whichever backup is the newest when a pod is started again.
         restore_id: Some(restore_id.parse().map_err(|error| Refusal::invalid(format!("metadata.name: {error}")))?),
+        abandon: None,
         point_in_time,
         start_time,
         topics,

@@ -15,7 +15,7 @@ pub fn leave_out(target: &str, configs: &mut BTreeMap<String, String>, existing:
     configs.retain(|name, value| {
         let why = if OF_SOURCE_BROKERS.contains(&name.as_str()) {
             "it names brokers of the source"
-        } else if existing.is_some_and(|existing| !existing.settings.contains(name)) {
+        } else if existing.is_some_and(|existing| !existing.effective.contains_key(name)) {
             "the target does not know it"
         } else {
             return true;
@@ -76,28 +76,4 @@ pub fn check_replication(
              create it beforehand, or give replicationFactor"
         ));
     }
-}
-
-/// While data flows nothing may be swept, cleaned, dated or compressed again: records are old, and their times are theirs.
-pub fn meanwhile(is_created: bool, max_batch_bytes: u64, facts: &TargetFacts) -> BTreeMap<String, String> {
-    let forever = i64::MAX.to_string();
-    let mut configs: BTreeMap<String, String> = [
-        ("cleanup.policy", "delete"),
-        ("compression.type", "producer"),
-        ("message.timestamp.type", "CreateTime"),
-        ("retention.bytes", "-1"),
-        ("retention.ms", "-1"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
-    let limits: &[&str] = if facts.has_timestamp_before_and_after {
-        &["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"]
-    } else {
-        &["message.timestamp.difference.max.ms"]
-    };
-    configs.extend(limits.iter().map(|name| ((*name).to_owned(), forever.clone())));
-    if is_created {
-        configs.insert("max.message.bytes".to_owned(), max_batch_bytes.to_string());
-    }
-    configs
 }

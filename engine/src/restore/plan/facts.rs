@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::Action;
+use crate::kafka::permissions::{Capabilities, Operations};
 
 /// A topic of the target that is there already.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +26,10 @@ pub struct Existing {
     pub max_message_bytes: u64,
     /// What is set on the topic itself.
     pub configs: BTreeMap<String, String>,
-    /// The names of all settings that its broker knows.
-    pub settings: BTreeSet<String>,
+    /// Every setting that its broker knows, with the value that holds; empty for one that has none.
+    pub effective: BTreeMap<String, String>,
+    /// What this user may do with it.
+    pub operations: Operations,
 }
 
 /// The target, as far as a plan depends on it.
@@ -40,6 +43,11 @@ pub struct TargetFacts {
     pub min_insync_replicas: i64,
     /// The cluster's own `retention.ms`, -1 for without end; none if it does not tell.
     pub retention_ms: Option<i64>,
+    /// The cluster's defaults of topic settings, by the name that the setting has on a topic; without those that the cluster
+    /// does not tell.
+    pub defaults: BTreeMap<String, String>,
+    /// Which requests its brokers serve.
+    pub capabilities: Capabilities,
     /// Whether timestamps far behind and ahead have a setting each (Kafka 3.6) or one together.
     pub has_timestamp_before_and_after: bool,
     /// Target topics that are there.

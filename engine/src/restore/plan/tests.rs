@@ -7,6 +7,7 @@ use crate::config::restore::{ExistingTopics, RestoreConfig};
 use crate::format::manifest::{CommittedOffset, Group, PartitionSummary};
 use crate::format::run::{Content, Timestamp};
 use crate::format::segment::TopicKey;
+use crate::kafka::permissions::Operations;
 
 /// The newest record of the topics below.
 const NEWEST_MS: i64 = 1_000_000;
@@ -85,7 +86,8 @@ fn existing(partitions: usize, is_empty: bool) -> Existing {
         min_insync_replicas: 1,
         max_message_bytes: 4_000,
         configs: map(&[("cleanup.policy", "compact")]),
-        settings: BTreeSet::from(["cleanup.policy".to_owned()]),
+        effective: map(&[("cleanup.policy", "compact")]),
+        operations: Operations::NOT_TOLD,
     }
 }
 

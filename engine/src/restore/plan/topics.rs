@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::configs;
 use super::{Existing, Plan, TargetFacts};
+use super::{configs, protection};
 use crate::config::restore::{Checked, ExistingTopics};
 use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
 use crate::format::segment::TopicKey;
@@ -46,7 +46,10 @@ pub struct TopicPlan {
     pub replication_factor: i16,
     /// Configuration that the topic has in the end, if it is created.
     pub configs: BTreeMap<String, String>,
-    /// Configuration that holds while data flows.
+    /// Configuration that the topic is created with: that of the end, under the protective settings that change anything.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs_created: BTreeMap<String, String>,
+    /// Protective settings that hold while data flows.
     pub configs_meanwhile: BTreeMap<String, String>,
     /// The largest batch that is sent, in bytes; larger ones are split.
     pub max_batch_bytes: u64,
@@ -196,17 +199,21 @@ pub fn topic_plan(
             content.batch_bytes_max
         ));
     }
-    TopicPlan {
+    let own = existing.filter(|_| !is_created).map_or(&configs, |existing| &existing.effective);
+    let mut topic = TopicPlan {
         source: source.topic.clone(),
         target: target.to_owned(),
         action,
         replication_factor,
-        configs_meanwhile: configs::meanwhile(is_created, max_batch_bytes, facts),
+        configs_created: BTreeMap::new(),
+        configs_meanwhile: protection::settings(is_created, max_batch_bytes, own, facts),
         configs,
         max_batch_bytes,
         target_partitions,
         partitions,
-    }
+    };
+    topic.configs_created = protection::created_with(&topic, facts);
+    topic
 }
 
 fn partition_plan(topic: &TopicKey, partition: &PartitionSummary, config: &Checked) -> PartitionPlan {

@@ -1,0 +1,398 @@
+//! A restore owns what it writes until it is done: against other programs that change topics, and users that may not do it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use e2e::cli::Ended;
+use e2e::dump::{self, Record};
+use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
+use e2e::runs::Repository;
+use e2e::sample::Sample;
+use e2e::unique;
+use e2e::witness::{NewTopic, Position, Witness, properties};
+use serde_json::Value;
+
+const DENIED: i32 = 4;
+const CONFLICT: i32 = 6;
+const INTERRUPTED: i32 = 8;
+/// 2023: older than any retention of the tests.
+const OLD_MS: i64 = 1_700_000_000_000;
+
+/// A sample and its backup.
+struct BackedUp {
+    kafka: &'static Kafka,
+    repository: Repository<'static>,
+    sample: Sample,
+}
+
+impl BackedUp {
+    fn new(kafka: &'static Kafka, stem: &str, records: u64) -> Self {
+        let sample = Sample::write(&kafka.witness(), stem, records).unwrap();
+        let repository = Repository::folder().unwrap();
+        let bootstrap = kafka.bootstrap(Listener::Plain);
+        let topics = ["--archive", "a", "--topics", &sample.topic];
+        repository.report(&[&["backup", "--bootstrap-servers", &bootstrap], &topics[..]].concat());
+        Self { kafka, repository, sample }
+    }
+
+    fn command(&self, target: &str, more: &[&str]) -> Vec<String> {
+        let bootstrap = self.kafka.bootstrap(Listener::Plain);
+        let mapping = format!("{}={target}", self.sample.topic);
+        let command = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
+        [&command[..], more].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    fn restore(&self, target: &str, more: &[&str]) -> Ended {
+        let command = self.command(target, more);
+        self.repository.run(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    }
+}
+
+/// The settings that are set on a topic itself.
+fn own_configs(witness: &Witness, topic: &str) -> BTreeMap<String, String> {
+    witness.describe_topic(topic).unwrap().configs
+}
+
+/// Something that another program does again and again until this value is dropped.
+struct Meddler {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Meddler {
+    /// `act` says whether it has done something.
+    fn new(pause: Duration, act: impl Fn() -> bool + Send + 'static) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                if act() {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                thread::sleep(pause);
+            }
+        });
+        Self { stop, done, thread: Some(thread) }
+    }
+
+    /// How often it has done something.
+    fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Meddler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        drop(self.thread.take().map(JoinHandle::join));
+    }
+}
+
+/// Sets a topic back to what a KafkaTopic says, as Strimzi's Topic Operator does: its settings are set, all others taken away.
+fn topic_operator(witness: &Witness, topic: &str, spec: &[(&str, &str)]) -> Meddler {
+    let (witness, topic) = (witness.clone(), topic.to_owned());
+    let spec: BTreeMap<String, String> =
+        spec.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Meddler::new(Duration::from_secs(2), move || {
+        let Ok(found) = witness.describe_topic(&topic) else { return false };
+        let others: Vec<&str> =
+            found.configs.keys().filter(|name| !spec.contains_key(*name)).map(String::as_str).collect();
+        found.configs != spec && witness.alter_topic(&topic, &spec, &others).is_ok()
+    })
+}
+
+/// Records of the sample in the topic, with their own times.
+fn whole_records(witness: &Witness, topic: &str) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    witness.dump(topic, folder.path()).unwrap();
+    let records = dump::read_all(folder.path()).unwrap();
+    let last_ms = OLD_MS + 1_000_000;
+    records.iter().filter(|record| (OLD_MS..last_ms).contains(&record.timestamp_ms)).count() as u64
+}
+
+#[test]
+fn settings_that_the_topic_operator_sets_back_end_in_a_conflict_or_in_whole_records() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "reverted", 6_000);
+    let witness = backed_up.kafka.witness();
+    for (spec, setting) in [
+        (&[("message.timestamp.type", "LogAppendTime")][..], "message.timestamp.type"),
+        (&[("cleanup.policy", "compact")], "cleanup.policy"),
+        (&[("retention.ms", "86400000")], ""),
+    ] {
+        let target = unique("operated");
+        let topic = spec
+            .iter()
+            .fold(NewTopic::new(&target, Sample::PARTITIONS), |topic, (name, value)| topic.with(name, value));
+        witness.create_topics(&[topic]).unwrap();
+        let operator = topic_operator(&witness, &target, spec);
+        let ended = backed_up.restore(&target, &["--rate-limit-bytes", "200000"]);
+        if ended.code == Some(0) {
+            assert_eq!(whole_records(&witness, &target), backed_up.sample.records, "{spec:?}: {ended:?}");
+            continue;
+        }
+        assert!(operator.done() > 0, "{ended:?}");
+        assert_eq!(ended.code, Some(CONFLICT), "{spec:?}: {ended:?}");
+        assert!(ended.stderr.contains(&format!("topic {target:?}")), "{ended:?}");
+        assert!(ended.stderr.contains(setting), "{spec:?}: {ended:?}");
+        assert!(ended.stderr.contains("Topic Operator") || ended.stderr.contains("records were deleted"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_single_reversal_is_undone_and_reported() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "undone", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("undone-target"));
+    let command = backed_up.command(&target, &["--rate-limit-bytes", "300000"]);
+    let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the topic is written to", || {
+        witness.offsets(&target, e2e::witness::At::Latest).is_ok_and(|ends| ends.iter().any(|end| *end > 0))
+    });
+    witness.alter_topic(&target, &properties([("segment.bytes", "1048576")]), &["retention.bytes"]).unwrap();
+    witness.alter_topic(&target, &properties([("retention.bytes", "100000000")]), &[]).unwrap();
+    let report = running.ended().unwrap().succeeded().json().unwrap();
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("retention.bytes") && warnings.contains(&target), "{warnings}");
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
+}
+
+#[test]
+fn records_that_are_deleted_while_a_restore_runs_are_never_reported_as_restored() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "swept", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("swept-target"));
+    let command = backed_up.command(&target, &["--rate-limit-bytes", "300000"]);
+    let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the topic is written to", || {
+        witness.offsets(&target, e2e::witness::At::Latest).is_ok_and(|ends| ends[0] > 10)
+    });
+    witness.delete_records(&[Position::new(&target, 0, 5)]).unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("restored records were deleted"), "{ended:?}");
+}
+
+#[test]
+fn a_topic_that_another_client_creates_in_between_is_taken_with_all_settings_or_refused() {
+    let kafka = Kafka::shared(Shared::Plain);
+    for (partitions, code) in [(Sample::PARTITIONS, 0), (2, CONFLICT)] {
+        let backed_up = BackedUp::new(kafka, "between", 600);
+        let (witness, topic) = (kafka.witness(), backed_up.sample.topic.clone());
+        witness.alter_topic(&topic, &properties([("min.cleanable.dirty.ratio", "0.3")]), &[]).unwrap();
+        let repository = Repository::folder().unwrap();
+        let bootstrap = kafka.bootstrap(Listener::Plain);
+        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "b", "--topics", &topic]);
+        let configs = own_configs(&witness, &topic);
+        // What a client that creates topics by itself does: with the broker's defaults, as soon as it is gone.
+        let (other, name) = (witness.clone(), topic.clone());
+        let client = Meddler::new(Duration::ZERO, move || {
+            other.create_topics(&[NewTopic::new(&name, partitions).with("retention.ms", 1000)]).is_ok()
+        });
+        let restore =
+            ["restore", "--bootstrap-servers", &bootstrap, "--archive", "b", "--existing-topics", "overwrite"];
+        let ended = repository.run(&restore).unwrap();
+        drop(client);
+        assert!(ended.stderr.contains("created by another client"), "the client was never faster: {ended:?}");
+        assert_eq!(ended.code, Some(code), "{ended:?}");
+        if code == 0 {
+            assert_eq!(whole_records(&witness, &topic), backed_up.sample.records);
+            let expected: BTreeMap<_, _> = configs.iter().filter(|(name, _)| *name != "retention.ms").collect();
+            let found = own_configs(&witness, &topic);
+            assert_eq!(found.iter().filter(|(name, _)| *name != "retention.ms").collect::<BTreeMap<_, _>>(), expected);
+            assert_eq!(found.get("retention.ms"), configs.get("retention.ms"), "the client's setting is gone");
+        } else {
+            assert!(ended.stderr.contains("2 partitions instead of 6"), "{ended:?}");
+            assert!(ended.stderr.contains("another client"), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_is_stopped_names_the_topics_that_it_leaves_changed_and_abandon_gives_them_back() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "stopped", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("live"));
+    let topic =
+        NewTopic::new(&target, Sample::PARTITIONS).with("cleanup.policy", "compact").with("retention.ms", 86_400_000);
+    witness.create_topics(&[topic]).unwrap();
+    witness.produce(&target, &properties([]), &[Record::new(0, OLD_MS, "mine", "mine")]).unwrap();
+    let before = own_configs(&witness, &target);
+    let more = ["--existing-topics", "append", "--rate-limit-bytes", "300000", "--restore-id", "r1"];
+    let command = backed_up.command(&target, &more);
+    let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the settings are changed", || own_configs(&witness, &target) != before);
+    running.signal("TERM").unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
+    assert!(ended.stderr.contains(&target) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
+    assert_ne!(own_configs(&witness, &target), before);
+    let bootstrap = backed_up.kafka.bootstrap(Listener::Plain);
+    let abandon = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--abandon", "r1"];
+    let report = backed_up.repository.report(&abandon);
+    assert_eq!(report["outcome"], "abandoned", "{report}");
+    assert_eq!(own_configs(&witness, &target), before);
+    let never = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--abandon", "r2"];
+    assert_eq!(backed_up.repository.run(&never).unwrap().code, Some(2));
+    // The same command is another restore now.
+    let report = backed_up.restore(&target, &more).succeeded().json().unwrap();
+    assert!(report["warnings"].to_string().contains("r1 was abandoned"), "{report}");
+    assert_eq!(report["restoreId"], "r1-2");
+    assert_eq!(own_configs(&witness, &target), before);
+}
+
+#[test]
+fn a_restore_that_fails_gives_existing_topics_their_settings_back() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "failing", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("live"));
+    let topic =
+        NewTopic::new(&target, Sample::PARTITIONS).with("cleanup.policy", "compact").with("segment.ms", 86_400_000);
+    witness.create_topics(&[topic]).unwrap();
+    let before = own_configs(&witness, &target);
+    let command = backed_up.command(&target, &["--rate-limit-bytes", "300000"]);
+    let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the topic is written to", || {
+        witness.offsets(&target, e2e::witness::At::Latest).is_ok_and(|ends| ends[0] > 10)
+    });
+    // The log cleaner needs another policy than the one that the restore holds.
+    assert_ne!(own_configs(&witness, &target), before);
+    witness.delete_records(&[Position::new(&target, 0, 5)]).unwrap();
+    assert_eq!(running.ended().unwrap().code, Some(CONFLICT));
+    assert_eq!(own_configs(&witness, &target), before);
+}
+
+/// A topic with records that a user may not overwrite, for one reason or another, and a backup of it.
+struct Guarded {
+    kafka: &'static Kafka,
+    repository: Repository<'static>,
+    topic: String,
+    records: u64,
+}
+
+impl Guarded {
+    fn new() -> Self {
+        let kafka = Kafka::shared(Shared::Secure);
+        let sample = Sample::write(&kafka.witness(), "guarded", 600).unwrap();
+        let repository = Repository::folder().unwrap();
+        let bootstrap = kafka.bootstrap(Listener::Plain);
+        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &sample.topic]);
+        Self { kafka, repository, topic: sample.topic, records: sample.records }
+    }
+
+    /// Overwrites the topic as a user who may do these things with it.
+    fn overwrite(&self, operations: &[&str], more: &[&str]) -> Ended {
+        let (name, password) = (unique("user"), unique("password"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &password).unwrap();
+        for operation in operations {
+            self.kafka.witness().allow(&format!("User:{name}"), operation, "TOPIC", &self.topic).unwrap();
+        }
+        self.kafka.add_user(&name, &password).unwrap();
+        let bootstrap = self.kafka.bootstrap(Listener::SaslPlain);
+        let protocol = Listener::SaslPlain.security_protocol();
+        let command =
+            ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--existing-topics", "overwrite"];
+        let login = ["--security-protocol", protocol, "--sasl-mechanism", "SCRAM-SHA-512", "--username", &name];
+        let password = ["--password-file", file.path().to_str().unwrap()];
+        self.repository.run(&[&command[..], &login, &password, more].concat()).unwrap()
+    }
+}
+
+#[test]
+fn nothing_is_deleted_for_a_user_who_lacks_a_permission_and_the_dry_run_says_so() {
+    let guarded = Guarded::new();
+    let witness = guarded.kafka.witness();
+    let id = witness.describe_topic(&guarded.topic).unwrap().id;
+    let all = ["READ", "WRITE", "CREATE", "DELETE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS"];
+    for missing in ["WRITE", "CREATE", "DELETE", "ALTER_CONFIGS"] {
+        let operations: Vec<&str> = all.into_iter().filter(|operation| *operation != missing).collect();
+        for more in [&["--dry-run"][..], &[]] {
+            let ended = guarded.overwrite(&operations, more);
+            assert_eq!(ended.code, Some(DENIED), "without {missing} {more:?}: {ended:?}");
+            let named = missing.replace('_', "").to_lowercase();
+            assert!(ended.stderr.to_lowercase().contains(&named), "without {missing}: {ended:?}");
+            assert_eq!(witness.describe_topic(&guarded.topic).unwrap().id, id, "without {missing}");
+        }
+    }
+    assert_eq!(whole_records(&witness, &guarded.topic), guarded.records);
+    guarded.overwrite(&all, &[]).succeeded();
+    assert_ne!(witness.describe_topic(&guarded.topic).unwrap().id, id);
+    assert_eq!(whole_records(&witness, &guarded.topic), guarded.records);
+}
+
+#[test]
+fn a_policy_that_limits_retention_refuses_before_a_deletion_or_does_no_harm() {
+    let kafka = Kafka::start(KafkaOptions { limits_retention: true, ..KafkaOptions::default() }).unwrap();
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let repository = Repository::folder().unwrap();
+    for (stem, age_ms, days, is_restored) in
+        [("new", 60_000, 7, true), ("old", 30 * 86_400_000, 7, false), ("old-and-short", 30 * 86_400_000, 1, false)]
+    {
+        let topic = unique(stem);
+        let retention_ms = days * 86_400_000_i64;
+        witness
+            .create_topics(&[NewTopic::new(&topic, 1)
+                .with("retention.ms", retention_ms)
+                .with("segment.ms", 604_800_000)])
+            .unwrap();
+        let records: Vec<Record> = (0..100).map(|n| Record::new(0, now_ms - age_ms + n, n.to_string(), "v")).collect();
+        witness.produce(&topic, &properties([]), &records).unwrap();
+        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", stem, "--topics", &topic]);
+        let id = witness.describe_topic(&topic).unwrap().id;
+        let restore =
+            ["restore", "--bootstrap-servers", &bootstrap, "--archive", stem, "--existing-topics", "overwrite"];
+        for more in [&["--dry-run"][..], &[]] {
+            let ended = repository.run(&[&restore[..], more].concat()).unwrap();
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(said.contains("retention.ms"), "{stem}: {ended:?}");
+            if is_restored {
+                assert_eq!(ended.code, Some(0), "{stem}: {ended:?}");
+            } else {
+                assert!(said.contains("give a startTime"), "{stem}: {ended:?}");
+                assert_ne!(ended.code, Some(0), "{stem}: {ended:?}");
+                assert_eq!(witness.describe_topic(&topic).unwrap().id, id, "{stem}: nothing was deleted");
+            }
+        }
+        if is_restored {
+            let ends: Vec<i64> = witness.offsets(&topic, e2e::witness::At::Latest).unwrap();
+            assert_eq!(ends, [100]);
+            assert_eq!(own_configs(&witness, &topic).get("retention.ms"), Some(&retention_ms.to_string()));
+        }
+    }
+}
+
+#[test]
+fn more_topics_than_one_request_can_create_are_overwritten() {
+    const TOPICS: usize = 1_200;
+    let kafka = Kafka::start(KafkaOptions { heap_mb: 768, ..KafkaOptions::default() }).unwrap();
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("t-{number:04}")).collect();
+    for part in names.chunks(600) {
+        let topics: Vec<NewTopic> =
+            part.iter().map(|name| NewTopic::new(name, 1).with("segment.ms", 604_800_000)).collect();
+        witness.create_topics(&topics).unwrap();
+    }
+    for name in [&names[0], &names[TOPICS - 1]] {
+        witness.produce(name, &properties([]), &[Record::new(0, OLD_MS, "k", "v")]).unwrap();
+    }
+    let repository = Repository::folder().unwrap();
+    let report = repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"]);
+    assert_eq!(report["topics"], TOPICS, "{report}");
+    let id = witness.describe_topic(&names[0]).unwrap().id;
+    let report: Value = repository.report(&[
+        "restore",
+        "--bootstrap-servers",
+        &bootstrap,
+        "--archive",
+        "a",
+        "--existing-topics",
+        "overwrite",
+    ]);
+    assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &2.into()), "{report}");
+    let first = witness.describe_topic(&names[0]).unwrap();
+    assert_ne!(first.id, id);
+    assert_eq!(first.configs, BTreeMap::from([("segment.ms".to_owned(), "604800000".to_owned())]));
+    assert_eq!(whole_records(&witness, &names[TOPICS - 1]), 1);
+}

@@ -1,0 +1,167 @@
+//! Creates the topics of a plan, and replaces those that are to be overwritten, a few at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Error;
+use super::plan::{Action, Plan, TopicPlan};
+use crate::kafka::topics::{ConfigChange, NewTopic};
+use crate::kafka::{Cluster, Metadata};
+use crate::store::lease::Lease;
+
+/// How long the cluster may take to create or delete topics.
+const TOPICS_PATIENCE: Duration = Duration::from_secs(120);
+/// Topics that are deleted before the first of them is created again: as many as a failure between the two costs at most.
+const REPLACED_AT_ONCE: usize = 16;
+/// Topics that are created between two looks at the lease.
+const CREATED_AT_ONCE: usize = 500;
+/// The cluster has the topic.
+const TOPIC_ALREADY_EXISTS: i16 = 36;
+/// The cluster has no topic of this name, or none of this id.
+const UNKNOWN: [i16; 2] = [3, 100];
+
+/// Creates the topics that the plan creates, and gives back the ids of all. `overwritten` names the topics that are to be
+/// deleted first, by the ids that they had when the plan was made: a topic with another id is one that this restore has
+/// created already.
+///
+/// The first topic is replaced alone and the others in small groups, so that what the cluster refuses against all that it
+/// said before costs one topic. The lease is looked at before each group.
+///
+/// # Errors
+/// [`Error::Replacing`] with what became of the topics that were to be overwritten, [`Error::NotOurs`] when another client
+/// was faster, and what the cluster refuses, by topic.
+pub async fn create(
+    cluster: &Cluster,
+    plan: &Plan,
+    overwritten: &BTreeMap<String, Uuid>,
+    lease: &Lease,
+) -> Result<BTreeMap<String, Uuid>, Error> {
+    let metadata = cluster.metadata(None).await?;
+    let id_of = |name: &str| metadata.topics.get(name).map(|topic| topic.id);
+    let to_replace: Vec<&TopicPlan> = plan
+        .topics
+        .iter()
+        .filter(|topic| overwritten.get(&topic.target).is_some_and(|id| id_of(&topic.target) == Some(*id)))
+        .collect();
+    for (group, replaced) in groups(&to_replace) {
+        lease.check().await?;
+        replace(cluster, group, overwritten).await.map_err(|error| replacing(&to_replace, replaced, group, error))?;
+    }
+    let missing: Vec<&TopicPlan> =
+        plan.topics.iter().filter(|topic| !metadata.topics.contains_key(&topic.target)).collect();
+    for part in missing.chunks(CREATED_AT_ONCE) {
+        lease.check().await?;
+        create_missing(cluster, part).await?;
+    }
+    let names: Vec<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
+    let metadata = cluster.metadata(Some(&names)).await?;
+    let not_ours: Vec<String> = plan.topics.iter().filter_map(|topic| other_shape(topic, &metadata)).collect();
+    if !not_ours.is_empty() {
+        return Err(Error::NotOurs(not_ours));
+    }
+    let id = |name: &String| {
+        let topic = metadata.topics.get(name).filter(|topic| topic.error.is_none()).ok_or(Error::NoAnswer)?;
+        Ok((name.clone(), topic.id))
+    };
+    names.iter().map(id).collect()
+}
+
+/// The groups in which topics are replaced, each with the number of topics before it.
+fn groups<T>(topics: &[T]) -> impl Iterator<Item = (&[T], usize)> {
+    let (first, others) = topics.split_at(topics.len().min(1));
+    let others = others.chunks(REPLACED_AT_ONCE).enumerate();
+    let others = others.map(|(number, group)| (group, 1 + number * REPLACED_AT_ONCE));
+    std::iter::once((first, 0)).chain(others).filter(|(group, _)| !group.is_empty())
+}
+
+async fn replace(cluster: &Cluster, group: &[&TopicPlan], overwritten: &BTreeMap<String, Uuid>) -> Result<(), Error> {
+    let id = |topic: &&TopicPlan| Some((topic.target.clone(), *overwritten.get(&topic.target)?));
+    let ids: BTreeMap<String, Uuid> = group.iter().filter_map(id).collect();
+    for (name, deleted) in cluster.delete_topics(&ids).await {
+        match deleted {
+            Ok(()) => {}
+            // Somebody else has deleted it since we looked, which is what we wanted.
+            Err(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
+            Err(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
+    }
+    let names: BTreeSet<String> = ids.keys().cloned().collect();
+    cluster.await_deleted(&ids, TOPICS_PATIENCE).await?;
+    tracing::info!(topics = ?names, "topics were deleted, to be created again");
+    create_missing(cluster, group).await
+}
+
+async fn create_missing(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<(), Error> {
+    let new: Vec<NewTopic> = topics.iter().map(|topic| new_topic(topic, topic.configs_created.clone())).collect();
+    for (name, created) in cluster.create_topics(&new, false).await {
+        match created {
+            Ok(_) => {}
+            // A late request of a run that was killed, or another client: `other_shape`, the settings that are applied to all
+            // topics, and the look at the ends tell whether it will do.
+            Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => {
+                tracing::warn!(topic = name, "the topic was created by another client or an earlier run");
+            }
+            Err(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
+    }
+    let names: BTreeSet<String> = new.into_iter().map(|topic| topic.name).collect();
+    Ok(cluster.await_created(&names, TOPICS_PATIENCE).await?)
+}
+
+fn replacing(all: &[&TopicPlan], replaced: usize, group: &[&TopicPlan], error: Error) -> Error {
+    let names = |topics: &[&TopicPlan]| topics.iter().map(|topic| topic.target.clone()).collect();
+    Error::Replacing {
+        replaced: names(&all[..replaced]),
+        deleted: names(group),
+        untouched: names(&all[replaced + group.len()..]),
+        error: Box::new(error),
+    }
+}
+
+/// What is different about a topic that this restore was to create: then another client created it.
+fn other_shape(topic: &TopicPlan, metadata: &Metadata) -> Option<String> {
+    match topic.action {
+        Action::Create | Action::Overwrite => {}
+        Action::Use | Action::Append => return None,
+    }
+    let found = metadata.topics.get(&topic.target).filter(|found| found.error.is_none())?;
+    let (partitions, wanted) = (found.partitions.len(), topic.target_partitions);
+    if partitions != wanted {
+        return Some(format!("topic {:?} has {partitions} partitions instead of {wanted}", topic.target));
+    }
+    let replicas = found.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+    let wanted = usize::try_from(topic.replication_factor).unwrap_or(0);
+    (replicas < wanted).then(|| format!("topic {:?} has {replicas} replicas instead of {wanted}", topic.target))
+}
+
+/// The topic with these settings.
+pub fn new_topic(topic: &TopicPlan, configs: BTreeMap<String, String>) -> NewTopic {
+    NewTopic {
+        name: topic.target.clone(),
+        partitions: i32::try_from(topic.target_partitions).unwrap_or(i32::MAX),
+        replication_factor: topic.replication_factor,
+        configs,
+    }
+}
+
+/// The changes that set these settings.
+pub fn set(configs: &BTreeMap<String, String>) -> BTreeMap<String, ConfigChange> {
+    configs.iter().map(|(name, value)| (name.clone(), ConfigChange::Set(value.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_topic_is_replaced_alone_and_the_others_in_small_groups() {
+        let sizes = |topics: usize| -> Vec<(usize, usize)> {
+            groups(&vec![(); topics]).map(|(group, before)| (group.len(), before)).collect()
+        };
+        assert_eq!(sizes(0), []);
+        assert_eq!(sizes(1), [(1, 0)]);
+        assert_eq!(sizes(40), [(1, 0), (16, 1), (16, 17), (7, 33)]);
+    }
+}
