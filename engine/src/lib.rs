@@ -79,5 +79,6 @@ pub mod select;
 pub mod stop;
 #[cfg(feature = "run")]
 pub mod store;
+pub mod system_topics;
 #[cfg(feature = "run")]
 pub mod verify;

@@ -15,6 +15,7 @@ use crate::kafka::list_offsets::{ListedOffset, Position};
 use crate::kafka::topics::{ConfigEntry, overrides};
 use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
 use crate::select::{Pattern, Selection, select};
+use crate::system_topics::is_system_topic;
 
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
 type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
@@ -80,8 +81,14 @@ fn selected_topics<'a>(
     config: &Checked,
     notes: &mut Notes,
 ) -> Result<Vec<&'a TopicMetadata>, Error> {
-    let candidates: Vec<&str> =
-        known.values().filter(|topic| !topic.internal).map(|topic| topic.name.as_str()).collect();
+    // A topic of an add-on is no user data, and harmful in another cluster: a pattern does not take it, its exact name does.
+    let is_named = |name: &str| config.topics.iter().any(|pattern| pattern.is_literal() && pattern.matches(name));
+    let candidates: Vec<&str> = known
+        .values()
+        .filter(|topic| !topic.internal)
+        .map(|topic| topic.name.as_str())
+        .filter(|name| !is_system_topic(name) || is_named(name))
+        .collect();
     let Selection { names, missing, idle } = select(candidates.iter().copied(), &config.topics, &config.exclude_topics);
     if !missing.is_empty() {
         let internal = missing.iter().any(|name| known.get(name).is_some_and(|topic| topic.internal));

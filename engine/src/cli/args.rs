@@ -222,7 +222,8 @@ pub struct BackupFlags {
     /// Take an archive over that belongs to another owner or cluster
     #[arg(long)]
     adopt: bool,
-    /// Topics to back up, a name or a regular expression on the whole name; may be repeated [default: all]
+    /// Topics to back up, a name or a regular expression on the whole name; may be repeated. Topics of Kafka's add-ons, such as
+    /// Cruise Control, are taken only by their exact name [default: all]
     #[arg(long, value_name = "REGEX")]
     topics: Vec<String>,
     /// Topics to leave out, likewise

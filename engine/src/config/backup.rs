@@ -105,7 +105,8 @@ pub struct BackupConfig {
     /// Take an archive over that belongs to another owner or cluster.
     #[serde(default)]
     pub adopt: bool,
-    /// Topics, as names or regular expressions on the whole name; all but internal ones when empty.
+    /// Topics, as names or regular expressions on the whole name; all when empty. Topics that are internal to Kafka are
+    /// never taken, those of its add-ons ([`crate::system_topics`]) only if they are named exactly.
     #[serde(default)]
     pub topics: Vec<String>,
     /// Topics to leave out, likewise.

@@ -8,4 +8,5 @@ mod groups;
 mod many_partitions;
 mod outage;
 mod rate_limit;
+mod system_topics;
 mod topic;
