@@ -91,6 +91,7 @@ pub fn make(
         let decided = earlier.actions.get(target).copied();
         let topic = topics::topic_plan(source, target, config, facts, decided, &mut plan);
         plan.warnings.extend(configs::retention_warning(source, &topic, facts, at_ms));
+        plan.warnings.extend(configs::compaction_warning(source, config.point_in_time_ms, manifest.cut_at_ms));
         plan.topics.push(topic);
     }
     for (source, target) in groups {

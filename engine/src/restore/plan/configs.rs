@@ -47,6 +47,18 @@ pub fn retention_warning(source: &TopicSummary, topic: &TopicPlan, facts: &Targe
     })
 }
 
+/// A compacted topic keeps one value of each key: that of a point in time is gone once a later one was compacted with it.
+pub fn compaction_warning(source: &TopicSummary, point_in_time_ms: Option<i64>, cut_at_ms: i64) -> Option<String> {
+    let is_compacted = source.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+    let before_cut_ms = cut_at_ms.checked_sub(point_in_time_ms?).filter(|before_ms| is_compacted && *before_ms > 0)?;
+    Some(format!(
+        "topic {:?} is compacted, and the backup was taken {} s after the point in time: keys that were written again in between may \
+         lack the value that they had",
+        source.topic.name,
+        before_cut_ms / 1000
+    ))
+}
+
 /// A replication factor that the cluster cannot give, or that lies under `min.insync.replicas`, would land nothing.
 pub fn check_replication(
     target: &str,

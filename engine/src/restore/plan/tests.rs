@@ -264,6 +264,81 @@ fn topics_of_kafka_itself_are_never_written_to() {
 }
 
 #[test]
+fn topics_of_add_ons_of_the_cluster_are_never_written_to() {
+    for policy in [ExistingTopics::Fail, ExistingTopics::Append, ExistingTopics::Overwrite] {
+        let to_add_on = config(|config| {
+            config.existing_topics = policy;
+            config.topic_mapping = map(&[("orders", "__remote_log_metadata")]);
+        });
+        assert!(made(&orders(), &to_add_on, &facts(|_| ())).refusals[0].contains("state of an add-on"));
+    }
+}
+
+#[test]
+fn a_point_in_time_of_a_compacted_topic_is_warned_about() {
+    let warned = |configs: &[(&str, &str)], time: Option<&str>| {
+        let mut manifest = manifest(vec![topic("orders", configs)]);
+        manifest.cut_at_ms = 60_000;
+        let config = config(|config| config.point_in_time = time.map(str::to_owned));
+        made(&manifest, &config, &facts(|_| ())).warnings.iter().any(|warning| warning.contains("is compacted"))
+    };
+    assert!(warned(&[("cleanup.policy", "compact")], Some("1970-01-01T00:00:59Z")));
+    assert!(warned(&[("cleanup.policy", "compact,delete")], Some("1970-01-01T00:00:59Z")));
+    assert!(!warned(&[("cleanup.policy", "compact")], Some("1970-01-01T00:01:00Z")), "nothing came after it");
+    assert!(!warned(&[("cleanup.policy", "compact")], None));
+    assert!(!warned(&[], Some("1970-01-01T00:00:59Z")));
+}
+
+#[test]
+fn a_setting_that_the_target_refuses_is_left_out_only_where_no_record_is_lost() {
+    use super::protection::{Harm, without};
+    let manifest = manifest(vec![topic("orders", &[("retention.ms", "3600000")])]);
+    let source = &manifest.topics[0];
+    let age_ms = NOW_MS - NEWEST_MS;
+    let harm = |setting: &str, value: Option<&str>, start_ms: Option<i64>| {
+        let mut there = existing(2, true);
+        there.effective.extend(value.map(|value| (setting.to_owned(), value.to_owned())));
+        let facts = with_orders(there);
+        let plan = made(&manifest, &config(|_| ()), &facts);
+        without(setting, source, &plan.topics[0], &facts, start_ms, NOW_MS)
+    };
+    assert_eq!(harm("retention.ms", Some("-1"), None), Harm::None);
+    assert!(matches!(harm("retention.ms", Some(&age_ms.to_string()), None), Harm::Risk(_)));
+    assert!(matches!(harm("retention.ms", Some(&(age_ms - 1).to_string()), None), Harm::Loss(_)));
+    assert_eq!(harm("retention.ms", Some("1000"), Some(NOW_MS - 1000)), Harm::None, "older records are not wanted");
+    assert!(matches!(harm("retention.ms", None, None), Harm::Risk(_)));
+    assert!(matches!(harm("message.timestamp.type", Some("LogAppendTime"), None), Harm::Loss(_)));
+    assert_eq!(harm("message.timestamp.type", Some("CreateTime"), None), Harm::None);
+    assert!(matches!(harm("message.timestamp.before.max.ms", Some("1000"), None), Harm::Loss(_)));
+    assert!(matches!(harm("message.timestamp.after.max.ms", Some("1000"), None), Harm::Risk(_)));
+    assert!(matches!(harm("compression.type", Some("zstd"), None), Harm::Risk(_)));
+    assert!(matches!(harm("cleanup.policy", Some("compact"), None), Harm::Risk(_)));
+    assert_eq!(harm("retention.bytes", Some("-1"), None), Harm::None);
+}
+
+#[test]
+fn local_disks_of_tiered_storage_are_not_filled_by_a_restore() {
+    let meanwhile = |configs: &[(&str, &str)]| {
+        let plan = made(&manifest(vec![topic("orders", configs)]), &config(|_| ()), &facts(|_| ()));
+        plan.topics[0].configs_meanwhile.get("local.retention.bytes").cloned()
+    };
+    assert_eq!(meanwhile(&[]), None);
+    assert!(meanwhile(&[("remote.storage.enable", "true")]).is_some());
+    assert_eq!(meanwhile(&[("remote.storage.enable", "true"), ("local.retention.ms", "1000")]), None);
+}
+
+#[test]
+fn what_the_cluster_does_already_is_not_set_at_the_creation() {
+    let defaults = map(&[("compression.type", "producer"), ("cleanup.policy", "delete"), ("retention.ms", "-1")]);
+    let facts = facts(|facts| facts.defaults = defaults);
+    let plan = made(&manifest(vec![topic("orders", &[("retention.ms", "1000")])]), &config(|_| ()), &facts);
+    let topic = &plan.topics[0];
+    assert!(!topic.configs_created.contains_key("compression.type"));
+    assert_eq!(topic.configs_created["retention.ms"], "-1", "the archived value is another");
+    assert_eq!(topic.configs_meanwhile["compression.type"], "producer", "it is held all the same");
+}
+
+#[test]
 fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
     let one = |facts: &mut TargetFacts| facts.brokers = 1;
     assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("or give replicationFactor"));

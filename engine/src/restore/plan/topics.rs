@@ -10,6 +10,7 @@ use crate::config::restore::{Checked, ExistingTopics};
 use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
 use crate::format::segment::TopicKey;
 use crate::select::{Selection, select};
+use crate::system_topics::is_system_topic;
 
 /// What a broker takes in one batch unless it is told otherwise (`message.max.bytes`): 1 MiB and a batch header.
 pub const MAX_MESSAGE_BYTES_DEFAULT: u64 = 1_048_588;
@@ -166,6 +167,10 @@ pub fn topic_plan(
         .unwrap_or(0);
     if KAFKAS_OWN.contains(&target) || existing.is_some_and(|existing| existing.internal) {
         plan.refusals.push(format!("topic {target:?} is Kafka's own: choose another name (topicMapping)"));
+    } else if is_system_topic(target) {
+        plan.refusals.push(format!(
+            "topic {target:?} holds the state of an add-on of this very cluster: leave it out, or choose another name (topicMapping)"
+        ));
     }
     let action = match (decided, existing) {
         (Some(action), existing) => {
