@@ -93,6 +93,11 @@ impl RunConfig {
 }
 
 impl RunKind {
+    /// Every kind of run.
+    #[cfg(feature = "run")]
+    const ALL: [Self; 7] =
+        [Self::Backup, Self::Restore, Self::List, Self::Describe, Self::Verify, Self::Prune, Self::Cat];
+
     /// The name, as a file's `run` and the command line have it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -81,4 +81,6 @@ pub mod stop;
 pub mod store;
 pub mod system_topics;
 #[cfg(feature = "run")]
+mod tls;
+#[cfg(feature = "run")]
 pub mod verify;

@@ -8,6 +8,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::bar::Bar;
 
+/// What the modules begin with that are never logged, at whatever level: those of the library that signs requests to S3. At `debug` it
+/// prints the secret key.
+const SECRETIVE: &str = "reqsign";
+
 /// How a log line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -33,9 +37,12 @@ pub struct LogFlags {
 /// # Errors
 /// One line when the level is none.
 pub fn start(flags: &LogFlags, bar: &Bar) -> Result<(), String> {
+    let wanted: Vec<&str> =
+        flags.log_level.split(',').filter(|directive| !directive.trim_start().starts_with(SECRETIVE)).collect();
     let filter = EnvFilter::builder()
-        .parse(&flags.log_level)
-        .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?;
+        .parse(wanted.join(","))
+        .map_err(|error| format!("--log-level {:?}: {error}", flags.log_level))?
+        .add_directive(format!("{SECRETIVE}=off").parse().expect("a target and a level"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr(bar.clone()));
     let started = match flags.log_format {
         Format::Text => builder.with_ansi(bar.is_terminal()).with_target(false).try_init(),

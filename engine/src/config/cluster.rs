@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::address::Address;
 pub use self::security::{SaslMechanism, SecurityProtocol};
-use super::pem;
 pub use super::pem::PemFile;
+use super::pem::{self, BYTE_ORDER_MARK};
 use crate::error::Kind;
 
 /// A broker answers within this time or is given up: what the Java clients wait too (`request.timeout.ms`).
@@ -292,20 +292,21 @@ fn username(sasl: &SaslConfig) -> Result<Username<'_>, Error> {
 }
 
 fn read_sasl(sasl: &SaslConfig) -> Result<Credentials, Error> {
-    let username = match username(sasl)? {
-        Username::Here(username) => username.to_owned(),
-        Username::In(file) => read_text("sasl.usernameFile", file)?,
+    let (username, username_file) = match username(sasl)? {
+        Username::Here(username) => (username.to_owned(), None),
+        Username::In(file) => (read_text("sasl.usernameFile", file)?, Some(file.to_owned())),
     };
     let password = Password(read_text("sasl.passwordFile", &sasl.password_file)?);
-    Ok(Credentials { mechanism: sasl.mechanism, username, password })
+    Ok(Credentials { mechanism: sasl.mechanism, username, username_file, password })
 }
 
-/// A file that holds one text. Editors and `echo` end it with a line end, which nobody means to be part of the text.
+/// A file that holds one text. Editors and `echo` end it with a line end, and some begin it with a byte order mark; neither is
+/// part of the text.
 fn read_text(setting: &'static str, path: &Path) -> Result<String, Error> {
     let refuse = |why: String| Error::File { setting, path: path.to_owned(), why };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text".to_owned()))?;
-    match text.trim_end_matches(['\r', '\n']) {
+    match text.trim_start_matches(BYTE_ORDER_MARK).trim_end_matches(['\r', '\n']) {
         "" => Err(Error::EmptyFile { setting, path: path.to_owned() }),
         text => Ok(text.to_owned()),
     }
@@ -375,14 +376,37 @@ impl fmt::Debug for Password {
 }
 
 /// A user and what proves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// How the password is proven.
     pub mechanism: SaslMechanism,
-    /// The user's name.
+    /// The user's name. It is shown by [`Credentials::user`] only.
     pub username: String,
+    /// The file that the user's name was read from, if it was.
+    pub username_file: Option<PathBuf>,
     /// The user's password.
     pub password: Password,
+}
+
+impl Credentials {
+    /// The user as messages name it. A name out of a file is not shown: the file may be another one than was meant, with a
+    /// password in it.
+    pub fn user(&self) -> String {
+        match &self.username_file {
+            None => format!("user {:?}", self.username),
+            Some(file) => format!("the user of {}", file.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("mechanism", &self.mechanism)
+            .field("user", &self.user())
+            .field("password", &self.password)
+            .finish()
+    }
 }
 
 /// What TLS trusts, and who we are in it.

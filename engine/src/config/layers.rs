@@ -1,12 +1,12 @@
 //! One configuration from a file and flags, and every complaint with the place it belongs to.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use super::pem::BYTE_ORDER_MARK;
 use super::{Needed, RunConfig, RunKind};
 use crate::error::Kind;
 
@@ -40,12 +40,12 @@ pub enum Error {
         why: String,
     },
     /// The file describes another kind of run.
-    #[error("{}: run is {found:?}, but the command is {wanted}: use the command that the file is for, or mend its run", path.display())]
+    #[error("{}: run is {found}, but the command is {wanted}: use the command that the file is for, or mend its run", path.display())]
     OtherRun {
         /// The file.
         path: PathBuf,
-        /// What it says.
-        found: String,
+        /// The command that it says, if that is one.
+        found: &'static str,
         /// The command.
         wanted: &'static str,
     },
@@ -150,9 +150,10 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
         }
         None => Map::new(),
     };
+    let written = Value::Object(settings.clone());
     match (settings.remove(RUN), file) {
         (Some(found), Some(path)) if found != run.name() => {
-            let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+            let found = RunKind::ALL.iter().find(|kind| found == kind.name()).map_or("no command", |kind| kind.name());
             return Err(Error::OtherRun { path: path.to_owned(), found, wanted: run.name() });
         }
         (Some(_) | None, _) => {}
@@ -171,6 +172,7 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
         }
     }
     let settings = Value::Object(settings);
+    let file = file.map(|path| (path, &written));
     Ok(match run {
         RunKind::Backup => RunConfig::Backup(typed(settings, flags, file)?),
         RunKind::Restore => RunConfig::Restore(typed(settings, flags, file)?),
@@ -182,25 +184,33 @@ pub fn load(run: RunKind, file: Option<&Path>, flags: &Flags) -> Result<RunConfi
     })
 }
 
-/// JSON is read as JSON, for its error texts; everything else as YAML.
+/// JSON is read as JSON, for its error texts; everything else as YAML. The parsers' own words are left out: they quote the file,
+/// which may be another one than was meant, with a secret in it.
 fn parse(path: &Path, text: &str) -> Result<Map<String, Value>, Error> {
-    let syntax = |why: &dyn fmt::Display| Error::Syntax { path: path.to_owned(), why: one_line(&why.to_string()) };
+    let text = text.trim_start_matches(BYTE_ORDER_MARK);
+    let syntax = |why: &str| Error::Syntax { path: path.to_owned(), why: why.to_owned() };
     let is_json = path.extension().is_some_and(|extension| extension == "json") || text.trim_start().starts_with('{');
     let value = if is_json {
-        serde_json::from_str(text).map_err(|error| syntax(&error))?
+        serde_json::from_str(text)
+            .map_err(|error| syntax(&format!("it is not JSON, at line {} column {}", error.line(), error.column())))?
     } else {
-        serde_saphyr::from_str(text).map_err(|error| syntax(&error))?
+        serde_saphyr::from_str(text).map_err(|error| {
+            syntax(&match error.location() {
+                Some(at) => format!("it is not YAML, or has a key twice, at line {} column {}", at.line(), at.column()),
+                None => "it is not YAML".to_owned(),
+            })
+        })?
     };
     match value {
         Value::Object(settings) => Ok(settings),
         Value::Null => Ok(Map::new()),
         Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(syntax(&"it is no map of settings, one `name: value` a line"))
+            Err(syntax("it is no map of settings, one `name: value` a line"))
         }
     }
 }
 
-/// Parsers draw the place in the text below their message; an error of ours is one line.
+/// An error of ours is one line.
 fn one_line(text: &str) -> String {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it cannot be read");
     first.trim_start_matches("error: ").to_owned()
@@ -233,11 +243,69 @@ fn is_given(settings: &Map<String, Value>, path: &str) -> bool {
     names.fold(first, |value, name| value?.get(name)).is_some_and(|value| !value.is_null())
 }
 
-fn typed<T: DeserializeOwned>(settings: Value, flags: &Flags, file: Option<&Path>) -> Result<T, Error> {
+fn typed<T: DeserializeOwned>(settings: Value, flags: &Flags, file: Option<(&Path, &Value)>) -> Result<T, Error> {
     serde_path_to_error::deserialize(settings).map_err(|error| {
-        let why = one_line(&error.inner().to_string());
-        Error::Setting { origin: flags.origin(&error.path().to_string(), file), why }
+        let (place, why) = (error.path().to_string(), one_line(&error.inner().to_string()));
+        let origin = flags.origin(&place, file.map(|(path, _)| path));
+        match file {
+            // What a flag says stands in the command line already.
+            Some((path, written)) if origin.starts_with(&path.display().to_string()) => {
+                complaint(path, written, &place, origin, &why)
+            }
+            Some(_) | None => Error::Setting { origin, why },
+        }
     })
+}
+
+/// A complaint about something in a file: where it is and what is expected there, but not what is there. The file may be another
+/// one than was meant, or a secret may be in the wrong place.
+fn complaint(path: &Path, settings: &Value, place: &str, origin: String, why: &str) -> Error {
+    let expected = || why.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
+    let hidden =
+        |what: &str| Error::Setting { origin: origin.clone(), why: format!("{what}, expected {}", expected()) };
+    if why.starts_with("unknown field ") {
+        let is_setting = |key: &String| key == RUN || expected().contains(&format!("`{key}`"));
+        let is_top = !place.contains('.');
+        // Only a file of settings has keys that may be shown.
+        return match settings.as_object() {
+            Some(map) if is_top && !map.keys().any(is_setting) => Error::Syntax {
+                path: path.to_owned(),
+                why: "none of its keys is a setting: is it the right file?".to_owned(),
+            },
+            Some(_) | None => Error::Setting { origin, why: why.to_owned() },
+        };
+    }
+    if why.starts_with("unknown variant ") {
+        return hidden("unknown value");
+    }
+    for kind in ["invalid type: ", "invalid value: "] {
+        if let Some(rest) = why.strip_prefix(kind) {
+            let what = rest.split(['"', '`', ',']).next().unwrap_or_default().trim_end();
+            return hidden(&format!("{kind}{what}"));
+        }
+    }
+    Error::Setting { origin, why: without_values(settings, why) }
+}
+
+/// A text of a check of ours, with `***` for everything between quotes that is part of a value of the file.
+fn without_values(settings: &Value, why: &str) -> String {
+    let mut values = Vec::new();
+    texts(settings, &mut values);
+    let pieces = why.split('"').enumerate().map(|(number, piece)| {
+        let is_quoted = number % 2 == 1;
+        let is_known = || values.iter().any(|value| value.contains(piece) || format!("{value:?}").contains(piece));
+        if is_quoted && !piece.is_empty() && is_known() { "***" } else { piece }
+    });
+    pieces.collect::<Vec<_>>().join("\"")
+}
+
+fn texts<'a>(value: &'a Value, out: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => out.push(text),
+        Value::Array(values) => values.iter().for_each(|value| texts(value, out)),
+        Value::Object(map) => map.values().for_each(|value| texts(value, out)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -326,7 +394,11 @@ cluster:
     fn a_complaint_names_the_flag_or_the_place_in_the_file() {
         let (_dir, path) = file("c.yaml", &WHOLE.replace("lz4", "lzma"));
         let error = backup(&path, &Flags::default()).unwrap_err();
-        assert!(error.starts_with(&format!("{}: compression: unknown variant `lzma`", path.display())), "{error}");
+        assert!(
+            error.starts_with(&format!("{}: compression: unknown value, expected one of `none`", path.display())),
+            "{error}"
+        );
+        assert!(!error.contains("lzma"), "{error}");
         let mut flags = Flags::default();
         flags.set("compression", "--compression", &Some("rar"));
         let error = backup(&path, &flags).unwrap_err();
@@ -372,7 +444,49 @@ cluster:
     fn the_file_of_another_command_is_refused() {
         let (_dir, path) = file("c.yaml", WHOLE);
         let error = load(RunKind::List, Some(&path), &Flags::default()).unwrap_err();
-        assert!(matches!(&error, Error::OtherRun { found, wanted: "list", .. } if found == "backup"), "{error}");
+        assert!(matches!(&error, Error::OtherRun { found: "backup", wanted: "list", .. }), "{error}");
+    }
+
+    #[test]
+    fn a_value_of_a_file_is_not_repeated() {
+        for (from, to) in [
+            ("lz4", "sesame"),
+            ("lz4", "{ sesame: sesame }"),
+            ("[orders, payments]", "sesame"),
+            ("file:///backups", "sesame"),
+            ("file:///backups", "s3://Sesame/sesame"),
+            ("file:///backups", "s3://bucket/x?force_path_style=sesame"),
+            ("run: backup", "run: sesame"),
+            ("SSL", "sesame"),
+            ("run: backup", "rateLimit: { bytesPerSecond: sesame, expected sesame }"),
+        ] {
+            let (_dir, path) = file("c.yaml", &WHOLE.replace(from, to));
+            let error = backup(&path, &Flags::default()).unwrap_err();
+            assert!(!error.to_lowercase().contains("sesame"), "{error}");
+        }
+        for text in [
+            "sesame: sesame",
+            "sesame",
+            "{\"sesame\": \"sesame\"}",
+            "[default]\nkey = sesame",
+            "a: *sesame",
+            "sesame: 1\nsesame: 2",
+        ] {
+            let (_dir, path) = file("c.yaml", text);
+            let mut flags = Flags::default();
+            flags.set_list("cluster.bootstrapServers", "--bootstrap-servers", &["a:1"]);
+            flags.set("storage", "--storage", &Some("file:///x")).set("archive", "--archive", &Some("a"));
+            let error = backup(&path, &flags).unwrap_err();
+            assert!(!error.contains("sesame"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_file() {
+        for text in [WHOLE, r#"{"storage": "file:///b", "archive": "a", "cluster": {"bootstrapServers": ["a:1"]}}"#] {
+            let (_dir, path) = file("c.yaml", &format!("\u{feff}{text}"));
+            assert_eq!(backup(&path, &Flags::default()).map(drop), Ok(()));
+        }
     }
 
     #[test]

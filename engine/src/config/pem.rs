@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// `ca.crt`, and for as long as it is being renewed the one before in `ca-<date>.crt`, all in one Secret.
 const AUTHORITIES: &str = "ca*.crt";
 
+/// What Windows editors begin UTF-8 text with.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Why a PEM file cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read {path}: {why}", path = path.display())]
@@ -28,12 +31,15 @@ pub struct PemFile {
 }
 
 impl PemFile {
-    /// Reads the file; whether it is PEM is seen by who uses it.
+    /// Reads the file, without a byte order mark; whether it is PEM is seen by who uses it.
     ///
     /// # Errors
     /// What the system says.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = fs::read(path).map_err(|error| refuse(path, error.to_string()))?;
+        let mut bytes = fs::read(path).map_err(|error| refuse(path, error.to_string()))?;
+        if bytes.starts_with(BYTE_ORDER_MARK.encode_utf8(&mut [0; 4]).as_bytes()) {
+            bytes.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
         Ok(Self { path: path.to_owned(), bytes })
     }
 

@@ -52,7 +52,7 @@ pub enum Error {
     TlsFile {
         /// The file, or what stands for it.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with it; never a byte of it.
         why: String,
     },
     /// No connection to a host: unknown, refused, or no answer in time.
@@ -82,14 +82,14 @@ pub enum Error {
         why: String,
     },
     /// The broker refuses the user or the password.
-    #[error("{address} refuses user {username:?} with {mechanism}: {why}")]
+    #[error("{address} refuses {user} with {mechanism}: {why}")]
     Authentication {
         /// Host and port.
         address: String,
         /// The mechanism that was used.
         mechanism: SaslMechanism,
-        /// The user's name.
-        username: String,
+        /// The user: the name, or the file that holds it.
+        user: String,
         /// What the broker, or the mechanism, said; never a secret.
         why: String,
     },
@@ -207,6 +207,12 @@ pub enum Error {
         /// The last failure.
         last: Box<Error>,
     },
+}
+
+impl From<crate::tls::Unusable> for Error {
+    fn from(error: crate::tls::Unusable) -> Self {
+        Self::TlsFile { path: error.path.display().to_string(), why: error.why }
+    }
 }
 
 fn join(causes: &[Error]) -> String {

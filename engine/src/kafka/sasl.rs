@@ -64,9 +64,20 @@ fn refused(address: &str, credentials: &Credentials, why: &str) -> Error {
     Error::Authentication {
         address: address.to_owned(),
         mechanism: credentials.mechanism,
-        username: credentials.username.clone(),
-        why: one_line(why),
+        user: credentials.user(),
+        why: without_secrets(credentials, one_line(why)),
     }
+}
+
+/// A broker may repeat what it was sent.
+fn without_secrets(credentials: &Credentials, text: String) -> String {
+    let username = credentials.username_file.is_some().then_some(credentials.username.as_str());
+    let secrets = [Some(credentials.password.expose()), username];
+    secrets
+        .into_iter()
+        .flatten()
+        .filter(|secret| !secret.is_empty())
+        .fold(text, |text, secret| text.replace(secret, "***"))
 }
 
 fn process_handshake(address: &str, credentials: &Credentials, response: SaslHandshakeResponse) -> Result<(), Error> {
@@ -120,7 +131,12 @@ mod tests {
     use crate::error::Kind;
 
     fn alice(mechanism: SaslMechanism) -> Credentials {
-        Credentials { mechanism, username: "alice".to_owned(), password: "tell-nobody".to_owned().into() }
+        Credentials {
+            mechanism,
+            username: "alice".to_owned(),
+            username_file: None,
+            password: "tell-nobody".to_owned().into(),
+        }
     }
 
     #[test]
@@ -135,6 +151,18 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\n') && !text.contains("tell-nobody"), "{text}");
+    }
+
+    #[test]
+    fn a_broker_that_repeats_the_password_does_not_get_it_into_the_error() {
+        let response = SaslAuthenticateResponse::default()
+            .with_error_code(58)
+            .with_error_message(Some(StrBytes::from_static_str("alice/tell-nobody is wrong")));
+        let mut credentials = alice(SaslMechanism::Plain);
+        credentials.username_file = Some("/etc/user".into());
+        let text = process_authenticate("h:9093", &credentials, response).unwrap_err().to_string();
+        assert!(text.contains("the user of /etc/user") && text.ends_with("***/*** is wrong"), "{text}");
+        assert!(!format!("{credentials:?}").contains("alice"), "{credentials:?}");
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
+use rustls::AlertDescription;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::cluster::{Address, Checked, PemFile, Tls};
+use crate::config::cluster::{Address, Checked};
 use crate::kafka::error::Error;
+use crate::tls::{self, alert_words};
 
 /// A connection's bytes, encrypted or not.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,7 +32,7 @@ impl Transport {
     /// # Errors
     /// A PEM file that holds no certificate or key, or a key that does not fit its certificate.
     pub(crate) fn new(config: &Checked) -> Result<Self, Error> {
-        let tls = config.tls.as_ref().map(client_config).transpose()?;
+        let tls = config.tls.as_ref().map(tls::client_config).transpose()?;
         let protocol = match (config.tls.is_some(), config.sasl.is_some()) {
             (false, false) => "PLAINTEXT",
             (true, false) => "SSL",
@@ -98,23 +99,23 @@ impl Transport {
     }
 
     fn explain_tls(&self, address: String, error: &rustls::Error) -> Error {
-        let certificate = |address, why: &str| Error::Certificate { address, why: why.to_owned() };
         match error {
-            rustls::Error::InvalidCertificate(why) => Error::Certificate { address, why: certificate_cause(why) },
-            rustls::Error::NoCertificatesPresented => certificate(address, "the broker has no certificate"),
-            rustls::Error::AlertReceived(alert) if refuses_certificate(*alert) => certificate(
-                address,
-                &match self.has_identity {
-                    true => format!("the broker does not accept our client certificate ({alert:?})"),
-                    false => format!("the broker asks for a client certificate, and none is given ({alert:?})"),
-                },
-            ),
+            rustls::Error::InvalidCertificate(why) => Error::Certificate { address, why: tls::certificate_cause(why) },
+            rustls::Error::NoCertificatesPresented => {
+                Error::Certificate { address, why: "the broker has no certificate".to_owned() }
+            }
+            rustls::Error::AlertReceived(alert) if refuses_certificate(*alert) => {
+                let words = alert_words(*alert);
+                let why = match self.has_identity {
+                    true => format!("the broker does not accept our client certificate ({words})"),
+                    false => format!("the broker asks for a client certificate, and none is given ({words})"),
+                };
+                Error::Certificate { address, why }
+            }
             rustls::Error::InvalidMessage(_) => {
                 Error::NotKafka { address, protocol: self.protocol, why: "what it sends is not TLS".to_owned() }
             }
-            other => {
-                Error::Lost { address, why: format!("TLS: {}", crate::kafka::error::one_line(&other.to_string())) }
-            }
+            other => Error::Lost { address, why: format!("TLS: {}", tls::cause(other)) },
         }
     }
 }
@@ -139,35 +140,6 @@ fn cause(error: &io::Error) -> String {
         io::ErrorKind::TimedOut => "no answer".to_owned(),
         _ => crate::kafka::error::one_line(&error.to_string()),
     }
-}
-
-fn certificate_cause(error: &CertificateError) -> String {
-    match error {
-        CertificateError::UnknownIssuer => {
-            "its certificate is not from an authority that is trusted here (give the right CA file)".to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "its certificate is not valid yet (is the clock right?)".to_owned()
-        }
-        CertificateError::NotValidForName => "its certificate is for another host name".to_owned(),
-        CertificateError::NotValidForNameContext { expected, presented } => format!(
-            "its certificate is not for {} but for {}",
-            expected.to_str(),
-            if presented.is_empty() { "no name at all".to_owned() } else { names(presented) }
-        ),
-        CertificateError::Revoked => "its certificate is revoked".to_owned(),
-        other => format!("its certificate is not valid: {}", crate::kafka::error::one_line(&other.to_string())),
-    }
-}
-
-/// The names in a certificate come as `DnsName("kafka")` and `IpAddress(10.0.0.1)`.
-fn names(presented: &[String]) -> String {
-    let bare = |name: &String| match name.split_once('(') {
-        Some((_, name)) => name.trim_end_matches(')').trim_matches('"').to_owned(),
-        None => name.clone(),
-    };
-    presented.iter().map(bare).collect::<Vec<_>>().join(", ")
 }
 
 /// What a broker answers to a client certificate that is missing or that it does not trust.
@@ -195,64 +167,10 @@ fn server_name(address: &Address) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(host).map_err(|_| unreachable(address, "this host name cannot be in a certificate".to_owned()))
 }
 
-fn client_config(tls: &Tls) -> Result<ClientConfig, Error> {
-    let roots = match &tls.ca {
-        Some(files) => trust(files)?,
-        None => system_roots()?,
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the cipher suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots);
-    let Some(identity) = &tls.identity else { return Ok(builder.with_no_client_auth()) };
-    let chain = certificates(&identity.certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(&identity.key.bytes)
-        .map_err(|_| refuse(&identity.key, "no private key in PEM that is not encrypted (PKCS#8, PKCS#1 or SEC1)"))?;
-    builder.with_client_auth_cert(chain, key).map_err(|error| {
-        refuse(&identity.key, &format!("the key and {} do not fit: {error}", identity.certificate.path.display()))
-    })
-}
-
-fn trust(files: &[PemFile]) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for file in files {
-        for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|error| refuse(file, &format!("a certificate cannot be used: {error}")))?;
-        }
-    }
-    Ok(roots)
-}
-
-fn certificates(file: &PemFile) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates = CertificateDer::pem_slice_iter(&file.bytes)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| refuse(file, &format!("a PEM section is damaged: {error}")))?;
-    if certificates.is_empty() {
-        return Err(refuse(file, "no certificate in PEM"));
-    }
-    Ok(certificates)
-}
-
-fn system_roots() -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    // System stores hold odd old certificates; one that cannot be used must not keep the others out.
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(Error::TlsFile {
-            path: "system certificates".to_owned(),
-            why: "there are none to trust: give the CA file of the cluster (tls.caFile)".to_owned(),
-        });
-    }
-    Ok(roots)
-}
-
-fn refuse(file: &PemFile, why: &str) -> Error {
-    Error::TlsFile { path: file.path.display().to_string(), why: crate::kafka::error::one_line(why) }
-}
-
 #[cfg(test)]
 mod tests {
+    use rustls::{CertificateError, ClientConfig, RootCertStore};
+
     use super::*;
     use crate::error::Kind;
 
@@ -270,10 +188,6 @@ mod tests {
 
     fn tls_error(error: rustls::Error) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, error)
-    }
-
-    fn pem(text: &str) -> PemFile {
-        PemFile { path: "/x.pem".into(), bytes: text.as_bytes().to_vec() }
     }
 
     #[test]
@@ -301,12 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_a_wrong_certificate_are_shown_bare() {
-        let presented = [r#"DnsName("*.kafka")"#, "IpAddress(10.0.0.1)", "odd"].map(str::to_owned);
-        assert_eq!(names(&presented), "*.kafka, 10.0.0.1, odd");
-    }
-
-    #[test]
     fn a_refused_client_certificate_is_denied_after_the_handshake_too() {
         let alert = || tls_error(rustls::Error::AlertReceived(AlertDescription::UnknownCA));
         let error = transport(true, true).explain_io("h:1", &alert(), false);
@@ -320,13 +228,6 @@ mod tests {
         for (tls, answered) in [(true, true), (true, false), (false, false)] {
             assert_eq!(transport(tls, false).explain_io("h:1", &reset, answered).kind(), Kind::Unavailable);
         }
-    }
-
-    #[test]
-    fn files_without_certificate_or_key_are_named() {
-        let error = certificates(&pem("nothing")).unwrap_err();
-        assert_eq!((error.to_string().as_str(), error.kind()), ("/x.pem: no certificate in PEM", Kind::Usage));
-        assert!(certificates(&pem("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n")).is_err());
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Kind;
+use crate::tls;
 
 /// Why a store call failed. Only [`Error::NotFound`] means that an object is not there.
 ///
@@ -235,7 +236,7 @@ impl Place<'_> {
             (_, K::RateLimited) => self.unavailable(reason()),
             (_, K::ConditionNotMatch | K::AlreadyExists) => self.conflict(),
             (_, K::ConfigInvalid | K::Unsupported) => self.misconfigured(reason()),
-            _ if is_certificate(error) => self.denied(innermost(error)),
+            _ if is_certificate(error) => self.denied(format!("TLS is refused: {}", innermost(error))),
             _ if is_signing(error) => self.denied(
                 "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an identity for the pod",
             ),
@@ -277,6 +278,9 @@ fn sources(error: &opendal::Error) -> impl Iterator<Item = &(dyn std::error::Err
 
 /// The text of the first cause: what the wrappers around it say is always "send http request".
 fn innermost(error: &opendal::Error) -> String {
+    if let Some(tls) = sources(error).find_map(tls_cause) {
+        return tls::cause(tls);
+    }
     match sources(error).last() {
         Some(cause) => cause.to_string(),
         None => error.message().lines().next().unwrap_or_default().to_owned(),
@@ -285,16 +289,15 @@ fn innermost(error: &opendal::Error) -> String {
 
 /// Whether the store's certificate was refused.
 pub(super) fn is_certificate(error: &opendal::Error) -> bool {
-    sources(error).any(is_certificate_cause)
+    matches!(sources(error).find_map(tls_cause), Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// An `io::Error` does not count what it wraps among its sources, and may wrap another of its kind.
-fn is_certificate_cause(cause: &(dyn std::error::Error + 'static)) -> bool {
+fn tls_cause<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        return matches!(tls, rustls::Error::InvalidCertificate(_));
+        return Some(tls);
     }
-    let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    wrapped.is_some_and(|wrapped| is_certificate_cause(wrapped))
+    tls_cause(cause.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 fn is_signing(error: &opendal::Error) -> bool {
@@ -368,7 +371,7 @@ mod tests {
         let store = store();
         let error = Place { store: &store, key: "" }.s3("bucket", &error.set_temporary());
         assert_eq!(error.kind(), Kind::Denied);
-        assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+        assert!(error.to_string().contains("TLS is refused: its certificate is not from an authority"), "{error}");
     }
 
     #[test]

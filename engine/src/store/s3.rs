@@ -37,8 +37,10 @@ use super::key::TEMPORARY;
 use super::transport::{PIECE_TIMEOUT, Transport};
 use super::{Created, Object};
 use crate::breaker::Breaker;
+use crate::config::cluster::Tls;
 use crate::config::pem::PemFile;
 use crate::config::storage::S3Storage;
+use crate::tls;
 
 /// Size of the parts of an object that is in memory as a whole, in bytes.
 const WHOLE_PART_BYTES: usize = 8 << 20;
@@ -355,15 +357,13 @@ fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Clie
     if let Some(path) = ca_file {
         let files =
             PemFile::read_authorities(path).map_err(|error| place.misconfigured(format!("ca_file: {error}")))?;
-        let mut trusted = Vec::new();
-        for PemFile { path, bytes } in files {
-            let roots = reqwest::Certificate::from_pem_bundle(&bytes).ok().filter(|roots| !roots.is_empty());
-            let unusable = || place.misconfigured(format!("ca_file: {} holds no PEM certificate", path.display()));
-            trusted.extend(roots.ok_or_else(unusable)?);
-        }
-        builder = builder.tls_certs_only(trusted);
+        let mut tls = tls::client_config(&Tls { ca: Some(files), identity: None })
+            .map_err(|error| place.misconfigured(format!("ca_file: {error}")))?;
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        builder = builder.tls_backend_preconfigured(tls);
     }
-    builder.build().map_err(|error| place.misconfigured(format!("TLS cannot be set up: {error}")))
+    let refused = |_| place.misconfigured("TLS cannot be set up: are the system's certificates readable?");
+    builder.build().map_err(refused)
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(server: &str) -> Result<Self, Error> {
-        let refuse = |why| Error::Address { server: server.to_owned(), why };
+        // A user and a password before an @ are not repeated.
+        let shown = server.rsplit_once('@').map_or_else(|| server.to_owned(), |(_, host)| format!("***@{host}"));
+        let refuse = |why| Error::Address { server: shown.clone(), why };
         if server.contains("://") {
             return Err(refuse("leave out the scheme, and say how to connect with securityProtocol"));
         }
@@ -59,6 +61,14 @@ impl FromStr for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_an_address_is_not_repeated() {
+        for server in ["SASL_SSL://me:sesame@kafka:9092", "me:sesame@kafka:9092", "me:sesame@kafka"] {
+            let error = server.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains("***@kafka") && !error.contains("sesame"), "{error}");
+        }
+    }
 
     #[test]
     fn addresses_are_host_and_port_with_ipv6_in_brackets() {
