@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod connection;
 pub mod coordinators;
 mod delete_records;
+mod dial;
 pub mod error;
 pub mod fetch;
 pub mod groups;

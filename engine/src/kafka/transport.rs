@@ -7,10 +7,10 @@ use std::time::Duration;
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::cluster::{Address, Checked};
+use crate::kafka::dial::dial;
 use crate::kafka::error::Error;
 use crate::tls::{self, alert_words};
 
@@ -63,7 +63,7 @@ impl Transport {
             .await
             .map_err(|error| unreachable(address, format!("unknown host ({error})")))?
             .collect();
-        let tcp = TcpStream::connect(&candidates[..]).await.map_err(|error| unreachable(address, cause(&error)))?;
+        let tcp = dial(candidates).await.map_err(|error| unreachable(address, cause(&error)))?;
         // A request is written whole, so waiting for more bytes only costs time.
         tcp.set_nodelay(true).map_err(|error| unreachable(address, cause(&error)))?;
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
