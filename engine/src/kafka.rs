@@ -10,6 +10,7 @@
 //! responses are read here: record batches stay the bytes that they are.
 
 pub mod api;
+mod bounds;
 mod buffers;
 pub mod cluster;
 pub mod connection;

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
+use kafka_protocol::protocol::{Encodable, HeaderVersion, StrBytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::kafka::api::{self, Api};
+use crate::kafka::bounds;
 use crate::kafka::buffers::Buffers;
 use crate::kafka::error::{Error, UNSUPPORTED_VERSION, one_line};
 use crate::kafka::transport::{Duplex, Transport};
@@ -360,10 +361,9 @@ fn encode<A: Api>(version: i16, request: &A) -> Result<BytesMut, Error> {
 }
 
 fn decode<A: Api>(address: &str, version: i16, mut frame: Bytes) -> Result<A::Response, Error> {
-    let refuse = |why: String| Error::Protocol { address: address.to_owned(), api: A::NAME, why: one_line(&why) };
-    ResponseHeader::decode(&mut frame, A::Response::header_version(version))
-        .map_err(|error| refuse(error.to_string()))?;
-    A::Response::decode(&mut frame, version).map_err(|error| refuse(error.to_string()))
+    let refuse = |why: String| Error::Protocol { address: address.to_owned(), api: A::NAME, why };
+    bounds::decode::<ResponseHeader>(&mut frame, A::Response::header_version(version)).map_err(refuse)?;
+    bounds::decode::<A::Response>(&mut frame, version).map_err(refuse)
 }
 
 async fn write(
