@@ -32,6 +32,10 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Small answers that came together are taken in together, up to so many bytes; large ones go where they belong at once.
 const READ_BYTES: usize = 16 * 1024;
 
+/// The longest time that a broker may keep us quiet, in milliseconds. Quotas of Apache Kafka ask for seconds; a broker that asks
+/// for days is broken, and the request's deadline is suspended meanwhile.
+const THROTTLE_MS_MAX: u64 = 5 * 60 * 1000;
+
 /// How we call ourselves towards brokers, in their logs and quotas.
 pub const CLIENT_ID: &str = "kafka-backup";
 
@@ -256,7 +260,7 @@ impl Connection {
 
     fn keep_quiet(&self, throttle_time_ms: i32) {
         let Ok(ms @ 1..) = u64::try_from(throttle_time_ms) else { return };
-        let until = Instant::now() + Duration::from_millis(ms);
+        let until = Instant::now() + Duration::from_millis(ms.min(THROTTLE_MS_MAX));
         let mut state = self.inner.shared.state();
         state.quiet_until = state.quiet_until.max(Some(until));
         tracing::debug!(broker = self.address(), throttle_time_ms, "the broker asks to slow down");
@@ -632,6 +636,17 @@ mod tests {
         assert!(asked.elapsed() >= Duration::from_millis(200), "{:?}", asked.elapsed());
         fake.answer(id, &groups(0)).await;
         second.response().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_asks_for_silence_for_weeks_gets_minutes() {
+        let (connection, mut fake) = pair(LONG).await;
+        let first = list(&connection);
+        let (_, _, id) = fake.request().await;
+        fake.answer(id, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0]).await;
+        first.response().await.unwrap();
+        let until = connection.inner.shared.quiet_until().unwrap();
+        assert!(until <= Instant::now() + Duration::from_millis(THROTTLE_MS_MAX));
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! SASL: SaslHandshake (version 1), then SaslAuthenticate until the mechanism is done (KIP-152).
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,6 +18,11 @@ use crate::kafka::retry::code_name;
 /// A connection is replaced after this part of its session, so that no request meets the end of it.
 const SESSION_USED: f64 = 0.85;
 
+/// How many iterations a broker may ask for. A million take about a second.
+const ITERATIONS: RangeInclusive<u32> = 4_096..=1_000_000;
+/// The longest time for one step of the exchange, computed here.
+const STEP_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Proves who we are on a fresh connection, and notes when the session ends (KIP-368).
 ///
 /// # Errors
@@ -31,8 +37,8 @@ pub(crate) async fn authenticate(connection: &Connection, credentials: &Credenti
     let mut session = begin(credentials).map_err(refuse)?;
     let mut challenge: Option<Bytes> = None;
     loop {
-        let mut answer = Vec::new();
-        let state = session.step(challenge.as_deref(), &mut answer).map_err(|error| refuse(error.to_string()))?;
+        let Step { session: next, state, answer } = step(session, challenge).await.map_err(refuse)?;
+        session = next;
         // SCRAM ends with the broker's own proof, which is checked in the step above and needs no answer.
         if matches!(state, State::Finished(MessageSent::No)) {
             return Ok(());
@@ -50,6 +56,46 @@ pub(crate) async fn authenticate(connection: &Connection, credentials: &Credenti
         }
         challenge = Some(accepted.challenge);
     }
+}
+
+/// A step of the exchange that was taken.
+struct Step {
+    session: Session,
+    state: State,
+    answer: Vec<u8>,
+}
+
+/// Takes one step, on a thread where it may compute: the key of SCRAM takes as many rounds of a hash as the broker says.
+async fn step(mut session: Session, challenge: Option<Bytes>) -> Result<Step, String> {
+    check_iterations(challenge.as_deref().unwrap_or_default())?;
+    let computed = tokio::task::spawn_blocking(move || {
+        let mut answer = Vec::new();
+        let state = session.step(challenge.as_deref(), &mut answer).map_err(|error| error.to_string())?;
+        Ok(Step { session, state, answer })
+    });
+    match tokio::time::timeout(STEP_TIMEOUT, computed).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err("the exchange was given up".to_owned()),
+        Err(_) => Err(format!("the proof of the password was not computed within {} s", STEP_TIMEOUT.as_secs())),
+    }
+}
+
+/// Checks the iteration count of SCRAM's first server message, as in `r=..,s=..,i=4096`. Fewer than 4,096 let whoever poses as
+/// the broker guess the password cheaply (RFC 7677, which the Java client enforces too); very many keep this client computing.
+fn check_iterations(challenge: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(challenge);
+    for iterations in text.split(',').filter_map(|attribute| attribute.strip_prefix("i=")) {
+        let is_allowed = iterations.parse().is_ok_and(|count: u32| ITERATIONS.contains(&count));
+        if !is_allowed {
+            return Err(format!(
+                "the broker asks for {} SCRAM iterations; {} to {} are accepted: create the user's credentials with a count in this range",
+                iterations.chars().take(20).filter(char::is_ascii_alphanumeric).collect::<String>(),
+                ITERATIONS.start(),
+                ITERATIONS.end()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn begin(credentials: &Credentials) -> Result<Session, String> {
@@ -189,6 +235,24 @@ mod tests {
         let mut sent = Vec::new();
         begin(&alice(SaslMechanism::Plain)).unwrap().step(None, &mut sent).unwrap();
         assert_eq!(sent, b"\0alice\0tell-nobody");
+    }
+
+    #[tokio::test]
+    async fn scram_computes_no_more_and_no_less_than_a_safe_number_of_iterations() {
+        for (iterations, is_allowed) in
+            [("0", false), ("4095", false), ("4096", true), ("1000001", false), ("4294967295", false), ("x", false)]
+        {
+            let mut session = begin(&alice(SaslMechanism::ScramSha256)).unwrap();
+            let mut sent = Vec::new();
+            session.step(None, &mut sent).unwrap();
+            let nonce = String::from_utf8(sent).unwrap().split("r=").nth(1).unwrap().to_owned();
+            let challenge = Bytes::from(format!("r={nonce}theirs,s=c2FsdA==,i={iterations}"));
+            let stepped = step(session, Some(challenge)).await;
+            assert_eq!(stepped.is_ok(), is_allowed, "{iterations}");
+            if let Err(why) = stepped {
+                assert!(why.contains("4096 to 1000000"), "{why}");
+            }
+        }
     }
 
     #[test]

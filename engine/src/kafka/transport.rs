@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::config::cluster::{Address, Checked};
+use crate::config::cluster::{Address, Checked, SaslMechanism};
 use crate::kafka::dial::dial;
 use crate::kafka::error::Error;
 use crate::tls::{self, alert_words};
@@ -39,6 +39,11 @@ impl Transport {
             (false, true) => "SASL_PLAINTEXT",
             (true, true) => "SASL_SSL",
         };
+        if config.tls.is_none() && config.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain) {
+            tracing::warn!(
+                "the password is sent as it is, on connections that are not encrypted: use SASL_SSL, or SCRAM-SHA-512"
+            );
+        }
         Ok(Self {
             tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
             has_identity: config.tls.as_ref().is_some_and(|tls| tls.identity.is_some()),
