@@ -195,7 +195,10 @@ impl Archive {
     /// What the store fails with.
     pub async fn store_manifest(&self, manifest: Manifest) -> Result<Manifest, Error> {
         let key = self.keys.manifest(&manifest.backup_id);
-        match self.store.create_or_same(&key, manifest.seal().into()).await? {
+        let sealed = manifest.seal();
+        // A manifest that nobody can read must not be what says that there is a backup.
+        Manifest::open(&sealed).map_err(|error| Error::UnreadableManifest { key: key.clone(), error })?;
+        match self.store.create_or_same(&key, sealed.into()).await? {
             CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(manifest),
             CreatedOrSame::AlreadyThere { same: false } => self.manifest(&manifest.backup_id).await,
         }

@@ -141,6 +141,14 @@ pub enum Error {
     /// What was read does not make a whole.
     #[error("the backup does not hold what it was to hold: {0}")]
     Broken(#[from] Broken),
+    /// The manifest cannot be read back from the bytes that were to be stored, and was not stored.
+    #[error("{key}: the manifest that was made cannot be read back, and is not stored: {error}")]
+    UnreadableManifest {
+        /// Its key.
+        key: String,
+        /// Why not.
+        error: document::Error,
+    },
     /// A worker ended without a word.
     #[error("a worker of the backup ended before its work was done")]
     WorkerEnded,
@@ -192,7 +200,7 @@ impl Error {
             Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
             Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
             Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
-            Self::Broken(_) | Self::WorkerEnded => Kind::Bug,
+            Self::Broken(_) | Self::UnreadableManifest { .. } | Self::WorkerEnded => Kind::Bug,
             Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
         }
     }

@@ -361,7 +361,7 @@ mod tests {
             (serde_json::json!({"backupIdOfJob": "by-hand"}), r#"backupIdOfJob: "by-hand" is not"#),
             (serde_json::json!({"backupIdOfJob": "n-29515110", "backupId": "x"}), "backupId and backupIdOfJob"),
             (serde_json::json!({"backupIdPrefix": "a/b"}), "a/b"),
-            (serde_json::json!({"backupIdOfJob": "n-29515110", "backupIdPrefix": "x".repeat(190)}), "backupIdPrefix: "),
+            (serde_json::json!({"backupIdOfJob": "n-29515110", "backupIdPrefix": "x".repeat(190)}), "1 to 154 letters"),
         ] {
             let error = check(more).unwrap_err();
             assert!(error.contains(says) && !error.contains('\n'), "{error}");

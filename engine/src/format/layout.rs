@@ -22,23 +22,32 @@ pub const ARCHIVES: &str = "archives/";
 
 /// Why a name cannot stand in an object key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {name:?} is not a name: 1 to 200 letters, digits, '.', '_' and '-', not beginning with '.'")]
+#[error("{what} {name:?} is not a name: 1 to {max} letters, digits, '.', '_' and '-', not beginning with '.'")]
 pub struct NameError {
     /// What was to be named.
     pub what: &'static str,
+    /// How many characters it may have.
+    pub max: usize,
     /// The name as it was given.
     pub name: String,
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), NameError> {
-    let fits = (1..=200).contains(&name.len())
+/// The most characters of a name, which is a part of an object's key.
+const NAME_MAX: usize = 200;
+/// The most characters of a backup's id: what the ids of its segments and parts add still makes a name.
+const BACKUP_ID_MAX: usize = NAME_MAX - 30;
+/// The most characters of a prefix of backup ids: a time comes behind it, as in `-20260212-143000`.
+const BACKUP_ID_PREFIX_MAX: usize = BACKUP_ID_MAX - 16;
+
+fn check_name(what: &'static str, max: usize, name: &str) -> Result<(), NameError> {
+    let fits = (1..=max).contains(&name.len())
         && !name.starts_with('.')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-    if fits { Ok(()) } else { Err(NameError { what, name: name.to_owned() }) }
+    if fits { Ok(()) } else { Err(NameError { what, max, name: name.to_owned() }) }
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -55,7 +64,7 @@ macro_rules! name {
             type Error = NameError;
 
             fn try_from(name: String) -> Result<Self, NameError> {
-                check_name($what, &name)?;
+                check_name($what, $max, &name)?;
                 Ok(Self(name))
             }
         }
@@ -84,28 +93,28 @@ macro_rules! name {
 
 name!(
     /// The name of an archive: all backups of one source, kept together.
-    ArchiveName, "the archive"
+    ArchiveName, "the archive", NAME_MAX
 );
 name!(
     /// The id of a backup, `<prefix>-YYYYMMDD-HHMMSS` unless the caller chose another.
-    BackupId, "the backup"
+    BackupId, "the backup", BACKUP_ID_MAX
 );
 name!(
     /// The id of a restore, under which its journal is kept.
-    RestoreId, "the restore"
+    RestoreId, "the restore", NAME_MAX
 );
 name!(
     /// The id of a segment: backup, lease epoch, worker and number, so that no two runs ever make the same.
-    SegmentId, "the segment"
+    SegmentId, "the segment", NAME_MAX
 );
 name!(
     /// The id of a part of a manifest.
-    PartId, "the part"
+    PartId, "the part", NAME_MAX
 );
 
 name!(
     /// What the ids of an archive's backups begin with: the archive's name unless another is chosen.
-    BackupIdPrefix, "the prefix of backup ids"
+    BackupIdPrefix, "the prefix of backup ids", BACKUP_ID_PREFIX_MAX
 );
 
 impl From<ArchiveName> for BackupIdPrefix {
@@ -225,6 +234,18 @@ impl ArchiveKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_id_that_is_derived_from_the_longest_backup_id_reads_back() {
+        let backup: BackupId = "b".repeat(BACKUP_ID_MAX).parse().unwrap();
+        assert!("b".repeat(BACKUP_ID_MAX + 1).parse::<BackupId>().unwrap_err().to_string().contains("1 to 170"));
+        let segment = SegmentId::new(&backup, 999_999_999, 63, 999_999_999);
+        assert_eq!(segment.as_str().parse(), Ok(segment.clone()));
+        let part = PartId::new(&backup, 999_999_999, 999_999_999);
+        assert_eq!(part.as_str().parse(), Ok(part.clone()));
+        let prefix: BackupIdPrefix = "p".repeat(BACKUP_ID_PREFIX_MAX).parse().unwrap();
+        assert!(BackupId::at(&prefix, 0).is_ok());
+    }
 
     #[test]
     fn names_that_could_leave_their_folder_are_refused() {

@@ -24,7 +24,7 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn name() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z]{1,12}", "[a-z0-9]{200}"]
+    prop_oneof!["[a-z]{1,12}", "[a-z0-9]{170}"]
 }
 
 fn backup_report() -> impl Strategy<Value = BackupReport> {
