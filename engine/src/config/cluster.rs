@@ -254,7 +254,8 @@ impl ClusterConfig {
     }
 
     fn addresses(&self) -> Result<Vec<Address>, Error> {
-        self.bootstrap_servers.iter().map(|server| server.parse()).collect()
+        // A list on the command line may have a blank after its commas.
+        self.bootstrap_servers.iter().map(|server| server.trim().parse()).collect()
     }
 
     /// The checked form, with every file read.
@@ -481,6 +482,13 @@ mod tests {
         assert!("sasl_ssl".parse::<SecurityProtocol>().is_err());
         assert_eq!("SASL_SSL".parse(), Ok(SecurityProtocol::SaslSsl));
         assert_eq!("SCRAM-SHA-256".parse(), Ok(SaslMechanism::ScramSha256));
+    }
+
+    #[test]
+    fn a_blank_around_a_bootstrap_server_does_not_count() {
+        let servers = ClusterConfig::plaintext(vec!["a:1".to_owned(), " b:2".to_owned(), "c:3\n".to_owned()]);
+        let all: Vec<String> = servers.check().unwrap().bootstrap_servers.iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["a:1", "b:2", "c:3"]);
     }
 
     #[test]

@@ -240,8 +240,13 @@ impl Place<'_> {
             _ if is_signing(error) => self.denied(
                 "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an identity for the pod",
             ),
-            _ if error.is_temporary() || error.is_persistent() || answer.is_none() => self.unavailable(reason()),
-            _ => self.refused(reason()),
+            (_, K::Conflict) => self.unavailable(reason()),
+            _ if error.is_temporary() || error.is_persistent() => self.unavailable(reason()),
+            (None, _) => match status(error) {
+                Some(status) if is_final(status) => self.refused(format!("HTTP status {status}: {}", reason())),
+                Some(_) | None => self.unavailable(reason()),
+            },
+            (Some(_), _) => self.refused(reason()),
         }
     }
 }
@@ -283,6 +288,8 @@ fn innermost(error: &opendal::Error) -> String {
     }
     match sources(error).last() {
         Some(cause) => cause.to_string(),
+        // An answer without a code, as opendal shows it.
+        None if error.message().starts_with("S3Error {") => "the store gives no reason".to_owned(),
         None => error.message().lines().next().unwrap_or_default().to_owned(),
     }
 }
@@ -298,6 +305,18 @@ fn tls_cause<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         return Some(tls);
     }
     tls_cause(cause.downcast_ref::<io::Error>()?.get_ref()?)
+}
+
+/// The HTTP status of an answer without an error document. opendal keeps it in the text of the error only.
+fn status(error: &opendal::Error) -> Option<u16> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once("Parts { status: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// Whether a request that is answered with this status will be so again.
+fn is_final(status: u16) -> bool {
+    matches!(status, 400..=499 | 501 | 505) && !matches!(status, 408 | 409 | 425 | 429 | 499)
 }
 
 fn is_signing(error: &opendal::Error) -> bool {

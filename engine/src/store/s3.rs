@@ -59,6 +59,20 @@ const RETRY_LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// was the first attempt, whose answer got lost, that created it; this tells the two apart.
 const WRITTEN_BY: &str = "written-by";
 
+/// The checksum that goes with every object and every part. Buckets with Object Lock refuse what comes without one, and a store
+/// that checks it finds what was damaged on the way.
+const CHECKSUM: &str = "crc32c";
+/// How often a conditional write is made that meets another one of the same key; the pauses come to twelve seconds.
+const CONFLICTS_MAX: u32 = 6;
+const CONFLICTS: &str = "other writes of the same key are under way again and again (ConditionalRequestConflict)";
+/// Where an endpoint may be named, as AWS's tools have it, and two names that others use.
+const ENDPOINT_VARIABLES: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"];
+
+/// A variable of the environment, if it has a value. A line end, which `echo` puts into a Secret, is no part of it.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
 #[derive(Clone)]
 pub(super) struct S3Store {
     pub(super) name: Arc<str>,
@@ -96,10 +110,8 @@ impl Source {
 
 impl S3Store {
     pub(super) async fn open(storage: &S3Storage) -> Result<Self, Error> {
-        let environment =
-            |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        let endpoint =
-            storage.endpoint.clone().or_else(|| environment(&["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"]));
+        let environment = |names: &[&str]| names.iter().find_map(|name| variable(name));
+        let endpoint = storage.endpoint.clone().or_else(|| environment(&ENDPOINT_VARIABLES));
         let mut name = format!("s3://{}", storage.bucket);
         for (separator, part) in [("/", storage.prefix.as_str()), (" at ", endpoint.as_deref().unwrap_or_default())] {
             if !part.is_empty() {
@@ -124,6 +136,7 @@ impl S3Store {
         let mut builder = opendal::services::S3::default()
             .bucket(&storage.bucket)
             .root(&format!("/{}", storage.prefix))
+            .checksum_algorithm(CHECKSUM)
             .region(&region);
         if let Some(endpoint) = &endpoint {
             builder = builder.endpoint(endpoint);
@@ -131,9 +144,11 @@ impl S3Store {
         if !storage.uses_path_style(endpoint.is_some()) {
             builder = builder.enable_virtual_host_style();
         }
-        if let Some(path) = &storage.credentials_file {
-            let Credentials { access_key_id, secret_access_key, session_token } =
-                Credentials::read(path).map_err(|error| place.misconfigured(error.to_string()))?;
+        let credentials = match &storage.credentials_file {
+            Some(path) => Some(Credentials::read(path).map_err(|error| place.misconfigured(error.to_string()))?),
+            None => Credentials::from_variables(variable),
+        };
+        if let Some(Credentials { access_key_id, secret_access_key, session_token }) = credentials {
             builder = builder.access_key_id(&access_key_id).secret_access_key(&secret_access_key);
             if let Some(token) = session_token {
                 builder = builder.session_token(&token);
@@ -253,22 +268,32 @@ impl S3Store {
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
         let token = uuid::Uuid::new_v4().to_string();
-        let written = self.operator.write_options(key, bytes, create_options(&token)).await.map(drop);
-        self.settle(key, &token, written).await
+        for attempt in 0..CONFLICTS_MAX {
+            let written = self.operator.write_options(key, bytes.clone(), create_options(&token)).await.map(drop);
+            if let Some(created) = self.settle(key, &token, written).await? {
+                return Ok(created);
+            }
+            tokio::time::sleep(RETRY_FIRST_PAUSE * 2_u32.pow(attempt)).await;
+        }
+        Err(self.place(key).unavailable(CONFLICTS))
     }
 
-    /// What became of a conditional write, by what stands at its key when the answer leaves it open.
-    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Created, Error> {
+    /// What became of a conditional write, by what stands at its key when the answer leaves it open; `None` when another
+    /// conditional write of this key was under way and has left nothing, so that the call has to be made again.
+    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Option<Created>, Error> {
         let Err(error) = written else {
-            return Ok(Created::New);
+            return Ok(Some(Created::New));
         };
         let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
+        // `ConditionalRequestConflict`: the other write may be the first attempt of this very call.
+        let is_conflict = error.kind() == ErrorKind::Conflict;
         // A completed upload that is completed again is "not found"; a lost answer is any error that passes.
-        let is_open = is_taken || error.kind() == ErrorKind::NotFound || error.is_persistent();
+        let is_open = is_taken || is_conflict || error.kind() == ErrorKind::NotFound || error.is_persistent();
         let written_by_us = if is_open { self.is_written_by(key, token).await } else { Ok(None) };
         match written_by_us {
-            Ok(Some(true)) => Ok(Created::New),
-            Ok(Some(false)) => Ok(Created::AlreadyThere),
+            Ok(Some(true)) => Ok(Some(Created::New)),
+            Ok(Some(false)) => Ok(Some(Created::AlreadyThere)),
+            Ok(None) if is_conflict => Ok(None),
             Ok(None) | Err(_) if is_taken => {
                 Err(self.place(key).unavailable("the key was taken, and its object cannot be read back"))
             }
@@ -376,6 +401,7 @@ mod tests {
 
     use super::*;
     use crate::config::cluster::CircuitBreakerConfig;
+    use crate::error::Kind;
     use crate::store::{Backend, Store};
 
     /// A request as the stand-in for S3 sees it.
@@ -407,6 +433,7 @@ mod tests {
             .bucket("bucket")
             .region("us-east-1")
             .endpoint(&format!("http://{address}"))
+            .checksum_algorithm(CHECKSUM)
             .skip_signature();
         let name: Arc<str> = Arc::from("s3://bucket");
         let client = http_client(Place { store: &name, key: "" }, None).unwrap();
@@ -486,6 +513,76 @@ mod tests {
         let mut upload = store.upload("key").await.unwrap();
         upload.write(vec![Bytes::from_static(b"abc")]).await.unwrap();
         assert_eq!(upload.finish().await, Ok(3));
+    }
+
+    /// Answers the first conditional writes with a conflict, more often than a call is repeated by itself; `kept` is what a HEAD
+    /// finds after the first.
+    async fn store_with_conflicts(kept: impl Fn(String) -> Option<String> + Send + Sync + 'static) -> Store {
+        let token = Mutex::new((0, None::<String>));
+        serve(move |request| {
+            let mut token = token.lock().unwrap();
+            match request.method.as_str() {
+                "PUT" => {
+                    token.0 += 1;
+                    token.1 = request.written_by().and_then(&kept);
+                    Some(if token.0 <= RETRIES + 2 { failed(409, "ConditionalRequestConflict") } else { OK.to_owned() })
+                }
+                "HEAD" => Some(match &token.1 {
+                    Some(token) => {
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-amz-meta-written-by: {token}\r\n\r\n")
+                    }
+                    None => HEAD_NOT_FOUND.to_owned(),
+                }),
+                _ => Some(failed(404, "NoSuchKey")),
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn a_conflict_of_conditional_writes_is_settled_by_what_is_there() {
+        let create = async |store: Store| store.create("key", Bytes::from_static(b"abc")).await;
+        assert_eq!(create(store_with_conflicts(Some).await).await, Ok(Created::New));
+        assert_eq!(create(store_with_conflicts(|_| Some("other".to_owned())).await).await, Ok(Created::AlreadyThere));
+        assert_eq!(create(store_with_conflicts(|_| None).await).await, Ok(Created::New));
+        let mut upload = store_with_conflicts(|_| None).await.upload("key").await.unwrap();
+        upload.write(vec![Bytes::from_static(b"abc")]).await.unwrap();
+        assert_eq!(upload.finish().await, Ok(3));
+    }
+
+    #[tokio::test]
+    async fn every_object_and_every_part_goes_with_a_checksum() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::clone(&seen);
+        let store = serve(move |request| {
+            heads.lock().unwrap().push((request.method.clone(), request.head.to_ascii_lowercase()));
+            let body = match request.method.as_str() {
+                "POST" if request.head.contains("uploads") => "<R><UploadId>u</UploadId></R>",
+                "POST" => "<R><ETag>e</ETag></R>",
+                _ => "",
+            };
+            Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\netag: \"e\"\r\n\r\n{body}", body.len()))
+        })
+        .await;
+        store.put("a", Bytes::from_static(b"abc")).await.unwrap();
+        store.create("b", Bytes::from_static(b"abc")).await.unwrap();
+        let mut upload = store.upload("c").await.unwrap();
+        upload.write(vec![Bytes::from(vec![7; 11 << 20])]).await.unwrap();
+        upload.finish().await.unwrap();
+        let seen = seen.lock().unwrap();
+        let puts: Vec<_> = seen.iter().filter(|(method, _)| method == "PUT").collect();
+        assert_eq!(puts.len(), 5, "{puts:?}");
+        assert!(puts.iter().all(|(_, head)| head.contains("x-amz-checksum-crc32c: ")), "{puts:?}");
+        assert!(
+            seen.iter().any(|(method, head)| method == "POST" && head.contains("x-amz-checksum-algorithm: crc32c"))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_refused_is_not_unavailable() {
+        let store = serve(|_| Some(failed(400, "InvalidRequest"))).await;
+        let error = store.put("key", Bytes::from_static(b"abc")).await.unwrap_err();
+        assert!(error.kind() == Kind::Usage && error.to_string().contains("InvalidRequest: It failed"), "{error}");
     }
 
     #[tokio::test]

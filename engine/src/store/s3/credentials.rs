@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::config::pem::BYTE_ORDER_MARK;
+
 const KEY_ID: &str = "aws_access_key_id";
 const SECRET: &str = "aws_secret_access_key";
 const TOKEN: &str = "aws_session_token";
@@ -65,6 +67,13 @@ impl Credentials {
         }
         let text = text(path, fs::read(path))?;
         Self::parse(&text).map_err(|why| Error { path: path.to_owned(), why })
+    }
+
+    /// What the variables of the environment say; `None` unless both key id and key are there, for then other sources count.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let [key_id, secret, token] = VARIABLES;
+        let (access_key_id, secret_access_key) = (variable(key_id)?, variable(secret)?);
+        Some(Self { access_key_id, secret_access_key, session_token: variable(token) })
     }
 
     fn read_folder(folder: &Path) -> Result<Self, Error> {
@@ -131,12 +140,12 @@ fn profile(text: &str) -> Result<BTreeMap<String, String>, String> {
     values.ok_or_else(|| "is neither JSON nor an AWS shared-credentials file with a profile [default]".to_owned())
 }
 
-/// What a file of a folder holds, without the line end that editors put there; `None` when it is not there.
+/// What a file of a folder holds, without the blanks and line ends around it, which no key has; `None` when it is not there.
 fn value(folder: &Path, name: &str) -> Result<Option<String>, Error> {
     let path = folder.join(name);
     match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => match text(&path, read)?.trim_end_matches(['\r', '\n']) {
+        read => match text(&path, read)?.trim() {
             "" => Err(Error { path, why: "is empty".to_owned() }),
             text => Ok(Some(text.to_owned())),
         },
@@ -145,7 +154,9 @@ fn value(folder: &Path, name: &str) -> Result<Option<String>, Error> {
 
 fn text(path: &Path, read: io::Result<Vec<u8>>) -> Result<String, Error> {
     let bytes = read.map_err(|error| unreadable(path, &error))?;
-    String::from_utf8(bytes).map_err(|_| Error { path: path.to_owned(), why: "is not UTF-8 text".to_owned() })
+    let text =
+        String::from_utf8(bytes).map_err(|_| Error { path: path.to_owned(), why: "is not UTF-8 text".to_owned() })?;
+    Ok(text.trim_start_matches(BYTE_ORDER_MARK).to_owned())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -197,6 +208,20 @@ mod tests {
             assert!(why.contains(says) && !why.contains("sesame"), "{text}: {why}");
         }
         assert_eq!(format!("{:?}", known(Some("t"))), "Credentials(***)");
+    }
+
+    #[test]
+    fn the_environment_counts_when_it_has_both_halves_of_a_key() {
+        let of = |pairs: &'static [(&str, &str)]| {
+            Credentials::from_variables(|name| {
+                pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(
+            of(&[("AWS_ACCESS_KEY_ID", "AKIA1"), ("AWS_SECRET_ACCESS_KEY", "open=sesame/+")]),
+            Some(known(None))
+        );
+        assert_eq!(of(&[("AWS_ACCESS_KEY_ID", "AKIA1")]), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use opendal::Writer;
 
 use super::part::Part;
-use super::{S3Store, part_options};
+use super::{CONFLICTS, CONFLICTS_MAX, RETRY_FIRST_PAUSE, S3Store, part_options};
 use crate::store::{Created, Error};
 
 /// It appears when the last call says so, or not at all.
@@ -65,20 +65,26 @@ impl S3Upload {
             self.send(last).await?;
         }
         let mut writer = self.writer.take().ok_or_else(|| self.store.place(&self.key).broken())?;
-        let closed = writer.close().await.map(drop);
-        let failed = closed.is_err();
-        let created = self.store.settle(&self.key, &self.token, closed).await;
-        match created {
-            Ok(Created::New) => Ok(self.size),
-            result => {
-                debug_assert!(failed, "only a failure is settled otherwise");
-                abort(writer).await;
-                match result {
-                    Ok(_) => Err(self.store.place(&self.key).conflict()),
-                    Err(error) => Err(error),
-                }
+        let error = match self.complete(&mut writer).await {
+            Ok(Some(Created::New)) => return Ok(self.size),
+            Ok(Some(Created::AlreadyThere)) => self.store.place(&self.key).conflict(),
+            Ok(None) => self.store.place(&self.key).unavailable(CONFLICTS),
+            Err(error) => error,
+        };
+        abort(writer).await;
+        Err(error)
+    }
+
+    /// Completes the upload, again while other conditional writes of its key are under way.
+    async fn complete(&self, writer: &mut Writer) -> Result<Option<Created>, Error> {
+        for attempt in 0..CONFLICTS_MAX {
+            let closed = writer.close().await.map(drop);
+            if let Some(created) = self.store.settle(&self.key, &self.token, closed).await? {
+                return Ok(Some(created));
             }
+            tokio::time::sleep(RETRY_FIRST_PAUSE * 2_u32.pow(attempt)).await;
         }
+        Ok(None)
     }
 
     pub(in crate::store) async fn abort(mut self) {
