@@ -90,6 +90,14 @@ pub enum Error {
         /// What is wrong.
         why: Damage,
     },
+    /// Records of some batches were left out.
+    #[error("{}{} cannot be shown, everything else is", names.join("; "), match more { 0 => String::new(), more => format!("; and {more} more batches") })]
+    Unreadable {
+        /// The first of them, each with its topic, partition, offset and the reason.
+        names: Vec<String>,
+        /// How many others there are.
+        more: usize,
+    },
     /// The records cannot be written out.
     #[error("the records cannot be written: {0}")]
     Output(io::Error),
@@ -110,9 +118,6 @@ pub enum Damage {
     /// A batch.
     #[error(transparent)]
     Batch(#[from] batch::Error),
-    /// The records of a batch.
-    #[error(transparent)]
-    Record(#[from] record::Error),
 }
 
 impl Error {
@@ -123,7 +128,7 @@ impl Error {
             Self::Segment(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::NoTopic { .. } | Self::NoPartition { .. } | Self::FromOffset(_) => Kind::Usage,
-            Self::NoRun { .. } | Self::Damaged { .. } => Kind::Corrupt,
+            Self::NoRun { .. } | Self::Damaged { .. } | Self::Unreadable { .. } => Kind::Corrupt,
             Self::Output(_) => Kind::Unavailable,
             Self::Interrupted { .. } => Kind::Interrupted,
         }
@@ -153,7 +158,7 @@ pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop)
     let partitions = partitions(config, &manifest)?;
     let all = archive.runs(&manifest).await?;
     let left = config.limit.unwrap_or(u64::MAX);
-    let mut cat = Cat { config, archive: &archive, stop, out, indexes: VecDeque::new(), left };
+    let mut cat = Cat { config, archive: &archive, stop, out, indexes: VecDeque::new(), left, unreadable: Vec::new() };
     let shown = async {
         for partition in partitions {
             let runs = all.runs().filter(|(topic, _, run)| topic.name == config.topic && run.partition == partition);
@@ -166,9 +171,14 @@ pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop)
         cat.out.flush().map_err(Error::Output)
     }
     .await;
+    let unreadable = std::mem::take(&mut cat.unreadable);
     let records = config.limit.unwrap_or(u64::MAX) - cat.left;
     match shown {
         Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(CatReport { records }),
+        Ok(()) if !unreadable.is_empty() => {
+            let more = unreadable.len().saturating_sub(NAMES_SHOWN);
+            Err(Error::Unreadable { names: unreadable.into_iter().take(NAMES_SHOWN).collect(), more })
+        }
         shown => shown.map(|()| CatReport { records }),
     }
 }
@@ -207,6 +217,8 @@ struct Cat<'a, W> {
     indexes: VecDeque<(SegmentId, Arc<Index>)>,
     /// Records that may still be shown.
     left: u64,
+    /// Batches whose records cannot be read, in words.
+    unreadable: Vec<String>,
 }
 
 impl<W: Write> Cat<'_, W> {
@@ -222,7 +234,7 @@ impl<W: Write> Cat<'_, W> {
         // One frame first: often no more is wanted.
         let mut piece_bytes_max = 0;
         let mut next = first;
-        let mut decompressor = Decompressor::new();
+        let mut decompressor = Decompressor::for_records_up_to(self.config.decompressed_batch_bytes_max);
         while let Some(piece) = pieces(indexed, next, piece_bytes_max).into_iter().next() {
             if self.stop.is_set() {
                 let records = self.config.limit.unwrap_or(u64::MAX) - self.left;
@@ -237,9 +249,15 @@ impl<W: Write> Cat<'_, W> {
                 for batch in frame.batches() {
                     let batch = batch.map_err(|error| damaged(error.into()))?;
                     if batch.next_offset() > offsets.start {
-                        let records = record::decode(&batch, &mut decompressor);
-                        let records = records.map_err(|error| damaged(error.into()))?;
-                        self.write(run.partition, &batch, &records, &offsets)?;
+                        match record::decode(&batch, &mut decompressor) {
+                            Ok(records) => self.write(run.partition, &batch, &records, &offsets)?,
+                            Err(error) => self.unreadable.push(format!(
+                                "topic {:?} partition {}: the batch at offset {}: {error}",
+                                self.config.topic,
+                                run.partition,
+                                batch.base_offset()
+                            )),
+                        }
                     }
                     if self.left == 0 {
                         return Ok(());
@@ -300,6 +318,7 @@ mod tests {
             partition: None,
             from_offset: 0,
             limit: None,
+            decompressed_batch_bytes_max: crate::config::DECOMPRESSED_BATCH_BYTES_MAX,
         };
         edit(&mut config);
         let mut out = Vec::new();
@@ -432,6 +451,7 @@ mod tests {
             partition: None,
             from_offset: 0,
             limit: None,
+            decompressed_batch_bytes_max: crate::config::DECOMPRESSED_BATCH_BYTES_MAX,
         };
         assert_eq!(run(&config, &mut Gone, &Stop::default()).await.unwrap(), CatReport { records: 0 });
     }

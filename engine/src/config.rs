@@ -25,6 +25,15 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "run")]
 pub use self::layers::{Error, Flags, load};
 
+/// The most bytes that the records of one batch may take decompressed, unless a run is told otherwise: 64 MiB. A broker bounds the
+/// compressed size only, so that a producer may write a megabyte that holds a gigabyte. What reads records holds such a batch
+/// about three times, and a pod has 512 MiB.
+pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 64 << 20;
+
+const fn decompressed_batch_bytes_max() -> usize {
+    DECOMPRESSED_BATCH_BYTES_MAX
+}
+
 /// A run, as it is written in a file: its kind under `run`, and its settings beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "run", rename_all = "camelCase")]

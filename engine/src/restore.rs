@@ -446,7 +446,8 @@ impl Restore<'_> {
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
             limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
-            memory: Memory::new(self.config.config.parallelism),
+            memory: Memory::new(self.config.config.parallelism)
+                .for_batches_up_to(self.config.config.decompressed_batch_bytes_max),
             progress: self.progress.clone(),
             stop: self.stop.clone(),
         });

@@ -15,7 +15,7 @@ use crate::error::Kind;
 use crate::format::Header;
 use crate::format::batch::{Batch, Compression, HEADER_BYTES};
 use crate::format::codec::{self, Compressor, Decompressor};
-use crate::format::record::{self, Added, RECORDS_BYTES_MAX, Record, RecordTime, Records};
+use crate::format::record::{self, Added, Record, RecordTime, Records};
 
 pub use producible::{Producer, ProducibleBatch, Stretch, pass_through, stamp};
 
@@ -26,7 +26,11 @@ const SCRATCH_BYTES_MAX: usize = 2 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The records of the batch are not what a broker stores.
-    #[error("the record batch at offset {base_offset} cannot be read: {source}")]
+    #[error(
+        "the record batch at offset {base_offset} of the source cannot be read: {source}. A batch that needs no change is restored \
+         all the same: restore without --point-in-time, --start-time and offset headers, into a topic whose max.message.bytes is \
+         that of the source; or leave the topic out with --exclude-topics"
+    )]
     Records {
         /// The base offset of the batch in the source.
         base_offset: i64,
@@ -221,6 +225,11 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Memory for batches whose records may take so many bytes decompressed.
+    pub fn for_records_up_to(records_bytes_max: usize) -> Self {
+        Self { decompressor: Decompressor::for_records_up_to(records_bytes_max), ..Self::default() }
+    }
+
     fn release(&mut self) {
         self.plain.clear();
         self.plain.shrink_to(SCRATCH_BYTES_MAX);
@@ -265,9 +274,10 @@ pub fn rewrite(batch: &Batch<'_>, request: &Request, scratch: &mut Scratch) -> R
 fn rewrite_records(batch: &Batch<'_>, request: &Request, scratch: &mut Scratch) -> Result<Rewritten, Error> {
     let Scratch { decompressor, compressor, plain, encoded, kept } = scratch;
     let unreadable = |source| Error::Records { base_offset: batch.base_offset(), source };
+    let limit_bytes = decompressor.records_bytes_max();
     decompressor
-        .decompress_into(batch.compression(), batch.records(), RECORDS_BYTES_MAX, plain)
-        .map_err(|error| unreadable(record::Error::Codec(error)))?;
+        .decompress_into(batch.compression(), batch.records(), limit_bytes, plain)
+        .map_err(|error| unreadable(record::codec_error(error)))?;
     let mut rewritten = select(batch, &request.cut, plain, kept)?;
     if kept.is_empty() {
         return Ok(rewritten);
@@ -465,7 +475,7 @@ impl Encoder<'_> {
 }
 
 fn to_u32(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("decompressed records are bounded by RECORDS_BYTES_MAX")
+    u32::try_from(bytes).expect("decompressed records are bounded by the limit of a decompressor")
 }
 
 #[cfg(test)]

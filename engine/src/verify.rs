@@ -128,7 +128,9 @@ pub async fn run(config: &VerifyConfig, progress: &Progress, stop: &Stop) -> Res
         }
         (None, None) | (Some(_), Some(_)) => return Err(Error::Scope),
     };
-    let mut run = Run { archive: &archive, progress, stop, findings: Vec::new(), parts: 0 };
+    let decompressed_batch_bytes_max = config.decompressed_batch_bytes_max;
+    let findings = Vec::new();
+    let mut run = Run { archive: &archive, progress, stop, findings, parts: 0, decompressed_batch_bytes_max };
     let wanted = run.manifests(&backups).await?;
     let mut read = segment::Read::default();
     if config.level >= Level::Objects {
@@ -164,6 +166,7 @@ struct Run<'a> {
     stop: &'a Stop,
     findings: Vec<Finding>,
     parts: u64,
+    decompressed_batch_bytes_max: usize,
 }
 
 impl Run<'_> {
@@ -218,6 +221,7 @@ impl Run<'_> {
                 keys: keys.clone(),
                 wanted: Arc::clone(wanted),
                 level,
+                decompressed_batch_bytes_max: self.decompressed_batch_bytes_max,
                 progress: self.progress.clone(),
                 stop: self.stop.clone(),
             };

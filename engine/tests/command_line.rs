@@ -26,6 +26,18 @@ use uuid::Uuid;
 
 /// Ten records in one partition of the topic `orders`, in the backup `id` of the archive `shop`.
 async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
+    store_batches(dir, id, problems, &[batch(5)]).await;
+}
+
+/// A batch of ten records.
+fn batch(base_offset: i64) -> Vec<u8> {
+    let record =
+        |n: u8| OwnedRecord { timestamp_ms: 1_700_000_000_000, value: Some(vec![n; 100]), ..Default::default() };
+    BatchBuilder::new(base_offset).records((0..10).map(record)).build().unwrap()
+}
+
+/// These batches, which follow each other from offset 5, as the partition 0 of the topic `orders`.
+async fn store_batches(dir: &Path, id: &str, problems: &[&str], batches: &[Vec<u8>]) {
     let storage: StorageConfig = format!("file://{}", dir.display()).parse().unwrap();
     let store = Store::open_or_create(&storage).await.unwrap();
     let (archive, id): (ArchiveName, BackupId) = ("shop".parse().unwrap(), id.parse().unwrap());
@@ -45,14 +57,16 @@ async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
     store.create(&keys.archive(), sealed.into()).await.unwrap();
 
     let topic = TopicKey { name: "orders".to_owned(), id: Uuid::from_u128(2) };
-    let record =
-        |n: u8| OwnedRecord { timestamp_ms: 1_700_000_000_000, value: Some(vec![n; 100]), ..Default::default() };
-    let bytes = Bytes::from(BatchBuilder::new(5).records((0..10).map(record)).build().unwrap());
     let mut object = Rope::default();
     let compression = ArchiveCompression { codec: Compression::Zstd, level: None };
     let mut segment = OpenSegment::new(SegmentId::new(&id, 1, 0, 0), compression, &mut object);
     segment.begin_run(&topic, 0, 5, &mut object).unwrap();
-    segment.push_batch(&Batch::parse(&bytes).unwrap(), &bytes, &mut object).unwrap();
+    let mut end_offset = 5;
+    for bytes in batches.iter().map(|bytes| Bytes::copy_from_slice(bytes)) {
+        let batch = Batch::parse(&bytes).unwrap();
+        segment.push_batch(&batch, &bytes, &mut object).unwrap();
+        end_offset = batch.next_offset();
+    }
     let stored = segment.seal(&mut object).unwrap().stored();
     store.put(&keys.segment(&stored.segment.id), object.to_bytes()).await.unwrap();
 
@@ -62,7 +76,7 @@ async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
     let reference =
         PartRef { id: PartId::new(&id, 1, 0), bytes: sealed.len() as u64, sha256: document::sha256_hex(&sealed) };
     store.put(&keys.part(&reference.id), sealed.into()).await.unwrap();
-    let partition = PartitionSummary { partition: 0, start_offset: 5, end_offset: 15, content };
+    let partition = PartitionSummary { partition: 0, start_offset: 5, end_offset, content };
     let manifest = Manifest {
         backup_id: id.clone(),
         archive,
@@ -211,6 +225,32 @@ async fn pruning_deletes_nothing_unless_it_is_confirmed() {
     assert_eq!(manifests(), 1);
     let line = refused(&[&prune[..], &["--max-age", "5"]].concat(), Kind::Usage);
     assert!(line.contains("--max-age") && line.contains("90d"), "{line}");
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_read_is_named_and_everything_else_is_shown_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut broken = BatchBuilder::new(15)
+        .compression(Compression::Gzip)
+        .records((0..10).map(|_| OwnedRecord::default()))
+        .build()
+        .unwrap();
+    broken[61..].fill(0xff);
+    let crc32c = crc32c::crc32c(&broken[21..]);
+    broken[17..21].copy_from_slice(&crc32c.to_be_bytes());
+    store_batches(dir.path(), "shop-1", &[], &[batch(5), broken, batch(25)]).await;
+    let url = storage(dir.path());
+    let cat = kafka_backup(&["cat", "--storage", &url, "--backup", "shop-1", "--topic", "orders"]);
+    assert_eq!(cat.status.code(), Some(i32::from(Kind::Corrupt.code())), "{cat:?}");
+    assert_eq!(String::from_utf8(cat.stdout).unwrap().lines().count(), 20);
+    let line = String::from_utf8(cat.stderr).unwrap();
+    assert!(line.contains("topic \"orders\" partition 0: the batch at offset 15"), "{line}");
+    let verify = kafka_backup(&["verify", "--storage", &url, "--backup", "shop-1", "--output", "json"]);
+    let report: Value = serde_json::from_slice(&verify.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "{report}");
+    let offsets = &findings[0]["offsets"][0];
+    assert_eq!((offsets["startOffset"].as_i64(), offsets["endOffset"].as_i64()), (Some(15), Some(25)), "{report}");
 }
 
 #[test]

@@ -399,6 +399,10 @@ pub struct RestoreFlags {
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+    /// Bytes that the records of one batch may take decompressed, up to 1 GiB; a run holds a few such batches in memory
+    /// [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    decompressed_batch_bytes_max: Option<usize>,
     #[command(flatten)]
     limits: LimitFlags,
     #[command(flatten)]
@@ -415,6 +419,7 @@ impl RestoreFlags {
         self.cluster.settings(&mut flags);
         self.limits.settings(&mut flags);
         flags
+            .set("decompressedBatchBytesMax", "--decompressed-batch-bytes-max", &self.decompressed_batch_bytes_max)
             .set("backup", "--backup", &self.backup)
             .set("archive", "--archive", &self.archive)
             .set("restoreId", "--restore-id", &self.restore_id)
@@ -464,6 +469,10 @@ pub struct VerifyFlags {
     /// Segments that are read at once, 1 to 64 [default: 4]
     #[arg(long, value_name = "N")]
     parallelism: Option<usize>,
+    /// Bytes that the records of one batch may take decompressed, up to 1 GiB; a run holds a few such batches in memory
+    /// [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    decompressed_batch_bytes_max: Option<usize>,
 }
 
 impl VerifyFlags {
@@ -471,6 +480,7 @@ impl VerifyFlags {
     pub fn settings(&self) -> Flags {
         let mut flags = self.run.settings();
         flags
+            .set("decompressedBatchBytesMax", "--decompressed-batch-bytes-max", &self.decompressed_batch_bytes_max)
             .set("backup", "--backup", &self.backup)
             .set("archive", "--archive", &self.archive)
             .set("level", "--level", &self.level)
@@ -499,6 +509,10 @@ pub struct CatFlags {
     /// How many records to show, in all [default: every one]
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
+    /// Bytes that the records of one batch may take decompressed, up to 1 GiB; a run holds a few such batches in memory
+    /// [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    decompressed_batch_bytes_max: Option<usize>,
 }
 
 impl CatFlags {
@@ -506,6 +520,7 @@ impl CatFlags {
     pub fn settings(&self) -> Flags {
         let mut flags = self.run.settings();
         flags
+            .set("decompressedBatchBytesMax", "--decompressed-batch-bytes-max", &self.decompressed_batch_bytes_max)
             .set("backup", "--backup", &self.backup)
             .set("topic", "--topic", &self.topic)
             .set("partition", "--partition", &self.partition)

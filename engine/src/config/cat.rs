@@ -24,4 +24,8 @@ pub struct CatConfig {
     /// How many records to show in all; every one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The most bytes that the records of one batch may take decompressed, up to 1 GiB. Larger batches are named in an error or a
+    /// finding.
+    #[serde(default = "super::decompressed_batch_bytes_max")]
+    pub decompressed_batch_bytes_max: usize,
 }

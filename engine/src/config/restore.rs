@@ -125,6 +125,10 @@ pub struct RestoreConfig {
     /// What may be written in a second.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// The most bytes that the records of one batch may take decompressed, up to 1 GiB. Larger batches are named in an error or a
+    /// finding.
+    #[serde(default = "super::decompressed_batch_bytes_max")]
+    pub decompressed_batch_bytes_max: usize,
 }
 
 const fn parallelism() -> usize {

@@ -37,6 +37,10 @@ pub struct VerifyConfig {
     /// Segments that are read at once, 1 to 64.
     #[serde(default = "parallelism")]
     pub parallelism: usize,
+    /// The most bytes that the records of one batch may take decompressed, up to 1 GiB. Larger batches are named in an error or a
+    /// finding.
+    #[serde(default = "super::decompressed_batch_bytes_max")]
+    pub decompressed_batch_bytes_max: usize,
 }
 
 const fn parallelism() -> usize {

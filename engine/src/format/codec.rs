@@ -1,7 +1,7 @@
 //! The four codecs, as Kafka uses them inside a record batch; frames of the archive use them too.
 //!
 //! Reading takes whatever a producer may have written (both snappy framings, several gzip members, several zstd
-//! frames, linked LZ4 blocks) and never more than a limit: a few bytes may claim gigabytes. Writing makes what
+//! frames, linked LZ4 blocks, bytes after the end of gzip and LZ4) and never more than a limit: a few bytes may claim gigabytes. Writing makes what
 //! Kafka's Java client reads, and the same bytes from the same input every time.
 
 mod lz4;
@@ -9,11 +9,12 @@ mod lz4;
 use std::borrow::Cow;
 use std::io::{Read, Write};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name};
 
 pub use super::compression::{Compression, level_range, name};
+use crate::config::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::error::Kind;
 
 /// What `snappy-java` puts before its stream: the magic, then two integers (version, oldest compatible version).
@@ -26,6 +27,8 @@ const SNAPPY_RATIO_MAX: usize = 64;
 
 /// Output is reserved in steps no larger than this, so that a false size in a header reserves no more.
 const RESERVE_BYTES_MAX: usize = 16 << 20;
+/// No batch's records are read beyond this size, whatever a run allows.
+const RECORDS_BYTES_LIMIT: usize = 1 << 30;
 /// The first reservation, when nothing tells the size: records of a kind compress to about a quarter.
 const RESERVE_FACTOR: usize = 4;
 
@@ -184,6 +187,7 @@ fn gzip(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Strin
 pub struct Decompressor {
     snappy: snap::raw::Decoder,
     zstd: Option<DCtx<'static>>,
+    records_bytes_max: usize,
 }
 
 impl std::fmt::Debug for Decompressor {
@@ -201,7 +205,19 @@ impl Default for Decompressor {
 impl Decompressor {
     /// A decompressor that holds next to nothing until a codec is used.
     pub fn new() -> Self {
-        Self { snappy: snap::raw::Decoder::new(), zstd: None }
+        Self::for_records_up_to(DECOMPRESSED_BATCH_BYTES_MAX)
+    }
+
+    /// The same, for records of a batch that may take so many bytes decompressed.
+    pub fn for_records_up_to(records_bytes_max: usize) -> Self {
+        // Positions of records are kept in 32 bits.
+        let records_bytes_max = records_bytes_max.min(RECORDS_BYTES_LIMIT);
+        Self { snappy: snap::raw::Decoder::new(), zstd: None, records_bytes_max }
+    }
+
+    /// How many bytes the records of one batch may take decompressed.
+    pub const fn records_bytes_max(&self) -> usize {
+        self.records_bytes_max
     }
 
     /// The decompressed bytes, borrowed when there is nothing to decompress.
@@ -324,11 +340,25 @@ impl Decompressor {
     }
 }
 
+/// Reads members, one after the other. What follows the last one and does not begin with the header of another is ignored, as
+/// by `GZIPInputStream`, with which brokers and the Java client read: such batches are in logs.
 fn ungzip(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
     output.reserve(bytes.len().saturating_mul(RESERVE_FACTOR));
-    let limit = u64::try_from(output.limit_bytes).unwrap_or(u64::MAX).saturating_add(1);
-    MultiGzDecoder::new(bytes).take(limit).read_to_end(output.out).map_err(|error| malformed(error.to_string()))?;
-    output.check()
+    let mut rest = bytes;
+    let mut is_first = true;
+    while !rest.is_empty() {
+        let mut member = GzDecoder::new(rest);
+        if !is_first && member.header().is_none() {
+            return Ok(());
+        }
+        let limit = u64::try_from(output.room()).unwrap_or(u64::MAX).saturating_add(1);
+        let read = member.by_ref().take(limit).read_to_end(output.out);
+        read.map_err(|error| malformed(error.to_string()))?;
+        output.check()?;
+        rest = member.into_inner();
+        is_first = false;
+    }
+    if is_first { Err(malformed("there is none")) } else { Ok(()) }
 }
 
 /// Where decompressed bytes go, and how many of them may.

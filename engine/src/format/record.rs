@@ -7,6 +7,7 @@
 mod control;
 mod varint;
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 pub use self::control::ControlType;
@@ -17,18 +18,21 @@ use super::batch::Batch;
 use super::codec::{self, Decompressor};
 use crate::error::Kind;
 
-/// The most that the records of one batch may take decompressed: 1 GiB.
-///
-/// A broker bounds only the compressed size. A megabyte of zstd can hold a gigabyte of zeros and be an honest batch;
-/// what is beyond is taken for hostile.
-pub const RECORDS_BYTES_MAX: usize = 1 << 30;
-
 /// Why bytes are not the records of a batch. Records are counted from 0, in the order in which they stand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The records cannot be decompressed.
     #[error(transparent)]
     Codec(#[from] codec::Error),
+    /// A broker bounds only the compressed size of a batch. A megabyte of zstd can hold a gigabyte of zeros and be honest.
+    #[error(
+        "its records take more than {limit_bytes} bytes decompressed: raise --decompressed-batch-bytes-max \
+         (decompressedBatchBytesMax in a file), and the memory of the run by three times as much"
+    )]
+    TooLarge {
+        /// What is allowed, in bytes.
+        limit_bytes: usize,
+    },
     /// The bytes end inside a record.
     #[error("record {record} of the batch is cut short in its {field}")]
     Truncated {
@@ -94,6 +98,7 @@ impl Error {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Codec(error) => error.kind(),
+            Self::TooLarge { .. } => Kind::Usage,
             Self::Truncated { .. }
             | Self::Varint { .. }
             | Self::Negative { .. }
@@ -368,6 +373,23 @@ impl OwnedRecord {
     }
 }
 
+/// The decompressed records of a batch, borrowed when there is nothing to decompress.
+///
+/// # Errors
+/// [`Error::Codec`], and [`Error::TooLarge`] when they take more bytes than the decompressor is for.
+pub fn decompress<'a>(batch: &Batch<'a>, decompressor: &mut Decompressor) -> Result<Cow<'a, [u8]>, Error> {
+    let limit_bytes = decompressor.records_bytes_max();
+    decompressor.decompress(batch.compression(), batch.records(), limit_bytes).map_err(codec_error)
+}
+
+/// What a codec's failure means for the records of a batch.
+pub fn codec_error(error: codec::Error) -> Error {
+    match error {
+        codec::Error::TooLarge { limit_bytes, .. } => Error::TooLarge { limit_bytes },
+        error => Error::Codec(error),
+    }
+}
+
 /// All records of a batch with their offsets. For showing and comparing; the way of bulk data is [`Records`].
 ///
 /// # Errors
@@ -376,7 +398,7 @@ pub fn decode(batch: &Batch<'_>, decompressor: &mut Decompressor) -> Result<Vec<
     if batch.record_count() == 0 && batch.records().is_empty() {
         return Ok(Vec::new());
     }
-    let bytes = decompressor.decompress(batch.compression(), batch.records(), RECORDS_BYTES_MAX)?;
+    let bytes = decompress(batch, decompressor)?;
     let time = RecordTime::of_batch(batch);
     Records::new(&bytes, batch)
         .map(|record| {

@@ -47,8 +47,14 @@ async fn four() -> (Sample, Vec<Made>) {
 
 async fn verified(sample: &Sample) -> verify::VerifyReport {
     let archive = Some(ARCHIVE.parse().unwrap());
-    let config =
-        VerifyConfig { storage: sample.storage.clone(), backup: None, archive, level: Level::Records, parallelism: 2 };
+    let config = VerifyConfig {
+        storage: sample.storage.clone(),
+        backup: None,
+        archive,
+        level: Level::Records,
+        parallelism: 2,
+        decompressed_batch_bytes_max: 1 << 20,
+    };
     verify::run(&config, &Progress::default(), &Stop::default()).await.unwrap()
 }
 

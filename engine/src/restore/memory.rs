@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::config::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::format::codec::Decompressor;
 use crate::rewrite::Scratch;
 
@@ -23,7 +24,6 @@ pub struct Room {
 }
 
 /// What a worker needs while it works on one frame or batch.
-#[derive(Default)]
 pub struct Bench {
     /// Opens frames.
     pub decompressor: Decompressor,
@@ -37,6 +37,7 @@ pub struct Memory {
     in_flight_bytes: usize,
     benches: Mutex<Vec<Bench>>,
     benches_max: usize,
+    decompressed_batch_bytes_max: usize,
 }
 
 impl Memory {
@@ -48,7 +49,14 @@ impl Memory {
             in_flight_bytes,
             benches: Mutex::new(Vec::new()),
             benches_max: workers,
+            decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
         }
+    }
+
+    /// The same, for batches whose records may take so many bytes decompressed.
+    #[must_use]
+    pub fn for_batches_up_to(self, decompressed_batch_bytes_max: usize) -> Self {
+        Self { decompressed_batch_bytes_max, ..self }
     }
 
     /// Room for a batch of so many bytes, if there is some now.
@@ -72,7 +80,11 @@ impl Memory {
     pub fn with_bench<T>(&self, work: impl FnOnce(&mut Bench) -> T) -> T {
         // What a panic left behind is only memory.
         let benches = || self.benches.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut bench = benches().pop().unwrap_or_default();
+        let new = || Bench {
+            decompressor: Decompressor::new(),
+            scratch: Scratch::for_records_up_to(self.decompressed_batch_bytes_max),
+        };
+        let mut bench = benches().pop().unwrap_or_else(new);
         let done = work(&mut bench);
         let mut benches = benches();
         if benches.len() < self.benches_max {

@@ -46,6 +46,8 @@ pub struct Check {
     pub wanted: Arc<WantedSegment>,
     /// How deep to look.
     pub level: Level,
+    /// How many bytes the records of a batch may take decompressed.
+    pub decompressed_batch_bytes_max: usize,
     /// What is counted.
     pub progress: Progress,
     /// Ends the verification between two pieces; the caller sees that it was set.
@@ -165,7 +167,7 @@ impl Check {
     async fn run_by_frames(&self, topic: &TopicKey, indexed: &IndexedRun, read: &mut Read) -> Result<(), store::Error> {
         let run = &indexed.run;
         let findings_before = read.findings.len();
-        let mut decompressor = Decompressor::new();
+        let mut decompressor = Decompressor::for_records_up_to(self.decompressed_batch_bytes_max);
         let mut sum = Sum { leader_epoch: -1, ..Sum::default() };
         let mut crc32c = 0;
         for piece in stored::pieces(indexed, 0, PIECE_BYTES_MAX) {
@@ -191,10 +193,11 @@ impl Check {
                         sum.content.add(&of_frame.content);
                         sum.leader_epoch = sum.leader_epoch.max(of_frame.leader_epoch);
                     }
-                    Err(wrong) => {
-                        let stretch = Stretch::within(topic, run.partition, expected.offsets);
-                        read.findings.push(self.finding(wrong).at(position..end).holding(vec![stretch]));
-                    }
+                    Err(all) => read.findings.extend(all.into_iter().map(|wrong| {
+                        let offsets = wrong.offsets().unwrap_or_else(|| expected.offsets.clone());
+                        let stretch = Stretch::within(topic, run.partition, offsets);
+                        self.finding(wrong).at(position..end).holding(vec![stretch])
+                    })),
                 }
                 position = end;
             }

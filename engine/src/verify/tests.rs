@@ -13,7 +13,14 @@ use crate::repository::sample::{ARCHIVE, ORDERS_0_ADDED, Sample};
 
 fn config(sample: &Sample, level: Level) -> VerifyConfig {
     let archive = Some(ARCHIVE.parse().unwrap());
-    VerifyConfig { storage: sample.storage.clone(), backup: None, archive, level, parallelism: 2 }
+    VerifyConfig {
+        storage: sample.storage.clone(),
+        backup: None,
+        archive,
+        level,
+        parallelism: 2,
+        decompressed_batch_bytes_max: 1 << 20,
+    }
 }
 
 async fn verify(sample: &Sample, level: Level) -> Result<VerifyReport, Error> {

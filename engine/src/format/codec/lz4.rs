@@ -34,14 +34,24 @@ pub(super) fn compress(level: Option<i32>, bytes: &[u8], out: &mut Vec<u8>) -> R
     encoder.finish().1.map_err(|error| error.to_string())
 }
 
-/// Reads frames, one after the other.
+/// Reads one frame, and those behind it that are whole. Other bytes behind a frame are ignored, as by the Java client, with
+/// which a broker reads what is produced: such batches are in logs.
 pub(super) fn decompress(bytes: &[u8], output: &mut Output<'_>) -> Result<(), Stop> {
     if bytes.is_empty() {
         return Err(malformed("there is none"));
     }
     let mut rest = bytes;
+    read_frame(&mut rest, output)?;
     while !rest.is_empty() {
-        read_frame(&mut rest, output)?;
+        let end = output.out.len();
+        match read_frame(&mut rest, output) {
+            Ok(()) => {}
+            Err(Stop::Full) => return Err(Stop::Full),
+            Err(Stop::Malformed(_)) => {
+                output.out.truncate(end);
+                break;
+            }
+        }
     }
     Ok(())
 }

@@ -87,6 +87,21 @@ fn reads_several_members_frames_and_streams() {
 }
 
 #[test]
+fn bytes_behind_the_end_are_ignored_where_the_java_client_ignores_them() {
+    let plain = b"records ".repeat(100);
+    for codec in [Compression::Gzip, Compression::Lz4] {
+        for behind in [&[0; 1][..], &[0; 600], b"garbage", &[0x1f], &[0x1f, 0x8b], &[0x04, 0x22, 0x4d, 0x18]] {
+            let bytes = [&compressed(codec, &plain)[..], behind].concat();
+            assert_eq!(decompressed(codec, &bytes, plain.len()).as_deref(), Ok(&plain[..]), "{codec:?} {behind:?}");
+        }
+    }
+    // A second member that begins well and is damaged is no garbage, to GZIPInputStream either.
+    let whole = compressed(Compression::Gzip, &plain);
+    let damaged = [&whole[..], &whole[..whole.len() / 2]].concat();
+    assert!(decompressed(Compression::Gzip, &damaged, plain.len() * 2).is_err());
+}
+
+#[test]
 fn reads_zstd_without_a_content_size() {
     let plain = vec![7; 500_000];
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).expect("an encoder");

@@ -116,7 +116,7 @@ const fn zigzag_long(value: i64) -> u64 {
 }
 
 pub(super) fn to_i32(length: usize) -> i32 {
-    i32::try_from(length).expect("a record is kept below 2 GiB by RECORDS_BYTES_MAX")
+    i32::try_from(length).expect("a record is kept below 2 GiB by the limit of a decompressor")
 }
 
 #[cfg(test)]
