@@ -59,7 +59,9 @@ fn complain(kind: Kind, message: &str) -> ExitCode {
 
 /// Systems and libraries put line ends into their messages; a log reader wants one line an error.
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Names of groups, and texts of brokers, may hold what a terminal would obey.
+    line.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// Prints help and version as they are, and what is wrong with the arguments in one line.

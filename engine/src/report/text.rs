@@ -350,7 +350,7 @@ impl Lines {
     /// A line as it is.
     pub(super) fn line(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing into a String cannot fail.
-        let _ = writeln!(self.0, "{text}");
+        let _ = writeln!(self.0, "{}", printable(&text.to_string()));
     }
 
     /// A named value, values below each other.
@@ -384,10 +384,25 @@ impl Lines {
     }
 }
 
+/// A line with nothing in it that a terminal would obey: ids of groups may hold any character. Line ends at its beginning are the
+/// report's own.
+pub(super) fn printable(line: &str) -> String {
+    let own = line.len() - line.trim_start_matches('\n').len();
+    let (own, rest) = line.split_at(own);
+    let mut out = own.to_owned();
+    for character in rest.chars() {
+        match character.is_control() {
+            true => out.extend(character.escape_default()),
+            false => out.push(character),
+        }
+    }
+    out
+}
+
 /// Columns as wide as their widest cell; the first is left-aligned as are all texts.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut cells = vec![head.map(str::to_owned)];
-    cells.extend(rows);
+    cells.extend(rows.map(|row| row.map(|cell| printable(&cell))));
     let width: [usize; N] =
         std::array::from_fn(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut out = String::new();
@@ -432,6 +447,11 @@ fn holes(holes: &HoleCounts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        assert_eq!(printable("\ngroup a\nb\u{1b}[31m\tx"), "\ngroup a\\nb\\u{1b}[31m\\tx");
+    }
 
     #[test]
     fn times_are_told_to_the_millisecond_in_utc() {
