@@ -32,6 +32,7 @@ use self::file::{FileStore, FileUpload};
 pub use self::s3::UPLOAD_MEMORY_BYTES;
 use self::s3::{S3Store, S3Upload};
 use crate::breaker::Breaker;
+use crate::clock::now_ms;
 use crate::config::storage::{FileStorage, StorageConfig};
 
 /// How long an unfinished file is left alone, in milliseconds: longer than any upload takes.
@@ -175,6 +176,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         if (first, second?) == (Created::New, Created::AlreadyThere) {
+            self.sweep_in_the_background();
             return Ok(());
         }
         let reason = "it does not honour \"create only if absent\" (If-None-Match), without which two runs could overwrite each other: use a store that does";
@@ -338,6 +340,21 @@ impl Store {
         };
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// Removes what killed runs left in a folder, while this run goes about its work: on a volume where every run is killed
+    /// nothing else would. Objects of a bucket are whole or not there.
+    fn sweep_in_the_background(&self) {
+        if matches!(self.backend, Backend::File(_)) {
+            let store = self.clone();
+            tokio::spawn(async move {
+                match store.sweep_temporary(now_ms()).await {
+                    Ok(0) => {}
+                    Ok(swept) => tracing::info!(store = store.name(), swept, "unfinished files of killed runs removed"),
+                    Err(error) => tracing::debug!("unfinished files of killed runs stay behind: {error}"),
+                }
+            });
+        }
     }
 
     /// Removes what crashed writers left behind, once it is older than [`TEMPORARY_AGE_MS`]; returns how many.

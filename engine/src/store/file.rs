@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
 pub(super) use self::upload::FileUpload;
 use self::upload::{TemporaryName, Unfinished};
@@ -253,7 +255,7 @@ impl FileStore {
     /// Gives a written file its name, unless the name is taken.
     ///
     /// `link` is the one call that fails when the target exists, on local file systems and NFS alike; `rename` would
-    /// replace it.
+    /// replace it. Where there are no hard links, a rename with a flag does the same.
     fn publish(&self, key: &str, unfinished: Unfinished) -> Result<Created, Error> {
         let path = self.path(key);
         unfinished.file.sync_all().map_err(|error| self.error(key, &error))?;
@@ -272,11 +274,23 @@ impl FileStore {
                     Created::AlreadyThere
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(EPERM) => {
-                return Err(self.place(key).misconfigured(
-                    "this file system has no hard links, so an object cannot be created whole: use another one",
-                ));
-            }
+            Err(error) if has_no_hard_links(&error) => match rename_if_absent(&unfinished.name.path, &path) {
+                Ok(()) => Created::New,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(&path) {
+                    Ok(there) if there.is_dir() => {
+                        return Err(self.place(key).refused("it is a folder that has objects in it"));
+                    }
+                    Ok(_) => Created::AlreadyThere,
+                    Err(error) => return Err(self.error(key, &error)),
+                },
+                Err(error) if lacks_rename_if_absent(&error) => {
+                    return Err(self.place(key).misconfigured(
+                        "this file system has neither hard links nor a rename that keeps what is there (renameat2 with \
+                         RENAME_NOREPLACE), so an object cannot be created whole: use a local file system, NFS, or S3",
+                    ));
+                }
+                Err(error) => return Err(self.error(key, &error)),
+            },
             Err(error) => return Err(self.error(key, &error)),
         };
         // Also when the object was there: its writer may not have got as far as this.
@@ -415,8 +429,27 @@ impl FileStore {
     }
 }
 
-/// `EPERM`: what `link(2)` fails with on a file system that has no hard links.
-const EPERM: i32 = 1;
+/// What `link(2)` fails with on a file system that has no hard links.
+fn has_no_hard_links(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || [Errno::EPERM, Errno::EOPNOTSUPP, Errno::ENOSYS]
+            .iter()
+            .any(|code| error.raw_os_error() == Some(*code as i32))
+}
+
+/// What `renameat2(2)` fails with where the file system, or the kernel, does not have the flag.
+fn lacks_rename_if_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+        || [Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ENOSYS]
+            .iter()
+            .any(|code| error.raw_os_error() == Some(*code as i32))
+}
+
+/// Gives a file another name in one step, unless that name is taken. For file systems without hard links, such as Azure Files
+/// over SMB and FAT.
+fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from)
+}
 
 enum Entry {
     Object(Object),
@@ -461,6 +494,18 @@ mod tests {
     fn temporaries(dir: &Path) -> usize {
         let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with(TEMPORARY)).count()
+    }
+
+    #[test]
+    fn a_rename_that_keeps_what_is_there_has_one_winner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("a"), "a").unwrap();
+        fs::write(path("b"), "b").unwrap();
+        rename_if_absent(&path("a"), &path("key")).unwrap();
+        assert_eq!(rename_if_absent(&path("b"), &path("key")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!((fs::read(path("key")).unwrap(), path("b").exists()), (b"a".to_vec(), true));
+        assert!(!lacks_rename_if_absent(&io::ErrorKind::AlreadyExists.into()));
     }
 
     #[tokio::test(flavor = "multi_thread")]
