@@ -3,18 +3,19 @@
 //! The order of the questions matters. Log start offsets come first, committed offsets next, ends last: so no committed
 //! offset lies beyond the end of its partition, and nothing that was there at the beginning is missed.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use crate::config::backup::Checked;
 use crate::format::layout::BackupId;
-use crate::format::manifest::{CommittedOffset, Cut, Group, OpenTransaction, PartitionCut, TopicCut};
+use crate::format::manifest::{Cut, OpenTransaction, PartitionCut, TopicCut};
 use crate::format::segment::TopicKey;
-use crate::kafka::groups::{CommittedOffsets, GroupKind};
 use crate::kafka::list_offsets::{ListedOffset, Position};
 use crate::kafka::topics::{ConfigEntry, overrides};
 use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
-use crate::select::{Pattern, Selection, select};
+use crate::select::{Selection, select};
 use crate::system_topics::is_system_topic;
 
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
@@ -35,7 +36,7 @@ pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_
     let partitions: Vec<TopicPartition> = topics.iter().flat_map(|topic| partitions_of(topic)).collect();
 
     let starts = cluster.list_offsets(partitions.iter().cloned(), Position::Earliest).await;
-    let groups = groups(cluster, config, &names, &mut notes).await;
+    let groups = groups::take(cluster, config, &names, &mut notes).await;
     let high_watermarks = cluster.list_offsets(partitions.iter().cloned(), Position::HighWatermark).await;
     let ends = cluster.list_offsets(partitions.iter().cloned(), Position::LastStable).await;
 
@@ -168,54 +169,6 @@ fn partition_cut(
         end_offset: end_offset.max(start_offset),
         high_watermark: high_watermark.max(end_offset),
     }
-}
-
-/// The committed offsets of the groups that are wanted, on the topics that are in the backup.
-async fn groups(cluster: &Cluster, config: &Checked, topics: &BTreeSet<String>, notes: &mut Notes) -> Vec<Group> {
-    let wanted: &[Pattern] = match &config.consumer_groups {
-        Some(patterns) if patterns.is_empty() => return Vec::new(),
-        Some(patterns) => patterns,
-        None => &[],
-    };
-    let listed = match cluster.list_groups().await {
-        Ok(listed) => listed,
-        Err(error) => {
-            notes.problem(format!("no consumer group is in the backup, since they cannot be listed: {error}"));
-            return Vec::new();
-        }
-    };
-    let kinds: BTreeMap<&str, GroupKind> = listed.iter().map(|group| (group.group.as_str(), group.kind)).collect();
-    let Selection { names, missing, idle } = select(kinds.keys().copied(), wanted, &[]);
-    for pattern in missing.iter().chain(&idle) {
-        notes.problem(format!("the consumer group {pattern:?} is not there"));
-    }
-    let mut groups = Vec::new();
-    for (id, offsets) in cluster.committed_offsets(&names.into_iter().collect()).await {
-        match offsets {
-            Ok(offsets) => {
-                let kind = kinds.get(id.as_str()).copied().unwrap_or(GroupKind::Classic);
-                groups.push(group(id, kind, offsets, topics));
-            }
-            Err(error) => notes.problem(format!("the offsets of group {id:?} are not in the backup: {error}")),
-        }
-    }
-    groups
-}
-
-fn group(id: String, kind: GroupKind, offsets: CommittedOffsets, topics: &BTreeSet<String>) -> Group {
-    let protocol = match kind {
-        GroupKind::Classic => "classic",
-        GroupKind::Consumer => "consumer",
-    };
-    let offsets = offsets.into_iter().filter(|((topic, _), _)| topics.contains(topic));
-    let offsets = offsets.map(|((topic, partition), committed)| CommittedOffset {
-        topic,
-        partition,
-        offset: committed.offset,
-        leader_epoch: committed.leader_epoch,
-        metadata: committed.metadata,
-    });
-    Group { id, protocol: protocol.to_owned(), offsets: offsets.collect() }
 }
 
 /// Names what holds back the end of partitions: transactions that are neither committed nor aborted.
