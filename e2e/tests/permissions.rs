@@ -123,6 +123,40 @@ fn the_users_of_the_examples_may_do_what_a_backup_and_a_restore_need() {
 }
 
 #[test]
+fn groups_that_permissions_hide_are_told_of_and_those_of_the_examples_hide_none() {
+    let source = Source::new();
+    let all_groups = |rules: &[Rule]| {
+        let report = source.run(&Repository::folder().unwrap(), rules, &["backup", "--topics", &source.topic]);
+        let report = report.succeeded().json().unwrap();
+        let tells = report["warnings"].to_string().contains("grant Describe on the cluster or Describe on each group");
+        let is_there = report["groups"].as_u64().unwrap() > 0;
+        (tells, is_there)
+    };
+    let rules = rules("kafka-user-backup.yaml");
+    assert_eq!(all_groups(&rules), (false, true), "Describe on every group");
+    let rule = |operation: &str, resource: &str, name: &str| Rule {
+        operation: operation.to_owned(),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
+    };
+    let topics: Vec<Rule> = rules.into_iter().filter(|rule| rule.resource == "TOPIC").collect();
+    assert_eq!(all_groups(&topics), (true, false), "none");
+    let one = [&topics[..], &[rule("DESCRIBE", "GROUP", &source.group)]].concat();
+    assert_eq!(all_groups(&one), (true, true), "Describe on one group");
+
+    // With Describe on the cluster every group is listed, and one that cannot be read is named.
+    let listed = [&one[..], &[rule("DESCRIBE", "CLUSTER", "kafka-cluster")]].concat();
+    let hidden = unique("hidden");
+    let position = Position::new(&source.topic, 0, 1);
+    source.kafka.witness().commit_offsets(&hidden, &[position.into()]).unwrap();
+    let ended = source.run(&Repository::folder().unwrap(), &listed, &["backup", "--topics", &source.topic]);
+    assert_eq!(ended.code, Some(PARTIAL), "{ended:?}");
+    let report = ended.json().unwrap();
+    assert!(report["problems"].to_string().contains(&hidden), "{report}");
+    assert!(!report["warnings"].to_string().contains("grant Describe"), "{report}");
+}
+
+#[test]
 fn without_one_of_their_permissions_something_is_missing_and_is_told() {
     let source = Source::new();
     for (left_out, rules) in without_one(&rules("kafka-user-backup.yaml")) {

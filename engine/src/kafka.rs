@@ -9,6 +9,7 @@
 //! Versions are negotiated for each request and connection; [`api`] lists which ones are spoken. Only requests and
 //! responses are read here: record batches stay the bytes that they are.
 
+mod access;
 pub mod api;
 mod bounds;
 mod buffers;
@@ -29,6 +30,8 @@ pub mod producer_id;
 pub mod retry;
 mod rounds;
 mod sasl;
+pub mod share_groups;
+mod streams_groups;
 pub mod topics;
 pub mod transactions;
 mod transport;

@@ -1,7 +1,9 @@
 //! The cut: what a backup is to hold, fixed before the first record is read.
 //!
-//! The order of the questions matters. Log start offsets come first, committed offsets next, ends last: so no committed
-//! offset lies beyond the end of its partition, and nothing that was there at the beginning is missed.
+//! The order of the questions matters. Log start offsets come first, committed offsets next, ends last: so every committed
+//! record that a group had read is in the backup, and nothing that was there at the beginning is missed. Only a group that
+//! reads uncommitted records may have a committed offset beyond the end of a partition, behind its last stable offset; a
+//! restore puts such a group at the end.
 
 mod groups;
 

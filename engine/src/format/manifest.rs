@@ -34,15 +34,15 @@ pub struct CommittedOffset {
     pub metadata: String,
 }
 
-/// A consumer group, as it stood at the cut.
+/// A consumer, streams or share group, as it stood at the cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Group {
     /// The group's id.
     pub id: String,
-    /// Its protocol as Kafka names it: `classic` or `consumer` (KIP-848).
+    /// Its protocol as Kafka names it: `classic`, `consumer` (KIP-848), `streams` (KIP-1071) or `share` (KIP-932).
     pub protocol: String,
-    /// The committed offsets of the selected topics.
+    /// The committed offsets of the selected topics; of a share group, its start offsets.
     pub offsets: Vec<CommittedOffset>,
 }
 

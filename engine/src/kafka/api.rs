@@ -54,6 +54,10 @@ apis! {
     "FindCoordinator" FindCoordinator FindCoordinatorRequest => FindCoordinatorResponse, 1..=5, |r| r.throttle_time_ms;
     "DescribeGroups" DescribeGroups DescribeGroupsRequest => DescribeGroupsResponse, 0..=6, |r| r.throttle_time_ms;
     "ConsumerGroupDescribe" ConsumerGroupDescribe ConsumerGroupDescribeRequest => ConsumerGroupDescribeResponse, 0..=1, |r| r.throttle_time_ms;
+    "ShareGroupDescribe" ShareGroupDescribe ShareGroupDescribeRequest => ShareGroupDescribeResponse, 1..=1, |r| r.throttle_time_ms;
+    "DescribeShareGroupOffsets" DescribeShareGroupOffsets DescribeShareGroupOffsetsRequest => DescribeShareGroupOffsetsResponse, 0..=0, |r| r.throttle_time_ms;
+    "AlterShareGroupOffsets" AlterShareGroupOffsets AlterShareGroupOffsetsRequest => AlterShareGroupOffsetsResponse, 0..=0, |r| r.throttle_time_ms;
+    "DescribeCluster" DescribeCluster DescribeClusterRequest => DescribeClusterResponse, 0..=2, |r| r.throttle_time_ms;
     "OffsetFetch" OffsetFetch OffsetFetchRequest => OffsetFetchResponse, 2..=9, |r| r.throttle_time_ms;
     "OffsetCommit" OffsetCommit OffsetCommitRequest => OffsetCommitResponse, 2..=9, |r| r.throttle_time_ms;
     "DescribeProducers" DescribeProducers DescribeProducersRequest => DescribeProducersResponse, 0..=0, |r| r.throttle_time_ms;

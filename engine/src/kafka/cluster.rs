@@ -619,7 +619,11 @@ mod tests {
         spawnable(&cluster.list_groups());
         spawnable(&cluster.describe_groups(&names));
         spawnable(&cluster.committed_offsets(&names));
+        spawnable(&cluster.committed_offsets_soon(&names));
         spawnable(&cluster.commit_offsets("g", &offsets));
+        spawnable(&cluster.share_start_offsets(&names));
+        spawnable(&cluster.alter_share_start_offsets("g", &offsets));
+        spawnable(&cluster.sees_every_group());
     }
 
     fn ids_of() -> BTreeMap<String, Uuid> {

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
 use crate::kafka::api::Api;
@@ -16,6 +17,9 @@ use crate::kafka::rounds::{Rounds, left_out, of_all};
 
 /// Groups in one request: what a coordinator says of all of them comes back in one response.
 pub(crate) const KEYS_PER_REQUEST: usize = 100;
+/// Requests about groups that are on their way at a time, over all brokers: thousands of groups take a few round trips
+/// of a slow line, and their answers never fill the memory.
+pub(crate) const REQUESTS_AT_ONCE: usize = 16;
 /// From this version on, a request looks up many coordinators (KIP-699).
 const MANY_COORDINATORS_VERSION: i16 = 4;
 
@@ -51,33 +55,65 @@ impl Cluster {
         found.remove(key).unwrap_or_else(|| Err(left_out(FindCoordinatorRequest::NAME, key)))
     }
 
+    /// The coordinators of all keys; one that cannot be found has its own error.
     async fn coordinators(
         &self,
         of: CoordinatorOf,
         keys: &[String],
     ) -> Result<HashMap<String, Result<i32, Error>>, Error> {
-        let mut found = HashMap::new();
-        let mut rest = keys;
-        while let Some(first) = rest.first() {
-            let many = &rest[..rest.len().min(KEYS_PER_REQUEST)];
-            let response = self.call_any_once(|version| build_find_coordinator(version, of, many)).await?;
-            // Versions before 4 answer for one key, and only the newer ones fill this list.
-            let answers = match response.coordinators.is_empty() {
-                false => process_coordinators(of, response),
-                true => vec![(first.clone(), process_coordinator(of, first, &response))],
-            };
-            rest = &rest[answers.len().clamp(1, many.len())..];
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let first = self.look_up(of, &keys[..keys.len().min(KEYS_PER_REQUEST)]).await?;
+        // Brokers before Kafka 3.0 answer for one key, so that their requests are made side by side.
+        let at_once = if first.len() == 1 { 1 } else { KEYS_PER_REQUEST };
+        let rest = &keys[first.len().min(keys.len())..];
+        let parts: Vec<BoxFuture<'_, Answers<String, i32>>> =
+            rest.chunks(at_once).map(|part| self.look_up_all(of, part).boxed()).collect();
+        let mut found: HashMap<String, Result<i32, Error>> = first.into_iter().collect();
+        let mut parts = stream::iter(parts).buffer_unordered(REQUESTS_AT_ONCE);
+        while let Some(answers) = parts.next().await {
             found.extend(answers);
         }
         Ok(found)
     }
 
-    /// Sends each group's question to its coordinator, and asks again for those whose answer may be retried. Every
-    /// group is in the result.
-    pub(crate) async fn ask_coordinators<'a, T>(
+    /// Looks up all keys, by more than one request if a broker answers for one key alone.
+    async fn look_up_all(&self, of: CoordinatorOf, keys: &[String]) -> Answers<String, i32> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut rest = keys;
+        while !rest.is_empty() {
+            match self.look_up(of, rest).await {
+                Ok(answers) => {
+                    rest = &rest[answers.len().clamp(1, rest.len())..];
+                    found.extend(answers);
+                }
+                Err(error) => {
+                    found.extend(of_all(rest, Err(error)));
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// One request, and what it says of the first key or of all of them.
+    async fn look_up(&self, of: CoordinatorOf, keys: &[String]) -> Result<Answers<String, i32>, Error> {
+        let response = self.call_any_once(|version| build_find_coordinator(version, of, keys)).await?;
+        // Versions before 4 answer for one key, and only the newer ones fill this list.
+        Ok(match (response.coordinators.is_empty(), keys.first()) {
+            (true, Some(first)) => vec![(first.clone(), process_coordinator(of, first, &response))],
+            (true, None) | (false, _) => process_coordinators(of, response),
+        })
+    }
+
+    /// Sends the groups' questions to their coordinators, so many groups in a request and a few requests at a time, and
+    /// asks again for those whose failure `may_pass`. Every group is in the result.
+    pub(crate) async fn ask_coordinators<'a, T: Send + 'a>(
         &self,
         api: &'static str,
         groups: &BTreeSet<String>,
+        may_pass: impl Fn(&Error) -> bool,
         send: impl Fn(i32, Arc<[String]>) -> Asked<'a, String, T>,
     ) -> BTreeMap<String, Result<T, Error>> {
         let mut rounds = Rounds::new(self.retry(), api, groups.iter().cloned());
@@ -91,13 +127,19 @@ impl Cluster {
                 }),
                 Err(error) => answers = of_all(&open, Err(error)),
             }
-            let asked = by_coordinator.into_iter().map(|(broker, groups)| {
-                let groups: Arc<[String]> = groups.into();
-                let answers = send(broker, Arc::clone(&groups));
-                async move { of_all(&groups, answers.await) }
-            });
-            answers.extend(join_all(asked).await.into_iter().flatten());
-            rounds.settle(answers, Error::is_retriable).await;
+            let mut asked: Vec<BoxFuture<'a, Answers<String, T>>> = Vec::new();
+            for (broker, groups) in by_coordinator {
+                for part in groups.chunks(KEYS_PER_REQUEST) {
+                    let part: Arc<[String]> = part.into();
+                    let answers = send(broker, Arc::clone(&part));
+                    asked.push(async move { of_all(&part, answers.await) }.boxed());
+                }
+            }
+            let mut asked = stream::iter(asked).buffer_unordered(REQUESTS_AT_ONCE);
+            while let Some(part) = asked.next().await {
+                answers.extend(part);
+            }
+            rounds.settle(answers, &may_pass).await;
         }
         rounds.done()
     }

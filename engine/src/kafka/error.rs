@@ -328,12 +328,16 @@ pub(crate) const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 pub(crate) const LEADER_NOT_AVAILABLE: i16 = 5;
 /// `REQUEST_TIMED_OUT`.
 pub(crate) const REQUEST_TIMED_OUT: i16 = 7;
+/// `GROUP_AUTHORIZATION_FAILED`.
+pub(crate) const GROUP_AUTHORIZATION_FAILED: i16 = 30;
 /// `UNSUPPORTED_VERSION`.
 pub(crate) const UNSUPPORTED_VERSION: i16 = 35;
 /// `TOPIC_ALREADY_EXISTS`.
 pub(crate) const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// `GROUP_ID_NOT_FOUND`.
 pub(crate) const GROUP_ID_NOT_FOUND: i16 = 69;
+/// `UNSTABLE_OFFSET_COMMIT`.
+pub(crate) const UNSTABLE_OFFSET_COMMIT: i16 = 88;
 /// `UNKNOWN_TOPIC_ID`.
 pub(crate) const UNKNOWN_TOPIC_ID: i16 = 100;
 

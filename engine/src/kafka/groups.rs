@@ -1,41 +1,88 @@
 //! Consumer groups: which there are, who is in them, and what they have committed.
 //!
-//! A group's coordinator is looked up again for every try, so that a move is followed. Groups of the classic and of
-//! the consumer protocol (KIP-848) are treated alike; share and streams groups keep no offsets of this kind.
+//! A group's coordinator is looked up again for every try, so that a move is followed. Groups of the classic, the
+//! consumer (KIP-848) and the streams protocol (KIP-1071) commit offsets alike. Share groups (KIP-932) keep start offsets
+//! instead ([`crate::kafka::share_groups`]).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt, stream};
 use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     GroupId, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
-    OffsetFetchResponse,
+    OffsetFetchResponse, ShareGroupDescribeRequest,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::kafka::TopicPartition;
 use crate::kafka::api::Api;
 use crate::kafka::cluster::{Answers, CONTROL_LANE, Cluster};
-use crate::kafka::coordinators::{CoordinatorOf, KEYS_PER_REQUEST};
-use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSUPPORTED_VERSION};
+use crate::kafka::coordinators::{CoordinatorOf, REQUESTS_AT_ONCE};
+use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSTABLE_OFFSET_COMMIT, UNSUPPORTED_VERSION};
 use crate::kafka::metadata::{string, topic_name};
 use crate::kafka::rounds::{Rounds, of_all};
+use crate::kafka::share_groups::{build_describe_share_groups, process_describe_share_groups};
+use crate::kafka::streams_groups::{
+    StreamsGroupDescribeRequest, build_describe_streams_groups, process_describe_streams_groups,
+};
 
 /// From this version on, a request asks for many groups (KIP-709).
 const MANY_GROUPS_VERSION: i16 = 8;
-/// From this version on, groups have types (KIP-848).
-const GROUP_TYPES_VERSION: i16 = 5;
+/// The state of a group that is not there.
+pub(crate) const DEAD: &str = "Dead";
+/// Partitions in one request that commits offsets. The coordinator appends all of a request as one batch to its topic,
+/// whose `max.message.bytes` (1 MiB by default) about 8,000 of them would exceed.
+pub(crate) const PARTITIONS_PER_COMMIT: usize = 500;
+/// How long a group whose offsets transactions are about to change is asked again, from its first such answer on. A group
+/// that commits ten times a second over many partitions may never be without one.
+const STABLE_WAIT: Duration = Duration::from_secs(5);
 
 /// Which protocol a group's members speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum GroupKind {
     /// The protocol of old, which Connect and many others use as well.
+    #[default]
     Classic,
     /// The consumer protocol of KIP-848.
     Consumer,
+    /// The streams protocol of KIP-1071.
+    Streams,
+    /// The share protocol of KIP-932, whose groups have start offsets and commit none.
+    Share,
+}
+
+impl GroupKind {
+    /// Kafka's name for it, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Consumer => "consumer",
+            Self::Streams => "streams",
+            Self::Share => "share",
+        }
+    }
+
+    /// The kind of this name, in any case; nothing for one that this program does not know.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Classic, Self::Consumer, Self::Streams, Self::Share]
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// The kind of a group, as its coordinator names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListedKind {
+    /// One that this program can read the offsets of.
+    Known(GroupKind),
+    /// One of a newer Kafka, in its words.
+    Unknown(String),
 }
 
 /// A group as its coordinator lists it.
@@ -44,7 +91,7 @@ pub struct ListedGroup {
     /// The group's id.
     pub group: String,
     /// Which protocol it speaks.
-    pub kind: GroupKind,
+    pub kind: ListedKind,
     /// What its members do: `consumer`, `connect`; empty for offsets that were committed without members.
     pub protocol_type: String,
 }
@@ -85,8 +132,17 @@ pub struct CommittedOffset {
 /// What a group has committed, by partition.
 pub type CommittedOffsets = BTreeMap<TopicPartition, CommittedOffset>;
 
+/// Whether offsets were read at a moment at which no transaction was about to change them (KIP-447).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stability {
+    /// They were: what is committed is all that the group has done.
+    Stable,
+    /// They were not: an open transaction of the group holds newer ones.
+    Unstable,
+}
+
 impl Cluster {
-    /// All groups of the cluster that can have committed offsets, in the order of their names. Every broker is
+    /// All groups of the cluster that we may describe, of every kind, in the order of their names. Every broker is
     /// asked, and if one of them cannot answer, all are asked again: its groups may have moved to one that has
     /// answered already.
     ///
@@ -113,35 +169,73 @@ impl Cluster {
         }
     }
 
-    /// State and members of groups. Every group is in the result; one that is not there is `Dead`.
+    /// State and members of groups of every kind. Every group is in the result; one that is not there is `Dead`. Each
+    /// kind has a request of its own, and the others are made for those that the first one does not find.
     pub async fn describe_groups(
         &self,
         groups: &BTreeSet<String>,
     ) -> BTreeMap<String, Result<GroupDescription, Error>> {
-        let mut described = self
-            .ask_coordinators(ConsumerGroupDescribeRequest::NAME, groups, |broker, groups| {
-                async move {
-                    let build = |_| build_describe_consumer_groups(&groups);
-                    self.call_once(broker, CONTROL_LANE, Duration::ZERO, build)
-                        .await
-                        .map(process_describe_consumer_groups)
-                }
-                .boxed()
-            })
-            .await;
-        let classic: BTreeSet<String> =
-            described.iter().filter(|(_, answer)| is_classic(answer)).map(|(group, _)| group.clone()).collect();
-        let classic = self
-            .ask_coordinators(DescribeGroupsRequest::NAME, &classic, |broker, groups| {
-                async move {
-                    let build = |_| build_describe_groups(&groups);
-                    self.call_once(broker, CONTROL_LANE, Duration::ZERO, build).await.map(process_describe_groups)
-                }
-                .boxed()
-            })
-            .await;
+        let mut described = self.describe_as(GroupKind::Consumer, groups).await;
+        let open = described.iter().filter(|(_, answer)| is_not_found(answer)).map(|(group, _)| group.clone());
+        let open: BTreeSet<String> = open.collect();
+        let (classic, streams, share) = futures::join!(
+            self.describe_as(GroupKind::Classic, &open),
+            self.describe_as(GroupKind::Streams, &open),
+            self.describe_as(GroupKind::Share, &open)
+        );
+        // A group that is none of the others is as dead as the classic answer says.
         described.extend(classic);
+        let others = streams.into_iter().chain(share).filter(|(_, answer)| !is_not_found(answer));
+        for (group, answer) in others {
+            if described.get(&group).is_none_or(is_not_found) {
+                described.insert(group, answer);
+            }
+        }
         described
+    }
+
+    async fn describe_as(
+        &self,
+        kind: GroupKind,
+        groups: &BTreeSet<String>,
+    ) -> BTreeMap<String, Result<GroupDescription, Error>> {
+        let api = match kind {
+            GroupKind::Classic => DescribeGroupsRequest::NAME,
+            GroupKind::Consumer => ConsumerGroupDescribeRequest::NAME,
+            GroupKind::Streams => StreamsGroupDescribeRequest::NAME,
+            GroupKind::Share => ShareGroupDescribeRequest::NAME,
+        };
+        self.ask_coordinators(api, groups, Error::is_retriable, |broker, groups| {
+            self.describe_once(kind, broker, groups).boxed()
+        })
+        .await
+    }
+
+    async fn describe_once(
+        &self,
+        kind: GroupKind,
+        broker: i32,
+        groups: Arc<[String]>,
+    ) -> Result<Answers<String, GroupDescription>, Error> {
+        let (lane, extra) = (CONTROL_LANE, Duration::ZERO);
+        match kind {
+            GroupKind::Classic => {
+                let build = |_| build_describe_groups(&groups);
+                self.call_once(broker, lane, extra, build).await.map(process_describe_groups)
+            }
+            GroupKind::Consumer => {
+                let build = |_| build_describe_consumer_groups(&groups);
+                self.call_once(broker, lane, extra, build).await.map(process_describe_consumer_groups)
+            }
+            GroupKind::Streams => {
+                let build = |_| build_describe_streams_groups(&groups);
+                self.call_once(broker, lane, extra, build).await.map(process_describe_streams_groups)
+            }
+            GroupKind::Share => {
+                let build = |_| build_describe_share_groups(&groups);
+                self.call_once(broker, lane, extra, build).await.map(process_describe_share_groups)
+            }
+        }
     }
 
     /// What groups have committed, for all topics. Every group is in the result; a group with a failure in one
@@ -150,8 +244,43 @@ impl Cluster {
         &self,
         groups: &BTreeSet<String>,
     ) -> BTreeMap<String, Result<CommittedOffsets, Error>> {
-        self.ask_coordinators(OffsetFetchRequest::NAME, groups, |broker, groups| {
-            async move { self.fetch_offsets_once(broker, &groups).await }.boxed()
+        self.ask_for_offsets(groups, Stability::Stable, Error::is_retriable).await
+    }
+
+    /// The same, with an end to the waiting: of a group that is never without an open transaction, what it had committed
+    /// before. Since that transaction is open, its records are not committed either: the older offset is the right one.
+    pub async fn committed_offsets_soon(
+        &self,
+        groups: &BTreeSet<String>,
+    ) -> BTreeMap<String, Result<(CommittedOffsets, Stability), Error>> {
+        let trouble: OnceLock<Instant> = OnceLock::new();
+        let may_pass = |error: &Error| {
+            let is_unstable = error.code() == Some(UNSTABLE_OFFSET_COMMIT);
+            error.is_retriable() && !(is_unstable && trouble.get_or_init(Instant::now).elapsed() >= STABLE_WAIT)
+        };
+        let answers = self.ask_for_offsets(groups, Stability::Stable, may_pass).await;
+        let is_unstable =
+            |answer: &Result<_, Error>| answer.as_ref().err().and_then(Error::code) == Some(UNSTABLE_OFFSET_COMMIT);
+        let busy: BTreeSet<String> =
+            answers.iter().filter(|(_, answer)| is_unstable(answer)).map(|(group, _)| group.clone()).collect();
+        let older = self.ask_for_offsets(&busy, Stability::Unstable, Error::is_retriable).await;
+        let with = |stability| {
+            move |(group, answer): (String, Result<CommittedOffsets, Error>)| {
+                (group, answer.map(|offsets| (offsets, stability)))
+            }
+        };
+        let stable = answers.into_iter().filter(|(_, answer)| !is_unstable(answer)).map(with(Stability::Stable));
+        stable.chain(older.into_iter().map(with(Stability::Unstable))).collect()
+    }
+
+    async fn ask_for_offsets(
+        &self,
+        groups: &BTreeSet<String>,
+        wanted: Stability,
+        may_pass: impl Fn(&Error) -> bool,
+    ) -> BTreeMap<String, Result<CommittedOffsets, Error>> {
+        self.ask_coordinators(OffsetFetchRequest::NAME, groups, may_pass, |broker, groups| {
+            self.fetch_offsets_once(broker, groups, wanted).boxed()
         })
         .await
     }
@@ -159,18 +288,28 @@ impl Cluster {
     async fn fetch_offsets_once(
         &self,
         broker: i32,
-        groups: &[String],
+        groups: Arc<[String]>,
+        wanted: Stability,
     ) -> Result<Answers<String, CommittedOffsets>, Error> {
         let version = self.connection(broker, CONTROL_LANE).await?.version::<OffsetFetchRequest>()?;
-        let at_once = if version >= MANY_GROUPS_VERSION { KEYS_PER_REQUEST } else { 1 };
-        let mut answers = Vec::with_capacity(groups.len());
-        for part in groups.chunks(at_once) {
-            let pending = self.start(broker, CONTROL_LANE, |version| build_offset_fetch(version, part)).await?;
-            let version = pending.version();
-            let response = self.observe(pending.response().await)?;
-            answers.extend(process_offset_fetch(version, part, response));
-        }
-        Ok(answers)
+        let at_once = if version >= MANY_GROUPS_VERSION { groups.len().max(1) } else { 1 };
+        let parts: Vec<BoxFuture<'_, Answers<String, CommittedOffsets>>> = groups
+            .chunks(at_once)
+            .map(|part| async move { of_all(part, self.fetch_part(broker, part, wanted).await) }.boxed())
+            .collect();
+        Ok(stream::iter(parts).buffer_unordered(REQUESTS_AT_ONCE).concat().await)
+    }
+
+    async fn fetch_part(
+        &self,
+        broker: i32,
+        groups: &[String],
+        wanted: Stability,
+    ) -> Result<Answers<String, CommittedOffsets>, Error> {
+        let pending = self.start(broker, CONTROL_LANE, |version| build_offset_fetch(version, groups, wanted)).await?;
+        let version = pending.version();
+        let response = self.observe(pending.response().await)?;
+        Ok(process_offset_fetch(version, groups, response))
     }
 
     /// Commits offsets for a group that has no members, through its coordinator. Every partition is in the result;
@@ -182,7 +321,11 @@ impl Cluster {
     ) -> BTreeMap<TopicPartition, Result<(), Error>> {
         let mut rounds = Rounds::new(self.retry(), OffsetCommitRequest::NAME, offsets.keys().cloned());
         while let Some(open) = rounds.next().await {
-            let answers = of_all(&open, self.commit_once(group, &open, offsets).await);
+            let mut answers = Vec::with_capacity(open.len());
+            // One after the other: they go to one broker, which works on one request of a connection at a time.
+            for part in open.chunks(PARTITIONS_PER_COMMIT) {
+                answers.extend(of_all(part, self.commit_once(group, part, offsets).await));
+            }
             rounds.settle(answers, Error::is_retriable).await;
         }
         rounds.done()
@@ -201,13 +344,9 @@ impl Cluster {
     }
 }
 
-fn build_list_groups(version: i16) -> ListGroupsRequest {
-    let request = ListGroupsRequest::default();
-    if version >= GROUP_TYPES_VERSION {
-        request.with_types_filter(vec![string("classic"), string("consumer")])
-    } else {
-        request
-    }
+/// Of every kind: those that cannot be read are named.
+fn build_list_groups(_version: i16) -> ListGroupsRequest {
+    ListGroupsRequest::default()
 }
 
 fn process_list_groups(broker: i32, response: ListGroupsResponse) -> Result<Vec<ListedGroup>, Error> {
@@ -215,19 +354,21 @@ fn process_list_groups(broker: i32, response: ListGroupsResponse) -> Result<Vec<
     if let Some(error) = Error::from_code(ListGroupsRequest::NAME, response.error_code, resource, None) {
         return Err(error);
     }
-    let groups = response.groups.into_iter().filter_map(|group| {
-        let kind = match group.group_type.to_ascii_lowercase().as_str() {
-            // Brokers without types only have classic groups.
-            "" | "classic" => GroupKind::Classic,
-            "consumer" => GroupKind::Consumer,
-            _ => return None,
-        };
-        Some(ListedGroup { group: group.group_id.to_string(), kind, protocol_type: group.protocol_type.to_string() })
+    let groups = response.groups.into_iter().map(|group| ListedGroup {
+        group: group.group_id.to_string(),
+        kind: listed_kind(&group.group_type),
+        protocol_type: group.protocol_type.to_string(),
     });
     Ok(groups.collect())
 }
 
-fn group_ids(groups: &[String]) -> Vec<GroupId> {
+fn listed_kind(name: &str) -> ListedKind {
+    // Brokers without types (before Kafka 3.7) only have classic groups.
+    let known = if name.is_empty() { Some(GroupKind::Classic) } else { GroupKind::of_name(name) };
+    known.map_or_else(|| ListedKind::Unknown(name.to_owned()), ListedKind::Known)
+}
+
+pub(crate) fn group_ids(groups: &[String]) -> Vec<GroupId> {
     groups.iter().map(|group| GroupId(string(group))).collect()
 }
 
@@ -258,13 +399,13 @@ fn process_describe_consumer_groups(
     answers.collect()
 }
 
-/// Whether an answer says that the group has to be asked about in the classic way: the broker does not know the new
-/// one, has it switched off, or has no group of the new kind under this name.
-fn is_classic(answer: &Result<GroupDescription, Error>) -> bool {
+/// Whether an answer says that a group of another kind may have this name: the broker does not know the request, has the
+/// kind switched off, or has no group of it with this name.
+fn is_not_found(answer: &Result<GroupDescription, Error>) -> bool {
     match answer {
         Err(Error::Version { .. }) => true,
         Err(error) => matches!(error.code(), Some(GROUP_ID_NOT_FOUND | UNSUPPORTED_VERSION)),
-        Ok(_) => false,
+        Ok(description) => description.state == DEAD,
     }
 }
 
@@ -277,7 +418,7 @@ fn process_describe_groups(response: DescribeGroupsResponse) -> Vec<(String, Res
         let id = group.group_id.to_string();
         // Version 6 says so in a code, earlier ones in the state.
         if group.error_code == GROUP_ID_NOT_FOUND {
-            let dead = GroupDescription { kind: GroupKind::Classic, state: "Dead".to_owned(), members: vec![] };
+            let dead = GroupDescription { kind: GroupKind::Classic, state: DEAD.to_owned(), members: vec![] };
             return (id, Ok(dead));
         }
         let message = group.error_message.as_deref();
@@ -299,10 +440,10 @@ fn process_describe_groups(response: DescribeGroupsResponse) -> Vec<(String, Res
 }
 
 /// All topics of the groups; before version 8, of the first one.
-fn build_offset_fetch(version: i16, groups: &[String]) -> OffsetFetchRequest {
+fn build_offset_fetch(version: i16, groups: &[String], wanted: Stability) -> OffsetFetchRequest {
     let request = OffsetFetchRequest::default();
     // A pending offset of an open transaction would otherwise be passed over in silence.
-    let request = if version >= 7 { request.with_require_stable(true) } else { request };
+    let request = if version >= 7 { request.with_require_stable(wanted == Stability::Stable) } else { request };
     if version >= MANY_GROUPS_VERSION {
         let group =
             |id: &String| OffsetFetchRequestGroup::default().with_group_id(GroupId(string(id))).with_topics(None);
@@ -460,14 +601,15 @@ mod tests {
         let offsets: CommittedOffsets = [(("t".to_owned(), 0), committed(5))].into();
         let partitions: Vec<_> = offsets.keys().cloned().collect();
         encodes(build_list_groups);
-        encodes(|version| build_offset_fetch(version, &groups));
+        encodes(|version| build_offset_fetch(version, &groups, Stability::Stable));
+        encodes(|version| build_offset_fetch(version, &groups, Stability::Unstable));
         encodes(|version| build_offset_commit(version, "g", &partitions, &offsets));
         encodes(|_| build_describe_groups(&groups));
         encodes(|_| build_describe_consumer_groups(&groups));
     }
 
     #[test]
-    fn classic_and_consumer_groups_are_listed_and_others_are_not() {
+    fn groups_of_every_kind_are_listed_also_of_one_that_is_unknown() {
         let group = |id: &str, kind: &str| {
             WireGroup::default().with_group_id(GroupId(string(id))).with_group_type(string(kind))
         };
@@ -476,12 +618,20 @@ mod tests {
             group("b", "Consumer"),
             group("c", "share"),
             group("d", ""),
+            group("e", "streams"),
+            group("f", "tomorrow"),
         ]);
         let listed: Vec<_> = process_list_groups(1, response).unwrap().into_iter().map(|g| (g.group, g.kind)).collect();
         use GroupKind::*;
-        assert_eq!(listed, [("a".to_owned(), Classic), ("b".to_owned(), Consumer), ("d".to_owned(), Classic)]);
+        let expected = [("a", Classic), ("b", Consumer), ("c", Share), ("d", Classic), ("e", Streams)];
+        let mut expected = expected.map(|(group, kind)| (group.to_owned(), ListedKind::Known(kind))).to_vec();
+        expected.push(("f".to_owned(), ListedKind::Unknown("tomorrow".to_owned())));
+        assert_eq!(listed, expected);
         let loading = ListGroupsResponse::default().with_error_code(14);
         assert!(process_list_groups(1, loading).unwrap_err().is_retriable());
+        for kind in [Classic, Consumer, Streams, Share] {
+            assert_eq!(GroupKind::of_name(kind.name()), Some(kind));
+        }
     }
 
     #[test]
@@ -571,7 +721,7 @@ mod tests {
         let answers = process_describe_consumer_groups(response);
         let stable = answers[0].1.as_ref().unwrap();
         assert_eq!((stable.state.as_str(), stable.members[0].host.as_str()), ("Stable", "/10.0.0.1"));
-        let again: Vec<bool> = answers.iter().map(|(_, answer)| is_classic(answer)).collect();
+        let again: Vec<bool> = answers.iter().map(|(_, answer)| is_not_found(answer)).collect();
         assert_eq!(again, [false, true, false]);
     }
 
