@@ -28,6 +28,8 @@ import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 import org.apache.kafka.common.utils.ByteBufferOutputStream;
 import org.apache.kafka.common.utils.ByteUtils;
+import org.apache.kafka.streams.KafkaStreams;
+import org.apache.kafka.streams.Topology;
 
 import java.io.*;
 import java.lang.reflect.Field;
@@ -58,6 +60,7 @@ public final class Witness {
     private static final Map<Map<String, Object>, Admin> ADMINS = new ConcurrentHashMap<>();
     private static final Map<String, KafkaProducer<byte[], byte[]>> PRODUCERS = new ConcurrentHashMap<>();
     private static final Map<String, Member> MEMBERS = new ConcurrentHashMap<>();
+    private static final Map<String, Application> APPLICATIONS = new ConcurrentHashMap<>();
     private static final Duration POLL = Duration.ofMillis(100);
     private static final long PATIENCE_MS = 120_000;
 
@@ -76,6 +79,8 @@ public final class Witness {
         COMMANDS.put("open_producer", Witness::openProducer);
         COMMANDS.put("close_producer", Witness::closeProducer);
         COMMANDS.put("begin_transaction", request -> producerCall(request, KafkaProducer::beginTransaction));
+        COMMANDS.put("commit_in_transaction", request -> producerCall(request, producer -> producer.sendOffsetsToTransaction(
+            commits(request.get("offsets")), new ConsumerGroupMetadata(request.get("group").asText()))));
         COMMANDS.put("commit_transaction", request -> producerCall(request, KafkaProducer::commitTransaction));
         COMMANDS.put("abort_transaction", request -> producerCall(request, KafkaProducer::abortTransaction));
         COMMANDS.put("produce", Witness::produce);
@@ -91,6 +96,11 @@ public final class Witness {
         COMMANDS.put("join_group", Witness::joinGroup);
         COMMANDS.put("commit_as_member", Witness::commitAsMember);
         COMMANDS.put("leave_group", Witness::leaveGroup);
+        COMMANDS.put("start_streams", Witness::startStreams);
+        COMMANDS.put("streams_values", request -> streams(request).values);
+        COMMANDS.put("stop_streams", Witness::stopStreams);
+        COMMANDS.put("share_values", Witness::shareValues);
+        COMMANDS.put("share_offsets", Witness::shareOffsets);
     }
 
     public static void main(String[] arguments) throws IOException {
@@ -747,6 +757,88 @@ public final class Witness {
         member.left.await(PATIENCE_MS, TimeUnit.MILLISECONDS);
         MEMBERS.remove(request.get("member").asText());
         return null;
+    }
+
+    // --- Kafka Streams ---
+
+    /** An application without state, and the values that it was given. */
+    private record Application(KafkaStreams streams, List<String> values) {}
+
+    private static Application streams(JsonNode request) {
+        Application application = APPLICATIONS.get(request.get("application").asText());
+        if (application == null) throw new IllegalStateException("no application");
+        return application;
+    }
+
+    /** Starts an application whose group has its id, and waits until it runs. */
+    private static Object startStreams(JsonNode request) throws Exception {
+        Properties config = new Properties();
+        config.putAll(map(request.get("cluster")));
+        config.putAll(map(request.get("config")));
+        config.put("application.id", request.get("group").asText());
+        config.put("state.dir", Files.createTempDirectory("e2e-streams-").toString());
+        config.put("auto.offset.reset", "earliest");
+        config.put("commit.interval.ms", "100");
+        Topology topology = new Topology();
+        List<String> values = Collections.synchronizedList(new ArrayList<>());
+        topology.addSource("source", new ByteArrayDeserializer(), new ByteArrayDeserializer(), request.get("topic").asText());
+        topology.addProcessor("values", () -> (org.apache.kafka.streams.processor.api.Processor<byte[], byte[], Void, Void>)
+            record -> values.add(new String(record.value(), StandardCharsets.UTF_8)), "source");
+        KafkaStreams streams = new KafkaStreams(topology, config);
+        APPLICATIONS.put(request.get("application").asText(), new Application(streams, values));
+        streams.start();
+        await("the start of the application", () -> streams.state() == KafkaStreams.State.RUNNING);
+        return null;
+    }
+
+    private static Object stopStreams(JsonNode request) throws Exception {
+        Application application = streams(request);
+        application.streams.close(Duration.ofMillis(PATIENCE_MS));
+        APPLICATIONS.remove(request.get("application").asText());
+        return application.values;
+    }
+
+    // --- share groups ---
+
+    /** The values that a member of a share group is given, which it acknowledges and then leaves: so many, or all until none comes. */
+    private static Object shareValues(JsonNode request) throws Exception {
+        Map<String, Object> config = map(request.get("cluster"));
+        config.putAll(map(request.get("config")));
+        config.put("group.id", request.get("group").asText());
+        config.put("share.acknowledgement.mode", "explicit");
+        int wanted = request.get("records").asInt();
+        ConfigResource group = new ConfigResource(ConfigResource.Type.GROUP, request.get("group").asText());
+        AlterConfigOp earliest = new AlterConfigOp(new ConfigEntry("share.auto.offset.reset", "earliest"), AlterConfigOp.OpType.SET);
+        admin(request).incrementalAlterConfigs(Map.of(group, List.of(earliest))).all().get();
+        List<String> values = new ArrayList<>();
+        try (KafkaShareConsumer<byte[], byte[]> consumer =
+                 new KafkaShareConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(strings(request.get("topics")));
+            long deadline = System.nanoTime() + PATIENCE_MS * 1_000_000;
+            while (values.size() < wanted) {
+                for (ConsumerRecord<byte[], byte[]> record : consumer.poll(POLL)) {
+                    boolean isWanted = values.size() < wanted;
+                    if (isWanted) values.add(new String(record.value(), StandardCharsets.UTF_8));
+                    consumer.acknowledge(record, isWanted ? AcknowledgeType.ACCEPT : AcknowledgeType.RELEASE);
+                }
+                if (System.nanoTime() > deadline) throw new TimeoutException(values.size() + " records of " + wanted);
+            }
+            consumer.commitSync();
+        }
+        return values;
+    }
+
+    private static Object shareOffsets(JsonNode request) throws Exception {
+        String group = request.get("group").asText();
+        var offsets = admin(request).listShareGroupOffsets(Map.of(group, new ListShareGroupOffsetsSpec()))
+            .partitionsToOffsetInfo(group).get();
+        Comparator<TopicPartition> order = Comparator.comparing(TopicPartition::topic).thenComparingInt(TopicPartition::partition);
+        List<Object> answer = new ArrayList<>();
+        offsets.keySet().stream().sorted(order).forEach(partition -> {
+            SharePartitionOffsetInfo info = offsets.get(partition);
+            if (info != null) answer.add(position(partition, info.startOffset()));
+        });
+        return answer;
     }
 
     // --- records as files hold them ---

@@ -49,7 +49,8 @@ impl Version {
     pub fn libs(self) -> Result<PathBuf> {
         let number = self.number();
         cache::entry(
-            &format!("kafka/{number}/libs"),
+            // Other dependencies are another entry.
+            &format!("kafka/{number}/libs-{}", cache::key(&[self.pom()])),
             &format!("Maven to fetch Apache Kafka {number} (54 MB, about a minute)"),
             |folder| {
                 let project = tempfile::tempdir()?;

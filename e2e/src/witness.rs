@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub use self::group::{Commit, Group, GroupListing, Protocol};
+pub use self::group::{Commit, Group, GroupListing, Protocol, StreamsProtocol};
 use self::jvm::Jvm;
 pub(crate) use self::jvm::compiled;
 pub use self::topic::{NewTopic, Partition, Position, Topic};
@@ -120,6 +120,13 @@ pub struct Producer {
 /// A consumer that stays in its group until it leaves.
 #[derive(Debug)]
 pub struct Member {
+    witness: Witness,
+    name: String,
+}
+
+/// A Kafka Streams application without state that runs until it is stopped.
+#[derive(Debug)]
+pub struct Application {
     witness: Witness,
     name: String,
 }
@@ -401,6 +408,42 @@ impl Witness {
         Ok(Member { witness: self.clone(), name })
     }
 
+    /// Starts a Kafka Streams application that reads a topic from its beginning, or from where its group goes on, and waits
+    /// until it runs. Its client id begins with the name of its group.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn start_streams(&self, group: &str, protocol: StreamsProtocol, topic: &str) -> Result<Application> {
+        let protocol = match protocol {
+            StreamsProtocol::Classic => "classic",
+            StreamsProtocol::Streams => "streams",
+        };
+        let name = unique("application");
+        let config = properties([("group.protocol", protocol), ("client.id", group)]);
+        let request = json!({ "application": name, "group": group, "topic": topic, "config": config });
+        self.call::<()>("start_streams", request)?;
+        Ok(Application { witness: self.clone(), name })
+    }
+
+    /// Takes so many records of a topic as a member of a share group, acknowledges them, and leaves; their values. A new
+    /// group begins with the first record that there is.
+    ///
+    /// # Errors
+    /// Kafka's, or when there are fewer records for two minutes.
+    pub fn share(&self, group: &str, topic: &str, records: usize) -> Result<Vec<String>> {
+        let config = properties([("client.id", group)]);
+        let request = json!({ "group": group, "topics": [topic], "records": records, "config": config });
+        self.call("share_values", request)
+    }
+
+    /// The start offsets of a share group, by topic and partition; -1 where nothing was delivered yet.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn share_offsets(&self, group: &str) -> Result<Vec<Position>> {
+        self.call("share_offsets", json!({ "group": group }))
+    }
+
     fn next(&self, group: Option<&str>, positions: Value) -> Result<Vec<Option<Record>>> {
         let file = self.jvm.file();
         let config = properties([("isolation.level", Isolation::Committed.level())]);
@@ -440,6 +483,15 @@ impl Producer {
         self.witness.call("begin_transaction", json!({ "producer": self.name }))
     }
 
+    /// Commits offsets of a group in the transaction: they count when it is committed.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn commit_offsets(&self, group: &str, offsets: &[Commit]) -> Result<()> {
+        let request = json!({ "producer": self.name, "group": group, "offsets": offsets });
+        self.witness.call("commit_in_transaction", request)
+    }
+
     /// Commits the transaction.
     ///
     /// # Errors
@@ -468,6 +520,24 @@ impl Producer {
         request["producer"] = json!(self.name);
         self.witness.call::<()>(command, request)?;
         Ok(self)
+    }
+}
+
+impl Application {
+    /// The values that it was given so far.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn values(&self) -> Result<Vec<String>> {
+        self.witness.call("streams_values", json!({ "application": self.name }))
+    }
+
+    /// Stops it, which commits its offsets; all values that it was given.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn stop(self) -> Result<Vec<String>> {
+        self.witness.call("stop_streams", json!({ "application": self.name }))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::listener::{Listener, Mechanism, User};
 use super::{Kafka, Node};
+use crate::version::Version;
 
 /// The properties of one node of a cluster.
 pub(super) fn of_node(kafka: &Kafka, node: &Node) -> String {
@@ -87,13 +88,17 @@ fn listeners(kafka: &Kafka, node: &Node) -> Lines {
 /// Small, quick to start, and quick to do in a test what a broker does in minutes: clean, sweep, notice.
 fn behaviour(kafka: &Kafka) -> Lines {
     let (replicas, in_sync) = if kafka.options.nodes < 3 { ("1", "1") } else { ("3", "2") };
+    let protocols = match kafka.options.version {
+        Version::V4_3 => "classic,consumer,streams,share",
+        Version::V3_9 => "classic,consumer",
+    };
     let lines = [
         ("auto.create.topics.enable", "false"),
         ("background.threads", "2"),
         ("default.replication.factor", replicas),
         ("group.consumer.heartbeat.interval.ms", "1000"),
         ("group.consumer.min.heartbeat.interval.ms", "1000"),
-        ("group.coordinator.rebalance.protocols", "classic,consumer"),
+        ("group.coordinator.rebalance.protocols", protocols),
         ("group.initial.rebalance.delay.ms", "0"),
         ("log.cleaner.backoff.ms", "200"),
         ("log.cleaner.dedupe.buffer.size", "2097152"),

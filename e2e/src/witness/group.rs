@@ -49,6 +49,15 @@ pub struct Group {
     pub members: Vec<String>,
 }
 
+/// The group protocol of a Kafka Streams application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamsProtocol {
+    /// The application assigns its tasks, in a group of the classic protocol.
+    Classic,
+    /// The coordinator assigns them (KIP-1071).
+    Streams,
+}
+
 /// The rebalance protocol of a consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {

@@ -1,4 +1,4 @@
-//! Committed offsets of consumer groups, put where the records are now.
+//! The positions of groups, put where the records are now: committed offsets, and the start offsets of share groups.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::map::OffsetMap;
 use crate::format::manifest::CommittedOffset;
-use crate::kafka::groups::{CommittedOffset as TargetOffset, CommittedOffsets, GroupDescription};
+use crate::kafka::error::GROUP_ID_NOT_FOUND;
+use crate::kafka::groups::{CommittedOffset as TargetOffset, CommittedOffsets, DEAD, GroupDescription, GroupKind};
 use crate::kafka::{Cluster, Error as KafkaError, TopicPartition};
 
 /// Members of a group that are named; the rest is counted.
@@ -48,21 +49,60 @@ pub fn translate(offsets: &[CommittedOffset], maps: &Maps) -> CommittedOffsets {
 }
 
 /// Why a group's offsets cannot be committed at this moment.
-pub async fn refusal_now(cluster: &Cluster, group: &str) -> Option<String> {
+pub async fn refusal_now(cluster: &Cluster, group: &str, kind: GroupKind) -> Option<String> {
     let described = cluster.describe_groups(&[group.to_owned()].into()).await;
-    refusal(group, described.get(group))
+    let described = described.get(group);
+    refusal(group, described).or_else(|| other_kind(group, kind, described?.as_ref().ok()?))
+}
+
+/// Where a group stands: what it has committed, or the start offsets of a share group.
+///
+/// # Errors
+/// Why it cannot be read, in one line.
+pub async fn found(cluster: &Cluster, group: &str, kind: GroupKind) -> Result<CommittedOffsets, String> {
+    let groups = [group.to_owned()].into();
+    let mut answers = match kind {
+        GroupKind::Classic | GroupKind::Consumer | GroupKind::Streams => cluster.committed_offsets(&groups).await,
+        GroupKind::Share => cluster.share_start_offsets(&groups).await,
+    };
+    match answers.remove(group) {
+        Some(Ok(found)) => Ok(found),
+        // A share group that is not there, unlike others, has no empty list of offsets.
+        Some(Err(error)) if kind == GroupKind::Share && error.code() == Some(GROUP_ID_NOT_FOUND) => {
+            Ok(CommittedOffsets::new())
+        }
+        Some(Err(error)) => Err(format!("the offsets of group {group:?} cannot be read: {error}")),
+        None => Err(format!("the offsets of group {group:?} cannot be read")),
+    }
 }
 
 /// Commits the offsets of a group without members and reads them back; gives back what is wrong, one line each.
-pub async fn commit(cluster: &Cluster, group: &str, offsets: &CommittedOffsets) -> Vec<String> {
-    if let Err(refused) = refused_offset(&cluster.commit_offsets(group, offsets).await) {
+pub async fn commit(cluster: &Cluster, group: &str, kind: GroupKind, offsets: &CommittedOffsets) -> Vec<String> {
+    let answers = match kind {
+        GroupKind::Classic | GroupKind::Consumer | GroupKind::Streams => cluster.commit_offsets(group, offsets).await,
+        GroupKind::Share => cluster.alter_share_start_offsets(group, offsets).await,
+    };
+    if let Err(refused) = refused_offset(&answers) {
         return vec![refused];
     }
-    match cluster.committed_offsets(&[group.to_owned()].into()).await.remove(group) {
-        Some(Ok(found)) => differences(group, offsets, &found),
-        Some(Err(error)) => vec![format!("the offsets of group {group:?} cannot be read back: {error}")],
-        None => vec![format!("the offsets of group {group:?} cannot be read back")],
+    match found(cluster, group, kind).await {
+        Ok(found) => differences(group, offsets, &found),
+        Err(problem) => vec![problem],
     }
+}
+
+/// Why a group of this kind cannot have the name of one that is there: a share group has no committed offsets, and any
+/// other group no start offsets.
+fn other_kind(group: &str, kind: GroupKind, there: &GroupDescription) -> Option<String> {
+    let is_share = |kind: GroupKind| kind == GroupKind::Share;
+    (there.state != DEAD && is_share(kind) != is_share(there.kind)).then(|| {
+        format!(
+            "group {group:?} is a {} group in the target, and a {} group in the backup: restore it under another name with \
+             groupMapping",
+            there.kind.name(),
+            kind.name()
+        )
+    })
 }
 
 /// Why a group's offsets cannot be committed now; nothing for a group that is empty or not there.
@@ -127,7 +167,7 @@ fn differences(group: &str, wanted: &CommittedOffsets, found: &CommittedOffsets)
 mod tests {
     use super::*;
     use crate::kafka::Resource;
-    use crate::kafka::groups::{GroupKind, GroupMember};
+    use crate::kafka::groups::GroupMember;
 
     #[test]
     fn offsets_go_where_the_records_are() {
@@ -194,6 +234,21 @@ mod tests {
         assert!(text.contains(r#"client "app-0" at /10.0.0.1 (member-0)"#) && text.ends_with("and 2 more"), "{text}");
         assert!(!refusal("g", Some(&description(3))).unwrap().contains("more"));
         assert!(refusal("g", None).is_some());
+    }
+
+    #[test]
+    fn a_group_does_not_take_the_name_of_one_that_keeps_its_position_otherwise() {
+        let there = |kind, state: &str| GroupDescription { kind, state: state.to_owned(), members: Vec::new() };
+        use GroupKind::*;
+        for (kind, found, is_refused) in [
+            (Classic, there(Share, "Empty"), true),
+            (Share, there(Consumer, "Empty"), true),
+            (Share, there(Share, "Empty"), false),
+            (Streams, there(Classic, "Empty"), false),
+            (Share, there(Classic, "Dead"), false),
+        ] {
+            assert_eq!(other_kind("g", kind, &found).is_some(), is_refused, "{kind:?} {found:?}");
+        }
     }
 
     #[test]

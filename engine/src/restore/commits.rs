@@ -8,7 +8,7 @@
 use super::Error;
 use super::journal::{GroupBefore, Journal};
 use super::plan::GroupPlan;
-use crate::kafka::groups::{CommittedOffset, CommittedOffsets};
+use crate::kafka::groups::{CommittedOffset, CommittedOffsets, GroupKind};
 use crate::kafka::{Cluster, TopicPartition};
 use crate::offsets::groups::{self, GroupReport, Maps};
 
@@ -35,16 +35,16 @@ impl Ended {
 /// What the journal fails with. What the cluster refuses is a problem of the group.
 pub async fn commit(cluster: &Cluster, journal: &Journal, group: GroupPlan, maps: &Maps) -> Result<Ended, Error> {
     let wanted = groups::translate(&group.offsets, maps);
-    let GroupPlan { source, target, left_out, .. } = group;
+    let GroupPlan { source, target, kind, left_out, .. } = group;
     if let Some(report) = journal.group_committed(&target).await? {
-        let behind = match found(cluster, &target).await {
+        let behind = match groups::found(cluster, &target, kind).await {
             Ok(found) => groups::behind(&target, &wanted, &found),
             Err(problem) => Some(problem),
         };
         return Ok(Ended::with(Some(report), Vec::new(), behind.into_iter().collect()));
     }
     let report = GroupReport { source, target: target.clone(), committed: wanted.len(), left_out };
-    let problems = if wanted.is_empty() { Vec::new() } else { once(cluster, journal, &target, &wanted).await? };
+    let problems = if wanted.is_empty() { Vec::new() } else { once(cluster, journal, &target, kind, &wanted).await? };
     if !problems.is_empty() {
         return Ok(Ended::with(None, problems, Vec::new()));
     }
@@ -57,12 +57,13 @@ async fn once(
     cluster: &Cluster,
     journal: &Journal,
     group: &str,
+    kind: GroupKind,
     wanted: &CommittedOffsets,
 ) -> Result<Vec<String>, Error> {
-    if let Some(refusal) = groups::refusal_now(cluster, group).await {
+    if let Some(refusal) = groups::refusal_now(cluster, group, kind).await {
         return Ok(vec![format!("{refusal}; then run the same command again")]);
     }
-    let found = match found(cluster, group).await {
+    let found = match groups::found(cluster, group, kind).await {
         Ok(found) => found,
         Err(problem) => return Ok(vec![problem]),
     };
@@ -77,15 +78,7 @@ async fn once(
             }
         }
     }
-    Ok(groups::commit(cluster, group, wanted).await)
-}
-
-async fn found(cluster: &Cluster, group: &str) -> Result<CommittedOffsets, String> {
-    match cluster.committed_offsets(&[group.to_owned()].into()).await.remove(group) {
-        Some(Ok(found)) => Ok(found),
-        Some(Err(error)) => Err(format!("the offsets of group {group:?} cannot be read: {error}")),
-        None => Err(format!("the offsets of group {group:?} cannot be read")),
-    }
+    Ok(groups::commit(cluster, group, kind, wanted).await)
 }
 
 /// The first partition in which the group stands neither where it did before the commit nor where the commit puts it.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Earlier, TargetFacts};
 use crate::config::restore::Checked;
 use crate::format::manifest::{CommittedOffset, Manifest};
+use crate::kafka::groups::GroupKind;
 use crate::select::{Pattern, Selection, select};
 
 /// One consumer group of a plan.
@@ -17,6 +18,9 @@ pub struct GroupPlan {
     pub source: String,
     /// Its name in the target.
     pub target: String,
+    /// Its protocol, which decides how its position is read and set.
+    #[serde(default)]
+    pub kind: GroupKind,
     /// Its committed offsets on restored topics, as they are in the source.
     pub offsets: Vec<CommittedOffset>,
     /// Its committed offsets on topics that are not restored.
@@ -62,7 +66,10 @@ pub fn group_plan(
     let group = manifest.groups.iter().find(|group| group.id == source)?;
     let (offsets, others): (Vec<_>, Vec<_>) =
         group.offsets.iter().cloned().partition(|offset| renamed.contains_key(offset.topic.as_str()));
-    Some(GroupPlan { source: source.to_owned(), target: target.to_owned(), offsets, left_out: others.len() })
+    // Every protocol but that of share groups commits offsets.
+    let kind = GroupKind::of_name(&group.protocol).unwrap_or_default();
+    let (source, target, left_out) = (source.to_owned(), target.to_owned(), others.len());
+    Some(GroupPlan { source, target, kind, offsets, left_out })
 }
 
 /// Why the offsets of a group that were not committed yet could not be at this moment.
