@@ -2,3 +2,4 @@
 
 pub mod groups;
 pub mod map;
+pub mod positions;

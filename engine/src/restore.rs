@@ -51,8 +51,9 @@ use crate::format::manifest::{Manifest, TopicSummary};
 use crate::format::run::Run;
 use crate::format::segment::{SegmentRef, TopicKey};
 use crate::kafka::Cluster;
-use crate::offsets::groups::{GroupReport, Maps};
+use crate::offsets::groups::{self, GroupReport};
 use crate::offsets::map::OffsetMap;
+use crate::offsets::positions::{Restored, RestoredPartition};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::repository::{Archive, Repository};
@@ -288,17 +289,17 @@ impl Restore<'_> {
     ) -> Result<RestoreReport, Error> {
         let protection = Protection::new(&self.cluster, prepared);
         protection.hold().await?;
-        let (maps, topics) = tokio::select! {
+        let (partitions, topics) = tokio::select! {
             copied = self.copy(plan, prepared, runs, false, journal, lease) => copied?,
             error = protection.watch() => return Err(error),
         };
         protection.look().await?;
         target::nothing_swept(&self.cluster, prepared).await?;
         plan.warnings.extend(protection.warnings());
-        let groups = self.groups(plan, &maps, journal, None).await?;
+        let groups = self.groups(plan, &partitions, journal, None).await?;
         lease.check().await?;
         protection::put_back(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await?;
-        Ok(self.report(plan, &maps, topics, groups, journal, false))
+        Ok(self.report(plan, &partitions, topics, groups, journal, false))
     }
 
     /// Says what became of a restore that has ended; only offsets of groups that it could not commit are tried again.
@@ -310,17 +311,17 @@ impl Restore<'_> {
         journal: &Journal,
         lease: &Lease,
     ) -> Result<RestoreReport, Error> {
-        let (maps, topics) = self.copy(plan, prepared, Runs::default(), true, journal, lease).await?;
-        plan.warnings.extend(changes::since(&self.cluster, prepared, &maps).await?);
-        let groups = self.groups(plan, &maps, journal, Some(&before)).await?;
+        let (partitions, topics) = self.copy(plan, prepared, Runs::default(), true, journal, lease).await?;
+        plan.warnings.extend(changes::since(&self.cluster, prepared, &partitions).await?);
+        let groups = self.groups(plan, &partitions, journal, Some(&before)).await?;
         lease.check().await?;
-        Ok(self.report(plan, &maps, topics, groups, journal, true))
+        Ok(self.report(plan, &partitions, topics, groups, journal, true))
     }
 
     fn report(
         &self,
         plan: &mut Plan,
-        maps: &Maps,
+        partitions: &Restored,
         topics: Vec<TopicReport>,
         groups: Vec<GroupReport>,
         journal: &Journal,
@@ -334,8 +335,8 @@ impl Restore<'_> {
             target_cluster_id: plan.target_cluster_id.clone(),
             already_restored,
             duration_ms: 0,
-            records: maps.values().map(|(_, map)| map.records()).sum(),
-            bytes: maps.values().map(|(_, map)| map.bytes()).sum(),
+            records: partitions.values().map(|partition| partition.records).sum(),
+            bytes: partitions.values().map(|partition| partition.bytes).sum(),
             topics,
             groups,
             plan: None,
@@ -438,7 +439,7 @@ impl Restore<'_> {
         has_ended: bool,
         journal: &Journal,
         lease: &Lease,
-    ) -> Result<(Maps, Vec<TopicReport>), Error> {
+    ) -> Result<(Restored, Vec<TopicReport>), Error> {
         let names: BTreeSet<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
         self.cluster.follow(&names).await?;
         let shared = Arc::new(Shared {
@@ -456,6 +457,7 @@ impl Restore<'_> {
         };
         self.progress.expect_offsets(plan.topics.iter().map(offsets).sum());
         let permits = Arc::new(Semaphore::new(self.config.config.parallelism * PARTITIONS_PER_WORKER));
+        let mut source_offsets = groups::source_offsets(&self.manifest.groups);
         let mut tasks = JoinSet::new();
         let mut lane = 0;
         for (number, (topic, prepared)) in plan.topics.iter().zip(&prepared.topics).enumerate() {
@@ -463,39 +465,45 @@ impl Restore<'_> {
                 let base_offset = prepared.base_offset(partition.target).ok_or(Error::NoAnswer)?;
                 let of_partition = runs.take(&topic.source.name, partition.partition);
                 let segment_key = |(segment, run): (SegmentRef, Run)| (self.archive.keys.segment(&segment.id), run);
+                let source_offsets =
+                    source_offsets.remove(&(topic.source.name.clone(), partition.partition)).unwrap_or_default();
                 let target = Target {
                     topic: topic.target.clone(),
                     topic_id: prepared.topic_id,
                     partition: partition.target,
                     base_offset,
                     lane,
+                    source_offsets: source_offsets.clone(),
                 };
                 lane = (lane + 1) % self.config.config.parallelism;
                 let source = Source::new(self.archive.store.clone(), of_partition.into_iter().map(segment_key));
                 let request = self.rewrite_request(prepared, partition);
                 let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
                 let (journal, partition) = (journal.clone(), *partition);
+                let target_partition = (topic.target.clone(), partition.target);
                 tasks.spawn(async move {
                     let _permit = permits.acquire_owned().await.map_err(|_| Error::WorkerEnded)?;
                     let finished = journal.map(number, partition.partition).await?;
                     if let Some(map) = finished {
-                        let done = found_finished(&shared, &target, &request, map, has_ended).await?;
-                        return Ok((number, partition, done));
+                        let (map, counts) = found_finished(&shared, &target, &request, map, has_ended).await?;
+                        let restored = RestoredPartition::new(target_partition, &map, source_offsets);
+                        return Ok((number, partition, (restored, counts)));
                     }
                     let (map, counts) = worker::run(shared, target, source, request).await?;
                     journal.write_map(number, partition.partition, &map).await?;
-                    Ok::<_, Error>((number, partition, (map, counts)))
+                    // The map is in the journal; what stays in memory is as much as the groups need.
+                    let restored = RestoredPartition::new(target_partition, &map, source_offsets);
+                    Ok::<_, Error>((number, partition, (restored, counts)))
                 });
             }
         }
-        let mut maps = Maps::new();
+        let mut partitions = Restored::new();
         let mut counts: Vec<Counts> = vec![Counts::default(); plan.topics.len()];
         while let Some(ended) = tasks.join_next().await {
-            let (number, partition, (map, done)) = ended.map_err(|_| Error::WorkerEnded)??;
+            let (number, partition, (restored, done)) = ended.map_err(|_| Error::WorkerEnded)??;
             let topic = &plan.topics[number];
             counts[number].add(&done);
-            let source = (topic.source.name.clone(), partition.partition);
-            maps.insert(source, ((topic.target.clone(), partition.target), map));
+            partitions.insert((topic.source.name.clone(), partition.partition), restored);
         }
         lease.check().await?;
         let report = |(topic, counts): (&TopicPlan, Counts)| TopicReport {
@@ -503,7 +511,7 @@ impl Restore<'_> {
             target: topic.target.clone(),
             counts,
         };
-        Ok((maps, plan.topics.iter().zip(counts).map(report).collect()))
+        Ok((partitions, plan.topics.iter().zip(counts).map(report).collect()))
     }
 
     fn rewrite_request(&self, prepared: &PreparedTopic, partition: &plan::PartitionPlan) -> rewrite::Request {
@@ -524,13 +532,13 @@ impl Restore<'_> {
     async fn groups(
         &self,
         plan: &mut Plan,
-        maps: &Maps,
+        partitions: &Restored,
         journal: &Journal,
         before: Option<&RestoreReport>,
     ) -> Result<Vec<GroupReport>, Error> {
         let mut reports = before.map(|before| before.groups.clone()).unwrap_or_default();
         let restored: BTreeSet<String> = reports.iter().map(|report| report.target.clone()).collect();
-        let commit = |group: GroupPlan| commits::commit(&self.cluster, journal, group, maps);
+        let commit = |group: GroupPlan| commits::commit(&self.cluster, journal, group, partitions);
         let left: Vec<GroupPlan> =
             plan.groups.iter().filter(|group| !restored.contains(&group.target)).cloned().collect();
         let mut committed = stream::iter(left.into_iter().map(commit)).buffered(GROUPS_AT_ONCE);

@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::map::OffsetMap;
-use crate::format::manifest::CommittedOffset;
+use super::positions::Restored;
+use crate::format::manifest::{CommittedOffset, Group};
 use crate::kafka::error::GROUP_ID_NOT_FOUND;
 use crate::kafka::groups::{CommittedOffset as TargetOffset, CommittedOffsets, DEAD, GroupDescription, GroupKind};
 use crate::kafka::{Cluster, Error as KafkaError, TopicPartition};
 
 /// Members of a group that are named; the rest is counted.
 const MEMBERS_NAMED: usize = 3;
-
-/// Where each restored partition stands in the target, with its offset map, by the partition's name in the source.
-pub type Maps = BTreeMap<TopicPartition, (TopicPartition, OffsetMap)>;
 
 /// What became of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,20 +27,31 @@ pub struct GroupReport {
     pub left_out: usize,
 }
 
-/// Where a group goes on in the target: the first restored record at or behind the one it would have read next.
+/// The source offsets of all groups of a backup, by partition: whichever group is restored, now or by a later run, its
+/// offsets are among them.
+pub fn source_offsets(groups: &[Group]) -> BTreeMap<TopicPartition, Vec<i64>> {
+    let mut offsets: BTreeMap<TopicPartition, Vec<i64>> = BTreeMap::new();
+    for committed in groups.iter().flat_map(|group| &group.offsets) {
+        offsets.entry((committed.topic.clone(), committed.partition)).or_default().push(committed.offset);
+    }
+    offsets
+}
+
+/// Where a group goes on in the target: the first restored record at or behind the one it would have read next. The
+/// positions are those of [`source_offsets`].
 ///
 /// The leader epoch is left out: it is the source's, and a consumer would take the target's log for truncated (KIP-320).
-pub fn translate(offsets: &[CommittedOffset], maps: &Maps) -> CommittedOffsets {
+pub fn translate(offsets: &[CommittedOffset], restored: &Restored) -> CommittedOffsets {
     offsets
         .iter()
         .filter_map(|committed| {
-            let (target, map) = maps.get(&(committed.topic.clone(), committed.partition))?;
+            let partition = restored.get(&(committed.topic.clone(), committed.partition))?;
             let offset = TargetOffset {
-                offset: map.translate(committed.offset),
+                offset: partition.positions.translate(committed.offset)?,
                 leader_epoch: -1,
                 metadata: committed.metadata.clone(),
             };
-            Some((target.clone(), offset))
+            Some((partition.target.clone(), offset))
         })
         .collect()
 }
@@ -168,13 +176,17 @@ mod tests {
     use super::*;
     use crate::kafka::Resource;
     use crate::kafka::groups::GroupMember;
+    use crate::offsets::map::OffsetMap;
+    use crate::offsets::positions::RestoredPartition;
 
     #[test]
     fn offsets_go_where_the_records_are() {
         let mut map = OffsetMap::new(100);
         map.push(10, 5).unwrap();
         map.push(20, 5).unwrap();
-        let maps: Maps = [(("orders".to_owned(), 0), (("orders-back".to_owned(), 3), map))].into();
+        let sources = [0, 10, 12, 15, 17, 20, 25, 99];
+        let partition = RestoredPartition::new(("orders-back".to_owned(), 3), &map, sources);
+        let restored: Restored = [(("orders".to_owned(), 0), partition)].into();
         let at = |topic: &str, partition, offset| CommittedOffset {
             topic: topic.to_owned(),
             partition,
@@ -182,7 +194,7 @@ mod tests {
             leader_epoch: 7,
             metadata: "m".to_owned(),
         };
-        let translated = |committed| translate(&[committed], &maps);
+        let translated = |committed| translate(&[committed], &restored);
         let expected = |offset| TargetOffset { offset, leader_epoch: -1, metadata: "m".to_owned() };
         let key = ("orders-back".to_owned(), 3);
         for (source, target) in [(0, 100), (10, 100), (12, 102), (15, 105), (17, 105), (20, 105), (25, 110), (99, 110)]
@@ -249,6 +261,25 @@ mod tests {
         ] {
             assert_eq!(other_kind("g", kind, &found).is_some(), is_refused, "{kind:?} {found:?}");
         }
+    }
+
+    #[test]
+    fn every_offset_of_every_group_is_noted() {
+        let committed = |topic: &str, partition, offset| CommittedOffset {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+            leader_epoch: 0,
+            metadata: String::new(),
+        };
+        let group = |id: &str, offsets| Group { id: id.to_owned(), protocol: "classic".to_owned(), offsets };
+        let groups = [
+            group("a", vec![committed("t", 0, 5), committed("t", 1, 6)]),
+            group("b", vec![committed("t", 0, 7), committed("u", 0, 8)]),
+        ];
+        let key = |topic: &str, partition| (topic.to_owned(), partition);
+        let expected = [(key("t", 0), vec![5, 7]), (key("t", 1), vec![6]), (key("u", 0), vec![8])];
+        assert_eq!(source_offsets(&groups), expected.into());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! It is a list of *stretches*, in each of which source and target count on together; a hole in the source ends one. A
 //! compacted log makes many short ones, so they are kept as variable-length integers, two to four bytes a stretch, and
-//! never as one entry a record.
+//! never as one entry a record. A map with too many of them is cut down to the positions that were noted while it was
+//! made: those of committed offsets.
 
 use std::fmt;
 
@@ -11,6 +12,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::hole::{put_varint, take_varint};
+use crate::offsets::positions::{Positions, Wanted};
+
+/// Bytes of stretches that a map holds at most, in memory and in the journal: one to two million stretches. The map of a
+/// log with more transactions or holes keeps only what was noted. A few partitions are copied at a time, so that their
+/// maps take no more memory than their records.
+const STRETCH_BYTES_MAX: usize = 4 << 20;
 
 /// The newest version of stored maps.
 pub const VERSION: u32 = 1;
@@ -42,6 +49,10 @@ pub struct OffsetMap {
     encoded_end: i64,
     /// The stretch that may still grow: source offset and length.
     open: Option<(i64, u64)>,
+    /// Whether the stretches are all there; none are kept of a map that had too many.
+    is_whole: bool,
+    /// The positions of offsets that were to be noted.
+    noted: Wanted,
 }
 
 /// How a map is stored.
@@ -53,14 +64,31 @@ struct Stored<T> {
     /// Absent in maps of the first programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// Gap before and length of each stretch, in turn.
+    /// Gap before and length of each stretch, in turn; empty where there are positions instead.
     stretches: T,
+    /// Source and target offset of what was noted, of a map that had too many stretches; absent in all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    positions: Option<Positions>,
 }
 
 impl OffsetMap {
     /// A map of nothing; the first record will stand at `base_offset` in the target.
-    pub const fn new(base_offset: i64) -> Self {
-        Self { base_offset, records: 0, bytes: 0, encoded: Vec::new(), encoded_end: 0, open: None }
+    pub fn new(base_offset: i64) -> Self {
+        Self::noting(base_offset, [])
+    }
+
+    /// The same; whatever becomes of its stretches, it knows where these source offsets stand.
+    pub fn noting(base_offset: i64, source_offsets: impl IntoIterator<Item = i64>) -> Self {
+        Self {
+            base_offset,
+            records: 0,
+            bytes: 0,
+            encoded: Vec::new(),
+            encoded_end: 0,
+            open: None,
+            is_whole: true,
+            noted: Wanted::new(base_offset, source_offsets),
+        }
     }
 
     /// Adds `count` records that stand one after the other in the source, from `source_offset` on, behind all others.
@@ -84,6 +112,7 @@ impl OffsetMap {
             }
         }
         self.records += count;
+        self.noted.push(source_offset, count);
         Ok(())
     }
 
@@ -99,9 +128,15 @@ impl OffsetMap {
 
     fn close(&mut self) {
         let Some((start, length)) = self.open.take() else { return };
-        put_varint(start.abs_diff(self.encoded_end), &mut self.encoded);
-        put_varint(length, &mut self.encoded);
+        if self.is_whole {
+            put_varint(start.abs_diff(self.encoded_end), &mut self.encoded);
+            put_varint(length, &mut self.encoded);
+        }
         self.encoded_end = start.saturating_add_unsigned(length);
+        if self.encoded.len() > STRETCH_BYTES_MAX {
+            self.is_whole = false;
+            self.encoded = Vec::new();
+        }
     }
 
     /// How many records the map holds.
@@ -121,7 +156,7 @@ impl OffsetMap {
     }
 
     /// The target offset of the first restored record at or behind `source_offset`; behind the last one it is the offset
-    /// of the next record to come.
+    /// of the next record to come. Only a map whose stretches are all there can tell it of every offset.
     pub fn translate(&self, source_offset: i64) -> i64 {
         let mut before = 0;
         for (start, length) in self.stretches() {
@@ -133,9 +168,21 @@ impl OffsetMap {
         self.base_offset.saturating_add_unsigned(before)
     }
 
+    /// Where these source offsets stand in the target, all of them in one pass over the map; of a map that had too many
+    /// stretches, where those stand that were noted.
+    pub fn positions(&self, source_offsets: impl IntoIterator<Item = i64>) -> Positions {
+        if !self.is_whole {
+            return self.noted.clone().finish();
+        }
+        let mut wanted = Wanted::new(self.base_offset, source_offsets);
+        self.stretches().for_each(|(start, length)| wanted.push(start, length));
+        wanted.finish()
+    }
+
     /// Source offset and length of every stretch, in order.
     fn stretches(&self) -> impl Iterator<Item = (i64, u64)> {
         let mut rest = self.encoded.as_slice();
+        let open = self.open.filter(|_| self.is_whole);
         let mut at = 0_i64;
         let closed = std::iter::from_fn(move || {
             let start = at.checked_add_unsigned(take_varint(&mut rest)?)?;
@@ -143,13 +190,14 @@ impl OffsetMap {
             at = start.checked_add_unsigned(length)?;
             Some((start, length))
         });
-        closed.chain(self.open)
+        closed.chain(open)
     }
 
     /// Writes the map as a document.
     pub fn seal(&self) -> Vec<u8> {
         let Self { base_offset, records, bytes, .. } = *self;
-        let stored = Stored { base_offset, records, bytes: Some(bytes), stretches: Written(self) };
+        let positions = (!self.is_whole).then(|| self.noted.clone().finish());
+        let stored = Stored { base_offset, records, bytes: Some(bytes), stretches: Written(self), positions };
         document::seal(DocumentKind::OffsetMap, VERSION, Encoding::JsonZstd, &stored)
     }
 
@@ -159,14 +207,24 @@ impl OffsetMap {
     /// When the bytes are anything else.
     pub fn open(bytes: &[u8]) -> Result<Self, document::Error> {
         let stored: Stored<Read> = document::open(DocumentKind::OffsetMap, VERSION, bytes)?;
-        let Stored { base_offset, records, bytes, stretches: Read(map) } = stored;
-        if map.records != records {
+        let Stored { base_offset, records, bytes, stretches: Read(map), positions } = stored;
+        if positions.is_none() && !map.is_whole {
+            return Err(document::Error::Content("it has more stretches than a map may have".to_owned()));
+        }
+        if positions.is_none() && map.records != records {
             return Err(document::Error::Content("the stretches do not add up".to_owned()));
         }
         if base_offset < 0 || base_offset.checked_add_unsigned(records).is_none() {
             return Err(document::Error::Content(format!("no record can stand at offset {base_offset}")));
         }
-        Ok(Self { base_offset, bytes: bytes.unwrap_or_default(), ..map })
+        let bytes = bytes.unwrap_or_default();
+        let Some(positions) = positions else { return Ok(Self { base_offset, bytes, ..map }) };
+        let end_offset = base_offset.saturating_add_unsigned(records);
+        if !positions.lie_within(base_offset, end_offset) {
+            return Err(document::Error::Content("its positions are out of order".to_owned()));
+        }
+        let noted = Wanted::all_found(positions, end_offset);
+        Ok(Self { base_offset, records, bytes, is_whole: false, noted, ..Self::new(base_offset) })
     }
 }
 
@@ -269,6 +327,23 @@ mod tests {
     }
 
     #[test]
+    fn a_log_of_more_holes_than_a_map_holds_keeps_the_positions_that_were_noted() {
+        let stretches = i64::try_from(STRETCH_BYTES_MAX / 2 + 10).unwrap();
+        let sources = [0, 3, 1_000_000, 2 * stretches, i64::MAX];
+        let mut map = OffsetMap::noting(7, sources);
+        // Every second offset holds a record.
+        (0..stretches).for_each(|number| map.push(2 * number, 1).unwrap());
+        let expected = [7, 7 + 2, 7 + 500_000, 7 + stretches, 7 + stretches];
+        let sealed = map.seal();
+        assert!(map.encoded.capacity() == 0 && sealed.len() < 1000, "{} bytes", sealed.len());
+        for map in [OffsetMap::open(&sealed).unwrap(), map] {
+            let positions = map.positions(sources);
+            assert_eq!(sources.map(|source| positions.translate(source).unwrap()), expected);
+            assert_eq!((map.records(), map.end_offset()), (stretches.unsigned_abs(), 7 + stretches));
+        }
+    }
+
+    #[test]
     fn a_log_without_holes_takes_a_few_bytes_however_long_it_is() {
         let mut map = OffsetMap::new(0);
         (0..1_000_000).for_each(|offset| map.push(offset, 1).unwrap());
@@ -308,6 +383,9 @@ mod tests {
             (r#"{"baseOffset":-1,"records":1,"stretches":[0,1]}"#.to_owned(), "no record can stand"),
             (format!(r#"{{"baseOffset":{most},"records":1,"stretches":[0,1]}}"#), "no record can stand"),
             (r#"{"baseOffset":0,"records":1,"stretches":[0,-1]}"#.to_owned(), "cannot be read"),
+            (r#"{"baseOffset":5,"records":2,"stretches":[],"positions":[[1,5],[1,6]]}"#.to_owned(), "out of order"),
+            (r#"{"baseOffset":5,"records":2,"stretches":[],"positions":[[1,6],[2,5]]}"#.to_owned(), "out of order"),
+            (r#"{"baseOffset":5,"records":2,"stretches":[],"positions":[[1,8]]}"#.to_owned(), "out of order"),
             (r#"{"baseOffset":0,"records":0,"stretches":[],"more":1}"#.to_owned(), "unknown field"),
         ] {
             let error = OffsetMap::open(&forged(&body)).unwrap_err();

@@ -8,7 +8,7 @@ use super::journal::Prepared;
 use super::target::listed;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::{Cluster, TopicPartition};
-use crate::offsets::groups::Maps;
+use crate::offsets::positions::Restored;
 
 /// Where a partition begins and ends, and where a restore had it begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,9 @@ struct Extent {
 ///
 /// # Errors
 /// When a leader does not answer.
-pub async fn since(cluster: &Cluster, prepared: &Prepared, maps: &Maps) -> Result<Vec<String>, Error> {
+pub async fn since(cluster: &Cluster, prepared: &Prepared, restored: &Restored) -> Result<Vec<String>, Error> {
     let ends: BTreeMap<TopicPartition, i64> =
-        maps.values().map(|(target, map)| (target.clone(), map.end_offset())).collect();
+        restored.values().map(|partition| (partition.target.clone(), partition.end_offset)).collect();
     let start_offsets = listed(cluster, ends.keys().cloned(), Position::Earliest).await?;
     let end_offsets = listed(cluster, ends.keys().cloned(), Position::HighWatermark).await?;
     let mut changes = Vec::new();

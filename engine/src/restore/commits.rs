@@ -10,7 +10,8 @@ use super::journal::{GroupBefore, Journal};
 use super::plan::GroupPlan;
 use crate::kafka::groups::{CommittedOffset, CommittedOffsets, GroupKind};
 use crate::kafka::{Cluster, TopicPartition};
-use crate::offsets::groups::{self, GroupReport, Maps};
+use crate::offsets::groups::{self, GroupReport};
+use crate::offsets::positions::Restored;
 
 /// What became of a group in this run.
 #[derive(Debug)]
@@ -33,8 +34,13 @@ impl Ended {
 ///
 /// # Errors
 /// What the journal fails with. What the cluster refuses is a problem of the group.
-pub async fn commit(cluster: &Cluster, journal: &Journal, group: GroupPlan, maps: &Maps) -> Result<Ended, Error> {
-    let wanted = groups::translate(&group.offsets, maps);
+pub async fn commit(
+    cluster: &Cluster,
+    journal: &Journal,
+    group: GroupPlan,
+    restored: &Restored,
+) -> Result<Ended, Error> {
+    let wanted = groups::translate(&group.offsets, restored);
     let GroupPlan { source, target, kind, left_out, .. } = group;
     if let Some(report) = journal.group_committed(&target).await? {
         let behind = match groups::found(cluster, &target, kind).await {

@@ -59,6 +59,8 @@ pub struct Target {
     pub base_offset: i64,
     /// The connection that the partition's batches take.
     pub lane: usize,
+    /// Source offsets that groups have committed.
+    pub source_offsets: Vec<i64>,
 }
 
 /// What was done with the batches of a partition.
@@ -99,7 +101,7 @@ pub async fn run(
     mut source: Source,
     request: Request,
 ) -> Result<(OffsetMap, Counts), Error> {
-    let map = OffsetMap::new(target.base_offset);
+    let map = OffsetMap::noting(target.base_offset, target.source_offsets.iter().copied());
     let mut worker = Worker {
         shared: Arc::clone(&shared),
         target,
