@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 
 use jiff::Timestamp;
+use kafka_backup::config::DECOMPRESSED_BATCH_BYTES_MAX;
 use kafka_backup::config::backup::{
     self, BackupConfig, CHECKPOINT_INTERVAL_SECS, CompressionName, OwnerConfig, PARALLELISM, SEGMENT_BYTES_MAX,
 };
@@ -184,6 +185,7 @@ pub fn restore(
         offset_headers: offset_header,
         original_offset_header: None,
         dry_run: false,
+        decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
         parallelism: PARALLELISM,
         rate_limit: RateLimit::default(),
     };
