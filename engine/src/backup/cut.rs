@@ -135,18 +135,29 @@ fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], not
             (BTreeMap::new(), true)
         }
     };
-    let replicas = topic.partitions.iter().map(|partition| partition.replicas.len()).max().unwrap_or(1);
     let partitions = topic.partitions.iter().map(|partition| {
         let key = (topic.name.clone(), partition.partition);
         partition_cut(&key, listed, notes)
     });
     TopicCut {
         topic: TopicKey { name: topic.name.clone(), id: topic.id },
-        replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
+        replication_factor: replication_factor(topic),
         configs,
         compacted,
         partitions: partitions.collect(),
     }
+}
+
+/// How many replicas most partitions have: a partition that is being reassigned lists its old and its new ones (KIP-455).
+fn replication_factor(topic: &TopicMetadata) -> i16 {
+    let mut partitions_by_factor: BTreeMap<usize, usize> = BTreeMap::new();
+    for partition in &topic.partitions {
+        *partitions_by_factor.entry(partition.replicas.len()).or_default() += 1;
+    }
+    // Of two that are equally frequent, the smaller one: a reassignment adds replicas before it removes any.
+    let most =
+        partitions_by_factor.iter().max_by_key(|(factor, partitions)| (**partitions, std::cmp::Reverse(**factor)));
+    i16::try_from(most.map_or(1, |(factor, _)| *factor)).unwrap_or(i16::MAX)
 }
 
 fn partition_cut(
@@ -213,4 +224,36 @@ fn describe(open: &OpenTransaction) -> String {
         "{topic}-{partition}: a transaction of {producer} is open since offset {start_offset}{since}: \
          {held_back} offsets after it are not in this backup"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::metadata::PartitionMetadata;
+
+    fn topic(factors: &[usize]) -> TopicMetadata {
+        let partition = |(replicas, partition): (&usize, i32)| PartitionMetadata {
+            partition,
+            leader: Some(0),
+            leader_epoch: 0,
+            replicas: (0..).take(*replicas).collect(),
+            isr: vec![],
+            error: None,
+        };
+        TopicMetadata {
+            name: "t".to_owned(),
+            id: uuid::Uuid::nil(),
+            internal: false,
+            partitions: factors.iter().zip(0..).map(partition).collect(),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_partition_that_is_being_reassigned_does_not_raise_the_replication_factor() {
+        assert_eq!(replication_factor(&topic(&[3, 3, 6])), 3);
+        assert_eq!(replication_factor(&topic(&[3, 6])), 3);
+        assert_eq!(replication_factor(&topic(&[1])), 1);
+        assert_eq!(replication_factor(&topic(&[])), 1);
+    }
 }
