@@ -9,6 +9,10 @@ mod archive;
 pub mod committed;
 mod cut;
 mod error;
+mod findings;
+mod left;
+mod lineage;
+mod patience;
 pub mod queue;
 mod report;
 mod retention;
@@ -16,27 +20,33 @@ mod sink;
 mod worker;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use self::archive::{Archive, Begun};
+use self::committed::Stretch;
 pub use self::error::Error;
-use self::queue::{Queue, Task};
+use self::findings::Findings;
+use self::lineage::Lineage;
+pub use self::patience::Patience;
+use self::queue::{Cleaning, Queue, Task};
 pub use self::report::{BackupReport, Outcome};
 use self::retention::Kept;
 use self::sink::SegmentPlan;
-use self::worker::Shared;
+use self::worker::{Number, Shared};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::backup::Checked;
+use crate::error::Kind;
 use crate::format::invariants::{self, Broken};
 use crate::format::layout::BackupId;
 use crate::format::manifest::{Cut, Manifest, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary};
 use crate::format::run::Content;
-use crate::format::segment::StoredSegment;
+use crate::format::segment::{StoredSegment, TopicKey};
 use crate::kafka::Cluster;
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
@@ -49,6 +59,9 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// Segments that wait for a checkpoint; workers wait when there are more.
 const STORED_WAITING: usize = 16;
+/// How often a run looks for offsets that nobody answers for, and reads them. Between two stretches that were read at once there
+/// are some when the log start moves over their boundary.
+const PASSES_MAX: usize = 5;
 
 /// Makes a backup.
 ///
@@ -56,8 +69,21 @@ const STORED_WAITING: usize = 16;
 /// When there is no backup at the end of it. A backup of which something is missing is no error, but
 /// [`Outcome::Partial`].
 pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
+    run_with(Patience::default(), config, progress, stop).await
+}
+
+/// Makes a backup with other limits of patience than a user's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    patience: Patience,
+    config: &Checked,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<BackupReport, Error> {
     let store = Store::open_or_create(&config.config.storage).await?;
-    run_into(store, config, progress, stop).await
+    make_in(store, patience, config, progress, stop).await
 }
 
 /// Makes a backup in a store that is open already; the configuration's own storage is left alone.
@@ -65,6 +91,16 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<B
 /// # Errors
 /// As [`run`].
 pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop: &Stop) -> Result<BackupReport, Error> {
+    make_in(store, Patience::default(), config, progress, stop).await
+}
+
+async fn make_in(
+    store: Store,
+    patience: Patience,
+    config: &Checked,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<BackupReport, Error> {
     let started_ms = now_ms();
     store.check_writable().await?;
     let circuit_breaker = config.config.cluster.circuit_breaker;
@@ -78,7 +114,7 @@ pub async fn run_into(store: Store, config: &Checked, progress: &Progress, stop:
     let holder = Holder::current(&config.backup_id.as_ref().map_or_else(String::new, ToString::to_string));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
     let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
-    let run = Run { config, cluster, archive, progress, stop };
+    let run = Run { config, cluster, archive, patience, progress, stop };
     let made = run.make(&lease).await;
     let kept = match &made {
         Ok(_) => retention::keep(&run.archive, config.config.retention.as_ref(), &lease, stop).await,
@@ -101,6 +137,7 @@ struct Run<'a> {
     config: &'a Checked,
     cluster: Cluster,
     archive: Archive,
+    patience: Patience,
     progress: &'a Progress,
     stop: &'a Stop,
 }
@@ -116,7 +153,7 @@ impl Run<'_> {
     async fn make(&self, lease: &Lease) -> Result<Made, Error> {
         let source_cluster_id = self.cluster.cluster_id().unwrap_or_default();
         self.archive.claim(self.config, &source_cluster_id).await?;
-        let (cut, stored) = match self.archive.begin(self.config, now_ms()).await? {
+        let (cut, stored) = match self.archive.begin(self.config, &source_cluster_id, now_ms()).await? {
             Begun::Done(manifest) => {
                 return Ok(Made { manifest: *manifest, resumed: false, already_there: true });
             }
@@ -127,14 +164,57 @@ impl Run<'_> {
             }
         };
         let resumed = !stored.is_empty();
-        let runs = self.read(lease, &cut, stored).await?;
-        let manifest = self.commit(lease, &cut, &runs).await?;
-        Ok(Made { manifest, resumed, already_there: false })
+        let findings = Arc::new(Mutex::new(Findings::default()));
+        let made = async {
+            let runs = self.read(lease, &cut, stored, &findings).await?;
+            let findings = std::mem::take(&mut *findings.lock().unwrap_or_else(PoisonError::into_inner));
+            self.commit(lease, &cut, runs, findings).await
+        };
+        match made.await {
+            Ok(manifest) => Ok(Made { manifest, resumed, already_there: false }),
+            Err(error) => {
+                if is_final(&error) {
+                    self.archive.give_up(lease, &cut.backup_id, &error).await;
+                }
+                Err(error)
+            }
+        }
     }
 
-    /// Copies what is not stored yet; gives back the runs of everything that is.
-    async fn read(&self, lease: &Lease, cut: &Cut, mut stored: Vec<Part>) -> Result<Part, Error> {
-        let queue = self.queue(cut, &stored).await?;
+    /// Copies what is not stored yet; returns the runs of everything that is.
+    async fn read(
+        &self,
+        lease: &Lease,
+        cut: &Cut,
+        stored: Vec<Part>,
+        findings: &Arc<Mutex<Findings>>,
+    ) -> Result<Part, Error> {
+        let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
+        self.cluster.follow(&names).await?;
+        let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms()).await;
+        let mut checkpoints = Checkpoints::new(self, lease, cut);
+        let mut queue = self.whole_queue(cut, &stored);
+        for pass in 0..PASSES_MAX {
+            let read = self.read_queue(queue, pass, lease, cut, &mut checkpoints, findings).await?;
+            stored = invariants::without_repeats(Part::merge([stored, read]));
+            queue = self.queue_of_rest(cut, &stored, findings);
+            if queue.is_over() {
+                break;
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Reads what is queued; returns the runs that were stored.
+    async fn read_queue(
+        &self,
+        queue: Queue,
+        pass: usize,
+        lease: &Lease,
+        cut: &Cut,
+        checkpoints: &mut Checkpoints<'_>,
+        findings: &Arc<Mutex<Findings>>,
+    ) -> Result<Part, Error> {
         let (sender, mut receiver) = mpsc::channel(STORED_WAITING);
         let run_stop = Stop::default();
         let shared = Arc::new(Shared {
@@ -142,17 +222,22 @@ impl Run<'_> {
             queue: Mutex::new(queue),
             plan: Arc::new(self.segment_plan(lease, cut)),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
+            patience: self.patience,
+            began: Instant::now(),
+            findings: Arc::clone(findings),
             limiter: RateLimiter::new(self.config.config.rate_limit, run_stop.clone()),
             progress: self.progress.clone(),
             stop: run_stop.clone(),
         });
         let mut workers = JoinSet::new();
-        for number in 0..self.config.config.parallelism {
+        let parallelism = self.config.config.parallelism;
+        for lane in 0..parallelism {
+            let number = Number { lane, sink: pass * parallelism + lane };
             workers.spawn(worker::run(Arc::clone(&shared), number, sender.clone()));
         }
         drop(sender);
         let mut failure = None;
-        let mut checkpoints = Checkpoints::new(self, lease, cut);
+        let mut stored = Vec::new();
         loop {
             tokio::select! {
                 biased;
@@ -189,33 +274,48 @@ impl Run<'_> {
         }
     }
 
-    /// What is still to be read, by leader.
-    async fn queue(&self, cut: &Cut, stored: &[Part]) -> Result<Queue, Error> {
-        let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
-        self.cluster.follow(&names).await?;
-        let covered = invariants::by_partition(stored.iter().flat_map(Part::runs).map(|(topic, _, run)| (topic, run)));
+    /// What is to be read, by leader: all that is not stored, and of compacted partitions also what was written since.
+    fn whole_queue(&self, cut: &Cut, stored: &Part) -> Queue {
+        let covered = invariants::by_partition(stored.runs().map(|(topic, _, run)| (topic, run)));
         let mut queue = Queue::default();
         let (mut total, mut left) = (0, 0);
         for topic in &cut.topics {
-            let key = Arc::new(topic.topic.clone());
             for partition in &topic.partitions {
-                let (start, end) = (partition.start_offset, partition.end_offset);
-                total += end.abs_diff(start);
                 let runs = covered.get(&(&topic.topic, partition.partition)).map_or(&[][..], Vec::as_slice);
-                for range in invariants::uncovered(start, end, runs) {
-                    left += range.end.abs_diff(range.start);
-                    for stretch in queue::stretches(range, start, topic.compacted) {
-                        let leader = self.cluster.leader(&key.name, partition.partition);
-                        let broker = leader.map_or(queue::NO_BROKER, |leader| leader.broker);
-                        let (partition, compacted) = (partition.partition, topic.compacted);
-                        queue.push(broker, Task { topic: Arc::clone(&key), partition, stretch, compacted });
-                    }
-                }
+                total += partition.end_offset.abs_diff(partition.start_offset);
+                let stretches = left::stretches(topic, partition, runs);
+                left += stretches.iter().map(Stretch::remaining).sum::<u64>();
+                self.push(&mut queue, topic, partition, stretches);
             }
         }
         self.progress.expect_offsets(total);
-        self.progress.found_done(total - left);
-        Ok(queue)
+        self.progress.found_done(total.saturating_sub(left));
+        queue
+    }
+
+    /// What nobody answers for, although everything was read.
+    fn queue_of_rest(&self, cut: &Cut, stored: &Part, findings: &Mutex<Findings>) -> Queue {
+        let findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let covered = invariants::by_partition(stored.runs().map(|(topic, _, run)| (topic, run)));
+        let mut queue = Queue::default();
+        for topic in &cut.topics {
+            for partition in &topic.partitions {
+                if findings.is_given_up(&topic.topic, partition.partition) {
+                    continue;
+                }
+                let runs = covered.get(&(&topic.topic, partition.partition)).map_or(&[][..], Vec::as_slice);
+                self.push(&mut queue, topic, partition, left::uncovered(topic, partition, runs));
+            }
+        }
+        queue
+    }
+
+    fn push(&self, queue: &mut Queue, topic: &TopicCut, partition: &PartitionCut, stretches: Vec<Stretch>) {
+        let key = Arc::new(topic.topic.clone());
+        for stretch in stretches {
+            let task = Task::new(Arc::clone(&key), partition.partition, stretch, Cleaning::of(topic));
+            queue.push(worker::broker_of(&self.cluster, &task), task);
+        }
     }
 
     fn segment_plan(&self, lease: &Lease, cut: &Cut) -> SegmentPlan {
@@ -230,16 +330,31 @@ impl Run<'_> {
         }
     }
 
-    /// Makes a backup of what is stored, if it is all that it was to be.
-    async fn commit(&self, lease: &Lease, cut: &Cut, runs: &Part) -> Result<Manifest, Error> {
+    /// Makes a backup of what is stored, if it is all that it was to be, except the partitions that were given up.
+    async fn commit(&self, lease: &Lease, cut: &Cut, runs: Part, mut findings: Findings) -> Result<Manifest, Error> {
+        self.give_up_truncated(&mut findings).await;
+        let runs = runs.retain(|topic, run| !findings.is_given_up(topic, run.partition));
         let by_partition = invariants::by_partition(runs.runs().map(|(topic, _, run)| (topic, run)));
-        invariants::cut_is_covered(cut, &by_partition)?;
-        let parts = self.archive.store_parts(&cut.backup_id, lease.epoch(), runs).await?;
-        let topics = summaries(cut, &by_partition)?;
+        let is_missing = |topic: &TopicKey, partition| findings.is_given_up(topic, partition);
+        invariants::cut_is_covered(cut, &by_partition, is_missing)?;
+        let topics = summaries(cut, &by_partition, is_missing)?;
+        if topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .all(|partition| partition.start_offset == partition.end_offset)
+            && findings.has_given_up()
+        {
+            // A backup of nothing serves nobody.
+            return Err(findings.into_first_failure().unwrap_or(Error::WorkerEnded));
+        }
+        let parts = self.archive.store_parts(&cut.backup_id, lease.epoch(), &runs).await?;
         let mut content = Content::default();
         topics.iter().for_each(|topic| content.add(&topic.content()));
         let mut problems = cut.problems.clone();
+        problems.extend(findings.problems());
         problems.extend(topics.iter().flat_map(losses));
+        let mut warnings = cut.warnings.clone();
+        warnings.extend(topics.iter().flat_map(expiries));
         let manifest = Manifest {
             backup_id: cut.backup_id.clone(),
             archive: self.archive.name.clone(),
@@ -252,7 +367,7 @@ impl Run<'_> {
             parts,
             open_transactions: cut.open_transactions.clone(),
             problems,
-            warnings: cut.warnings.clone(),
+            warnings,
             content,
             segment_bytes: runs.segments.iter().map(|segment| segment.bytes).sum(),
             include_offset_headers: self.config.config.include_offset_headers,
@@ -262,6 +377,29 @@ impl Run<'_> {
         let manifest = self.archive.store_manifest(manifest).await?;
         self.archive.forget_progress(&cut.backup_id).await;
         Ok(manifest)
+    }
+
+    /// Stretches of one partition are read at different times: the log must still hold what was read of each.
+    async fn give_up_truncated(&self, findings: &mut Findings) {
+        let read = findings.epochs_read();
+        let epochs =
+            read.iter().map(|((topic, partition), read)| ((topic.name.clone(), *partition), read.leader_epoch));
+        let lineage = Lineage::ask(&self.cluster, epochs.collect::<Vec<_>>()).await;
+        for ((topic, partition), read) in read {
+            if lineage.has_lost(&topic.name, partition, read) {
+                let why = Error::Truncated { topic: topic.name.clone(), partition, offset: read.end_offset };
+                findings.give_up((topic, partition), why);
+            }
+        }
+    }
+}
+
+/// Whether a run that resumes the backup would fail in the same way: then the next run is to begin a new one.
+fn is_final(error: &Error) -> bool {
+    match error.kind() {
+        Kind::Corrupt => true,
+        Kind::Bug => matches!(error, Error::Broken(_)),
+        Kind::Usage | Kind::Unavailable | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
     }
 }
 
@@ -321,12 +459,26 @@ fn checkpoint_of(first: StoredSegment, waiting: &mut mpsc::Receiver<StoredSegmen
     Part::merge(parts)
 }
 
-fn summaries(cut: &Cut, runs: &invariants::RunsByPartition<'_>) -> Result<Vec<TopicSummary>, Broken> {
-    let partition_of = |topic: &TopicCut, partition: &PartitionCut| {
-        let (start_offset, end_offset) = (partition.start_offset, partition.end_offset);
-        let of_partition = runs.get(&(&topic.topic, partition.partition)).map_or(&[][..], Vec::as_slice);
-        let content = invariants::runs_tile(&topic.topic, partition.partition, start_offset, end_offset, of_partition)?;
-        Ok(PartitionSummary { partition: partition.partition, start_offset, end_offset, content })
+fn summaries(
+    cut: &Cut,
+    runs: &invariants::RunsByPartition<'_>,
+    is_missing: impl Fn(&TopicKey, i32) -> bool,
+) -> Result<Vec<TopicSummary>, Broken> {
+    let partition_of = |topic: &TopicCut, cut: &PartitionCut| {
+        let of_partition = runs.get(&(&topic.topic, cut.partition)).map_or(&[][..], Vec::as_slice);
+        let missing = cut.missing || is_missing(&topic.topic, cut.partition);
+        let start_offset = cut.start_offset;
+        let end_offset = if missing { start_offset } else { invariants::read_end(cut.end_offset, of_partition) };
+        let content = invariants::runs_tile(&topic.topic, cut.partition, start_offset, end_offset, of_partition)?;
+        Ok(PartitionSummary {
+            partition: cut.partition,
+            start_offset,
+            end_offset,
+            content,
+            cut_end_offset: Some(cut.end_offset).filter(|cut_end_offset| !missing && *cut_end_offset != end_offset),
+            last_leader_epoch: of_partition.iter().map(|run| run.leader_epoch).max().filter(|epoch| *epoch >= 0),
+            missing,
+        })
     };
     cut.topics
         .iter()
@@ -348,8 +500,17 @@ fn summaries(cut: &Cut, runs: &invariants::RunsByPartition<'_>) -> Result<Vec<To
 fn losses(topic: &TopicSummary) -> impl Iterator<Item = String> {
     topic.partitions.iter().filter(|partition| partition.content.holes.deleted > 0).map(|partition| {
         format!(
-            "{}-{}: {} offsets were deleted between the cut and their reading (retention, DeleteRecords, or the topic itself)",
+            "{}-{}: {} offsets could not be read: the topic was deleted or replaced after the cut",
             topic.topic.name, partition.partition, partition.content.holes.deleted
+        )
+    })
+}
+
+fn expiries(topic: &TopicSummary) -> impl Iterator<Item = String> {
+    topic.partitions.iter().filter(|partition| partition.content.holes.expired > 0).map(|partition| {
+        format!(
+            "{}-{}: {} offsets expired between the cut and their reading (retention or DeleteRecords)",
+            topic.topic.name, partition.partition, partition.content.holes.expired
         )
     })
 }

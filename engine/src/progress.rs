@@ -39,6 +39,11 @@ impl Progress {
         self.0.offsets_total.store(offsets, Ordering::Relaxed);
     }
 
+    /// Says that there are so many offsets more to deal with than was thought.
+    pub fn expect_more(&self, offsets: u64) {
+        self.0.offsets_total.fetch_add(offsets, Ordering::Relaxed);
+    }
+
     /// Says of how many offsets an earlier run has dealt with.
     pub fn found_done(&self, offsets: u64) {
         self.0.offsets_before.fetch_add(offsets, Ordering::Relaxed);

@@ -76,7 +76,8 @@ async fn store_batches(dir: &Path, id: &str, problems: &[&str], batches: &[Vec<u
     let reference =
         PartRef { id: PartId::new(&id, 1, 0), bytes: sealed.len() as u64, sha256: document::sha256_hex(&sealed) };
     store.put(&keys.part(&reference.id), sealed.into()).await.unwrap();
-    let partition = PartitionSummary { partition: 0, start_offset: 5, end_offset, content };
+    let partition =
+        PartitionSummary { partition: 0, start_offset: 5, end_offset, content, ..PartitionSummary::default() };
     let manifest = Manifest {
         backup_id: id.clone(),
         archive,

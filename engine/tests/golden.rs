@@ -137,7 +137,7 @@ fn a_manifest_of_version_1_is_read() {
     assert_eq!((manifest.cut_at_ms, manifest.completed_at_ms), (1_770_906_600_123, 1_770_906_601_000));
     assert!(manifest.is_partial());
     assert_eq!(manifest.warnings, ["a warning"]);
-    assert_eq!(manifest.content.holes, HoleCounts { compaction: 2, control: 1, aborted: 3, deleted: 7 });
+    assert_eq!(manifest.content.holes, HoleCounts { compaction: 2, control: 1, aborted: 3, deleted: 7, expired: 0 });
     assert_eq!(
         (manifest.content.batches, manifest.content.records, manifest.segment_bytes),
         (3, 10, SEGMENT.len() as u64)
@@ -203,7 +203,14 @@ fn a_cut_of_version_1_is_read() {
     );
     assert_eq!(
         topic.partitions,
-        [PartitionCut { partition: 2, start_offset: 100, end_offset: 120, high_watermark: 124 }]
+        [PartitionCut {
+            partition: 2,
+            start_offset: 100,
+            end_offset: 120,
+            high_watermark: 124,
+            leader_epoch: None,
+            missing: false
+        }]
     );
     assert_eq!(cut.open_transactions, [open_transaction()]);
 }

@@ -10,6 +10,7 @@ use crate::config::backup::Checked;
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId, PartId};
 use crate::format::manifest::{ArchiveOwner, Cut, Manifest, Part, PartRef, Repository, VERSION};
+use crate::store::lease::Lease;
 use crate::store::{Created, CreatedOrSame, Store};
 
 /// Runs that one part of a manifest lists at most, so that a reader of one topic need not read all of a large archive.
@@ -85,13 +86,24 @@ impl Archive {
     /// Finds out what there is to do for the backup of this id, or for an unfinished one of the same selection.
     ///
     /// # Errors
-    /// What the store fails with, and [`Error::OtherSelection`] when the id belongs to a backup of something else.
-    pub async fn begin(&self, config: &Checked, now_ms: i64) -> Result<Begun, Error> {
+    /// What the store fails with, [`Error::OtherSelection`] when the id belongs to a backup of something else, and
+    /// [`Error::OtherSource`] when it belongs to one of another cluster.
+    pub async fn begin(&self, config: &Checked, source_cluster_id: &str, now_ms: i64) -> Result<Begun, Error> {
         if let Some(id) = &config.backup_id {
             if self.store.exists(&self.keys.manifest(id)).await? {
                 return Ok(Begun::Done(Box::new(self.manifest(id).await?)));
             }
+            if self.store.exists(&self.keys.given_up(id)).await? {
+                // Its cut cannot be finished: the same id gets another.
+                self.forget(id).await?;
+                return Ok(Begun::New(id.clone()));
+            }
             return match self.cut(id).await? {
+                Some(cut) if cut.source_cluster_id != source_cluster_id => Err(Error::OtherSource {
+                    backup_id: id.clone(),
+                    began_with: cut.source_cluster_id,
+                    found: source_cluster_id.to_owned(),
+                }),
                 Some(cut) if cut.selection == config.selection() => self.resume(cut).await,
                 Some(cut) => Err(Error::OtherSelection {
                     backup_id: id.clone(),
@@ -105,11 +117,14 @@ impl Archive {
         let mut unfinished = None;
         for folder in folders.iter().rev() {
             let Ok(id) = folder.parse::<BackupId>() else { continue };
-            if self.store.exists(&self.keys.manifest(&id)).await? {
+            if self.store.exists(&self.keys.manifest(&id)).await? || self.store.exists(&self.keys.given_up(&id)).await?
+            {
                 continue;
             }
             let Some(cut) = self.cut(&id).await? else { continue };
-            let is_ours = cut.selection == config.selection() && now_ms - cut.at_ms < RESUME_AGE_MAX_MS;
+            let is_ours = cut.selection == config.selection()
+                && cut.source_cluster_id == source_cluster_id
+                && now_ms - cut.at_ms < RESUME_AGE_MAX_MS;
             let is_newest = unfinished.as_ref().is_none_or(|other: &Cut| other.at_ms < cut.at_ms);
             if is_ours && is_newest {
                 unfinished = Some(cut);
@@ -202,6 +217,31 @@ impl Archive {
             CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(manifest),
             CreatedOrSame::AlreadyThere { same: false } => self.manifest(&manifest.backup_id).await,
         }
+    }
+
+    /// Marks a backup that cannot be finished, so that no run resumes it. When that fails, the next run finds out by itself.
+    pub async fn give_up(&self, lease: &Lease, id: &BackupId, why: &Error) {
+        let marked = async {
+            lease.check().await?;
+            // For a human: that the object is there says all that a run wants to know.
+            self.store.put(&self.keys.given_up(id), Bytes::from(format!("{why}\n"))).await?;
+            Ok::<(), Error>(())
+        };
+        match marked.await {
+            Ok(()) => tracing::warn!("backup {id} cannot be finished: the next run begins a new one"),
+            Err(error) => tracing::warn!("backup {id} cannot be finished, and could not be marked: {error}"),
+        }
+    }
+
+    /// Removes all that is known of a backup that was given up, the mark last.
+    async fn forget(&self, id: &BackupId) -> Result<(), Error> {
+        let mark = self.keys.given_up(id);
+        for object in self.store.list(&self.keys.progress_folder(id)).await? {
+            if object.key != mark {
+                self.store.delete(&object.key).await?;
+            }
+        }
+        Ok(self.store.delete(&mark).await?)
     }
 
     /// Removes the progress of a backup that is committed. What stays behind when this fails is prune's to remove.

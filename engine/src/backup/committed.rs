@@ -40,6 +40,28 @@ pub enum Error {
         /// The offset that was read next.
         at: i64,
     },
+    /// The leader epoch of a batch is older than that of a batch before it, which no log has (KIP-101).
+    #[error(
+        "the batch at {base_offset} has leader epoch {leader_epoch}, after one of epoch {before}: the log changed while it \
+         was read"
+    )]
+    EpochFell {
+        /// The base offset of the batch.
+        base_offset: i64,
+        /// Its leader epoch.
+        leader_epoch: i32,
+        /// The leader epoch of the batch before.
+        before: i32,
+    },
+}
+
+/// Where the batches of a leader epoch end, as far as they were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochRead {
+    /// The leader epoch.
+    pub leader_epoch: i32,
+    /// The offset after the last batch of that epoch that was read.
+    pub end_offset: i64,
 }
 
 /// A stretch of a partition that one worker reads, and how far it came.
@@ -56,12 +78,20 @@ pub struct Stretch {
     pub is_fresh: bool,
     /// Whether the stretch begins where the log does, so that a batch reaching over its start is nobody else's.
     pub starts_log: bool,
+    /// The leader epoch of the last batch; absent before the first one, and when the broker does not tell.
+    pub epoch: Option<EpochRead>,
 }
 
 impl Stretch {
     /// A stretch of which nothing was read yet.
     pub fn new(offsets: Range<i64>, starts_log: bool) -> Self {
-        Self { next_offset: offsets.start, end_offset: offsets.end, is_fresh: true, starts_log }
+        Self { next_offset: offsets.start, end_offset: offsets.end, is_fresh: true, starts_log, epoch: None }
+    }
+
+    /// The stretch with an end that is not before `end_offset`.
+    #[must_use]
+    pub fn extended_to(&self, end_offset: i64) -> Self {
+        Self { end_offset: self.end_offset.max(end_offset), ..self.clone() }
     }
 
     /// Whether everything that belongs here was taken.
@@ -78,7 +108,7 @@ impl Stretch {
     /// response is worked on, so that the next request can be on its way meanwhile.
     ///
     /// # Errors
-    /// Bytes that are no batches.
+    /// Bytes that are no batches, and leader epochs that fall.
     pub fn after(&self, records: &[u8]) -> Result<Self, Error> {
         let mut after = self.clone();
         for batch in batches(records, true) {
@@ -92,8 +122,18 @@ impl Stretch {
                 break;
             }
             after.next_offset = batch.next_offset();
+            after.epoch = next_epoch(after.epoch, &batch)?;
         }
         Ok(after)
+    }
+
+    /// The leader epoch that ended between the batches before and those of a response: a leader was elected then, and it may
+    /// have truncated the log since.
+    pub fn epoch_before(&self, records: &[u8]) -> Option<EpochRead> {
+        let before = self.epoch?;
+        let first =
+            batches(records, true).map_while(Result::ok).find(|batch| batch.next_offset() > self.next_offset)?;
+        (first.leader_epoch() > before.leader_epoch).then_some(before)
     }
 
     /// What of a response belongs to the stretch, in the order of offsets. Every batch's CRC is checked.
@@ -149,6 +189,20 @@ impl Stretch {
                 Step::Hole(Hole { start_offset: batch.base_offset().max(at), end_offset: batch.next_offset(), reason })
             }
         }))
+    }
+}
+
+/// The epoch after a batch. Brokers that have no leader epochs write -1 into every batch.
+fn next_epoch(before: Option<EpochRead>, batch: &Batch<'_>) -> Result<Option<EpochRead>, Error> {
+    let leader_epoch = batch.leader_epoch();
+    if leader_epoch < 0 {
+        return Ok(before);
+    }
+    match before {
+        Some(before) if before.leader_epoch > leader_epoch => {
+            Err(Error::EpochFell { base_offset: batch.base_offset(), leader_epoch, before: before.leader_epoch })
+        }
+        Some(_) | None => Ok(Some(EpochRead { leader_epoch, end_offset: batch.next_offset() })),
     }
 }
 

@@ -39,8 +39,11 @@ pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_
 
     let starts = cluster.list_offsets(partitions.iter().cloned(), Position::Earliest).await;
     let groups = groups::take(cluster, config, &names, &mut notes).await;
-    let high_watermarks = cluster.list_offsets(partitions.iter().cloned(), Position::HighWatermark).await;
-    let ends = cluster.list_offsets(partitions.iter().cloned(), Position::LastStable).await;
+    // A partition that did not answer has been waited for already.
+    let answered: Vec<TopicPartition> =
+        partitions.into_iter().filter(|partition| starts.get(partition).is_some_and(Result::is_ok)).collect();
+    let high_watermarks = cluster.list_offsets(answered.iter().cloned(), Position::HighWatermark).await;
+    let ends = cluster.list_offsets(answered.iter().cloned(), Position::LastStable).await;
 
     let topics = topics
         .into_iter()
@@ -122,18 +125,13 @@ fn partitions_of(topic: &TopicMetadata) -> impl Iterator<Item = TopicPartition> 
 }
 
 fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], notes: &mut Notes) -> TopicCut {
-    let (configs, compacted) = match configs.get(&topic.name) {
-        Some(Ok(entries)) => {
-            let policy = entries.iter().find(|entry| entry.name == "cleanup.policy");
-            let compacted =
-                policy.and_then(|entry| entry.value.as_deref()).is_some_and(|value| value.contains("compact"));
-            (overrides(entries), compacted)
-        }
-        // Reading it as compacted is slower, and right either way.
+    let (configs, cleaning) = match configs.get(&topic.name) {
+        Some(Ok(entries)) => (overrides(entries), CleanerConfig::of(entries)),
+        // Reading it as compacted is slower, and right either way, except that nothing may be taken for cleaned.
         failed => {
             let error = failed.and_then(|failed| failed.as_ref().err()).map(ToString::to_string).unwrap_or_default();
             notes.problem(format!("the configuration of topic {:?} is not in the backup: {error}", topic.name));
-            (BTreeMap::new(), true)
+            (BTreeMap::new(), CleanerConfig { is_compacted: true, is_unknown: true, delete_retention_ms: None })
         }
     };
     let partitions = topic.partitions.iter().map(|partition| {
@@ -144,8 +142,31 @@ fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], not
         topic: TopicKey { name: topic.name.clone(), id: topic.id },
         replication_factor: replication_factor(topic),
         configs,
-        compacted,
+        compacted: cleaning.is_compacted,
+        config_unknown: cleaning.is_unknown,
+        delete_retention_ms: cleaning.delete_retention_ms,
         partitions: partitions.collect(),
+    }
+}
+
+/// What a topic's configuration says about the log cleaner.
+struct CleanerConfig {
+    is_compacted: bool,
+    is_unknown: bool,
+    delete_retention_ms: Option<i64>,
+}
+
+impl CleanerConfig {
+    fn of(entries: &[ConfigEntry]) -> Self {
+        let value = |name: &str| entries.iter().find(|entry| entry.name == name)?.value.as_deref();
+        let policy = value("cleanup.policy");
+        let is_compacted = policy.is_some_and(|policy| policy.contains("compact"));
+        Self {
+            is_compacted,
+            // A broker that leaves the setting out says nothing about it.
+            is_unknown: policy.is_none(),
+            delete_retention_ms: value("delete.retention.ms").and_then(|ms| ms.parse().ok()).filter(|_| is_compacted),
+        }
     }
 }
 
@@ -166,22 +187,33 @@ fn partition_cut(
     [starts, high_watermarks, ends]: [&Listed; 3],
     notes: &mut Notes,
 ) -> PartitionCut {
-    let offset = |listed: &Listed| match listed.get(key) {
-        Some(Ok(listed)) => Ok(listed.offset),
+    let listed = |listed: &Listed| match listed.get(key) {
+        Some(Ok(listed)) => Ok(*listed),
         Some(Err(error)) => Err(error.to_string()),
         None => Err("the cluster said nothing about it".to_owned()),
     };
-    let found = offset(starts).and_then(|start| Ok((start, offset(high_watermarks)?, offset(ends)?)));
-    let (start_offset, high_watermark, end_offset) = found.unwrap_or_else(|error| {
-        notes.problem(format!("partition {}-{} is not in the backup: {error}", key.0, key.1));
-        (0, 0, 0)
-    });
-    PartitionCut {
-        partition: key.1,
-        start_offset,
-        // DeleteRecords or retention between the two questions may have moved the start over the end that was.
-        end_offset: end_offset.max(start_offset),
-        high_watermark: high_watermark.max(end_offset),
+    let found = listed(starts).and_then(|start| Ok((start.offset, listed(high_watermarks)?.offset, listed(ends)?)));
+    match found {
+        Ok((start_offset, high_watermark, end)) => PartitionCut {
+            partition: key.1,
+            start_offset,
+            // DeleteRecords or retention between the two questions may have moved the start over the end that was.
+            end_offset: end.offset.max(start_offset),
+            high_watermark: high_watermark.max(end.offset),
+            leader_epoch: Some(end.leader_epoch).filter(|epoch| *epoch >= 0),
+            missing: false,
+        },
+        Err(error) => {
+            notes.problem(format!("partition {}-{} is not in the backup: {error}", key.0, key.1));
+            PartitionCut {
+                partition: key.1,
+                start_offset: 0,
+                end_offset: 0,
+                high_watermark: 0,
+                leader_epoch: None,
+                missing: true,
+            }
+        }
     }
 }
 
@@ -231,6 +263,7 @@ fn describe(open: &OpenTransaction) -> String {
 mod tests {
     use super::*;
     use crate::kafka::metadata::PartitionMetadata;
+    use crate::kafka::topics::ConfigSource;
 
     fn topic(factors: &[usize]) -> TopicMetadata {
         let partition = |(replicas, partition): (&usize, i32)| PartitionMetadata {
@@ -256,5 +289,20 @@ mod tests {
         assert_eq!(replication_factor(&topic(&[3, 6])), 3);
         assert_eq!(replication_factor(&topic(&[1])), 1);
         assert_eq!(replication_factor(&topic(&[])), 1);
+    }
+
+    #[test]
+    fn what_the_cleaner_does_is_unknown_where_no_policy_is_told() {
+        let entry = |name: &str, value: &str| ConfigEntry {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+            source: ConfigSource::Default,
+            sensitive: false,
+        };
+        let compacted =
+            CleanerConfig::of(&[entry("cleanup.policy", "compact,delete"), entry("delete.retention.ms", "100")]);
+        assert_eq!((compacted.is_compacted, compacted.delete_retention_ms), (true, Some(100)));
+        assert!(CleanerConfig::of(&[entry("delete.retention.ms", "100")]).is_unknown);
+        assert!(!CleanerConfig::of(&[entry("cleanup.policy", "delete")]).is_unknown);
     }
 }

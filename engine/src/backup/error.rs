@@ -56,8 +56,8 @@ pub enum Error {
     },
     /// The log ends before an offset that it had.
     #[error(
-        "topic {topic:?} partition {partition}: the log no longer reaches offset {offset}, which it had at the beginning \
-         (an unclean leader election?): start a new backup"
+        "topic {topic:?} partition {partition}: the log no longer holds what was read up to offset {offset}: it was truncated \
+         (an unclean leader election) or the topic was created again; a new backup reads what is there now"
     )]
     Truncated {
         /// The topic's name.
@@ -85,7 +85,7 @@ pub enum Error {
         seconds: u64,
     },
     /// A partition without a leader.
-    #[error("topic {topic:?} partition {partition} has no leader{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    #[error("topic {topic:?} partition {partition} has no leader that answers{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     Leaderless {
         /// The topic's name.
         topic: String,
@@ -123,6 +123,16 @@ pub enum Error {
         began_with: String,
         /// What is asked for now.
         asked_for: String,
+    },
+    /// The id belongs to an unfinished backup of another cluster.
+    #[error("backup {backup_id} was begun on cluster {began_with}, and this is cluster {found}: choose another id")]
+    OtherSource {
+        /// The backup.
+        backup_id: BackupId,
+        /// The cluster that it was begun on.
+        began_with: String,
+        /// The cluster at hand.
+        found: String,
     },
     /// An object that only we write is there, with other content.
     #[error("{key} was written by somebody else: two runs work on one archive")]
@@ -184,6 +194,14 @@ fn nothing_selected(known: usize, topics: &[String], exclude_topics: &[String]) 
 }
 
 impl Error {
+    pub(super) fn truncated(task: &Task, offset: i64) -> Self {
+        Self::Truncated { topic: task.topic.name.clone(), partition: task.partition, offset }
+    }
+
+    pub(super) fn leaderless(task: &Task, why: Option<crate::kafka::Error>) -> Self {
+        Self::Leaderless { topic: task.topic.name.clone(), partition: task.partition, why: why.map(Box::new) }
+    }
+
     pub(super) fn log(task: &Task, error: committed::Error) -> Self {
         Self::Log { topic: task.topic.name.clone(), partition: task.partition, error }
     }
@@ -199,7 +217,9 @@ impl Error {
             Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
             Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
             Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
-            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::Taken { .. } => Kind::Conflict,
+            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::OtherSource { .. } | Self::Taken { .. } => {
+                Kind::Conflict
+            }
             Self::Broken(_) | Self::UnreadableManifest { .. } | Self::WorkerEnded => Kind::Bug,
             Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
         }

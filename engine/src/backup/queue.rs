@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::committed::Stretch;
+use crate::format::manifest::TopicCut;
 use crate::format::segment::TopicKey;
 
 /// A stretch longer than this is cut, so that several workers can read a large partition at once.
@@ -17,6 +20,45 @@ const TAKE_STRETCHES: usize = 500;
 /// Stands for the leader of a partition that had none when it was looked for.
 pub const NO_BROKER: i32 = -1;
 
+/// What the log cleaner may do to a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleaning {
+    /// Nothing: its `cleanup.policy` has no `compact`.
+    Never,
+    /// It removes records that were overwritten.
+    Compacts,
+    /// The configuration could not be read: any of the two.
+    Unknown,
+}
+
+impl Cleaning {
+    /// What the cut says of a topic.
+    pub const fn of(topic: &TopicCut) -> Self {
+        match (topic.config_unknown, topic.compacted) {
+            (true, _) => Self::Unknown,
+            (false, true) => Self::Compacts,
+            (false, false) => Self::Never,
+        }
+    }
+
+    /// Whether records may vanish while they are read.
+    pub const fn is_possible(self) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Compacts | Self::Unknown => true,
+        }
+    }
+}
+
+/// Why the last requests for a task failed, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// When the first of them failed.
+    pub since: Instant,
+    /// The last failure.
+    pub last: crate::kafka::Error,
+}
+
 /// A stretch that waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
@@ -26,8 +68,29 @@ pub struct Task {
     pub partition: i32,
     /// What of it is to be read.
     pub stretch: Stretch,
-    /// Whether the log cleaner may have taken the last batches before the end.
-    pub compacted: bool,
+    /// Whether the log cleaner may have taken batches: then the stretch grows with the log until its reader has caught up.
+    pub cleaning: Cleaning,
+    /// The end of the cut, beyond which only a log that is cleaned is read.
+    pub cut_end_offset: i64,
+    /// Since when the reader is beyond the cut's end and has not caught up.
+    pub behind_since: Option<Instant>,
+    /// Why it cannot be read right now.
+    pub trouble: Option<Trouble>,
+}
+
+impl Task {
+    /// A task of which nothing was tried yet.
+    pub const fn new(topic: Arc<TopicKey>, partition: i32, stretch: Stretch, cleaning: Cleaning) -> Self {
+        let cut_end_offset = stretch.end_offset;
+        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since: None, trouble: None }
+    }
+
+    /// The task after another failure.
+    #[must_use]
+    pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
+        let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
+        Self { trouble: Some(Trouble { since, last }), ..self }
+    }
 }
 
 /// Cuts what is left of a partition into stretches.
@@ -58,9 +121,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Adds a task for the leader `broker`.
+    /// Adds a task for the leader `broker`. Partitions that may be compacted go first: the longer they wait, the more of their
+    /// records are replaced by later ones.
     pub fn push(&mut self, broker: i32, task: Task) {
-        self.by_broker.entry(broker).or_default().push_back(task);
+        let tasks = self.by_broker.entry(broker).or_default();
+        match task.cleaning.is_possible() {
+            true => tasks.push_front(task),
+            false => tasks.push_back(task),
+        }
     }
 
     /// Gives a worker something to read from one broker: the one that the fewest workers read from, so that all brokers
@@ -102,13 +170,12 @@ impl Queue {
         *tasks = left;
     }
 
-    /// Says that a worker is done with what it took; what it could not read comes back.
-    pub fn finish(&mut self, broker: i32, back: Vec<(i32, Task)>) {
+    /// Says that a worker is done with what it took, and has pushed what it could not read.
+    pub fn finish(&mut self, broker: i32) {
         if let Some(readers) = self.readers.get_mut(&broker) {
             *readers = readers.saturating_sub(1);
         }
         self.taken = self.taken.saturating_sub(1);
-        back.into_iter().for_each(|(broker, task)| self.push(broker, task));
     }
 
     /// Whether nothing waits, and nobody holds anything that could come back.
@@ -123,7 +190,19 @@ mod tests {
 
     fn task(partition: i32, offsets: Range<i64>) -> Task {
         let topic = Arc::new(TopicKey { name: "orders".to_owned(), id: uuid::Uuid::nil() });
-        Task { topic, partition, stretch: Stretch::new(offsets, true), compacted: false }
+        Task::new(topic, partition, Stretch::new(offsets, true), Cleaning::Never)
+    }
+
+    #[test]
+    fn partitions_that_may_be_compacted_go_first() {
+        let mut queue = Queue::default();
+        for (partition, cleaning) in
+            [(0, Cleaning::Never), (1, Cleaning::Compacts), (2, Cleaning::Never), (3, Cleaning::Unknown)]
+        {
+            queue.push(1, Task { cleaning, ..task(partition, 0..10) });
+        }
+        let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
+        assert_eq!(taken, [3, 1, 0, 2]);
     }
 
     #[test]
@@ -200,11 +279,12 @@ mod tests {
         queue.push(1, task(0, 0..10));
         let (broker, tasks) = queue.take().unwrap();
         assert!(!queue.is_over());
-        queue.finish(broker, tasks.into_iter().map(|task| (2, task)).collect());
+        tasks.into_iter().for_each(|task| queue.push(2, task));
+        queue.finish(broker);
         assert!(!queue.is_over());
         let (broker, _) = queue.take().unwrap();
         assert_eq!(broker, 2);
-        queue.finish(broker, Vec::new());
+        queue.finish(broker);
         assert!(queue.is_over());
     }
 }

@@ -12,7 +12,10 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::committed::Stretch;
-use super::queue::{NO_BROKER, Queue, Task};
+use super::findings::{self, Findings};
+use super::lineage::Lineage;
+use super::patience::Patience;
+use super::queue::{Cleaning, NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
 use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};
@@ -30,14 +33,16 @@ use crate::stop::Stop;
 const FETCH_BYTES: i32 = 1 << 20;
 /// How long a broker may hold an answer back when it has nothing to return.
 const FETCH_WAIT_MS: i32 = 500;
-/// A partition that was asked for first, and gave nothing, so many times has nothing more before its end.
+/// A partition that was asked for first, among others, and gave nothing so many times is asked for alone.
 const IDLE_ANSWERS: u32 = 5;
-/// A log that should hold more gives nothing for this long: that is an error, never an end.
-const STALL: Duration = Duration::from_secs(60);
 /// How long a worker without work waits for what another may give back.
 const BACK_WAIT: Duration = Duration::from_millis(10);
 /// A topic that nobody knows for so long was deleted; for a moment a broker may not know a topic that is there.
 const UNKNOWN_TOPIC_MEANS_DELETED: Duration = Duration::from_secs(10);
+/// How often a log start offset is asked for that does not explain why an offset is out of range: a new leader may be behind.
+const LOG_START_TRIES: u32 = 3;
+/// The reader of a compacted partition may follow the growing log for so many times the time that it took to the cut's end.
+const CATCH_UP_FACTOR: u32 = 4;
 
 /// What all workers of a run share.
 pub struct Shared {
@@ -47,8 +52,14 @@ pub struct Shared {
     pub queue: Mutex<Queue>,
     /// Where segments go.
     pub plan: Arc<SegmentPlan>,
-    /// How long a partition without a leader is waited for.
+    /// How long a partition without a leader is waited for, and one whose leader fails.
     pub retry_timeout: Duration,
+    /// How long silence is no answer.
+    pub patience: Patience,
+    /// When the run began to read.
+    pub began: Instant,
+    /// What is found out besides.
+    pub findings: Arc<Mutex<Findings>>,
     /// Limits the whole run.
     pub limiter: RateLimiter,
     /// Counts.
@@ -57,14 +68,22 @@ pub struct Shared {
     pub stop: Stop,
 }
 
+/// Which worker this is.
+#[derive(Debug, Clone, Copy)]
+pub struct Number {
+    /// The lane on which it fetches.
+    pub lane: usize,
+    /// What tells its segments from those of all other workers of the run.
+    pub sink: usize,
+}
+
 /// Reads until nothing is left, or the run is asked to stop. Every segment is sent on as soon as it is stored.
 ///
 /// # Errors
-/// What cannot be overcome by trying again. The segments that were sent on stay good.
-pub async fn run(shared: Arc<Shared>, number: usize, stored: mpsc::Sender<StoredSegment>) -> Result<(), Error> {
-    let sink = Sink::new(Arc::clone(&shared.plan), number);
-    let budget = Budget::new(shared.retry_timeout, std::time::Instant::now(), number as u64);
-    let mut worker = Worker { shared, number, sink, stored, budget };
+/// What concerns more than one partition, and cannot be overcome by trying again. The segments that were sent on stay good.
+pub async fn run(shared: Arc<Shared>, number: Number, stored: mpsc::Sender<StoredSegment>) -> Result<(), Error> {
+    let sink = Sink::new(Arc::clone(&shared.plan), number.sink);
+    let mut worker = Worker { shared, lane: number.lane, sink, stored };
     let read = worker.read_all().await;
     // What was read before a failure is good, and spares the next run the reading.
     let closed = worker.sink.close().await;
@@ -76,85 +95,159 @@ pub async fn run(shared: Arc<Shared>, number: usize, stored: mpsc::Sender<Stored
 
 struct Worker {
     shared: Arc<Shared>,
-    number: usize,
+    lane: usize,
     sink: Sink,
     stored: mpsc::Sender<StoredSegment>,
-    /// How long leaders may be sought without any success in between.
-    budget: Budget,
 }
 
 /// What is to be done with a task after an answer.
+#[derive(Debug)]
 enum After {
     /// Ask for more.
     GoOn(Task),
-    /// All was read; the offset at which the next batch begins.
-    Done(i64),
-    /// Somebody else leads the partition now, or will soon.
+    /// All was read.
+    Done(Task),
+    /// Somebody else leads the partition now, or will soon, or the leader fails for a moment.
     Elsewhere(Task),
-    /// The log begins later than where we wanted to read.
+    /// The offset that we want to read is not in the log.
     Gone(Task),
+    /// It cannot be read.
+    GiveUp(Task, Error),
 }
 
 impl After {
-    /// The offset up to which the answer has brought the task.
-    fn next_offset(&self) -> i64 {
+    /// The task as the answer has left it.
+    const fn task(&self) -> &Task {
         match self {
-            Self::GoOn(task) | Self::Elsewhere(task) | Self::Gone(task) => task.stretch.next_offset,
-            Self::Done(next_offset) => *next_offset,
+            Self::GoOn(task) | Self::Done(task) | Self::Elsewhere(task) | Self::Gone(task) | Self::GiveUp(task, _) => {
+                task
+            }
         }
     }
 }
 
 /// Judges an answer by the headers of its batches.
-fn after(task: &Task, outcome: &Result<Fetched, FetchError>) -> Result<After, Error> {
+///
+/// A compacted log is read up to the last stable offset of the very response that gets there, not up to the cut: of a key
+/// that was written again after the cut, the log cleaner may have removed the value that the key had at the cut.
+/// Whatever the log holds at that moment as the latest value of a key was read, since latest values are not removed.
+fn after(task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let stretch = task.stretch.after(&fetched.records).map_err(|error| Error::log(task, error))?;
-            let is_done = stretch.is_done();
-            let task = Task { stretch, ..task.clone() };
-            Ok(if is_done { After::Done(task.stretch.next_offset) } else { After::GoOn(task) })
+            let mut task = Task { trouble: None, ..task.clone() };
+            if task.cleaning.is_possible() {
+                task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
+            }
+            match task.stretch.after(&fetched.records) {
+                Ok(stretch) if stretch.is_done() => After::Done(Task { stretch, ..task }),
+                Ok(stretch) => After::GoOn(Task { stretch, ..task }),
+                Err(error) => {
+                    let error = Error::log(&task, error);
+                    After::GiveUp(task, error)
+                }
+            }
         }
-        Err(FetchError::OffsetOutOfRange(_)) => Ok(After::Gone(task.clone())),
-        Err(FetchError::NotLeader(_) | FetchError::Later(_) | FetchError::UnknownTopic(_)) => {
-            Ok(After::Elsewhere(task.clone()))
+        Err(FetchError::OffsetOutOfRange(_)) => After::Gone(task.clone()),
+        Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => {
+            After::Elsewhere(task.clone().troubled(error.clone(), now))
         }
-        Err(FetchError::Final(error)) => Err(Error::Kafka(error.clone())),
+        Err(FetchError::Final(error)) => After::GiveUp(task.clone(), Error::Kafka(error.clone())),
     }
+}
+
+/// Whether the reader of a compacted log follows a log that grows faster than it can be read.
+///
+/// `began` is when the run began, and `behind_since` when the reader was at the end of the cut.
+fn falls_behind(began: Instant, behind_since: Instant, now: Instant, patience: &Patience) -> bool {
+    let allowed = (behind_since.duration_since(began) * CATCH_UP_FACTOR).max(patience.catch_up_min);
+    now.duration_since(behind_since) > allowed
+}
+
+/// Whether requests for the task have failed for as long as they may.
+fn is_hopeless(task: &Task, retry_timeout: Duration, now: Instant) -> bool {
+    task.trouble.as_ref().is_some_and(|trouble| now.duration_since(trouble.since) > retry_timeout)
 }
 
 /// How often, and since when, the first partition of a request gave nothing.
 ///
-/// A broker fills its answer in the order of the request and gives at least one batch of the first partition that has
-/// any. So a first partition without data has none between here and the last stable offset: on a compacted log the cleaner
-/// took it; on any other this passes (a new leader's high watermark lags for a moment) or is a stall.
+/// A broker fills its answer in the order of the request, and gives at least one batch of the first partition that has any
+/// at hand. Where records are in other storage than the broker's own disks, it gives none when the storage is slow; so a
+/// partition that gives nothing is asked for alone, and for a long time, before anything is made of it.
 #[derive(Debug, Default)]
 struct Idle {
     answers: u32,
+    /// Since when it gives nothing.
     since: Option<Instant>,
+    /// Since when it gives nothing, and its last stable offset was never before the end.
+    ended_since: Option<Instant>,
+    /// Whether nothing else is asked for.
+    is_alone: bool,
+}
+
+/// What an answer without a batch means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// Nothing yet.
+    Wait,
+    /// The partition is to be asked for alone.
+    AskAlone,
+    /// There is no batch between here and the end.
+    End,
+    /// There should be one, and it does not come.
+    Stall,
 }
 
 impl Idle {
-    /// Whether the first task has reached its end without a batch that says so.
-    fn judge(&mut self, task: &Task, fetched: Option<&Fetched>, progressed: bool, now: Instant) -> Result<bool, Error> {
+    /// Judges what a request brought of its first task.
+    fn judge(
+        &mut self,
+        task: &Task,
+        fetched: Option<&Fetched>,
+        progressed: bool,
+        patience: &Patience,
+        now: Instant,
+    ) -> Silence {
         let Some(fetched) = fetched.filter(|_| !progressed) else {
             *self = Self::default();
-            return Ok(false);
+            return Silence::Wait;
         };
+        if fetched.is_throttled {
+            *self = Self { is_alone: self.is_alone, ..Self::default() };
+            return Silence::Wait;
+        }
         self.answers += 1;
+        if !self.is_alone {
+            return if self.answers < IDLE_ANSWERS { Silence::Wait } else { self.ask_alone() };
+        }
         let since = *self.since.get_or_insert(now);
-        if task.compacted && self.answers >= IDLE_ANSWERS && fetched.last_stable_offset >= task.stretch.end_offset {
-            return Ok(true);
+        let has_all = fetched.last_stable_offset >= task.stretch.end_offset;
+        self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
+        let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        let may_end = match task.cleaning {
+            Cleaning::Compacts => self.answers >= IDLE_ANSWERS && ended_for >= patience.empty_end,
+            // Where nothing is known to be cleaned, records that do not come are not records that are not there.
+            Cleaning::Never | Cleaning::Unknown => false,
+        };
+        match (may_end, now.duration_since(since) >= patience.stall) {
+            (true, _) => Silence::End,
+            (false, true) => Silence::Stall,
+            (false, false) => Silence::Wait,
         }
-        if now.duration_since(since) < STALL {
-            return Ok(false);
-        }
-        Err(Error::Stalled {
-            topic: task.topic.name.clone(),
-            partition: task.partition,
-            offset: task.stretch.next_offset,
-            end_offset: task.stretch.end_offset,
-            seconds: STALL.as_secs(),
-        })
+    }
+
+    fn ask_alone(&mut self) -> Silence {
+        *self = Self { is_alone: true, ..Self::default() };
+        Silence::AskAlone
+    }
+}
+
+fn stalled(task: &Task, patience: &Patience) -> Error {
+    Error::Stalled {
+        topic: task.topic.name.clone(),
+        partition: task.partition,
+        offset: task.stretch.next_offset,
+        end_offset: task.stretch.end_offset,
+        seconds: patience.stall.as_secs(),
     }
 }
 
@@ -169,13 +262,18 @@ impl Worker {
                 if self.queue().is_over() {
                     return Ok(());
                 }
-                // Another worker may give something back.
+                // Another worker may give something back. Until then, what this one has read is not kept from its checkpoint.
+                self.rotate().await?;
                 tokio::time::sleep(BACK_WAIT).await;
                 continue;
             };
+            let (replaced, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| self.is_replaced(task));
+            for task in replaced {
+                self.lose(&task).await?;
+            }
             let back = if broker == NO_BROKER { tasks } else { self.read(broker, tasks).await? };
-            let led = self.find_leaders(back).await?;
-            self.queue().finish(broker, led);
+            self.find_leaders(back).await?;
+            self.queue().finish(broker);
         }
     }
 
@@ -183,54 +281,131 @@ impl Worker {
         self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads tasks from one broker until each is done or has to go elsewhere; gives back the latter.
+    fn findings(&self) -> std::sync::MutexGuard<'_, Findings> {
+        self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads tasks from one broker until each is done or has to go elsewhere; returns the latter.
     async fn read(&mut self, broker: i32, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
         let mut back = Vec::new();
         let mut asked = tasks;
         let mut idle = Idle::default();
-        let mut answer = self.ask(broker, &asked);
+        let mut answer = self.ask(broker, &asked, idle.is_alone);
         while !asked.is_empty() && !self.shared.stop.is_set() {
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)??;
-            let (mut next, mut gone, mut reached) = (Vec::new(), Vec::new(), Vec::new());
-            for (task, answered) in asked.iter().zip(&outcomes) {
-                let after = after(task, &answered.outcome)?;
-                reached.push(after.next_offset());
-                match after {
-                    After::GoOn(task) => next.push(task),
-                    After::Done(_) => {}
-                    After::Elsewhere(task) => back.push(task),
-                    After::Gone(task) => gone.push(task),
-                }
+            let now = Instant::now();
+            let judged: Vec<After> =
+                asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
+            let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
+            let ended = self.silence(&mut idle, &asked, &outcomes, &judged, &mut next, now);
+            if !idle.is_alone {
+                self.queue().top_up(broker, &mut next);
             }
-            let progressed = next.first() != Some(&asked[0]);
-            let first = outcomes.first().and_then(|answered| answered.outcome.as_ref().ok());
-            let ended = idle.judge(&asked[0], first, progressed, Instant::now())?.then(|| next.remove(0));
-            self.queue().top_up(broker, &mut next);
-            answer = self.ask(broker, &next);
-            for ((task, answered), next_offset) in asked.iter().zip(outcomes).zip(reached) {
-                if let Ok(fetched) = answered.outcome {
-                    self.keep(task, &fetched, next_offset).await?;
+            answer = self.ask(broker, &next, idle.is_alone);
+            self.check_epochs(&asked, &outcomes).await;
+            for ((task, answered), after) in asked.iter().zip(&outcomes).zip(&judged) {
+                if let Ok(fetched) = &answered.outcome {
+                    self.keep(task, fetched, after.task()).await?;
                 }
             }
             self.sink.flush().await?;
             if let Some(task) = ended {
+                self.note_epoch(&task);
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
             }
-            for task in gone {
-                back.extend(self.skip_deleted(task).await?);
+            for after in judged {
+                match after {
+                    After::GoOn(_) => {}
+                    After::Done(task) => self.note_epoch(&task),
+                    After::Elsewhere(task) => back.push(task),
+                    After::Gone(task) => back.extend(self.skip_expired(task).await?),
+                    After::GiveUp(task, error) => self.give_up(&task, error),
+                }
             }
-            if let Some(segment) = self.sink.rotate().await? {
-                self.send(segment).await?;
-            }
+            self.rotate().await?;
             asked = next;
         }
         back.extend(asked);
         Ok(back)
     }
 
+    /// What an answer means for its task, with what was found out elsewhere and how long it has been tried.
+    fn judge(&self, task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
+        let Shared { began, patience, retry_timeout, .. } = &*self.shared;
+        if self.findings().is_given_up(&task.topic, task.partition) {
+            return After::Done(task.clone());
+        }
+        let after = after(task, outcome, now);
+        let grown = after.task().stretch.end_offset.saturating_sub(task.stretch.end_offset);
+        self.shared.progress.expect_more(u64::try_from(grown).unwrap_or(0));
+        match after {
+            After::GoOn(mut task) if task.cleaning.is_possible() && task.stretch.next_offset >= task.cut_end_offset => {
+                let behind_since = *task.behind_since.get_or_insert(now);
+                if !falls_behind(*began, behind_since, now, patience) {
+                    return After::GoOn(task);
+                }
+                let (topic, partition) = (&task.topic.name, task.partition);
+                let problem = format!(
+                    "{topic}-{partition}: the topic is compacted, and is written to faster than it is read: of keys that were \
+                     written again after offset {}, the backup may hold no value",
+                    task.stretch.next_offset
+                );
+                self.findings().fell_behind(findings::key(&task), problem);
+                task.stretch.end_offset = task.stretch.next_offset;
+                After::Done(task)
+            }
+            After::Elsewhere(task) | After::Gone(task) if is_hopeless(&task, *retry_timeout, now) => {
+                let error = Error::leaderless(&task, self.leader_error(&task));
+                After::GiveUp(task, error)
+            }
+            After::GoOn(_) | After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => after,
+        }
+    }
+
+    /// Looks at whether the first task of a request goes on. Returns it, taken out of `next`, when it has ended without a batch
+    /// that says so.
+    fn silence(
+        &self,
+        idle: &mut Idle,
+        asked: &[Task],
+        outcomes: &[FetchedPartition],
+        judged: &[After],
+        next: &mut Vec<Task>,
+        now: Instant,
+    ) -> Option<Task> {
+        let patience = &self.shared.patience;
+        let [first, ..] = judged else { return None };
+        let fetched = outcomes.first().and_then(|answered| answered.outcome.as_ref().ok());
+        let progressed = match first {
+            After::GoOn(task) => task.stretch.next_offset > asked[0].stretch.next_offset,
+            After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
+        };
+        match idle.judge(first.task(), fetched, progressed, patience, now) {
+            Silence::Wait => None,
+            Silence::AskAlone => {
+                next.drain(1..).for_each(|task| self.queue().push(broker_of(&self.shared.cluster, &task), task));
+                None
+            }
+            Silence::End => {
+                *idle = Idle::default();
+                Some(next.remove(0))
+            }
+            Silence::Stall => {
+                *idle = Idle::default();
+                let task = next.remove(0);
+                self.give_up(&task, stalled(&task, patience));
+                None
+            }
+        }
+    }
+
     /// Sends a fetch request; it is on its way before its answer is waited for.
-    fn ask(&self, broker: i32, tasks: &[Task]) -> Answer {
-        let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms: FETCH_WAIT_MS };
+    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Answer {
+        let max_wait_ms = match is_alone {
+            true => i32::try_from(self.shared.patience.alone_wait.as_millis()).unwrap_or(FETCH_WAIT_MS),
+            false => FETCH_WAIT_MS,
+        };
+        let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms };
         let target = |task: &Task| FetchTarget {
             topic: task.topic.name.clone(),
             topic_id: task.topic.id,
@@ -240,23 +415,54 @@ impl Worker {
             max_bytes: FETCH_BYTES,
         };
         let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
-        let (cluster, lane) = (self.shared.cluster.clone(), self.number);
+        let (cluster, lane) = (self.shared.cluster.clone(), self.lane);
         Answer(tokio::spawn(async move {
             if targets.is_empty() { Ok(Vec::new()) } else { cluster.fetch(broker, lane, &targets, limits).await }
         }))
     }
 
-    /// Stores what of a partition's answer belongs to the task, up to where the next batch begins.
-    async fn keep(&mut self, task: &Task, fetched: &Fetched, next_offset: i64) -> Result<(), Error> {
-        if fetched.records.is_empty() {
+    /// Where a response goes on in a later leader epoch than the one before it ended in, a leader was elected: the log must
+    /// still hold what was read of the earlier epoch. Otherwise the partition is given up, and the response is not stored.
+    async fn check_epochs(&self, asked: &[Task], outcomes: &[FetchedPartition]) {
+        let before = asked.iter().zip(outcomes).filter_map(|(task, answered)| {
+            let fetched = answered.outcome.as_ref().ok()?;
+            Some((task, task.stretch.epoch_before(&fetched.records)?))
+        });
+        let before: Vec<_> = before.collect();
+        if before.is_empty() {
+            return;
+        }
+        let wanted = before.iter().map(|(task, epoch)| ((task.topic.name.clone(), task.partition), epoch.leader_epoch));
+        let lineage = Lineage::ask(&self.shared.cluster, wanted).await;
+        for (task, epoch) in before {
+            if lineage.has_lost(&task.topic.name, task.partition, epoch) {
+                self.give_up(task, Error::truncated(task, epoch.end_offset));
+            }
+        }
+    }
+
+    /// Remembers up to where the last leader epoch of a stretch was read.
+    fn note_epoch(&self, task: &Task) {
+        if let Some(epoch) = task.stretch.epoch {
+            self.findings().was_read(task, epoch);
+        }
+    }
+
+    /// Stores what of a partition's answer belongs to the task, up to where the answer has left it.
+    async fn keep(&mut self, task: &Task, fetched: &Fetched, after: &Task) -> Result<(), Error> {
+        if fetched.records.is_empty() || self.findings().is_given_up(&task.topic, task.partition) {
             return Ok(());
         }
-        let steps = task.stretch.steps(&fetched.records, &fetched.aborted);
-        let content = self.sink.append(task, &fetched.records, steps).await?;
-        let offsets = next_offset.abs_diff(task.stretch.next_offset);
-        if offsets > 0 {
-            self.budget.progress(std::time::Instant::now());
-        }
+        let stretch = Stretch { end_offset: after.stretch.end_offset, ..task.stretch.clone() };
+        let steps = stretch.steps(&fetched.records, &fetched.aborted);
+        let content = match self.sink.append(task, &fetched.records, steps).await {
+            Err(error @ Error::Log { .. }) => {
+                self.give_up(task, error);
+                return Ok(());
+            }
+            appended => appended?,
+        };
+        let offsets = after.stretch.next_offset.abs_diff(task.stretch.next_offset);
         self.shared.limiter.take(content.raw_bytes, content.records).await;
         self.shared.progress.add(offsets, content.records, content.raw_bytes);
         Ok(())
@@ -264,65 +470,114 @@ impl Worker {
 
     async fn hole(&mut self, task: &Task, end_offset: i64, reason: HoleReason) -> Result<(), Error> {
         let start_offset = task.stretch.next_offset;
+        if start_offset >= end_offset {
+            return Ok(());
+        }
         self.sink.append_hole(task, Hole { start_offset, end_offset, reason }).await?;
         self.shared.progress.add(end_offset.abs_diff(start_offset), 0, 0);
         Ok(())
     }
 
-    /// Retention or DeleteRecords was faster: what is gone becomes a hole, and the rest is read.
-    async fn skip_deleted(&mut self, mut task: Task) -> Result<Option<Task>, Error> {
-        let at = task.stretch.next_offset;
-        let key = (task.topic.name.clone(), task.partition);
-        let mut earliest = self.shared.cluster.list_offsets([key.clone()], Position::Earliest).await;
-        let log_start_offset = earliest.remove(&key).ok_or(Error::WorkerEnded)??.offset;
-        if log_start_offset <= at {
-            return Err(Error::Truncated { topic: task.topic.name.clone(), partition: task.partition, offset: at });
-        }
-        let end_offset = log_start_offset.min(task.stretch.end_offset);
-        self.lose(&task, end_offset).await?;
-        task.stretch = Stretch::new(end_offset..task.stretch.end_offset, true);
-        Ok((!task.stretch.is_done()).then_some(task))
+    /// The partition is left out of the backup, and is a problem of it; the others are read.
+    fn give_up(&self, task: &Task, why: Error) {
+        self.findings().give_up(findings::key(task), why);
     }
 
-    /// Offsets that were to be in the backup and cannot be any more.
-    async fn lose(&mut self, task: &Task, end_offset: i64) -> Result<(), Error> {
+    /// An offset is out of range. Where the log start offset has moved over it, the records have expired: they become a hole, and
+    /// the rest is read. Otherwise the log has become shorter.
+    async fn skip_expired(&mut self, task: Task) -> Result<Option<Task>, Error> {
+        let at = task.stretch.next_offset;
+        let key = (task.topic.name.clone(), task.partition);
+        for _ in 0..LOG_START_TRIES {
+            let mut earliest = self.shared.cluster.list_offsets([key.clone()], Position::Earliest).await;
+            match earliest.remove(&key) {
+                Some(Ok(earliest)) if earliest.offset > at => return self.expire(task, earliest.offset).await,
+                // Whoever leads by now may know less than the leader that refused the offset.
+                Some(Ok(_)) | None => drop(self.shared.cluster.refresh().await),
+                Some(Err(error)) => {
+                    // The search for the leader finds out whether the topic is still there.
+                    return Ok(Some(task.troubled(error, Instant::now())));
+                }
+            }
+        }
+        self.give_up(&task, Error::truncated(&task, at));
+        Ok(None)
+    }
+
+    async fn expire(&mut self, task: Task, log_start_offset: i64) -> Result<Option<Task>, Error> {
         let (topic, partition, start_offset) = (&task.topic.name, task.partition, task.stretch.next_offset);
-        tracing::warn!(topic, partition, start_offset, end_offset, "records were deleted before they could be read");
+        // A compacted log is read on to wherever it ends by now.
+        let end_offset = match task.cleaning.is_possible() {
+            true => task.stretch.end_offset.max(log_start_offset),
+            false => task.stretch.end_offset,
+        };
+        let expired = log_start_offset.min(end_offset);
+        tracing::warn!(
+            topic,
+            partition,
+            start_offset,
+            end_offset = expired,
+            "records expired before they could be read"
+        );
+        self.hole(&task, expired, HoleReason::Expired).await?;
+        let stretch = Stretch { epoch: task.stretch.epoch, ..Stretch::new(expired..end_offset, true) };
+        let is_over = stretch.is_done() && !task.cleaning.is_possible();
+        Ok((!is_over).then_some(Task { stretch, trouble: None, ..task }))
+    }
+
+    /// The topic is gone, and with it what was not read yet.
+    async fn lose(&mut self, task: &Task) -> Result<(), Error> {
+        let (topic, partition) = (&task.topic.name, task.partition);
+        let (start_offset, end_offset) = (task.stretch.next_offset, task.stretch.end_offset);
+        tracing::warn!(topic, partition, start_offset, end_offset, "the topic was deleted before it was read");
+        self.findings().topic_is_gone(findings::key(task));
+        if task.stretch.is_done() {
+            let problem =
+                format!("{topic}-{partition}: the topic was deleted before its reader had caught up with the log");
+            self.findings().fell_behind(findings::key(task), problem);
+        }
         self.hole(task, end_offset, HoleReason::Deleted).await
     }
 
-    /// Finds out who leads the partitions now. A topic that is gone, or is another one of the same name, is lost.
-    async fn find_leaders(&mut self, mut back: Vec<Task>) -> Result<Vec<(i32, Task)>, Error> {
-        let began = std::time::Instant::now();
-        let mut led = Vec::new();
+    /// Finds out who leads the partitions now, and queues them there. A topic that is gone, or is another one of the same name,
+    /// is lost; a partition without a leader for as long as the retry timeout is given up.
+    async fn find_leaders(&mut self, mut back: Vec<Task>) -> Result<(), Error> {
+        let began = Instant::now();
+        // The time begins with the search: how long this worker has had nothing to read says nothing about the cluster.
+        let mut budget = Budget::new(self.shared.retry_timeout, std::time::Instant::now(), self.lane as u64);
         while !back.is_empty() && !self.shared.stop.is_set() {
-            let now = std::time::Instant::now();
             let refreshed = self.shared.cluster.refresh().await;
-            let Some(pause) = self.budget.pause(now) else {
-                let task = &back[0];
-                let why = refreshed.err().or_else(|| self.leader_error(task));
-                let (topic, partition) = (task.topic.name.clone(), task.partition);
-                return Err(Error::Leaderless { topic, partition, why: why.map(Box::new) });
-            };
             for task in std::mem::take(&mut back) {
                 match self.shared.cluster.leader(&task.topic.name, task.partition) {
-                    _ if self.is_replaced(&task) => self.lose(&task, task.stretch.end_offset).await?,
-                    Ok(leader) => led.push((leader.broker, task)),
-                    Err(error)
-                        if error.kind() == Kind::Usage && now.duration_since(began) > UNKNOWN_TOPIC_MEANS_DELETED =>
-                    {
-                        self.lose(&task, task.stretch.end_offset).await?;
+                    _ if self.findings().is_given_up(&task.topic, task.partition) => {}
+                    _ if self.is_replaced(&task) => self.lose(&task).await?,
+                    Ok(leader) => self.queue().push(leader.broker, task),
+                    Err(error) if error.kind() == Kind::Usage && began.elapsed() > UNKNOWN_TOPIC_MEANS_DELETED => {
+                        self.lose(&task).await?;
                     }
                     Err(_) => back.push(task),
                 }
             }
-            tokio::time::sleep(pause).await;
+            if back.is_empty() {
+                break;
+            }
+            match budget.pause(std::time::Instant::now()) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => {
+                    for task in std::mem::take(&mut back) {
+                        let why = refreshed.clone().err().or_else(|| self.leader_error(&task));
+                        self.give_up(&task, Error::leaderless(&task, why));
+                    }
+                }
+            }
         }
-        Ok(led)
+        Ok(())
     }
 
+    /// What the cluster says about the leader of a task's partition; else why its last requests failed.
     fn leader_error(&self, task: &Task) -> Option<crate::kafka::Error> {
-        self.shared.cluster.leader(&task.topic.name, task.partition).err()
+        let of_leader = self.shared.cluster.leader(&task.topic.name, task.partition).err();
+        of_leader.or_else(|| task.trouble.as_ref().map(|trouble| trouble.last.clone()))
     }
 
     /// Whether the topic's name belongs to another topic now (KIP-516).
@@ -331,9 +586,30 @@ impl Worker {
         !id.is_nil() && !task.topic.id.is_nil() && id != task.topic.id
     }
 
+    /// Closes the segment if that is due.
+    async fn rotate(&mut self) -> Result<(), Error> {
+        match self.sink.rotate().await? {
+            Some(segment) => self.send(segment).await,
+            None => Ok(()),
+        }
+    }
+
     async fn send(&self, segment: StoredSegment) -> Result<(), Error> {
         self.stored.send(segment).await.map_err(|_| Error::WorkerEnded)
     }
+}
+
+/// The task, if more of it is to be asked for.
+fn to_read_on(after: &After) -> Option<Task> {
+    match after {
+        After::GoOn(task) => Some(task.clone()),
+        After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => None,
+    }
+}
+
+/// The broker that leads a task's partition, as far as that is known.
+pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
+    cluster.leader(&task.topic.name, task.partition).map_or(NO_BROKER, |leader| leader.broker)
 }
 
 /// A request on its way, which is given up with its worker.
@@ -350,5 +626,115 @@ impl Future for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::format::segment::TopicKey;
+
+    const PATIENCE: Patience = Patience {
+        alone_wait: Duration::from_secs(5),
+        empty_end: Duration::from_secs(30),
+        stall: Duration::from_secs(60),
+        catch_up_min: Duration::from_secs(600),
+    };
+
+    fn task(cleaning: Cleaning) -> Task {
+        let topic = Arc::new(TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() });
+        Task::new(topic, 0, Stretch::new(10..20, false), cleaning)
+    }
+
+    fn empty(last_stable_offset: i64) -> Fetched {
+        Fetched {
+            high_watermark: last_stable_offset,
+            last_stable_offset,
+            log_start_offset: 0,
+            aborted: Vec::new(),
+            records: Bytes::new(),
+            is_throttled: false,
+        }
+    }
+
+    /// What answers without a batch, five seconds apart, come to.
+    fn silence(cleaning: Cleaning, answers: &[Fetched]) -> Vec<Silence> {
+        let (mut idle, mut now) = (Idle::default(), Instant::now());
+        let judge = |fetched: &Fetched| {
+            now += Duration::from_secs(5);
+            idle.judge(&task(cleaning), Some(fetched), false, &PATIENCE, now)
+        };
+        answers.iter().map(judge).collect()
+    }
+
+    fn last(cleaning: Cleaning, answers: &[Fetched]) -> Silence {
+        silence(cleaning, answers).pop().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_compacted_partition_that_gives_nothing_is_asked_for_alone_and_for_long_before_it_is_at_its_end() {
+        let answers = vec![empty(20); 5 + 7];
+        let judged = silence(Cleaning::Compacts, &answers);
+        assert_eq!(judged[..4], [Silence::Wait; 4]);
+        assert_eq!(judged[4], Silence::AskAlone);
+        // Thirty seconds after the first answer to a request for it alone.
+        assert_eq!(judged[5..11], [Silence::Wait; 6]);
+        assert_eq!(judged[11], Silence::End);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_to_be_compacted_stalls_and_never_ends() {
+        let answers = vec![empty(20); 5 + 13];
+        for cleaning in [Cleaning::Never, Cleaning::Unknown] {
+            assert_eq!(last(cleaning, &answers[..17]), Silence::Wait);
+            assert_eq!(last(cleaning, &answers), Silence::Stall);
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_throttled_answer_nor_a_last_stable_offset_before_the_end_counts_towards_an_end() {
+        let throttled = Fetched { is_throttled: true, ..empty(20) };
+        let mut answers = vec![empty(20); 5 + 6];
+        answers.push(throttled);
+        assert_eq!(last(Cleaning::Compacts, &answers), Silence::Wait);
+        *answers.last_mut().unwrap() = empty(15);
+        answers.extend(vec![empty(20); 6]);
+        assert!(!silence(Cleaning::Compacts, &answers).contains(&Silence::End));
+    }
+
+    #[tokio::test]
+    async fn a_compacted_partition_is_done_when_a_response_brings_its_reader_to_the_end_that_it_names() {
+        let now = Instant::now();
+        let at_end = Task { stretch: Stretch::new(20..20, false), ..task(Cleaning::Compacts) };
+        assert!(matches!(after(&at_end, &Ok(empty(20)), now), After::Done(_)));
+        let After::GoOn(task) = after(&at_end, &Ok(empty(25)), now) else { panic!("there is more") };
+        assert_eq!(task.stretch.end_offset, 25);
+        let not_compacted = Task { cleaning: Cleaning::Never, ..at_end };
+        assert!(matches!(after(&not_compacted, &Ok(empty(25)), now), After::Done(_)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_catch_up_in_several_times_its_time_to_the_cut_falls_behind() {
+        let began = Instant::now();
+        let minutes = |minutes: u64| began + Duration::from_secs(60 * minutes);
+        assert!(!falls_behind(began, minutes(0), minutes(10), &PATIENCE));
+        assert!(falls_behind(began, minutes(0), minutes(11), &PATIENCE));
+        assert!(!falls_behind(began, minutes(100), minutes(500), &PATIENCE));
+        assert!(falls_behind(began, minutes(100), minutes(501), &PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn trouble_begins_with_the_first_failure_and_ends_with_an_answer() {
+        let began = Instant::now();
+        let failed = crate::kafka::Error::UnknownBroker { id: 1 };
+        let error = || Err(FetchError::Later(failed.clone()));
+        let After::Elsewhere(task) = after(&task(Cleaning::Never), &error(), began) else { panic!("it may pass") };
+        let later = began + Duration::from_secs(100);
+        let After::Elsewhere(task) = after(&task, &error(), later) else { panic!("it may pass") };
+        assert!(is_hopeless(&task, Duration::from_secs(99), later));
+        assert!(!is_hopeless(&task, Duration::from_secs(100), later));
+        assert_eq!(after(&task, &Ok(empty(20)), later).task().trouble, None);
     }
 }

@@ -16,8 +16,12 @@ pub enum HoleReason {
     Control,
     /// Batches of an aborted transaction.
     Aborted,
-    /// Deleted by retention or DeleteRecords between the cut and our coming: these records are lost to the backup.
+    /// The topic was deleted, or replaced by another of its name, before the offsets were read: these records are lost to the
+    /// backup.
     Deleted,
+    /// Retention or DeleteRecords moved the log start offset over the offsets between the cut and their reading: the source has
+    /// no such records any more, as if they had expired a moment before the cut.
+    Expired,
 }
 
 impl HoleReason {
@@ -27,6 +31,7 @@ impl HoleReason {
             Self::Control => 1,
             Self::Aborted => 2,
             Self::Deleted => 3,
+            Self::Expired => 4,
         }
     }
 
@@ -36,6 +41,7 @@ impl HoleReason {
             1 => Some(Self::Control),
             2 => Some(Self::Aborted),
             3 => Some(Self::Deleted),
+            4 => Some(Self::Expired),
             _ => None,
         }
     }
@@ -63,8 +69,16 @@ pub struct HoleCounts {
     pub control: u64,
     /// Offsets of aborted transactions.
     pub aborted: u64,
-    /// Offsets that were gone before they were read.
+    /// Offsets of a topic that was gone before they were read.
     pub deleted: u64,
+    /// Offsets that expired between the cut and their reading.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expired: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl HoleCounts {
@@ -76,22 +90,24 @@ impl HoleCounts {
             HoleReason::Control => self.control += offsets,
             HoleReason::Aborted => self.aborted += offsets,
             HoleReason::Deleted => self.deleted += offsets,
+            HoleReason::Expired => self.expired += offsets,
         }
     }
 
     /// Counts other holes in.
     pub fn add(&mut self, other: &Self) {
-        let Self { compaction, control, aborted, deleted } = other;
+        let Self { compaction, control, aborted, deleted, expired } = other;
         self.compaction += compaction;
         self.control += control;
         self.aborted += aborted;
         self.deleted += deleted;
+        self.expired += expired;
     }
 
     /// All offsets without a record.
     pub fn total(&self) -> u64 {
-        let Self { compaction, control, aborted, deleted } = self;
-        compaction + control + aborted + deleted
+        let Self { compaction, control, aborted, deleted, expired } = self;
+        compaction + control + aborted + deleted + expired
     }
 }
 
@@ -177,7 +193,8 @@ mod tests {
             Just(HoleReason::Compaction),
             Just(HoleReason::Control),
             Just(HoleReason::Aborted),
-            Just(HoleReason::Deleted)
+            Just(HoleReason::Deleted),
+            Just(HoleReason::Expired)
         ]
     }
 

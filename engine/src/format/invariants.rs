@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::manifest::{Cut, PartitionSummary};
+use super::manifest::{Cut, Part, PartitionSummary};
 use super::run::{Content, Run};
 use super::segment::TopicKey;
 
@@ -99,7 +99,7 @@ pub fn runs_tile(
 /// # Errors
 /// The first offset of which that is not true, or [`Broken::Content`].
 pub fn summary_holds(topic: &TopicKey, summary: &PartitionSummary, runs: &[&Run]) -> Result<(), Broken> {
-    let PartitionSummary { partition, start_offset, end_offset, content } = summary;
+    let PartitionSummary { partition, start_offset, end_offset, content, .. } = summary;
     let found = runs_tile(topic, *partition, *start_offset, *end_offset, runs)?;
     if found == *content {
         return Ok(());
@@ -107,18 +107,46 @@ pub fn summary_holds(topic: &TopicKey, summary: &PartitionSummary, runs: &[&Run]
     Err(Broken::Content { topic: topic.name.clone(), partition: *partition })
 }
 
-/// Every partition of the cut is tiled by its runs, and there are no others.
+/// Where what was read of a partition ends: at the end of the cut, or after it. A compacted partition is read on until the
+/// reader has caught up, and a last batch may reach over the end.
+pub fn read_end(cut_end_offset: i64, runs: &[&Run]) -> i64 {
+    runs.iter().map(|run| run.end_offset).fold(cut_end_offset, i64::max)
+}
+
+/// Leaves out of a merged list each run that answers for an offset which a run before it answers for already: two runs of
+/// one backup may have stored the same, when one took over from the other.
+pub fn without_repeats(merged: Part) -> Part {
+    let mut covered: BTreeMap<(String, uuid::Uuid, i32), i64> = BTreeMap::new();
+    merged.retain(|topic, run| {
+        let covered = covered.entry((topic.name.clone(), topic.id, run.partition)).or_insert(i64::MIN);
+        let is_new = run.start_offset >= *covered;
+        if is_new {
+            *covered = run.end_offset;
+        }
+        is_new
+    })
+}
+
+/// Every partition of the cut is tiled by its runs, and there are no others. A partition that `is_missing` has none.
 ///
 /// # Errors
 /// The first partition of which that is not true.
-pub fn cut_is_covered(cut: &Cut, runs: &RunsByPartition<'_>) -> Result<(), Broken> {
+pub fn cut_is_covered(
+    cut: &Cut,
+    runs: &RunsByPartition<'_>,
+    is_missing: impl Fn(&TopicKey, i32) -> bool,
+) -> Result<(), Broken> {
     let mut known = 0;
     for topic in &cut.topics {
         for partition in &topic.partitions {
             let of_partition = runs.get(&(&topic.topic, partition.partition));
             known += usize::from(of_partition.is_some());
             let of_partition = of_partition.map_or(&[][..], Vec::as_slice);
-            runs_tile(&topic.topic, partition.partition, partition.start_offset, partition.end_offset, of_partition)?;
+            let end_offset = match is_missing(&topic.topic, partition.partition) {
+                true => partition.start_offset,
+                false => read_end(partition.end_offset, of_partition),
+            };
+            runs_tile(&topic.topic, partition.partition, partition.start_offset, end_offset, of_partition)?;
         }
     }
     if known == runs.len() {
@@ -148,4 +176,42 @@ pub fn uncovered(start_offset: i64, end_offset: i64, runs: &[&Run]) -> Vec<std::
         stretches.push(at..end_offset);
     }
     stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::TopicRuns;
+    use super::super::segment::SegmentRef;
+    use super::*;
+
+    fn part(segment: &str, runs: &[(i64, i64)]) -> Part {
+        let run = |(start_offset, end_offset): &(i64, i64)| {
+            let (content, leader_epoch) = (Content::default(), 0);
+            let run = Run {
+                partition: 0,
+                start_offset: *start_offset,
+                end_offset: *end_offset,
+                position: 0,
+                leader_epoch,
+                crc32c: 0,
+                content,
+            };
+            (0, run)
+        };
+        let segment = SegmentRef { id: segment.parse().unwrap(), bytes: 1, index_sha256: String::new() };
+        let topic = TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() };
+        Part { segments: vec![segment], topics: vec![TopicRuns { topic, runs: runs.iter().map(run).collect() }] }
+    }
+
+    #[test]
+    fn of_two_runs_that_answer_for_one_offset_the_first_is_kept() {
+        let merged =
+            Part::merge([part("a", &[(0, 10), (20, 30)]), part("b", &[(0, 10), (5, 15)]), part("c", &[(10, 20)])]);
+        let kept = without_repeats(merged);
+        let ranges: Vec<_> =
+            kept.runs().map(|(_, segment, run)| (segment.id.to_string(), run.start_offset, run.end_offset)).collect();
+        let expected = [("a", 0, 10), ("c", 10, 20), ("a", 20, 30)];
+        assert_eq!(ranges, expected.map(|(segment, start, end)| (segment.to_owned(), start, end)));
+        assert_eq!(kept.segments.len(), 2, "a segment without a run is left out");
+    }
 }

@@ -210,6 +210,11 @@ impl ArchiveKeys {
         format!("{}/backups/{id}/progress/cut", self.root)
     }
 
+    /// The mark of a backup that cannot be finished.
+    pub fn given_up(&self, id: &BackupId) -> String {
+        format!("{}/backups/{id}/progress/given-up", self.root)
+    }
+
     /// Checkpoint `number` that the writer of lease `epoch` made; names sort in the order of writing.
     pub fn checkpoint(&self, id: &BackupId, epoch: u64, number: u64) -> String {
         format!("{}/backups/{id}/progress/e{epoch:06}-{number:06}", self.root)

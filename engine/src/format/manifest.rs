@@ -58,6 +58,12 @@ pub struct PartitionCut {
     pub end_offset: i64,
     /// The high watermark at the cut; larger than `end_offset` when a transaction was open.
     pub high_watermark: i64,
+    /// The leader epoch of the log's end at the cut; absent when the broker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_epoch: Option<i32>,
+    /// Whether the partition could not be asked, so that nothing of it is in the backup.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// A topic, as it stood at the cut.
@@ -70,8 +76,16 @@ pub struct TopicCut {
     pub replication_factor: i16,
     /// The configuration that was set on the topic itself.
     pub configs: BTreeMap<String, String>,
-    /// Whether the log cleaner works on it: then runs are not split, since batches may vanish between two reads.
+    /// Whether the log cleaner works on it: then runs are not split, since batches may vanish between two reads, and it is
+    /// read on beyond the cut until the reader has caught up. Also true when that is not known.
     pub compacted: bool,
+    /// Whether its configuration could not be read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_unknown: bool,
+    /// The effective `delete.retention.ms` of a compacted topic: for so long, in milliseconds, the log cleaner leaves a
+    /// tombstone to its readers. Absent when the broker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_retention_ms: Option<i64>,
     /// Every partition, by number, from 0.
     pub partitions: Vec<PartitionCut>,
 }
@@ -197,6 +211,30 @@ impl Part {
         self
     }
 
+    /// The list without the runs that `is_kept` refuses, and without the segments that no other run stands in.
+    #[must_use]
+    pub fn retain(self, mut is_kept: impl FnMut(&TopicKey, &Run) -> bool) -> Self {
+        let Self { segments, topics } = self;
+        let kept = topics.into_iter().map(|TopicRuns { topic, mut runs }| {
+            runs.retain(|(_, run)| is_kept(&topic, run));
+            TopicRuns { topic, runs }
+        });
+        let topics: Vec<_> = kept.filter(|topic| !topic.runs.is_empty()).collect();
+        let used: std::collections::BTreeSet<usize> =
+            topics.iter().flat_map(|topic| topic.runs.iter().map(|(segment, _)| *segment)).collect();
+        let mut number = vec![0; segments.len()];
+        let mut left = Vec::new();
+        for (position, segment) in segments.into_iter().enumerate().filter(|(position, _)| used.contains(position)) {
+            number[position] = left.len();
+            left.push(segment);
+        }
+        let renumber = |TopicRuns { topic, runs }: TopicRuns| {
+            let runs = runs.into_iter().filter_map(|(segment, run)| Some((*number.get(segment)?, run)));
+            TopicRuns { topic, runs: runs.collect() }
+        };
+        Self { topics: topics.into_iter().map(renumber).collect(), segments: left }
+    }
+
     /// Every run, with its topic and segment.
     pub fn runs(&self) -> impl Iterator<Item = (&TopicKey, &SegmentRef, &Run)> {
         self.topics.iter().flat_map(|topic| {
@@ -242,7 +280,7 @@ pub struct PartRef {
 }
 
 /// What a manifest says of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PartitionSummary {
     /// The partition's number.
@@ -253,6 +291,18 @@ pub struct PartitionSummary {
     pub end_offset: i64,
     /// What stands between them.
     pub content: Content,
+    /// The last stable offset at the cut, to which the committed offsets of the groups belong; absent when it is
+    /// `end_offset`. A compacted partition is read on until the reader has caught up, which is later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_end_offset: Option<i64>,
+    /// Leader epoch of the last batch, which tells later whether the log is still the same log; absent when there is no
+    /// batch, or the broker does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_leader_epoch: Option<i32>,
+    /// Whether the partition could not be read, so that the backup says nothing about its records: `start_offset` and
+    /// `end_offset` are equal then, which does not mean that the partition was empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
 }
 
 /// A topic in a manifest.

@@ -68,6 +68,9 @@ pub struct Fetched {
     pub aborted: Vec<AbortedTransaction>,
     /// Record batches as the broker stores them, a part of the response's own buffer. The last one may be cut short.
     pub records: Bytes,
+    /// Whether the broker slowed the client down with this response (KIP-219): then no records does not mean that there are
+    /// none.
+    pub is_throttled: bool,
 }
 
 /// Why a partition could not be fetched, as far as it decides what the caller does next.
@@ -273,6 +276,7 @@ fn process_fetch(
     if let Some(error) = Error::from_code(FetchRequest::NAME, response.error_code, resource, None) {
         return Err(error);
     }
+    let is_throttled = response.throttle_time_ms > 0;
     let names: HashMap<Uuid, &str> = targets.iter().map(|target| (target.topic_id, target.topic.as_str())).collect();
     let mut answers: HashMap<TopicPartition, Result<Fetched, FetchError>> = HashMap::new();
     for topic in response.responses {
@@ -284,7 +288,7 @@ fn process_fetch(
         let Some(name) = name else { continue };
         for partition in topic.partitions {
             let key = (name.clone(), partition.partition_index);
-            let outcome = process_partition(&key, partition);
+            let outcome = process_partition(&key, partition, is_throttled);
             answers.insert(key, outcome);
         }
     }
@@ -302,7 +306,11 @@ fn process_fetch(
     Ok(complete.collect())
 }
 
-fn process_partition(partition: &TopicPartition, data: PartitionData) -> Result<Fetched, FetchError> {
+fn process_partition(
+    partition: &TopicPartition,
+    data: PartitionData,
+    is_throttled: bool,
+) -> Result<Fetched, FetchError> {
     let resource = || Resource::Partition(partition.0.clone(), partition.1);
     if let Some(error) = Error::from_code(FetchRequest::NAME, data.error_code, resource, None) {
         return Err(error.into());
@@ -318,6 +326,7 @@ fn process_partition(partition: &TopicPartition, data: PartitionData) -> Result<
         log_start_offset: data.log_start_offset,
         aborted: aborted.collect(),
         records: data.records.unwrap_or_default(),
+        is_throttled,
     })
 }
 

@@ -118,6 +118,10 @@ async fn checkpoints(
     progress: &[Stored<BackupId>],
 ) -> Result<Result<Needs, String>, Error> {
     let mut needs = Needs::default();
+    // A backup that was given up is resumed by nobody.
+    if progress.iter().any(|object| object.key == archive.keys.given_up(id)) {
+        return Ok(Ok(needs));
+    }
     for object in progress.iter().filter(|object| object.key != archive.keys.cut(id)) {
         let bytes = match archive.store.read(&object.key).await {
             // Its run has just finished, and cleared it away.

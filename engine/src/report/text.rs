@@ -323,9 +323,13 @@ fn describe_topic(topic: &TopicSummary, out: &mut Lines) {
         out.line(format_args!("  {name}={value}"));
     }
     let row = |partition: &crate::format::manifest::PartitionSummary| {
+        let offsets = match partition.missing {
+            true => "NOT IN THE BACKUP".to_owned(),
+            false => format!("{}..{}", partition.start_offset, partition.end_offset),
+        };
         [
             format!("  {}", partition.partition),
-            format!("{}..{}", partition.start_offset, partition.end_offset),
+            offsets,
             partition.content.records.to_string(),
             bytes(partition.content.raw_bytes),
             holes(&partition.content.holes),
@@ -432,11 +436,12 @@ pub(super) fn duration(ms: i64) -> String {
 }
 
 fn holes(holes: &HoleCounts) -> String {
-    let HoleCounts { compaction, control, aborted, deleted } = holes;
+    let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
     let reasons = [
         (*compaction, "compacted"),
         (*control, "transaction markers"),
         (*aborted, "aborted"),
+        (*expired, "expired"),
         (*deleted, "DELETED BEFORE THEY WERE READ"),
     ];
     let named: Vec<_> =
@@ -467,7 +472,7 @@ mod tests {
 
     #[test]
     fn lost_offsets_stand_out() {
-        let counts = HoleCounts { compaction: 1, control: 0, aborted: 0, deleted: 2 };
+        let counts = HoleCounts { compaction: 1, control: 0, aborted: 0, deleted: 2, expired: 0 };
         assert_eq!(holes(&counts), "1 compacted, 2 DELETED BEFORE THEY WERE READ");
         assert_eq!(holes(&HoleCounts::default()), "-");
     }

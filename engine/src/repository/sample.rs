@@ -180,7 +180,7 @@ fn manifest(backup_id: BackupId, cut_at_ms: i64, runs: &Part, parts: Vec<PartRef
         let of_partition = by_partition.get(&(&key, partition)).cloned().unwrap_or_default();
         let end_offset = of_partition.last().map_or(0, |run| run.end_offset);
         let content = runs_tile(&key, partition, 0, end_offset, &of_partition).unwrap();
-        PartitionSummary { partition, start_offset: 0, end_offset, content }
+        PartitionSummary { partition, start_offset: 0, end_offset, content, ..PartitionSummary::default() }
     };
     let summary = |name: &str, partitions: i32| TopicSummary {
         topic: topic(name),

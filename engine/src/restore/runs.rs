@@ -89,8 +89,13 @@ mod tests {
     }
 
     fn topic(name: &str) -> TopicSummary {
-        let partition =
-            |partition| PartitionSummary { partition, start_offset: 5, end_offset: 25, content: content(20) };
+        let partition = |partition| PartitionSummary {
+            partition,
+            start_offset: 5,
+            end_offset: 25,
+            content: content(20),
+            ..PartitionSummary::default()
+        };
         TopicSummary {
             topic: key(name),
             replication_factor: 1,

@@ -15,10 +15,12 @@ use kafka_protocol::messages::metadata_response::{
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
+use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, FetchRequest,
     FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -26,6 +28,7 @@ use crate::broker::State;
 use crate::topic::Topic;
 
 const BROKER: BrokerId = BrokerId(1);
+const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// ListOffsets asks for the log start offset by this timestamp.
 const EARLIEST: i64 = -2;
@@ -33,7 +36,7 @@ const EARLIEST: i64 = -2;
 const TOPIC_ID_VERSION: i16 = 13;
 
 /// What is spoken, as Kafka 4.3 does.
-const APIS: [(ApiKey, i16, i16); 8] = [
+const APIS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::Metadata, 0, 12),
     (ApiKey::ListOffsets, 1, 9),
@@ -42,6 +45,7 @@ const APIS: [(ApiKey, i16, i16); 8] = [
     (ApiKey::ListGroups, 0, 5),
     (ApiKey::FindCoordinator, 4, 6),
     (ApiKey::OffsetFetch, 8, 9),
+    (ApiKey::OffsetForLeaderEpoch, 3, 4),
 ];
 
 pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Bytes {
@@ -50,7 +54,8 @@ pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Byt
         ApiKey::Metadata => encoded(&metadata(state, &decoded(request, version)), version),
         ApiKey::ListOffsets => encoded(&list_offsets(state, &decoded(request, version)), version),
         ApiKey::Fetch => encoded(&fetch(state, version, &decoded(request, version)).await, version),
-        ApiKey::DescribeConfigs => encoded(&describe_configs(&decoded(request, version)), version),
+        ApiKey::DescribeConfigs => encoded(&describe_configs(state, &decoded(request, version)), version),
+        ApiKey::OffsetForLeaderEpoch => encoded(&epoch_ends(state, &decoded(request, version)), version),
         ApiKey::ListGroups => encoded(&list_groups(state), version),
         ApiKey::FindCoordinator => encoded(&find_coordinator(&decoded(request, version)), version),
         ApiKey::OffsetFetch => encoded(&offset_fetch(state, &decoded(request, version)), version),
@@ -129,7 +134,7 @@ fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsRespo
         let topic = state.topics.iter().find(|topic| *topic.name == **asked.name).unwrap();
         let partitions = asked.partitions.iter().map(|asked| {
             let log = &topic.partitions[usize::try_from(asked.partition_index).unwrap()];
-            let offset = if asked.timestamp == EARLIEST { 0 } else { log.end_offset() };
+            let offset = if asked.timestamp == EARLIEST { log.state().start_offset } else { log.end_offset() };
             ListOffsetsPartitionResponse::default()
                 .with_partition_index(asked.partition_index)
                 .with_offset(offset)
@@ -140,16 +145,37 @@ fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsRespo
     ListOffsetsResponse::default().with_topics(topics.collect())
 }
 
-fn describe_configs(request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
+fn epoch_ends(state: &State, request: &OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.iter().map(|asked| {
+        let topic = state.topics.iter().find(|topic| *topic.name == **asked.topic).unwrap();
+        let partitions = asked.partitions.iter().map(|asked| {
+            let log = &topic.partitions[usize::try_from(asked.partition).unwrap()];
+            let (leader_epoch, end_offset) = log.state().epoch_end(asked.leader_epoch);
+            EpochEndOffset::default()
+                .with_partition(asked.partition)
+                .with_leader_epoch(leader_epoch)
+                .with_end_offset(end_offset)
+        });
+        OffsetForLeaderTopicResult::default().with_topic(asked.topic.clone()).with_partitions(partitions.collect())
+    });
+    OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
+}
+
+fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let results = request.resources.iter().map(|asked| {
-        let policy = DescribeConfigsResourceResult::default()
-            .with_name(text("cleanup.policy"))
-            .with_value(Some(text("delete")))
-            .with_config_source(5);
-        DescribeConfigsResult::default()
+        let topic = state.topics.iter().find(|topic| *topic.name == *asked.resource_name).unwrap();
+        let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
-            .with_resource_name(asked.resource_name.clone())
-            .with_configs(vec![policy])
+            .with_resource_name(asked.resource_name.clone());
+        match topic.policy {
+            Err(code) => answer.with_error_code(code),
+            Ok(policy) => answer.with_configs(vec![
+                DescribeConfigsResourceResult::default()
+                    .with_name(text("cleanup.policy"))
+                    .with_value(Some(text(policy)))
+                    .with_config_source(5),
+            ]),
+        }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
 }
@@ -202,6 +228,19 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
             let topic = state.topics.iter().find(is_asked).unwrap();
             let partitions = asked.partitions.iter().map(|asked| {
                 let log = &topic.partitions[usize::try_from(asked.partition).unwrap()];
+                log.fetched(asked.fetch_offset);
+                let error_code = {
+                    let state = log.state();
+                    let is_in_range = (state.start_offset..=state.end_offset()).contains(&asked.fetch_offset);
+                    if is_in_range { state.error_code } else { OFFSET_OUT_OF_RANGE }
+                };
+                if error_code != 0 {
+                    is_empty = false;
+                    return PartitionData::default()
+                        .with_partition_index(asked.partition)
+                        .with_error_code(error_code)
+                        .with_high_watermark(-1);
+                }
                 let bytes_max = room.min(usize::try_from(asked.partition_max_bytes).unwrap());
                 let records = log.read(asked.fetch_offset, bytes_max, is_empty);
                 room = room.saturating_sub(records.len());
@@ -210,7 +249,7 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                     .with_partition_index(asked.partition)
                     .with_high_watermark(log.end_offset())
                     .with_last_stable_offset(log.end_offset())
-                    .with_log_start_offset(0)
+                    .with_log_start_offset(log.state().start_offset)
                     .with_aborted_transactions(Some(Vec::new()))
                     .with_records(Some(records))
             });

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use kafka_backup::config::backup::{BackupConfig, Checked};
 use kafka_backup::config::verify::VerifyConfig;
+use kafka_backup::describe;
+use kafka_backup::format::layout::BackupId;
+use kafka_backup::format::manifest::Manifest;
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
@@ -16,6 +19,12 @@ pub fn backup(broker: &Broker, folder: &Path, settings: Value) -> Checked {
     let Value::Object(settings) = settings else { panic!("settings are an object") };
     config.as_object_mut().unwrap().extend(settings);
     serde_json::from_value::<BackupConfig>(config).unwrap().check().unwrap()
+}
+
+/// What the manifest says of a backup in that folder.
+pub async fn manifest(folder: &Path, backup: &BackupId) -> Manifest {
+    let config = serde_json::from_value(json!({ "storage": url(folder), "backup": backup })).unwrap();
+    describe::run(&config).await.unwrap().manifest
 }
 
 /// A look at every record in that folder.

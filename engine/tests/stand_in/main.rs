@@ -5,6 +5,8 @@ mod answer;
 mod broker;
 mod configs;
 mod groups;
+mod in_motion;
+mod left_out;
 mod many_partitions;
 mod outage;
 mod rate_limit;

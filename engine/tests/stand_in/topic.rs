@@ -1,6 +1,8 @@
 //! The topics that the stand-in holds.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use kafka_backup::format::batch::Batch;
@@ -8,66 +10,127 @@ use kafka_backup::format::builder::BatchBuilder;
 use kafka_backup::format::record::OwnedRecord;
 use uuid::Uuid;
 
-/// A topic without compaction, led by the one broker that there is.
+/// A topic, led by the one broker that there is.
 #[derive(Debug)]
 pub struct Topic {
     pub name: String,
     pub id: Uuid,
+    /// Its `cleanup.policy`; an error code where it may not be read.
+    pub policy: Result<&'static str, i16>,
     pub partitions: Vec<Log>,
 }
 
-/// A partition's batches in their order, with the offsets that each takes.
+/// A partition.
 #[derive(Debug, Default)]
-pub struct Log {
-    batches: Vec<(Range<i64>, Bytes)>,
+pub struct Log(Mutex<State>);
+
+/// What a partition's log holds right now, and what a fetch is answered.
+#[derive(Default)]
+pub struct State {
+    /// Batches in their order, with the offsets that each takes.
+    pub batches: Vec<(Range<i64>, Bytes)>,
+    /// The log start offset.
+    pub start_offset: i64,
+    /// Where the log ends, when that is after its last batch.
+    pub ends_at: i64,
+    /// What a fetch is answered instead of batches.
+    pub error_code: i16,
+    /// Whether a fetch gives nothing, as one from slow tiered storage does.
+    pub is_silent: bool,
+    /// The leader epoch of what is appended, and where each epoch began.
+    pub epoch_starts: Vec<(i32, i64)>,
+    /// Fetches so far.
+    pub fetches: u64,
+    /// Called before a fetch is answered, with the offset that it asks for.
+    script: Option<Script>,
+}
+
+type Script = Box<dyn FnMut(&mut State, i64) + Send>;
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("batches", &self.batches.len()).finish_non_exhaustive()
+    }
 }
 
 impl Topic {
     pub fn new(name: &str, partitions: Vec<Log>) -> Self {
-        Self { name: name.to_owned(), id: Uuid::new_v4(), partitions }
+        Self { name: name.to_owned(), id: Uuid::new_v4(), policy: Ok("delete"), partitions }
     }
+
+    pub fn compacted(name: &str, log: Log) -> Self {
+        Self { policy: Ok("compact"), ..Self::new(name, vec![log]) }
+    }
+}
+
+/// So many bytes that no codec makes smaller (SplitMix64 is as good as random to a compressor).
+fn noise(mut seed: u64, bytes: usize) -> Vec<u8> {
+    let next = || {
+        seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)).to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+fn record(key: Option<&str>, value: Vec<u8>) -> OwnedRecord {
+    let key = key.map(|key| key.as_bytes().to_vec());
+    OwnedRecord { timestamp_ms: 1_700_000_000_000, key, value: Some(value), headers: vec![] }
 }
 
 impl Log {
     /// So many batches of one record each, whose values of so many bytes no codec makes smaller.
     pub fn of_noise(batches: usize, value_bytes: usize, seed: u64) -> Self {
-        let mut log = Self::default();
-        let mut noise = seed;
-        for _ in 0..batches {
-            let value = std::iter::repeat_with(|| {
-                // SplitMix64: as good as random to a compressor.
-                noise = noise.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mixed = (noise ^ (noise >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                (mixed ^ (mixed >> 27)).to_be_bytes()[0]
-            });
-            let value: Vec<u8> = value.take(value_bytes).collect();
-            let record =
-                OwnedRecord { timestamp_ms: 1_700_000_000_000, key: None, value: Some(value), headers: vec![] };
-            log.push(BatchBuilder::new(log.end_offset()).record(record));
+        let log = Self::default();
+        for number in 0..batches {
+            log.state().push(1, None, noise(seed ^ ((number as u64) << 32), value_bytes));
         }
         log
     }
 
-    fn push(&mut self, batch: BatchBuilder) {
-        let bytes = Bytes::from(batch.build().unwrap());
-        let batch = Batch::parse(&bytes).unwrap();
-        let offsets = batch.base_offset()..batch.next_offset();
-        self.batches.push((offsets, bytes));
+    /// A batch of one record for each key; a response holds no two of them.
+    pub fn of_keys(keys: &[&str]) -> Self {
+        let log = Self::default();
+        keys.iter().for_each(|key| log.state().write(key));
+        log
+    }
+
+    /// Calls the script before each fetch is answered.
+    #[must_use]
+    pub fn with(self, script: impl FnMut(&mut State, i64) + Send + 'static) -> Self {
+        self.state().script = Some(Box::new(script));
+        self
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// A fetch at this offset is about to be answered.
+    pub fn fetched(&self, offset: i64) {
+        let mut state = self.state();
+        state.fetches += 1;
+        let script = state.script.take();
+        if let Some(mut script) = script {
+            script(&mut state, offset);
+            state.script = Some(script);
+        }
     }
 
     /// High watermark and last stable offset: nothing is open.
     pub fn end_offset(&self) -> i64 {
-        self.batches.last().map_or(0, |(offsets, _)| offsets.end)
+        self.state().end_offset()
     }
 
     pub fn bytes(&self) -> usize {
-        self.batches.iter().map(|(_, bytes)| bytes.len()).sum()
+        self.state().batches.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
     /// Whole batches from the one that holds the offset, as many as fit; one in any case if `is_first`.
     pub fn read(&self, offset: i64, bytes_max: usize, is_first: bool) -> Bytes {
+        let state = self.state();
         let mut read = Vec::new();
-        for (_, bytes) in self.batches.iter().filter(|(offsets, _)| offsets.end > offset) {
+        for (_, bytes) in state.batches.iter().filter(|(offsets, _)| !state.is_silent && offsets.end > offset) {
             let is_forced = is_first && read.is_empty();
             if !is_forced && read.len() + bytes.len() > bytes_max {
                 break;
@@ -75,5 +138,55 @@ impl Log {
             read.extend_from_slice(bytes);
         }
         read.into()
+    }
+}
+
+impl State {
+    pub fn end_offset(&self) -> i64 {
+        self.batches.last().map_or(0, |(offsets, _)| offsets.end).max(self.ends_at)
+    }
+
+    /// Appends a batch of one record, so large that a response holds one of them.
+    pub fn write(&mut self, key: &str) {
+        self.push(1, Some(key), noise(self.end_offset().unsigned_abs(), 700_000));
+    }
+
+    /// Appends a batch of so many records, in the epoch that is the leader's by now.
+    pub fn push(&mut self, records: usize, key: Option<&str>, value: Vec<u8>) {
+        let batch = BatchBuilder::new(self.end_offset()).records((0..records).map(|_| record(key, value.clone())));
+        let mut bytes = batch.build().unwrap();
+        // The batch's checksum does not cover the leader epoch, which brokers fill in.
+        let epoch = self.epoch_starts.last().map_or(0, |(epoch, _)| *epoch);
+        bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
+        let bytes = Bytes::from(bytes);
+        let batch = Batch::parse(&bytes).unwrap();
+        let offsets = batch.base_offset()..batch.next_offset();
+        self.batches.push((offsets, bytes));
+    }
+
+    /// The log cleaner removes the batch at this offset.
+    pub fn clean(&mut self, offset: i64) {
+        self.batches.retain(|(offsets, _)| offsets.start != offset);
+    }
+
+    /// The log start offset moves, and whole batches before it go.
+    pub fn expire(&mut self, start_offset: i64) {
+        self.start_offset = start_offset;
+        self.ends_at = self.end_offset();
+        self.batches.retain(|(offsets, _)| offsets.end > start_offset);
+    }
+
+    /// An unclean election: the log is truncated to this offset, and goes on in this epoch.
+    pub fn elect(&mut self, epoch: i32, end_offset: i64) {
+        self.batches.retain(|(offsets, _)| offsets.end <= end_offset);
+        self.ends_at = 0;
+        self.epoch_starts.push((epoch, end_offset));
+    }
+
+    /// Where an epoch ended, as a leader answers OffsetForLeaderEpoch: the largest epoch up to the one asked for.
+    pub fn epoch_end(&self, asked: i32) -> (i32, i64) {
+        let known: Vec<(i32, i64)> = std::iter::once((0, 0)).chain(self.epoch_starts.iter().copied()).collect();
+        let at = known.iter().rposition(|(epoch, _)| *epoch <= asked).unwrap_or(0);
+        (known[at].0, known.get(at + 1).map_or(self.end_offset(), |(_, start)| *start))
     }
 }

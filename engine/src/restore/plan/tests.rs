@@ -33,7 +33,13 @@ fn topic(name: &str, configs: &[(&str, &str)]) -> TopicSummary {
         max_timestamp_ms: Timestamp(NEWEST_MS),
         ..Content::default()
     };
-    let partition = |partition| PartitionSummary { partition, start_offset: 5, end_offset: 110, content };
+    let partition = |partition| PartitionSummary {
+        partition,
+        start_offset: 5,
+        end_offset: 110,
+        content,
+        ..PartitionSummary::default()
+    };
     TopicSummary {
         topic: TopicKey { name: name.to_owned(), id: Uuid::from_u128(1) },
         replication_factor: 3,

@@ -222,7 +222,7 @@ pub fn topic_plan(
 }
 
 fn partition_plan(topic: &TopicKey, partition: &PartitionSummary, config: &Checked) -> PartitionPlan {
-    let PartitionSummary { partition, start_offset, end_offset, content } = partition;
+    let PartitionSummary { partition, start_offset, end_offset, content, .. } = partition;
     let made_anew = match &config.config.original_offset_header {
         Some(_) => content.batches,
         None => content.rewrite_batches,

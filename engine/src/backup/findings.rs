@@ -1,0 +1,88 @@
+//! What the workers of a run find out about partitions, other than their batches.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Error;
+use super::committed::EpochRead;
+use super::queue::Task;
+use crate::format::segment::TopicKey;
+
+/// A partition of the cut.
+pub type PartitionKey = (TopicKey, i32);
+
+/// What was found out so far.
+#[derive(Debug, Default)]
+pub struct Findings {
+    given_up: BTreeMap<PartitionKey, Error>,
+    behind: BTreeMap<PartitionKey, String>,
+    gone: BTreeSet<PartitionKey>,
+    read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
+}
+
+impl Findings {
+    /// A partition cannot be read, and is left out of the backup. The first reason counts.
+    pub fn give_up(&mut self, partition: PartitionKey, why: Error) {
+        let (topic, number) = (&partition.0.name, partition.1);
+        if !self.given_up.contains_key(&partition) {
+            tracing::error!(topic, partition = number, "the partition is given up: {why}");
+            self.given_up.insert(partition, why);
+        }
+    }
+
+    /// Whether the partition was given up.
+    pub fn is_given_up(&self, topic: &TopicKey, partition: i32) -> bool {
+        !self.given_up.is_empty() && self.given_up.contains_key(&(topic.clone(), partition))
+    }
+
+    /// Whether any partition was given up.
+    pub fn has_given_up(&self) -> bool {
+        !self.given_up.is_empty()
+    }
+
+    /// A compacted partition is in the backup, but its reader did not catch up with the log.
+    pub fn fell_behind(&mut self, partition: PartitionKey, problem: String) {
+        tracing::error!("{problem}");
+        self.behind.insert(partition, problem);
+    }
+
+    /// The topic was deleted, or replaced by another of its name: nobody can be asked about its log any more.
+    pub fn topic_is_gone(&mut self, partition: PartitionKey) {
+        self.gone.insert(partition);
+    }
+
+    /// Batches of a leader epoch were read up to an offset.
+    pub fn was_read(&mut self, task: &Task, epoch: EpochRead) {
+        let of_partition = self.read.entry(key(task)).or_default();
+        let end_offset = of_partition.entry(epoch.leader_epoch).or_insert(epoch.end_offset);
+        *end_offset = (*end_offset).max(epoch.end_offset);
+    }
+
+    /// What was read of which epoch, of the partitions whose log can still be asked for.
+    pub fn epochs_read(&self) -> Vec<(PartitionKey, EpochRead)> {
+        let asked = self.read.iter().filter(|(key, _)| !self.gone.contains(*key) && !self.given_up.contains_key(*key));
+        let epochs = asked.flat_map(|(key, epochs)| {
+            epochs.iter().map(move |(leader_epoch, end_offset)| {
+                (key.clone(), EpochRead { leader_epoch: *leader_epoch, end_offset: *end_offset })
+            })
+        });
+        epochs.collect()
+    }
+
+    /// What makes the backup partial, each in one line.
+    pub fn problems(&self) -> Vec<String> {
+        let given_up = self.given_up.iter().map(|((topic, partition), why)| {
+            format!("partition {}-{partition} is not in the backup: {why}", topic.name)
+        });
+        given_up.chain(self.behind.values().cloned()).collect()
+    }
+
+    /// The reason for which the first partition was given up.
+    pub fn into_first_failure(self) -> Option<Error> {
+        self.given_up.into_values().next()
+    }
+}
+
+/// The partition of a task.
+pub fn key(task: &Task) -> PartitionKey {
+    ((*task.topic).clone(), task.partition)
+}

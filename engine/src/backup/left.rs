@@ -1,0 +1,136 @@
+//! What of a cut is left to read, when some of it is stored.
+
+use std::collections::BTreeSet;
+
+use super::committed::{EpochRead, Stretch};
+use super::lineage::Lineage;
+use super::queue::{self, Cleaning};
+use crate::format::invariants;
+use crate::format::manifest::{Cut, Part, PartitionCut, TopicCut};
+use crate::format::run::Run;
+use crate::format::segment::TopicKey;
+use crate::kafka::Cluster;
+
+/// How long the log cleaner leaves a tombstone, where the broker does not tell: Kafka's default.
+const DELETE_RETENTION_MS: i64 = 24 * 3600 * 1000;
+
+/// Whether what an earlier run read of a compacted topic is too old to read on from: a key may have been deleted since, and
+/// its tombstone removed before it could be read, so that the backup would bring the key back.
+fn is_stale(topic: &TopicCut, cut_age_ms: i64) -> bool {
+    Cleaning::of(topic).is_possible() && topic.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS) < cut_age_ms
+}
+
+/// What of a partition no run answers for, as stretches.
+pub fn uncovered(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> Vec<Stretch> {
+    let (start, end) = (partition.start_offset, partition.end_offset);
+    let is_cleaned = Cleaning::of(topic).is_possible();
+    let ranges = invariants::uncovered(start, end, runs).into_iter();
+    ranges.flat_map(|range| queue::stretches(range, start, is_cleaned)).collect()
+}
+
+/// What of a partition is to be read, as stretches. A compacted partition is read on to where its log ends by now, even when the
+/// runs reach the end of the cut.
+pub fn stretches(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> Vec<Stretch> {
+    let mut stretches = uncovered(topic, partition, runs);
+    let end_offset = invariants::read_end(partition.end_offset, runs);
+    let has_data = partition.end_offset > partition.start_offset;
+    let reaches_end = stretches.last().is_some_and(|last| last.end_offset >= end_offset);
+    if Cleaning::of(topic).is_possible() && has_data && !reaches_end {
+        stretches.push(Stretch::new(end_offset..end_offset, false));
+    }
+    stretches
+}
+
+/// The runs of an earlier process that may be built upon: each is of a log that still exists, and no topic's are so old that
+/// tombstones may have been missed meanwhile.
+pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64) -> Part {
+    // Of a topic that was replaced there is no log to ask about; its runs stay, and the rest of it is lost.
+    let is_there = |topic: &TopicKey| cluster.topic_id(&topic.name) == topic.id;
+    let epochs = stored
+        .runs()
+        .filter(|(topic, ..)| is_there(topic))
+        .filter_map(|(topic, _, run)| Some(((topic.name.clone(), run.partition), epoch_of(run)?.leader_epoch)));
+    let epochs: Vec<_> = epochs.collect();
+    let lineage = Lineage::ask(cluster, epochs).await;
+    let age_ms = now_ms - cut.at_ms;
+    let stale: BTreeSet<&TopicKey> =
+        cut.topics.iter().filter(|topic| is_stale(topic, age_ms)).map(|topic| &topic.topic).collect();
+    let kept = stored.retain(|topic, run| {
+        let is_lost = epoch_of(run).is_some_and(|epoch| lineage.has_lost(&topic.name, run.partition, epoch));
+        if is_lost {
+            let (topic, partition) = (&topic.name, run.partition);
+            tracing::warn!(
+                topic,
+                partition,
+                "what was stored of the partition is read again: its log was truncated since"
+            );
+        }
+        // Without topic ids (before Kafka 2.8) only leader epochs tell the log from that of a topic that was created again under
+        // the name, and a new topic begins with epoch 0.
+        let is_proven = !topic.id.is_nil() || run.leader_epoch > 0;
+        is_proven && !is_lost && !stale.contains(topic)
+    });
+    invariants::without_repeats(kept)
+}
+
+/// The run's last leader epoch. The run may end after the epoch did, with a hole: then it is read again in vain, no more.
+fn epoch_of(run: &Run) -> Option<EpochRead> {
+    (run.leader_epoch >= 0).then_some(EpochRead { leader_epoch: run.leader_epoch, end_offset: run.end_offset })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::run::Content;
+
+    fn topic(compacted: bool) -> TopicCut {
+        TopicCut {
+            topic: TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() },
+            replication_factor: 1,
+            configs: std::collections::BTreeMap::new(),
+            compacted,
+            config_unknown: false,
+            delete_retention_ms: compacted.then_some(1000),
+            partitions: Vec::new(),
+        }
+    }
+
+    const CUT: PartitionCut = PartitionCut {
+        partition: 0,
+        start_offset: 10,
+        end_offset: 100,
+        high_watermark: 100,
+        leader_epoch: None,
+        missing: false,
+    };
+
+    fn run(start_offset: i64, end_offset: i64) -> Run {
+        let content = Content::default();
+        Run { partition: 0, start_offset, end_offset, position: 0, leader_epoch: 0, crc32c: 0, content }
+    }
+
+    fn ranges(topic: &TopicCut, runs: &[Run]) -> Vec<(i64, i64)> {
+        let runs: Vec<&Run> = runs.iter().collect();
+        let stretches = stretches(topic, &CUT, &runs);
+        stretches.iter().map(|stretch| (stretch.next_offset, stretch.end_offset)).collect()
+    }
+
+    #[test]
+    fn a_compacted_partition_is_read_on_from_where_it_was_left_even_beyond_the_cut() {
+        assert_eq!(ranges(&topic(false), &[run(10, 100)]), []);
+        assert_eq!(ranges(&topic(true), &[run(10, 100)]), [(100, 100)]);
+        assert_eq!(ranges(&topic(true), &[run(10, 130)]), [(130, 130)]);
+        assert_eq!(ranges(&topic(true), &[run(10, 50)]), [(50, 100)]);
+        assert_eq!(ranges(&topic(true), &[]), [(10, 100)]);
+        let empty = PartitionCut { end_offset: 10, ..CUT };
+        assert_eq!(stretches(&topic(true), &empty, &[]), []);
+    }
+
+    #[test]
+    fn runs_of_a_compacted_topic_that_are_older_than_its_tombstones_are_not_built_upon() {
+        assert!(is_stale(&topic(true), 1001));
+        assert!(!is_stale(&topic(true), 999));
+        assert!(!is_stale(&topic(false), i64::MAX));
+        assert!(is_stale(&TopicCut { config_unknown: true, ..topic(false) }, DELETE_RETENTION_MS + 1));
+    }
+}

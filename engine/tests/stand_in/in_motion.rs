@@ -1,0 +1,163 @@
+//! Backups of logs that change while they are read.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
+use kafka_backup::format::manifest::PartitionSummary;
+use kafka_backup::progress::Progress;
+use kafka_backup::stop::Stop;
+use kafka_backup::verify;
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+use crate::configs;
+use crate::topic::{Log, Topic};
+
+/// As much as a test has.
+const PATIENCE: Patience = Patience {
+    alone_wait: Duration::from_millis(50),
+    empty_end: Duration::from_millis(300),
+    stall: Duration::from_millis(600),
+    catch_up_min: Duration::from_millis(500),
+};
+
+async fn back_up(broker: &Broker, folder: &Path, settings: Value) -> Result<BackupReport, backup::Error> {
+    let config = configs::backup(broker, folder, settings);
+    backup::run_with(PATIENCE, &config, &Progress::default(), &Stop::default()).await
+}
+
+/// Backs up the one topic that there is, whose segments must be whole; with what the manifest says of its first partition.
+async fn backed_up(topic: Topic, settings: Value) -> (BackupReport, PartitionSummary) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![topic]).await;
+    let report = back_up(&broker, folder.path(), settings).await.unwrap();
+    let verified = verify::run(&configs::verify(folder.path()), &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!(verified.outcome, verify::Outcome::Intact, "{:?}", verified.findings);
+    let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+    let summary = manifest.topics[0].partitions[0];
+    (report, summary)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_rewritten_during_the_backup_is_in_it() {
+    // While a is read, c and then d are written again, and the cleaner takes what the cut had of them.
+    let log = Log::of_keys(&["a", "b", "c", "d"]).with(|log, _| match log.fetches {
+        2 => {
+            log.write("c");
+            log.clean(2);
+        }
+        3 => {
+            log.write("d");
+            log.clean(3);
+        }
+        _ => {}
+    });
+    let (report, partition) = backed_up(Topic::compacted("keys", log), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 4), "{report:?}");
+    assert_eq!((partition.end_offset, partition.cut_end_offset), (6, Some(4)));
+    assert_eq!(partition.content.holes.compaction, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_log_that_grows_faster_than_it_is_read_ends_the_reading_and_is_a_problem() {
+    let log = Log::of_keys(&["a", "b"]).with(|log, _| {
+        log.write("a");
+        log.write("b");
+    });
+    let (report, partition) = backed_up(Topic::compacted("busy", log), json!({})).await;
+    assert_eq!(report.outcome, Outcome::Partial);
+    assert!(report.problems[0].contains("written to faster than it is read"), "{:?}", report.problems);
+    assert!(partition.end_offset > 2 && !partition.missing, "{partition:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_expire_before_they_are_read_are_a_warning() {
+    let log = Log::of_keys(&["a", "b", "c", "d", "e"]).with(|log, _| {
+        if log.fetches == 2 {
+            log.expire(4);
+        }
+    });
+    let (report, partition) = backed_up(Topic::new("orders", vec![log]), json!({})).await;
+    assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
+    assert!(report.warnings[0].contains("offsets expired between the cut and their reading"), "{:?}", report.warnings);
+    assert_eq!((report.holes.deleted, partition.content.holes.expired > 0), (0, true), "{partition:?}");
+    assert_eq!(report.records + report.holes.expired, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stretches_on_both_sides_of_a_head_that_expires_are_whole_together() {
+    // Two stretches, of 500,000 offsets each. A batch reaches over their boundary, and is taken by the first, which gets to
+    // it only after the second has begun behind it and the head of the log is gone.
+    let log = Log::default();
+    for records in [400_000, 99_990, 20, 400_000, 99_990] {
+        log.state().push(records, None, Vec::new());
+    }
+    let is_second_begun = Arc::new(AtomicBool::new(false));
+    let log = log.with(move |log, offset| {
+        if offset >= 500_000 {
+            is_second_begun.store(true, Ordering::Relaxed);
+        }
+        let expires = offset < 500_000 && log.fetches > 2 && is_second_begun.load(Ordering::Relaxed);
+        log.is_silent = offset < 500_000 && !is_second_begun.load(Ordering::Relaxed);
+        if expires && log.start_offset == 0 {
+            log.expire(500_010);
+        }
+    });
+    let (report, _) = backed_up(Topic::new("orders", vec![log]), json!({ "parallelism": 2 })).await;
+    assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
+    assert_eq!(report.records + report.holes.expired, 1_000_000, "{report:?}");
+    assert!(report.holes.expired >= 500_010, "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let log = || {
+        let log = Log::of_keys(&["a", "b"]);
+        log.state().ends_at = 5;
+        log
+    };
+    let (report, partition) = backed_up(Topic::compacted("keys", log()), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 2), "{report:?}");
+    assert_eq!((partition.end_offset, partition.content.holes.compaction), (5, 3));
+
+    let other = || Topic::new("other", vec![Log::of_keys(&["a"])]);
+    let unknown = Topic { policy: Err(TOPIC_AUTHORIZATION_FAILED), ..Topic::compacted("unknown", log()) };
+    for topic in [unknown, Topic::new("kept", vec![log()])] {
+        let name = topic.name.clone();
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::start(vec![topic, other()]).await;
+        let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+        assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{name}: {report:?}");
+        let says = |text: &str| report.problems.iter().any(|problem| problem.contains(text));
+        assert!(says(&format!("{name}-0 is not in the backup")) && says("returns nothing"), "{:?}", report.problems);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_truncated_while_it_is_read_is_never_joined_to_what_was_read_before() {
+    let truncated = Log::of_keys(&["a", "b", "c", "d"]).with(|log, offset| {
+        if offset == 2 && log.epoch_starts.is_empty() {
+            log.elect(1, 1);
+            ["x", "y", "z"].iter().for_each(|key| log.write(key));
+        }
+    });
+    // An election that loses nothing.
+    let elected = Log::of_keys(&["a", "b"]);
+    elected.state().elect(1, 2);
+    elected.state().write("c");
+    let folder = tempfile::tempdir().unwrap();
+    let broker =
+        Broker::start(vec![Topic::new("elected", vec![elected]), Topic::new("truncated", vec![truncated])]).await;
+    let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 3), "{report:?}");
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert!(report.problems[0].contains("truncated-0") && report.problems[0].contains("unclean leader election"));
+    let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+    let summary = |topic: usize| manifest.topics[topic].partitions[0];
+    assert_eq!(summary(0).last_leader_epoch, Some(1));
+    assert!(summary(1).missing && summary(1).start_offset == summary(1).end_offset, "{:?}", summary(1));
+}

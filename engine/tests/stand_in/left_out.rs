@@ -1,0 +1,98 @@
+//! A partition that cannot be read is left out of the backup and named; the others are in it.
+
+use kafka_backup::backup::{self, BackupReport, Outcome};
+use kafka_backup::error::Kind;
+use kafka_backup::progress::Progress;
+use kafka_backup::stop::Stop;
+use serde_json::json;
+use std::path::Path;
+
+use crate::broker::Broker;
+use crate::configs;
+use crate::topic::{Log, Topic};
+
+const CORRUPT_MESSAGE: i16 = 2;
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
+fn failing(name: &str, error_code: i16) -> Topic {
+    let log = Log::of_noise(3, 100, 1);
+    log.state().error_code = error_code;
+    Topic::new(name, vec![log])
+}
+
+/// Message format v1 has its magic byte where v2 has it.
+fn of_an_old_format(name: &str) -> Topic {
+    let log = Log::of_noise(3, 100, 1);
+    for (_, bytes) in &mut log.state().batches {
+        let mut old = bytes.to_vec();
+        old[16] = 1;
+        *bytes = old.into();
+    }
+    Topic::new(name, vec![log])
+}
+
+async fn back_up(broker: &Broker, folder: &Path) -> Result<BackupReport, backup::Error> {
+    let mut cluster = broker.config();
+    cluster.retry_timeout_ms = 800;
+    let config = configs::backup(broker, folder, json!({ "cluster": cluster }));
+    backup::run(&config, &Progress::default(), &Stop::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_cannot_be_read_are_named_and_the_others_are_in_the_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = [
+        ("denied", failing("denied", TOPIC_AUTHORIZATION_FAILED), "TOPIC_AUTHORIZATION_FAILED"),
+        ("lost-disk", failing("lost-disk", KAFKA_STORAGE_ERROR), "KAFKA_STORAGE_ERROR"),
+        ("corrupt", failing("corrupt", CORRUPT_MESSAGE), "CORRUPT_MESSAGE"),
+        ("old", of_an_old_format("old"), "message format v1"),
+    ];
+    let says: Vec<_> = broken.iter().map(|(name, _, why)| (*name, *why)).collect();
+    let mut topics: Vec<Topic> = broken.into_iter().map(|(_, topic, _)| topic).collect();
+    topics.push(Topic::new("orders", vec![Log::of_noise(5, 100, 2)]));
+    let broker = Broker::start(topics).await;
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 5), "{report:?}");
+    assert_eq!(report.problems.len(), says.len(), "{:?}", report.problems);
+    for (name, why) in says {
+        let named = report.problems.iter().any(|problem| {
+            problem.contains(&format!("partition {name}-0 is not in the backup")) && problem.contains(why)
+        });
+        assert!(named, "{name}: {:?}", report.problems);
+    }
+    let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+    for topic in manifest.topics {
+        assert_eq!(topic.partitions[0].missing, topic.topic.name != "orders", "{}", topic.topic.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_can_read_nothing_at_all_fails_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![failing("denied", TOPIC_AUTHORIZATION_FAILED)]).await;
+    let error = back_up(&broker, folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied, "{error}");
+
+    // The right is given, and the same backup is resumed.
+    broker.topics()[0].partitions[0].state().error_code = 0;
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 3), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_cannot_be_finished_is_given_up_and_the_next_run_takes_a_new_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![of_an_old_format("old")]).await;
+    let error = back_up(&broker, folder.path()).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+
+    let log = &broker.topics()[0].partitions[0];
+    log.state().batches.clear();
+    for _ in 0..7 {
+        log.state().push(1, None, b"new".to_vec());
+    }
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    // The cut of the first run had three records.
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 7), "{report:?}");
+}
