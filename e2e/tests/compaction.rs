@@ -1,0 +1,68 @@
+//! A compacted topic whose keys are written again, and cleaned, while the backup reads it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use e2e::dump::{self, Record};
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{NewTopic, properties};
+
+const KEYS: usize = 20_000;
+const ROUNDS: i64 = 3;
+const START_MS: i64 = 1_700_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Every key once, the last first in every other round, so that the cleaner takes what the reader has not come to yet.
+fn round(number: i64) -> Vec<Record> {
+    let record = |key: usize| {
+        let value = format!("{number}-{key}-{}", "x".repeat(200));
+        Record::new(0, START_MS + number * HOUR_MS, format!("key-{key:05}"), value)
+    };
+    match number % 2 {
+        0 => (0..KEYS).map(record).collect(),
+        _ => (0..KEYS).rev().map(record).collect(),
+    }
+}
+
+#[test]
+fn every_key_of_a_compacted_topic_is_in_the_backup_although_all_are_rewritten_and_cleaned_meanwhile() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let (bootstrap, witness) = (kafka.bootstrap(Listener::Plain), kafka.witness());
+    let topic = unique("rewritten");
+    let new = NewTopic::new(&topic, 1)
+        .with("cleanup.policy", "compact")
+        .with("min.cleanable.dirty.ratio", "0.01")
+        // Segments roll by the records' own time: each round is an hour after the one before.
+        .with("segment.ms", "60000")
+        .with("delete.retention.ms", "100");
+    witness.create_topics(&[new]).unwrap();
+    let small = properties([("batch.size", "4096"), ("linger.ms", "1")]);
+    witness.produce(&topic, &small, &round(0)).unwrap();
+
+    let repository = Repository::folder().unwrap();
+    let mut backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic].to_vec();
+    backup.extend(["--rate-limit-bytes=700000", "--parallelism=1"]);
+    let mut running = repository.start(&backup).unwrap();
+    let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("progress/cut"));
+    running.wait_until("the cut is taken", is_cut);
+    for number in 1..=ROUNDS {
+        witness.produce(&topic, &small, &round(number)).unwrap();
+    }
+    let ended = running.ended().unwrap().succeeded();
+    let report = ended.json().unwrap();
+    assert_eq!(report["outcome"], "completed", "{report}");
+    assert!(report["holes"]["compaction"].as_u64().unwrap() > 0, "nothing was cleaned meanwhile: {report}");
+    repository.report(&["verify", "--archive", "a", "--level", "records"]);
+
+    let target = format!("{topic}-back");
+    let mapping = format!("--topic-mapping={topic}={target}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", &mapping];
+    assert_eq!(repository.report(&restore)["outcome"], "completed");
+    let folder = tempfile::tempdir().unwrap();
+    witness.dump(&target, folder.path()).unwrap();
+    let keys: BTreeSet<Vec<u8>> =
+        dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
+    assert_eq!(keys.len(), KEYS);
+}
