@@ -81,7 +81,13 @@ impl Sink {
             let open = self.open().await?;
             if !begun {
                 begun = true;
-                open.segment.begin_run(&task.topic, task.partition, start_offset, &mut open.out)?;
+                // After records that expired, the log may begin inside a batch.
+                let reaches_back = matches!(&step, Step::Batch(batch) if batch.base_offset() < start_offset);
+                let Open { segment, out, .. } = &mut *open;
+                match reaches_back {
+                    true => segment.begin_new_run(&task.topic, task.partition, start_offset, out)?,
+                    false => segment.begin_run(&task.topic, task.partition, start_offset, out)?,
+                }
             }
             match step {
                 Step::Batch(batch) => {

@@ -198,9 +198,20 @@ impl OpenSegment {
                 && self.index.topics[last.topic] == *topic
                 && self.pending.end_offset == start_offset
         });
-        if goes_on {
-            return Ok(());
-        }
+        if goes_on { Ok(()) } else { self.begin_new_run(topic, partition, start_offset, out) }
+    }
+
+    /// Begins a run of its own, whatever the last one is: only the first batch of a run may begin before it.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn begin_new_run(
+        &mut self,
+        topic: &TopicKey,
+        partition: i32,
+        start_offset: i64,
+        out: &mut Rope,
+    ) -> Result<(), codec::Error> {
         self.close_frame(out)?;
         let topic = match self.index.topics.iter().rposition(|known| known == topic) {
             Some(topic) => topic,

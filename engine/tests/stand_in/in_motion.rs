@@ -88,6 +88,22 @@ async fn records_that_expire_before_they_are_read_are_a_warning() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_comes_to_begin_inside_a_batch_is_read_on_from_there() {
+    let log = Log::of_keys(&["a", "b"]);
+    log.state().push(10, Some("many"), vec![7; 100]);
+    let log = log.with(|log, _| {
+        if log.fetches == 2 {
+            log.expire(5);
+        }
+    });
+    let (report, partition) = backed_up(Topic::new("orders", vec![log]), json!({})).await;
+    assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
+    assert_eq!((partition.content.batches, partition.end_offset), (2, 12), "{partition:?}");
+    // The second batch, and the beginning of the third.
+    assert_eq!(partition.content.holes.expired, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stretches_on_both_sides_of_a_head_that_expires_are_whole_together() {
     // Two stretches, of 500,000 offsets each. A batch reaches over their boundary, and is taken by the first, which gets to
     // it only after the second has begun behind it and the head of the log is gone.
