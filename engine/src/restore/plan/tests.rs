@@ -345,6 +345,26 @@ fn what_the_cluster_does_already_is_not_set_at_the_creation() {
 }
 
 #[test]
+fn a_partition_that_the_backup_lacks_never_replaces_data_by_nothing() {
+    let mut manifest = orders();
+    manifest.topics[0].partitions[1].missing = true;
+    let plan = |policy, topic: Option<Existing>| {
+        let config = config(|config| config.existing_topics = policy);
+        made(&manifest, &config, &topic.map_or_else(|| facts(|_| ()), with_orders))
+    };
+    let overwritten = plan(ExistingTopics::Overwrite, Some(existing(2, false)));
+    assert!(overwritten.refusals[0].contains("that the backup lacks (1)"), "{overwritten:?}");
+    for plan in [
+        plan(ExistingTopics::Overwrite, Some(existing(2, true))),
+        plan(ExistingTopics::Append, Some(existing(2, false))),
+        plan(ExistingTopics::Fail, None),
+    ] {
+        assert!(plan.refusals.is_empty(), "{plan:?}");
+        assert!(plan.warnings.iter().any(|warning| warning.contains("lacks partitions 1")), "{plan:?}");
+    }
+}
+
+#[test]
 fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
     let one = |facts: &mut TargetFacts| facts.brokers = 1;
     assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("or give replicationFactor"));

@@ -182,6 +182,7 @@ pub fn topic_plan(
             action(source, target, target_partitions, existing, config.config.existing_topics, plan)
         }
     };
+    without_missing(source, target, action, existing, plan);
     let mut configs = source.configs.clone();
     let replication_factor = config.config.replication_factor.unwrap_or(source.replication_factor);
     let is_created = matches!(action, Action::Create | Action::Overwrite);
@@ -296,6 +297,31 @@ fn action(
         ));
     }
     action
+}
+
+/// A partition that could not be read at the backup was not empty, and must not come back as an empty one in the place of
+/// data.
+fn without_missing(source: &TopicSummary, target: &str, action: Action, existing: Option<&Existing>, plan: &mut Plan) {
+    let missing: Vec<String> = source
+        .partitions
+        .iter()
+        .filter(|partition| partition.missing)
+        .map(|partition| partition.partition.to_string())
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let missing = missing.join(", ");
+    let holds_data = existing.is_some_and(|existing| !existing.is_empty);
+    match (action, holds_data) {
+        (Action::Overwrite, true) => plan.refusals.push(format!(
+            "topic {target:?} would lose what it holds in partitions that the backup lacks ({missing}): leave the topic out, restore it \
+             under another name (topicMapping), or delete it beforehand"
+        )),
+        (Action::Overwrite | Action::Create | Action::Use | Action::Append, _) => plan.warnings.push(format!(
+            "topic {target:?}: the backup lacks partitions {missing}, which get no records although they were not empty"
+        )),
+    }
 }
 
 /// Between the decision to create a topic and the first record nobody else may have written to it.
