@@ -30,7 +30,9 @@ fn records_that_expire_during_a_backup_are_a_warning_and_the_backup_completes() 
     assert_eq!((&report["outcome"], &report["holes"]["deleted"]), (&"completed".into(), &0.into()), "{report}");
     let expired = report["holes"]["expired"].as_u64().unwrap();
     assert!(expired > 0, "{report}");
-    assert_eq!(report["records"].as_u64().unwrap() + expired, RECORDS, "{report}");
+    // A batch into which the log start moved is stored whole: its first records are counted twice here.
+    let records = report["records"].as_u64().unwrap();
+    assert!(records < RECORDS && records + expired >= RECORDS, "{report}");
     let warnings = report["warnings"].to_string();
     assert!(warnings.contains("expired between the cut and their reading"), "{warnings}");
     repository.report(&["verify", "--archive", "a", "--level", "records"]);
