@@ -1,5 +1,4 @@
 //! A compacted topic whose keys are written again, and cleaned, while the backup reads it.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 

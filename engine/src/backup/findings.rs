@@ -1,5 +1,6 @@
 //! What the workers of a run find out about partitions, other than their batches.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
@@ -22,10 +23,10 @@ pub struct Findings {
 impl Findings {
     /// A partition cannot be read, and is left out of the backup. The first reason counts.
     pub fn give_up(&mut self, partition: PartitionKey, why: Error) {
-        let (topic, number) = (&partition.0.name, partition.1);
-        if !self.given_up.contains_key(&partition) {
-            tracing::error!(topic, partition = number, "the partition is given up: {why}");
-            self.given_up.insert(partition, why);
+        if let Entry::Vacant(entry) = self.given_up.entry(partition) {
+            let (topic, number) = entry.key();
+            tracing::error!(topic = topic.name, partition = number, "the partition is given up: {why}");
+            entry.insert(why);
         }
     }
 

@@ -130,6 +130,28 @@ impl Error {
     }
 }
 
+/// Codes of S3 for a request that will be refused again (status 301, 4xx and 501), as Amazon's list of error responses has them.
+const FINAL_CODES: [&str; 18] = [
+    "AuthorizationHeaderMalformed",
+    "EntityTooLarge",
+    "EntityTooSmall",
+    "IllegalLocationConstraintException",
+    "InvalidArgument",
+    "InvalidBucketName",
+    "InvalidDigest",
+    "InvalidObjectState",
+    "InvalidPart",
+    "InvalidPartOrder",
+    "InvalidRequest",
+    "InvalidStorageClass",
+    "KeyTooLongError",
+    "MalformedXML",
+    "MethodNotAllowed",
+    "MissingContentLength",
+    "NotImplemented",
+    "PermanentRedirect",
+];
+
 /// The store and the key of a call, for the error that it may end with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -241,6 +263,8 @@ impl Place<'_> {
                 "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an identity for the pod",
             ),
             (_, K::Conflict) => self.unavailable(reason()),
+            // After the retries opendal calls every failure persistent, also one that was final at the first try.
+            (Some(code), _) if FINAL_CODES.contains(&code) => self.refused(reason()),
             _ if error.is_temporary() || error.is_persistent() => self.unavailable(reason()),
             (None, _) => match status(error) {
                 Some(status) if is_final(status) => self.refused(format!("HTTP status {status}: {}", reason())),
