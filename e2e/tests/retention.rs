@@ -1,5 +1,4 @@
 //! Records that expire between the cut and their reading.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
