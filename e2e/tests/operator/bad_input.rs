@@ -167,7 +167,7 @@ fn what_the_engine_finds_out_is_told_as_it_says_it() {
             world.cluster(Group::Oso, Way::Scram256).replace("name: scram256", "name: scram512"),
             "topics: ['*']",
             "job: {backoffLimit: 0}",
-            "refuses user",
+            "refuses the user",
         ),
     ] {
         world.apply(Group::Oso, "KafkaBackup", &name, &[&cluster, &storage, topics, job]);
