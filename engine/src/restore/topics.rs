@@ -51,6 +51,10 @@ pub async fn create(
     }
     let missing: Vec<&TopicPlan> =
         plan.topics.iter().filter(|topic| !metadata.topics.contains_key(&topic.target)).collect();
+    let gone: Vec<String> = missing.iter().filter_map(|topic| deleted_since(topic)).collect();
+    if !gone.is_empty() {
+        return Err(Error::Refused(gone));
+    }
     for part in missing.chunks(CREATED_AT_ONCE) {
         lease.check().await?;
         create_missing(cluster, part).await?;
@@ -117,6 +121,17 @@ fn replacing(all: &[&TopicPlan], replaced: usize, group: &[&TopicPlan], error: E
         deleted: names(group),
         untouched: names(&all[replaced + group.len()..]),
         error: Box::new(error),
+    }
+}
+
+/// A topic that was to be used as it is, and is not there any more, is not created again with settings that nobody chose.
+fn deleted_since(topic: &TopicPlan) -> Option<String> {
+    match topic.action {
+        Action::Create | Action::Overwrite => None,
+        Action::Use | Action::Append => Some(format!(
+            "topic {:?} was there when this restore began and was deleted since: give another restoreId, or make another KafkaRestore",
+            topic.target
+        )),
     }
 }
 
