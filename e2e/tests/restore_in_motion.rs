@@ -19,6 +19,8 @@ use serde_json::Value;
 const DENIED: i32 = 4;
 const CONFLICT: i32 = 6;
 const INTERRUPTED: i32 = 8;
+/// Names how many topics are overwritten at once, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
+const TOPICS: &str = "E2E_TOPICS";
 /// 2023: older than any retention of the tests.
 const OLD_MS: i64 = 1_700_000_000_000;
 
@@ -365,21 +367,20 @@ fn a_policy_that_limits_retention_refuses_before_a_deletion_or_does_no_harm() {
 
 #[test]
 fn more_topics_than_one_request_can_create_are_overwritten() {
-    const TOPICS: usize = 1_200;
+    let topics = std::env::var(TOPICS).map_or(1_200, |topics| topics.parse::<usize>().unwrap());
     let kafka = Kafka::start(KafkaOptions { heap_mb: 768, ..KafkaOptions::default() }).unwrap();
     let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
-    let names: Vec<String> = (0..TOPICS).map(|number| format!("t-{number:04}")).collect();
+    let names: Vec<String> = (0..topics).map(|number| format!("t-{number:04}")).collect();
     for part in names.chunks(600) {
-        let topics: Vec<NewTopic> =
-            part.iter().map(|name| NewTopic::new(name, 1).with("segment.ms", 604_800_000)).collect();
-        witness.create_topics(&topics).unwrap();
+        let new = part.iter().map(|name| NewTopic::new(name, 1).with("segment.ms", 604_800_000));
+        witness.create_topics(&new.collect::<Vec<_>>()).unwrap();
     }
-    for name in [&names[0], &names[TOPICS - 1]] {
+    for name in [&names[0], &names[topics - 1]] {
         witness.produce(name, &properties([]), &[Record::new(0, OLD_MS, "k", "v")]).unwrap();
     }
     let repository = Repository::folder().unwrap();
     let report = repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"]);
-    assert_eq!(report["topics"], TOPICS, "{report}");
+    assert_eq!(report["topics"], topics, "{report}");
     let id = witness.describe_topic(&names[0]).unwrap().id;
     let report: Value = repository.report(&[
         "restore",
@@ -394,5 +395,5 @@ fn more_topics_than_one_request_can_create_are_overwritten() {
     let first = witness.describe_topic(&names[0]).unwrap();
     assert_ne!(first.id, id);
     assert_eq!(first.configs, BTreeMap::from([("segment.ms".to_owned(), "604800000".to_owned())]));
-    assert_eq!(whole_records(&witness, &names[TOPICS - 1]), 1);
+    assert_eq!(whole_records(&witness, &names[topics - 1]), 1);
 }
