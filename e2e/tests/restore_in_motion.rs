@@ -264,6 +264,24 @@ fn a_restore_that_fails_gives_existing_topics_their_settings_back() {
     assert_eq!(own_configs(&witness, &target), before);
 }
 
+#[test]
+fn a_restore_that_has_ended_never_touches_settings_again() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "ended", 600);
+    let (witness, target) = (backed_up.kafka.witness(), unique("live"));
+    witness.create_topics(&[NewTopic::new(&target, Sample::PARTITIONS).with("retention.ms", -1)]).unwrap();
+    backed_up.restore(&target, &[]).succeeded();
+    // Its owner goes on, and something fails when the restore is run again.
+    witness.alter_topic(&target, &properties([("retention.ms", "86400000000000")]), &[]).unwrap();
+    let owned = own_configs(&witness, &target);
+    let objects = backed_up.repository.objects().unwrap();
+    let map = objects.iter().find(|path| path.to_str().is_some_and(|path| path.contains("/maps/"))).unwrap();
+    std::fs::write(map, "no map").unwrap();
+    let ended = backed_up.restore(&target, &[]);
+    assert_eq!(ended.code, Some(5), "{ended:?}");
+    assert!(!ended.stderr.contains("--abandon"), "{ended:?}");
+    assert_eq!(own_configs(&witness, &target), owned);
+}
+
 /// A topic with records that a user may not overwrite, for one reason or another, and a backup of it.
 struct Guarded {
     kafka: &'static Kafka,

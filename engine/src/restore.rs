@@ -264,13 +264,13 @@ impl Restore<'_> {
         let runs = if before.is_some() { Runs::default() } else { self.runs(&planned.plan).await? };
         let prepared = self.prepare(&planned, journal, lease).await?;
         let Planned { mut plan, .. } = planned;
-        let report = match before {
-            Some(before) => self.again(&mut plan, &prepared, before, journal, lease).await,
-            None => self.write(&mut plan, &prepared, runs, journal, lease).await,
-        };
-        let mut report = match report {
-            Ok(report) => report,
-            Err(error) => return Err(self.left(error, &plan, &prepared, journal, lease).await),
+        let mut report = match before {
+            // Its topics have had their own settings since it ended, and whatever their owner has set after that.
+            Some(before) => self.again(&mut plan, &prepared, before, journal, lease).await?,
+            None => match self.write(&mut plan, &prepared, runs, journal, lease).await {
+                Ok(report) => report,
+                Err(error) => return Err(self.left(error, &plan, &prepared, journal, lease).await),
+            },
         };
         report.duration_ms = now_ms() - started_ms;
         journal.write_done(&report).await?;
