@@ -8,11 +8,14 @@ use bytes::{Bytes, BytesMut};
 const PART_BYTES: usize = 5 << 20;
 /// After so many parts they double in size. S3 takes 10,000 parts of an object, so that it may have 4.8 TiB.
 const PARTS_OF_A_SIZE: u32 = 1_000;
-/// Parts of one upload that are under way at a time: workers upload beside each other.
-pub(super) const PARTS_IN_FLIGHT: usize = 1;
+/// Parts of one upload that are under way at a time. A part takes a store some tenths of a second; with a second one under way
+/// the worker reads on meanwhile.
+pub(super) const PARTS_IN_FLIGHT: usize = 2;
+/// Parts that the writer holds: those under way, and one that it keeps back, since the last part is sent in another way.
+const PARTS_GIVEN_OUT: usize = PARTS_IN_FLIGHT + 1;
 /// Most memory that one upload to S3 holds, in bytes, while the object has less than [`PARTS_OF_A_SIZE`] parts (5 GB): the
-/// part under way, and the next.
-pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 1);
+/// parts that the writer holds, and the next.
+pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_GIVEN_OUT + 1);
 
 /// The part that is being filled, and the number that it will have, from 0. Bytes are copied into it: pieces would keep all
 /// the memory alive that they are a part of.
@@ -20,7 +23,7 @@ pub const UPLOAD_MEMORY_BYTES: usize = PART_BYTES * (PARTS_IN_FLIGHT + 1);
 pub(super) struct Part {
     bytes: BytesMut,
     number: u32,
-    /// The last two parts that were given out. Once the store has the older one, its memory is filled again: allocators keep
+    /// The last parts that were given out. Once the store has the oldest one, its memory is filled again: allocators keep
     /// more than what is in use when blocks of this size come and go.
     given_out: VecDeque<Bytes>,
 }
@@ -44,7 +47,7 @@ impl Part {
 
     /// Memory for a part of this size.
     fn empty(&mut self, size: usize) -> BytesMut {
-        let oldest = if self.given_out.len() > PARTS_IN_FLIGHT { self.given_out.pop_front() } else { None };
+        let oldest = if self.given_out.len() > PARTS_GIVEN_OUT { self.given_out.pop_front() } else { None };
         let mut again = oldest.and_then(|part| part.try_into_mut().ok()).unwrap_or_default();
         again.clear();
         if again.capacity() < size {
@@ -91,16 +94,17 @@ mod tests {
     fn the_memory_of_a_part_that_the_store_has_is_filled_again() {
         let mut part = Part::default();
         let mut places = Vec::new();
-        for round in 0..6_u8 {
+        for round in 0..12_u8 {
             let full = part.fill(&mut Bytes::from(vec![round; PART_BYTES])).unwrap();
             assert!(full.iter().all(|byte| *byte == round));
             places.push(full.as_ptr());
         }
-        assert_eq!((places[2], places[3]), (places[0], places[1]));
-        assert_eq!((places[4], places[5]), (places[0], places[1]));
+        const AGAIN: usize = PARTS_GIVEN_OUT + 1;
+        assert_eq!(places[AGAIN..2 * AGAIN], places[..AGAIN]);
+        assert_eq!(places[2 * AGAIN..], places[..AGAIN]);
         // What somebody still reads is left alone.
         let held = part.fill(&mut Bytes::from(vec![9; PART_BYTES])).unwrap();
-        for _ in 0..3 {
+        for _ in 0..=AGAIN {
             part.fill(&mut Bytes::from(vec![7; PART_BYTES])).unwrap();
         }
         assert!(held.iter().all(|byte| *byte == 9));
