@@ -130,7 +130,7 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
-    let swept = archive.store.sweep_temporary(now_ms()).await?;
+    let swept = archive.store.sweep_temporary("", now_ms()).await?;
     tracing::debug!(swept, "unfinished files removed");
     let contents = archive.contents().await?;
     Ok(report(config, plan, &deleted, contents, now_ms() - started_ms))

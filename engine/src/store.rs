@@ -26,6 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
 
 pub use self::error::Error;
 use self::file::{FileStore, FileUpload};
@@ -37,6 +38,10 @@ use crate::config::storage::{FileStorage, StorageConfig};
 
 /// How long an unfinished file is left alone, in milliseconds: longer than any upload takes.
 pub const TEMPORARY_AGE_MS: i64 = 24 * 3600 * 1000;
+
+/// Calls for small objects that are under way at a time: a store far away answers one in a tenth of a second, and does not
+/// notice so many.
+pub const REQUESTS_AT_ONCE: usize = 16;
 
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,7 +81,14 @@ pub struct Store {
     backend: Backend,
     #[cfg(feature = "bench")]
     discards_uploads: bool,
+    /// What was asked of the store and of its clones, for tests that count it.
+    #[cfg(test)]
+    calls: Arc<std::sync::Mutex<Vec<Call>>>,
 }
+
+/// A call and the key or prefix that it was for.
+#[cfg(test)]
+pub(crate) type Call = (&'static str, String);
 
 #[derive(Clone)]
 enum Backend {
@@ -117,7 +129,24 @@ impl Store {
             backend,
             #[cfg(feature = "bench")]
             discards_uploads: false,
+            #[cfg(test)]
+            calls: Arc::default(),
         }
+    }
+
+    #[cfg(test)]
+    fn note(&self, call: &'static str, key: &str) {
+        self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((call, key.to_owned()));
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests keep what they note")]
+    const fn note(&self, _call: &'static str, _key: &str) {}
+
+    /// What was asked since the last call of this function.
+    #[cfg(test)]
+    pub(crate) fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     fn with_backend(&self, backend: Backend) -> Self {
@@ -189,6 +218,7 @@ impl Store {
     /// [`Error::NotFound`] and whatever the store fails with.
     pub async fn read(&self, key: &str) -> Result<Bytes, Error> {
         key::check(key)?;
+        self.note("read", key);
         match &self.backend {
             Backend::File(store) => store.read(key).await,
             Backend::S3(store) => store.read(key).await,
@@ -201,6 +231,7 @@ impl Store {
     /// [`Error::Short`] when the object ends before the range does.
     pub async fn read_range(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
         key::check(key)?;
+        self.note("read_range", key);
         if range.start >= range.end {
             return Ok(Bytes::new());
         }
@@ -216,6 +247,7 @@ impl Store {
     /// [`Error::NotFound`] and whatever the store fails with.
     pub async fn read_tail(&self, key: &str, bytes_max: u64) -> Result<(Bytes, u64), Error> {
         key::check(key)?;
+        self.note("read_tail", key);
         match &self.backend {
             Backend::File(store) => store.read_tail(key, bytes_max).await,
             Backend::S3(store) => store.read_tail(key, bytes_max).await,
@@ -228,6 +260,7 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         key::check(key)?;
+        self.note("size", key);
         match &self.backend {
             Backend::File(store) => store.size(key).await,
             Backend::S3(store) => store.size(key).await,
@@ -251,6 +284,7 @@ impl Store {
     /// Whatever the store fails with. That the key is taken is not an error.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
         key::check(key)?;
+        self.note("create", key);
         match &self.backend {
             Backend::File(store) => store.create(key, bytes).await,
             Backend::S3(store) => store.create(key, bytes).await,
@@ -274,6 +308,7 @@ impl Store {
     /// Whatever the store fails with.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
         key::check(key)?;
+        self.note("put", key);
         match &self.backend {
             Backend::File(store) => store.put(key, bytes).await,
             Backend::S3(store) => store.put(key, bytes).await,
@@ -289,6 +324,7 @@ impl Store {
     /// Whatever the store fails with.
     pub async fn upload(&self, key: &str) -> Result<Upload, Error> {
         key::check(key)?;
+        self.note("upload", key);
         #[cfg(feature = "bench")]
         if self.discards_uploads {
             return Ok(Upload(UploadTo::Nowhere(0)));
@@ -306,9 +342,37 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         key::check(key)?;
+        self.note("delete", key);
         match &self.backend {
             Backend::File(store) => store.delete(key).await,
             Backend::S3(store) => store.delete(key).await,
+        }
+    }
+
+    /// Several whole objects, some at a time and in the order of the keys. Dropping the stream ends it.
+    ///
+    /// # Errors
+    /// For each object as [`Store::read`].
+    pub fn read_many(&self, keys: Vec<String>) -> impl Stream<Item = (String, Result<Bytes, Error>)> + Send + '_ {
+        let reads = keys.into_iter().map(move |key| async move {
+            let read = self.read(&key).await;
+            (key, read)
+        });
+        stream::iter(reads).buffered(REQUESTS_AT_ONCE)
+    }
+
+    /// Removes several objects, in no order and with few calls. Those that are not there are removed already.
+    ///
+    /// # Errors
+    /// Whatever the store fails with, except [`Error::NotFound`]; some of the objects may be gone by then.
+    pub async fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
+        for key in keys {
+            key::check(key)?;
+            self.note("delete_many", key);
+        }
+        match &self.backend {
+            Backend::File(store) => store.delete_many(keys.to_vec()).await,
+            Backend::S3(store) => store.delete_many(keys).await,
         }
     }
 
@@ -320,6 +384,7 @@ impl Store {
     /// Whatever the store fails with, except [`Error::NotFound`].
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
         let prefix = key::check_prefix(prefix)?;
+        self.note("list", prefix);
         let mut objects = match &self.backend {
             Backend::File(store) => store.list(prefix).await?,
             Backend::S3(store) => store.list(prefix).await?,
@@ -334,6 +399,7 @@ impl Store {
     /// As [`Store::list`].
     pub async fn list_dirs(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let prefix = key::check_prefix(prefix)?;
+        self.note("list_dirs", prefix);
         let mut names = match &self.backend {
             Backend::File(store) => store.list_dirs(prefix).await?,
             Backend::S3(store) => store.list_dirs(prefix).await?,
@@ -348,7 +414,7 @@ impl Store {
         if matches!(self.backend, Backend::File(_)) {
             let store = self.clone();
             tokio::spawn(async move {
-                match store.sweep_temporary(now_ms()).await {
+                match store.sweep_temporary("", now_ms()).await {
                     Ok(0) => {}
                     Ok(swept) => tracing::info!(store = store.name(), swept, "unfinished files of killed runs removed"),
                     Err(error) => tracing::debug!("unfinished files of killed runs stay behind: {error}"),
@@ -357,16 +423,18 @@ impl Store {
         }
     }
 
-    /// Removes what crashed writers left behind, once it is older than [`TEMPORARY_AGE_MS`]; returns how many.
+    /// Removes what crashed writers left behind below the folder `prefix`, once it is older than [`TEMPORARY_AGE_MS`]; returns how
+    /// many. `""` is the whole store. Names are looked at, and of other files nothing else.
     ///
     /// On S3 there is nothing to see or remove in this way: a lifecycle rule of the bucket
     /// (`AbortIncompleteMultipartUpload`) ends uploads that nobody finished.
     ///
     /// # Errors
     /// Whatever the store fails with.
-    pub async fn sweep_temporary(&self, now_ms: i64) -> Result<u64, Error> {
+    pub async fn sweep_temporary(&self, prefix: &str, now_ms: i64) -> Result<u64, Error> {
+        let prefix = key::check_prefix(prefix)?;
         match &self.backend {
-            Backend::File(store) => store.sweep(now_ms.saturating_sub(TEMPORARY_AGE_MS)).await,
+            Backend::File(store) => store.sweep(prefix, now_ms.saturating_sub(TEMPORARY_AGE_MS)).await,
             Backend::S3(_) => Ok(0),
         }
     }

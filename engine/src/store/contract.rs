@@ -3,6 +3,7 @@
 //! Each takes a prefix of its own, which must be empty, and panics where the store breaks its word.
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::join_all;
 
 use super::lease::{self, Holder, Lease, WaitPolicy};
@@ -23,6 +24,7 @@ pub async fn keeps_all(store: &Store, prefix: &str) {
     uploads_never_replace(store, &below("conflict")).await;
     lists_completely_and_sorted(store, &below("list")).await;
     folders_are_not_beginnings_of_names(store, &below("folders")).await;
+    many_are_read_in_order_and_deleted_at_once(store, &below("many")).await;
     refuses_keys_that_lead_elsewhere(store).await;
     one_of_twelve_gets_the_lease(store, &below("lease")).await;
     whoever_was_taken_over_from_is_fenced(store, &below("fenced")).await;
@@ -215,6 +217,34 @@ pub async fn folders_are_not_beginnings_of_names(store: &Store, prefix: &str) {
     assert_eq!(store.list_dirs(prefix).await, Ok(vec!["orders-eu".to_owned()]));
 }
 
+/// More than one request of S3 deletes, with keys that XML treats specially; others stay.
+pub async fn many_are_read_in_order_and_deleted_at_once(store: &Store, prefix: &str) {
+    const OBJECTS: usize = 1_021;
+    let mut keys: Vec<_> = (0..OBJECTS).map(|n| format!("{prefix}/{}/a & b <{n}>", n % 3)).collect();
+    let stays = format!("{prefix}/0/stays");
+    for chunk in keys.chunks(50) {
+        for put in join_all(chunk.iter().map(|key| store.put(key, text(key)))).await {
+            put.expect("put");
+        }
+    }
+    store.put(&stays, text("stays")).await.expect("put");
+    let missing = format!("{prefix}/missing");
+    keys.insert(7, missing.clone());
+    let read: Vec<_> = store.read_many(keys.clone()).collect().await;
+    assert!(read.iter().map(|(key, _)| key).eq(&keys));
+    for (key, bytes) in read {
+        match bytes {
+            Ok(bytes) => assert_eq!(bytes, text(&key)),
+            Err(error) => assert!(error.is_not_found() && key == missing, "{key}: {error}"),
+        }
+    }
+    store.delete_many(&keys).await.expect("deleted");
+    let left = store.list(prefix).await.expect("listed");
+    assert_eq!(left.iter().map(|object| &object.key).collect::<Vec<_>>(), [&stays]);
+    store.delete_many(&keys).await.expect("deleted already");
+    store.delete_many(&[]).await.expect("nothing to delete");
+}
+
 /// Whatever the call.
 pub async fn refuses_keys_that_lead_elsewhere(store: &Store) {
     for key in ["", "/etc/passwd", "a/../../b", "a//b", "a/", " a"] {
@@ -222,6 +252,7 @@ pub async fn refuses_keys_that_lead_elsewhere(store: &Store) {
         assert!(matches!(store.put(key, Bytes::new()).await, Err(Error::Key { .. })), "{key:?}");
         assert!(matches!(store.create(key, Bytes::new()).await, Err(Error::Key { .. })), "{key:?}");
         assert!(matches!(store.delete(key).await, Err(Error::Key { .. })), "{key:?}");
+        assert!(matches!(store.delete_many(&[key.to_owned()]).await, Err(Error::Key { .. })), "{key:?}");
         assert!(store.upload(key).await.is_err(), "{key:?}");
     }
     assert!(matches!(store.list("../a").await, Err(Error::Key { .. })));

@@ -10,7 +10,7 @@
 
 mod upload;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -311,15 +311,37 @@ impl FileStore {
         .await
     }
 
+    /// Removes them one by one, and syncs each folder once.
+    pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
+        self.blocking("", move |store| {
+            let mut folders = BTreeSet::new();
+            let removed = keys.iter().try_for_each(|key| {
+                let path = store.path(key);
+                match fs::remove_file(&path).map_err(|error| store.error(key, &error)) {
+                    Ok(()) => {
+                        folders.insert(folder_of(&path).to_owned());
+                        Ok(())
+                    }
+                    Err(Error::NotFound { .. }) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            });
+            // Also after a failure: what is gone stays gone.
+            for folder in folders {
+                sync_folder(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))?;
+            }
+            removed
+        })
+        .await
+    }
+
     /// Every object under the folder, in no order.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
         let owned = prefix.to_owned();
         self.blocking(prefix, move |store| {
             let mut objects = Vec::new();
-            store.walk(&owned, &mut |entry| {
-                if let Entry::Object(object) = entry {
-                    objects.push(object);
-                }
+            store.walk(&owned, &mut |object| {
+                objects.push(object);
                 Walk::On
             })?;
             Ok(objects)
@@ -335,12 +357,9 @@ impl FileStore {
             for (name, is_folder) in store.children(&owned)? {
                 let mut has_object = false;
                 if is_folder {
-                    store.walk(&join(&owned, &name), &mut |entry| match entry {
-                        Entry::Object(_) => {
-                            has_object = true;
-                            Walk::Stop
-                        }
-                        Entry::Temporary { .. } => Walk::On,
+                    store.walk(&join(&owned, &name), &mut |_| {
+                        has_object = true;
+                        Walk::Stop
                     })?;
                 }
                 if has_object {
@@ -352,29 +371,38 @@ impl FileStore {
         .await
     }
 
-    /// Removes unfinished files that were last written before `before_ms`; returns how many.
-    pub(super) async fn sweep(&self, before_ms: i64) -> Result<u64, Error> {
-        self.blocking("", move |store| {
-            let mut old = Vec::new();
-            store.walk("", &mut |entry| {
-                if let Entry::Temporary { path, modified_ms } = entry
-                    && modified_ms < before_ms
-                {
-                    old.push(path);
-                }
-                Walk::On
-            })?;
+    /// Removes unfinished files below the folder that were last written before `before_ms`; returns how many.
+    pub(super) async fn sweep(&self, prefix: &str, before_ms: i64) -> Result<u64, Error> {
+        let owned = prefix.to_owned();
+        self.blocking(prefix, move |store| {
+            let mut folders = vec![owned];
             let mut removed = 0;
-            for path in old {
-                match fs::remove_file(&path) {
-                    Ok(()) => removed += 1,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(store.error(&path.to_string_lossy(), &error)),
+            while let Some(folder) = folders.pop() {
+                for (name, is_folder) in store.children(&folder)? {
+                    let key = join(&folder, &name);
+                    if is_folder {
+                        folders.push(key);
+                    } else if name.starts_with(TEMPORARY) {
+                        removed += u64::from(store.remove_old(&key, before_ms)?);
+                    }
                 }
             }
             Ok(removed)
         })
         .await
+    }
+
+    /// Whether this call removed an unfinished file. Its writer may have given it its name meanwhile.
+    fn remove_old(&self, key: &str, before_ms: i64) -> Result<bool, Error> {
+        let path = self.path(key);
+        let removed = fs::metadata(&path).and_then(|metadata| {
+            let is_old = metadata.is_file() && modified_ms(&metadata) < before_ms;
+            if is_old { fs::remove_file(&path).map(|()| true) } else { Ok(false) }
+        });
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map_err(|error| self.error(key, &error)),
+        }
     }
 
     /// Names in a folder and whether they are folders themselves. A folder that is not there has none; one that
@@ -397,7 +425,7 @@ impl FileStore {
         }
     }
 
-    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(Entry) -> Walk) -> Result<(), Error> {
+    fn walk(&self, prefix: &str, visit: &mut dyn FnMut(Object) -> Walk) -> Result<(), Error> {
         let mut folders = vec![prefix.to_owned()];
         while let Some(folder) = folders.pop() {
             for (name, is_folder) in self.children(&folder)? {
@@ -406,21 +434,17 @@ impl FileStore {
                     folders.push(key);
                     continue;
                 }
-                let path = self.path(&key);
-                let metadata = match fs::metadata(&path) {
+                if name.starts_with(TEMPORARY) {
+                    continue;
+                }
+                let metadata = match fs::metadata(self.path(&key)) {
                     Ok(metadata) if metadata.is_file() => metadata,
                     Ok(_) => continue,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(self.error(&key, &error)),
                 };
-                let modified_ms =
-                    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000);
-                let entry = if name.starts_with(TEMPORARY) {
-                    Entry::Temporary { path, modified_ms }
-                } else {
-                    Entry::Object(Object { key, size: metadata.len(), modified_ms })
-                };
-                if matches!(visit(entry), Walk::Stop) {
+                let object = Object { key, size: metadata.len(), modified_ms: modified_ms(&metadata) };
+                if matches!(visit(object), Walk::Stop) {
                     return Ok(());
                 }
             }
@@ -451,14 +475,13 @@ fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from)
 }
 
-enum Entry {
-    Object(Object),
-    Temporary { path: PathBuf, modified_ms: i64 },
-}
-
 enum Walk {
     On,
     Stop,
+}
+
+fn modified_ms(metadata: &fs::Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000)
 }
 
 fn join(folder: &str, name: &str) -> String {
@@ -597,9 +620,10 @@ mod tests {
         let left = dir.path().join("a").join(format!("{TEMPORARY}left-by-a-crash"));
         fs::write(&left, "half").unwrap();
         let now_ms = crate::clock::now_ms();
-        assert_eq!(store.sweep_temporary(now_ms).await.unwrap(), 0);
+        assert_eq!(store.sweep_temporary("", now_ms).await.unwrap(), 0);
         assert!(left.exists());
-        assert_eq!(store.sweep_temporary(now_ms + 25 * 3600 * 1000).await.unwrap(), 1);
+        assert_eq!(store.sweep_temporary("b", now_ms + 25 * 3600 * 1000).await.unwrap(), 0);
+        assert_eq!(store.sweep_temporary("", now_ms + 25 * 3600 * 1000).await.unwrap(), 1);
         assert!(!left.exists());
         assert_eq!(store.read("a/b").await.unwrap(), "1");
     }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator};
@@ -35,7 +35,7 @@ pub(super) use self::upload::S3Upload;
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::transport::{PIECE_TIMEOUT, Transport};
-use super::{Created, Object};
+use super::{Created, Object, REQUESTS_AT_ONCE};
 use crate::breaker::Breaker;
 use crate::config::cluster::Tls;
 use crate::config::pem::PemFile;
@@ -44,6 +44,10 @@ use crate::tls;
 
 /// Size of the parts of an object that is in memory as a whole, in bytes.
 const WHOLE_PART_BYTES: usize = 8 << 20;
+/// Objects that one request deletes: as many as S3 takes.
+const DELETIONS_OF_A_REQUEST: usize = 1_000;
+/// Such requests that are under way at a time. S3 takes a few thousand deletions a second.
+const DELETE_REQUESTS_AT_ONCE: usize = 4;
 /// Longest time for a connection. The metadata service of EC2 is asked in vain where there is none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Repetitions of a call that failed in passing, after 0.2, 0.4, 0.8 and 1.6 seconds, with jitter. Longer outages
@@ -315,6 +319,28 @@ impl S3Store {
             Err(Error::NotFound { .. }) => Ok(()),
             result => result,
         }
+    }
+
+    /// Removes them by one request for a thousand (`DeleteObjects`), or each by one of its own where the store has no such call.
+    pub(super) async fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
+        let chunks: Vec<Vec<String>> = keys.chunks(DELETIONS_OF_A_REQUEST).map(<[String]>::to_vec).collect();
+        let removals = chunks.into_iter().map(|chunk| self.delete_chunk(chunk));
+        stream::iter(removals).buffer_unordered(DELETE_REQUESTS_AT_ONCE).try_collect().await
+    }
+
+    async fn delete_chunk(&self, keys: Vec<String>) -> Result<(), Error> {
+        match self.operator.delete_iter(keys.clone()).await {
+            Ok(()) => return Ok(()),
+            // A denied right and a lost connection stay that for a single deletion too.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied || error.is_persistent() => {
+                return Err(self.error(keys.first().map_or("", String::as_str), &error));
+            }
+            Err(error) => {
+                tracing::debug!(store = %self.name, kind = %error.kind(), "deleting many at once failed, deleting one by one");
+            }
+        }
+        let removals = keys.into_iter().map(|key| async move { self.delete(&key).await });
+        stream::iter(removals).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
     }
 
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
