@@ -42,7 +42,7 @@ fn interrupted_by(signal: &str) {
     let backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &sample.topic];
     // One segment a worker, which is not full for long: what is stored at the end is stored because of the signal.
     let mut running = repository.start(&[&backup[..], &slow].concat()).unwrap();
-    running.wait_until("the cut is stored", || !objects_in(&repository, "backups").is_empty());
+    running.wait_until("the cut is stored", || !objects_in(&repository, "progress").is_empty());
     let unfinished =
         || objects_in(&repository, "segments").iter().any(|path| fs::metadata(path).is_ok_and(|m| m.len() > 2_000_000));
     running.wait_until("something was read", unfinished);

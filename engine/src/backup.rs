@@ -6,6 +6,7 @@
 //! on from the last checkpoint with the same cut.
 
 mod archive;
+mod checkpoints;
 pub mod committed;
 mod cut;
 mod error;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::archive::{Archive, Begun};
+use self::checkpoints::Checkpoints;
 use self::committed::Stretch;
 pub use self::error::Error;
 use self::findings::Findings;
@@ -43,7 +45,6 @@ use crate::clock::now_ms;
 use crate::config::backup::Checked;
 use crate::error::Kind;
 use crate::format::invariants::{self, Broken};
-use crate::format::layout::BackupId;
 use crate::format::manifest::{Cut, Manifest, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary};
 use crate::format::run::Content;
 use crate::format::segment::{StoredSegment, TopicKey};
@@ -116,16 +117,18 @@ async fn make_in(
     let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
     let run = Run { config, cluster, archive, patience, progress, stop };
     let made = run.make(&lease).await;
-    let kept = match &made {
-        Ok(_) => retention::keep(&run.archive, config.config.retention.as_ref(), &lease, stop).await,
-        Err(_) => Kept::default(),
+    let pruned = match (&made, &config.config.retention) {
+        (Ok(_), Some(retention)) => Kept::prune(&run.archive, retention, &lease, stop).await,
+        (Ok(_), None) | (Err(_), _) => Kept::default(),
     };
     let released = lease.release().await;
-    let made = made?;
+    let Made { manifest, resumed, already_there } = made?;
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
-    let Made { manifest, resumed, already_there } = made;
+    // What is left needs no lease, and the next run must not wait for it.
+    run.archive.forget_progress(&manifest.backup_id).await;
+    let kept = pruned.end(&run.archive, stop).await;
     let mut report = BackupReport::of(&manifest, resumed, already_there, started_ms, now_ms());
     report.pruned = kept.pruned;
     report.archive_contents = kept.contents;
@@ -192,11 +195,14 @@ impl Run<'_> {
         let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
         self.cluster.follow(&names).await?;
         let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms()).await;
-        let mut checkpoints = Checkpoints::new(self, lease, cut);
+        let are_written_at_once = self.config.checkpoint_interval.is_some();
+        let checkpoints = Checkpoints::new(self.archive.clone(), lease, cut.backup_id.clone(), are_written_at_once);
+        let mut own = Vec::new();
         let mut queue = self.whole_queue(cut, &stored);
         for pass in 0..PASSES_MAX {
-            let read = self.read_queue(queue, pass, lease, cut, &mut checkpoints, findings).await?;
-            stored = invariants::without_repeats(Part::merge([stored, read]));
+            let before = own.len();
+            self.read_queue(queue, pass, lease, cut, &checkpoints, &mut own, findings).await?;
+            stored = invariants::without_repeats(Part::merge([stored].into_iter().chain(own[before..].iter().cloned())));
             queue = self.queue_of_rest(cut, &stored, findings);
             if queue.is_over() {
                 break;
@@ -205,16 +211,17 @@ impl Run<'_> {
         Ok(stored)
     }
 
-    /// Reads what is queued; returns the runs that were stored.
+    /// Reads what is queued; the runs that were stored are added to this run's own.
     async fn read_queue(
         &self,
         queue: Queue,
         pass: usize,
         lease: &Lease,
         cut: &Cut,
-        checkpoints: &mut Checkpoints<'_>,
+        checkpoints: &Checkpoints<'_>,
+        own: &mut Vec<Part>,
         findings: &Arc<Mutex<Findings>>,
-    ) -> Result<Part, Error> {
+    ) -> Result<(), Error> {
         let (sender, mut receiver) = mpsc::channel(STORED_WAITING);
         let run_stop = Stop::default();
         let shared = Arc::new(Shared {
@@ -237,15 +244,13 @@ impl Run<'_> {
         }
         drop(sender);
         let mut failure = None;
-        let mut stored = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 segment = receiver.recv() => {
                     let Some(segment) = segment else { break };
-                    let part = checkpoint_of(segment, &mut receiver);
-                    checkpoints.add(&part).await?;
-                    stored.push(part);
+                    own.push(checkpoint_of(segment, &mut receiver));
+                    checkpoints.add(own).await?;
                 }
                 Some(ended) = workers.join_next() => {
                     if let Err(error) = ended.unwrap_or(Err(Error::WorkerEnded)) {
@@ -263,14 +268,14 @@ impl Run<'_> {
             }
         }
         if (failure.is_some() || self.stop.is_set())
-            && let Err(error) = checkpoints.end_early().await
+            && let Err(error) = checkpoints.end_early(own).await
         {
             failure.get_or_insert(error);
         }
         match failure {
             Some(error) => Err(error),
             None if self.stop.is_set() => Err(Error::Interrupted { backup_id: cut.backup_id.clone() }),
-            None => Ok(Part::merge(stored)),
+            None => Ok(()),
         }
     }
 
@@ -374,9 +379,7 @@ impl Run<'_> {
             source_cluster_label: self.config.config.source_cluster_id.clone(),
         };
         lease.check().await?;
-        let manifest = self.archive.store_manifest(manifest).await?;
-        self.archive.forget_progress(&cut.backup_id).await;
-        Ok(manifest)
+        self.archive.store_manifest(manifest, &runs.segments).await
     }
 
     /// Stretches of one partition are read at different times: the log must still hold what was read of each.
@@ -400,53 +403,6 @@ fn is_final(error: &Error) -> bool {
         Kind::Corrupt => true,
         Kind::Bug => matches!(error, Error::Broken(_)),
         Kind::Usage | Kind::Unavailable | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
-    }
-}
-
-/// What is written down of a run while it goes on: each stored segment at once, or nothing until the run has to end early.
-struct Checkpoints<'a> {
-    archive: Archive,
-    lease: &'a Lease,
-    backup_id: BackupId,
-    are_written_at_once: bool,
-    number: u64,
-    /// What waits for an early end, when there are no checkpoints before.
-    waiting: Vec<Part>,
-}
-
-impl<'a> Checkpoints<'a> {
-    fn new(run: &Run<'_>, lease: &'a Lease, cut: &Cut) -> Self {
-        Self {
-            archive: run.archive.clone(),
-            lease,
-            backup_id: cut.backup_id.clone(),
-            are_written_at_once: run.config.checkpoint_interval.is_some(),
-            number: 0,
-            waiting: Vec::new(),
-        }
-    }
-
-    async fn add(&mut self, part: &Part) -> Result<(), Error> {
-        if self.are_written_at_once {
-            return self.store(part).await;
-        }
-        self.waiting.push(part.clone());
-        Ok(())
-    }
-
-    /// The run does not come to its end: what it has stored is named for the next one.
-    async fn end_early(&mut self) -> Result<(), Error> {
-        match std::mem::take(&mut self.waiting) {
-            waiting if waiting.is_empty() => Ok(()),
-            waiting => self.store(&Part::merge(waiting)).await,
-        }
-    }
-
-    async fn store(&mut self, part: &Part) -> Result<(), Error> {
-        self.lease.check().await?;
-        self.archive.store_checkpoint(&self.backup_id, self.lease.epoch(), self.number, part).await?;
-        self.number += 1;
-        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Records of a backup as JSON lines, straight from the archive: nothing is restored, and no more is read than is shown.
 //!
-//! The manifest knows the run that holds an offset, the index of its segment the frame, and one ranged request brings it.
+//! The manifest knows the part that lists the run that holds an offset, the index of its segment the frame, and one ranged request
+//! brings it.
 
 mod line;
 
@@ -19,7 +20,7 @@ use crate::format::batch::Batch;
 use crate::format::codec::Decompressor;
 use crate::format::frame::{self, Frame};
 use crate::format::layout::{BackupId, SegmentId};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, Part, PartRange, PartRef};
 use crate::format::record;
 use crate::format::run::Run;
 use crate::format::segment::{Index, IndexedRun, SegmentRef, TopicKey};
@@ -155,16 +156,22 @@ pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop)
     }
     let repository = Repository::open(&config.storage).await?;
     let (archive, manifest) = repository.find(&config.backup).await?;
-    let partitions = partitions(config, &manifest)?;
-    let all = archive.runs(&manifest).await?;
+    let (topic, partitions) = partitions(config, &manifest)?;
     let left = config.limit.unwrap_or(u64::MAX);
     let mut cat = Cat { config, archive: &archive, stop, out, indexes: VecDeque::new(), left, unreadable: Vec::new() };
+    let mut parts = Parts { archive: &archive, manifest: &manifest, last: None };
     let shown = async {
         for partition in partitions {
-            let runs = all.runs().filter(|(topic, _, run)| topic.name == config.topic && run.partition == partition);
-            for (topic, segment, run) in runs {
-                if cat.left > 0 && run.end_offset > config.from_offset {
-                    cat.show(topic, segment, run).await?;
+            for group in parts_of(&manifest, topic, partition, config.from_offset) {
+                if cat.left == 0 {
+                    break;
+                }
+                let part = parts.read(group).await?;
+                let runs = part.runs().filter(|(of, _, run)| *of == topic && run.partition == partition);
+                for (topic, segment, run) in runs {
+                    if cat.left > 0 && run.end_offset > config.from_offset {
+                        cat.show(topic, segment, run).await?;
+                    }
                 }
             }
         }
@@ -183,8 +190,53 @@ pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop)
     }
 }
 
-/// The partitions to show.
-fn partitions(config: &CatConfig, manifest: &Manifest) -> Result<Vec<i32>, Error> {
+/// The parts that may list runs of a partition from this offset on, by their numbers, in the order of their offsets. Parts whose
+/// ranges are not stated, or overlap, are read together: only then their runs are in order.
+fn parts_of(manifest: &Manifest, topic: &TopicKey, partition: i32, from_offset: i64) -> Vec<Vec<usize>> {
+    let may_hold = |(_, part): &(usize, &PartRef)| part.may_hold(topic, partition, from_offset);
+    let mut wanted: Vec<(usize, &PartRef)> = manifest.parts.iter().enumerate().filter(may_hold).collect();
+    if wanted.iter().any(|(_, part)| part.range.is_none()) {
+        return vec![wanted.into_iter().map(|(number, _)| number).collect()];
+    }
+    wanted.sort_by_key(|(_, part)| part.range.as_ref().map(|range| &range.start));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut end = None;
+    for (number, part) in wanted {
+        let Some(PartRange { start, end: end_of_part, .. }) = &part.range else { continue };
+        match groups.last_mut() {
+            Some(group) if end.is_some_and(|end| start < end) => group.push(number),
+            Some(_) | None => groups.push(vec![number]),
+        }
+        end = end.max(Some(end_of_part));
+    }
+    groups
+}
+
+/// Parts as they are needed. Neighbouring partitions are listed in the same ones.
+struct Parts<'a> {
+    archive: &'a Archive,
+    manifest: &'a Manifest,
+    last: Option<(Vec<usize>, Arc<Part>)>,
+}
+
+impl Parts<'_> {
+    async fn read(&mut self, group: Vec<usize>) -> Result<Arc<Part>, Error> {
+        if let Some((numbers, part)) = &self.last
+            && *numbers == group
+        {
+            return Ok(Arc::clone(part));
+        }
+        // What is not needed any more is not in memory next to what is.
+        self.last = None;
+        let parts = group.iter().filter_map(|number| self.manifest.parts.get(*number).cloned()).collect();
+        let part = Arc::new(self.archive.runs_in(&self.manifest.backup_id, parts).await?);
+        self.last = Some((group, Arc::clone(&part)));
+        Ok(part)
+    }
+}
+
+/// The topic, and its partitions to show.
+fn partitions<'m>(config: &CatConfig, manifest: &'m Manifest) -> Result<(&'m TopicKey, Vec<i32>), Error> {
     let backup = || manifest.backup_id.clone();
     let Some(topic) = manifest.topics.iter().find(|topic| topic.topic.name == config.topic) else {
         let names: Vec<_> = manifest.topics.iter().map(|topic| topic.topic.name.as_str()).collect();
@@ -198,8 +250,8 @@ fn partitions(config: &CatConfig, manifest: &Manifest) -> Result<Vec<i32>, Error
     };
     let numbers: Vec<i32> = topic.partitions.iter().map(|partition| partition.partition).collect();
     match config.partition {
-        None => Ok(numbers),
-        Some(partition) if numbers.contains(&partition) => Ok(vec![partition]),
+        None => Ok((&topic.topic, numbers)),
+        Some(partition) if numbers.contains(&partition) => Ok((&topic.topic, vec![partition])),
         Some(partition) => Err(Error::NoPartition {
             backup: backup(),
             topic: config.topic.clone(),
@@ -308,6 +360,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::format::manifest::PartPlace;
     use crate::repository::sample::Sample;
 
     async fn cat(sample: &Sample, edit: impl FnOnce(&mut CatConfig)) -> Result<Vec<Value>, Error> {
@@ -418,7 +471,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_frame_is_named_and_nothing_of_it_is_shown() {
         let sample = two_backups().await;
-        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1-")).unwrap();
+        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1/")).unwrap();
         let mut bytes = std::fs::read(sample.dir.path().join(&key)).unwrap();
         bytes[100] ^= 1;
         std::fs::write(sample.dir.path().join(&key), bytes).unwrap();
@@ -457,10 +510,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_the_parts_that_can_hold_what_is_wanted_are_read() {
+        let sample = two_backups().await;
+        let keys = sample.keys().await;
+        let parts: Vec<&String> = keys.iter().filter(|key| key.contains("parts/b2/")).collect();
+        assert_eq!(parts.len(), 2);
+        for (gone, partition, from_offset) in [(parts[1], 0, 20), (parts[0], 1, 3)] {
+            let (path, aside) = (sample.dir.path().join(gone), sample.dir.path().join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            let shown = cat(&sample, |config| {
+                (config.partition, config.from_offset, config.limit) = (Some(partition), from_offset, Some(1));
+            });
+            assert_eq!(offsets(&shown.await.unwrap()), [(i64::from(partition), from_offset)]);
+            std::fs::rename(&aside, &path).unwrap();
+        }
+    }
+
+    #[test]
+    fn parts_whose_ranges_overlap_or_are_not_stated_are_read_together() {
+        let topic = crate::repository::sample::topic("orders");
+        let place = |offset| PartPlace { topic: topic.clone(), partition: 0, offset };
+        let part = |number: usize, range: Option<(i64, i64)>| PartRef {
+            id: format!("p{number}").parse().unwrap(),
+            bytes: 0,
+            sha256: String::new(),
+            range: range.map(|(start, end)| PartRange { start: place(start), end: place(end), runs: 1, segments: 1 }),
+        };
+        let groups = |ranges: &[Option<(i64, i64)>], from_offset| {
+            let mut manifest = crate::repository::sample::empty("b");
+            manifest.parts = ranges.iter().enumerate().map(|(number, range)| part(number, *range)).collect();
+            parts_of(&manifest, &topic, 0, from_offset)
+        };
+        let apart = [Some((10, 20)), Some((0, 10)), Some((20, 30))];
+        assert_eq!(groups(&apart, 0), [[1], [0], [2]]);
+        assert_eq!(groups(&apart, 19), [[0], [2]]);
+        assert_eq!(groups(&apart, 30), Vec::<Vec<usize>>::new());
+        assert_eq!(groups(&[Some((0, 10)), Some((5, 20)), Some((20, 30)), Some((8, 9))], 0), [vec![0, 1, 3], vec![2]]);
+        assert_eq!(groups(&[Some((0, 10)), None], 20), [[1]]);
+        assert_eq!(groups(&[Some((0, 10)), None], 0), [[0, 1]]);
+    }
+
+    #[tokio::test]
     async fn only_the_frame_that_is_wanted_is_read() {
         let sample = two_backups().await;
         // Every other byte of the segment is gone: a request beyond the frame and the index would meet the damage.
-        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1-")).unwrap();
+        let key = sample.keys().await.into_iter().find(|key| key.contains("segments/b1/")).unwrap();
         let path = sample.dir.path().join(&key);
         let archive = &sample.archive;
         let manifest = archive.manifest(&"b1".parse().unwrap()).await.unwrap();

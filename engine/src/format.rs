@@ -20,6 +20,8 @@ pub mod contents;
 #[cfg(feature = "run")]
 pub mod document;
 #[cfg(feature = "run")]
+pub mod facts;
+#[cfg(feature = "run")]
 pub mod frame;
 #[cfg(feature = "run")]
 mod header;

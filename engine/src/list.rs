@@ -1,12 +1,22 @@
 //! What a repository holds: its archives, or the backups of one of them.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::config::list::ListConfig;
+use crate::error::Kind;
+use crate::format::facts::{BackupFacts, FactsDetails};
 use crate::format::layout::{ArchiveName, BackupId};
-use crate::format::manifest::{ArchiveOwner, Manifest};
-use crate::repository::{Archive, Error, Repository, Stage};
+use crate::format::manifest::ArchiveOwner;
+use crate::repository::listing::Listing;
+use crate::repository::{Archive, Error, Repository};
+use crate::store::REQUESTS_AT_ONCE;
+
+/// Archives that are listed at once.
+const ARCHIVES_AT_ONCE: usize = 4;
+/// Cuts of unfinished backups that are read at once: one may have megabytes.
+const CUTS_AT_ONCE: usize = 2;
 
 /// How a backup stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,27 +103,28 @@ pub async fn run(config: &ListConfig) -> Result<ListReport, Error> {
     match &config.archive {
         Some(name) => archives.push(entry(&repository.archive(name).await?).await?),
         None => {
-            for name in repository.archives().await? {
-                archives.push(entry(&Archive::new(repository.store.clone(), name)).await?);
-            }
+            let named = repository.archives().await?.into_iter();
+            let named = named.map(|name| Archive::new(repository.store.clone(), name));
+            let entries = named.map(|archive| async move { entry(&archive).await });
+            archives = stream::iter(entries).buffered(ARCHIVES_AT_ONCE).try_collect().await?;
         }
     }
     Ok(ListReport { repository_id: repository.description.id, archive: config.archive.clone(), archives })
 }
 
-async fn entry(archive: &Archive) -> Result<ArchiveEntry, Error> {
-    let mut backups = Vec::new();
-    for (id, manifest) in archive.manifests().await? {
-        backups.push(match manifest {
-            Ok(manifest) => finished(&manifest),
-            Err(error) => BackupEntry { problems: vec![error.to_string()], ..nothing(id, State::Damaged) },
-        });
+/// The backups of an archive, by listings and small objects: no manifest is opened whose facts are listed.
+pub(crate) async fn entry(archive: &Archive) -> Result<ArchiveEntry, Error> {
+    let listing = archive.listing().await?;
+    let known = archive.facts(&listing).await?;
+    let finished = known.into_iter().map(|(id, facts)| finished(archive, &listing, id, facts));
+    let mut backups: Vec<BackupEntry> = stream::iter(finished).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+    let begun: Vec<BackupId> = listing.unfinished().cloned().collect();
+    let begun = begun.into_iter().map(|id| unfinished(archive, id));
+    let mut begun = stream::iter(begun).buffered(CUTS_AT_ONCE);
+    while let Some(entry) = begun.try_next().await? {
+        backups.push(entry);
     }
-    for (id, stage) in archive.backups().await? {
-        if stage == Stage::Unfinished {
-            backups.push(unfinished(archive, id).await?);
-        }
-    }
+    drop(begun);
     backups.sort_by(|a, b| (a.cut_at_ms, &a.backup_id).cmp(&(b.cut_at_ms, &b.backup_id)));
     Ok(ArchiveEntry { archive: archive.name.clone(), owner: archive.owner().await?, backups })
 }
@@ -133,18 +144,62 @@ fn nothing(backup_id: BackupId, state: State) -> BackupEntry {
     }
 }
 
-fn finished(manifest: &Manifest) -> BackupEntry {
-    BackupEntry {
-        backup_id: manifest.backup_id.clone(),
-        state: if manifest.is_partial() { State::Partial } else { State::Completed },
-        source_cluster_label: manifest.source_cluster_label.clone(),
-        cut_at_ms: Some(manifest.cut_at_ms),
-        topics: manifest.topics.len(),
-        partitions: manifest.topics.iter().map(|topic| topic.partitions.len()).sum(),
-        records: manifest.content.records,
-        bytes: manifest.content.raw_bytes,
-        stored_bytes: manifest.segment_bytes,
-        problems: manifest.problems.clone(),
+async fn finished(
+    archive: &Archive,
+    listing: &Listing,
+    id: BackupId,
+    facts: Result<BackupFacts, Error>,
+) -> Result<BackupEntry, Error> {
+    let facts = match facts {
+        Ok(facts) => facts,
+        Err(error) => return Ok(BackupEntry { problems: vec![error.to_string()], ..nothing(id, State::Damaged) }),
+    };
+    let FactsDetails { source_cluster_label, problems, .. } = details(archive, listing, &id, &facts).await?;
+    Ok(BackupEntry {
+        backup_id: id,
+        state: if facts.is_partial() { State::Partial } else { State::Completed },
+        source_cluster_label,
+        cut_at_ms: Some(facts.cut_at_ms),
+        topics: count(facts.topics),
+        partitions: count(facts.partitions),
+        records: facts.records,
+        bytes: facts.raw_bytes,
+        stored_bytes: facts.stored_bytes,
+        problems,
+    })
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The label and the problems of a backup, if it has any: from the small object next to the manifest, else from the manifest.
+async fn details(
+    archive: &Archive,
+    listing: &Listing,
+    id: &BackupId,
+    facts: &BackupFacts,
+) -> Result<FactsDetails, Error> {
+    let none = || FactsDetails { backup_id: id.clone(), source_cluster_label: None, problems: Vec::new() };
+    if !facts.is_partial() && !facts.has_label {
+        return Ok(none());
+    }
+    let listed = match listing.finished.get(id) {
+        Some(listed) => archive.details(listed, facts).await,
+        None => Ok(None),
+    };
+    match listed {
+        Ok(Some(details)) => return Ok(details),
+        Ok(None) => {}
+        Err(error) if error.kind() == Kind::Corrupt => {}
+        Err(error) => return Err(error),
+    }
+    match archive.manifest(id).await {
+        Ok(manifest) => Ok(FactsDetails::of(&manifest)),
+        Err(error) if error.kind() == Kind::Corrupt => Ok(FactsDetails { problems: vec![error.to_string()], ..none() }),
+        // It was pruned since it was listed.
+        Err(Error::Store(error)) if error.is_not_found() => Ok(none()),
+        Err(error) => Err(error),
     }
 }
 

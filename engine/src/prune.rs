@@ -1,23 +1,27 @@
 //! Deleting backups that are not to be kept, and what killed runs left behind.
 //!
 //! Facts are read, a plan is made of them (pure, see `plan`), and without confirmation that is all. Otherwise the archive's lease is
-//! taken, so that no backup is made meanwhile, and the deletions happen in two steps: first manifests, then, from
-//! facts that are read again, the parts and segments that no manifest names any more. Killed at any moment, this leaves backups that
-//! are whole, and objects that the next run removes. A restore that began between the two steps is seen by the second one, and then
-//! nothing that it may read is deleted.
+//! taken, so that no backup is made meanwhile, and the deletions happen in two steps: first manifests and progress, then, from
+//! facts that are read again, the parts and segments that no manifest names any more (see `sweep`). Killed at any moment, this leaves
+//! backups that are whole, and objects that the next run removes. A restore that began between the two steps is seen by the second
+//! one, and then nothing that it may read is deleted.
+//!
+//! The lease is held while it is decided what goes: some seconds. The second step, which may take long, needs no lease.
 
 mod facts;
 mod plan;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::plan::Decision;
-use self::plan::{Deletion, Facts, Plan, Rules};
+use self::plan::{Facts, Plan, Rules};
+pub use self::sweep::Sweep;
+use self::sweep::{Scope, Swept};
 use crate::clock::now_ms;
 use crate::config::age::Age;
 use crate::config::prune::{GRACE, PruneConfig};
@@ -33,7 +37,7 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// Deletions between two looks at the lease.
-const DELETIONS_PER_CHECK: usize = 64;
+const DELETIONS_PER_CHECK: usize = 1_000;
 
 /// Why pruning failed. What was deleted until then is gone, and every backup that is listed is whole.
 #[derive(Debug, thiserror::Error)]
@@ -116,36 +120,46 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     let rules = rules(config.max_backups, config.max_age, config.grace);
     if !config.confirm {
         let facts = facts::read(&archive, false, rules.grace_ms, now_ms()).await?;
-        let plan = plan::plan(&facts, &rules, now_ms());
-        let objects: Vec<_> = plan.backups.iter().chain(&plan.objects).cloned().collect();
+        let mut plan = plan::plan(&facts, &rules, now_ms());
+        let needed = plan::needed(&facts, &plan.gone());
+        let sweep = Sweep::of(&archive, needed, Scope::All, u64::MAX, rules.grace_ms).await?;
+        plan.problems.extend(sweep.problems().iter().cloned());
+        let mut swept = sweep.count().await?;
+        plan.steps.iter().for_each(|step| swept.add(step));
         let contents = archive.contents().await?;
-        return Ok(report(config, plan, &objects, contents, now_ms() - started_ms));
+        return Ok(report(config, plan, swept, contents, now_ms() - started_ms));
     }
     let holder = Holder::current(&format!("prune-{}", uuid::Uuid::new_v4()));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
     let lease = Lease::acquire(&archive.store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
-    let pruned = Pruning { archive: &archive, lease: &lease, stop, deleted: Vec::new() }.all(&rules).await;
+    let begun =
+        Pruning { archive: &archive, lease: &lease, stop, swept: Swept::default() }.begin(&rules, Scope::All).await;
     let released = lease.release().await;
-    let (plan, deleted) = pruned?;
+    let (plan, mut swept, sweep) = begun?;
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
-    let swept = archive.store.sweep_temporary("", now_ms()).await?;
-    tracing::debug!(swept, "unfinished files removed");
+    let Swept { objects, bytes } = sweep.delete(stop).await?;
+    (swept.objects, swept.bytes) = (swept.objects + objects, swept.bytes + bytes);
+    let temporary = archive.store.sweep_temporary("", now_ms()).await?;
+    tracing::debug!(temporary, "unfinished files removed");
     let contents = archive.contents().await?;
-    Ok(report(config, plan, &deleted, contents, now_ms() - started_ms))
+    Ok(report(config, plan, swept, contents, now_ms() - started_ms))
 }
 
-/// What a backup run has deleted after its own backup.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a backup run has deleted after its own backup, and what is still to be.
+#[derive(Debug)]
 pub struct Pruned {
     /// Backups that are gone, the oldest first, and why.
     pub removed: Vec<Decision>,
     /// Why less is deleted than might be, each in one line.
     pub problems: Vec<String>,
+    /// The segments and parts that the backups needed, to be deleted when the lease is released.
+    pub sweep: Sweep,
 }
 
-/// Prunes an archive whose lease the caller holds, and goes on holding.
+/// Prunes an archive whose lease the caller holds, and goes on holding. What killed runs of backups that stay have left is for
+/// [`run`]: to look for it costs as much as the archive is large.
 ///
 /// # Errors
 /// As [`run`]; what was deleted until then is gone.
@@ -156,8 +170,9 @@ pub async fn under(
     stop: &Stop,
 ) -> Result<Pruned, Error> {
     let rules = rules(retention.max_backups, retention.max_age, GRACE);
-    let (plan, _) = Pruning { archive, lease, stop, deleted: Vec::new() }.all(&rules).await?;
-    Ok(Pruned { removed: plan.remove, problems: plan.problems })
+    let pruning = Pruning { archive, lease, stop, swept: Swept::default() };
+    let (plan, _, sweep) = pruning.begin(&rules, Scope::Gone).await?;
+    Ok(Pruned { removed: plan.remove, problems: plan.problems, sweep })
 }
 
 fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age) -> Rules {
@@ -171,7 +186,7 @@ fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age) ->
 fn report(
     config: &PruneConfig,
     plan: Plan,
-    objects: &[Deletion],
+    swept: Swept,
     archive_contents: ArchiveContents,
     duration_ms: i64,
 ) -> PruneReport {
@@ -186,8 +201,8 @@ fn report(
         archive: config.archive.clone(),
         removed: remove,
         kept: keep,
-        objects: objects.len(),
-        bytes: objects.iter().map(|deletion| deletion.bytes).sum(),
+        objects: swept.objects,
+        bytes: swept.bytes,
         archive_contents,
         problems,
         duration_ms,
@@ -198,34 +213,34 @@ struct Pruning<'a> {
     archive: &'a Archive,
     lease: &'a Lease,
     stop: &'a Stop,
-    deleted: Vec<Deletion>,
+    swept: Swept,
 }
 
 impl Pruning<'_> {
-    async fn all(mut self, rules: &Rules) -> Result<(Plan, Vec<Deletion>), Error> {
+    /// The first step, and what the second one is to delete.
+    async fn begin(mut self, rules: &Rules, scope: Scope) -> Result<(Plan, Swept, Sweep), Error> {
         let mut plan = plan::plan(&self.facts(rules).await?, rules, now_ms());
-        self.delete(&plan.backups).await?;
+        self.delete(&plan).await?;
         // A restore may have begun before the manifests were gone; and whatever is listed now needs what it names.
-        let left = plan::unnamed(&self.facts(rules).await?, &BTreeSet::new(), rules.grace_ms, now_ms());
-        self.delete(&left.objects).await?;
-        plan.problems = left.problems;
-        Ok((plan, self.deleted))
+        let needed = plan::needed(&self.facts(rules).await?, &std::collections::BTreeSet::new());
+        let sweep = Sweep::of(self.archive, needed, scope, self.lease.epoch(), rules.grace_ms).await?;
+        plan.problems.extend(sweep.problems().iter().cloned());
+        Ok((plan, self.swept, sweep))
     }
 
     async fn facts(&self, rules: &Rules) -> Result<Facts, Error> {
         facts::read(self.archive, true, rules.grace_ms, now_ms()).await
     }
 
-    async fn delete(&mut self, deletions: &[Deletion]) -> Result<(), Error> {
-        for (number, deletion) in deletions.iter().enumerate() {
+    async fn delete(&mut self, plan: &Plan) -> Result<(), Error> {
+        for deletions in plan.steps.iter().flat_map(|step| step.chunks(DELETIONS_PER_CHECK)) {
             if self.stop.is_set() {
-                return Err(Error::Interrupted { deleted: self.deleted.len() });
+                return Err(Error::Interrupted { deleted: self.swept.objects });
             }
-            if number % DELETIONS_PER_CHECK == 0 {
-                self.lease.check().await?;
-            }
-            self.archive.store.delete(&deletion.key).await?;
-            self.deleted.push(deletion.clone());
+            self.lease.check().await?;
+            let keys: Vec<String> = deletions.iter().map(|deletion| deletion.key.clone()).collect();
+            self.archive.store.delete_many(&keys).await?;
+            self.swept.add(deletions);
         }
         Ok(())
     }

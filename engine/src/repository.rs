@@ -3,29 +3,36 @@
 //! Only the store's answer "there is no such object" means that something is not there; every other failure is one.
 
 mod choice;
+pub mod listing;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod segment;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::de::DeserializeOwned;
 
+use self::choice::{Candidate, Damaged, Wanted};
+use self::listing::{Listed, Listing};
 use crate::breaker::Breaker;
 use crate::config::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::contents::ArchiveContents;
 use crate::format::document::{self, DocumentKind};
+use crate::format::facts::{BackupFacts, FactsDetails};
 use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId};
 use crate::format::manifest::{self, ArchiveOwner, Cut, Manifest, Part, PartRef, VERSION};
-use crate::store::{self, Store};
+use crate::format::segment::SegmentRef;
+use crate::store::{self, Object, REQUESTS_AT_ONCE, Store};
 
 /// A run that holds an archive's lease and fell silent for this long, in milliseconds, has lost it.
 pub const LEASE_TTL_MS: i64 = 60_000;
-/// Small documents that are asked for at once: a store far away answers one in a tenth of a second.
-const REQUESTS_AT_ONCE: usize = 16;
+/// Manifests that are read at once where the listing does not say what they are: one may have tens of megabytes.
+const MANIFESTS_AT_ONCE: usize = 2;
 
 /// Why something cannot be read from a repository.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +103,20 @@ pub enum Error {
         /// The archive.
         archive: ArchiveName,
     },
-    /// The archive has partial backups only.
+    /// The backup that would be the best choice may be one that cannot be read.
     #[error(
-        "archive {archive} has no completed backup, only partial ones ({}): name one of them to restore what it has",
-        backups.iter().map(BackupId::as_str).collect::<Vec<_>>().join(", ")
+        "archive {archive}: backup {damaged} may be the one to restore and cannot be read ({why}): `verify --backup {damaged}` \
+         says what is damaged; to restore another one, name it by its id, such as {instead}"
     )]
-    OnlyPartial {
+    Doubtful {
         /// The archive.
         archive: ArchiveName,
-        /// Its backups.
-        backups: Vec<BackupId>,
+        /// The backup that cannot be read.
+        damaged: BackupId,
+        /// Why, in one line.
+        why: String,
+        /// The best one of those that can be.
+        instead: BackupId,
     },
     /// A stored document is not what was written.
     #[error("{key}: {error}")]
@@ -153,9 +164,8 @@ impl Error {
             | Self::NotInArchive { .. }
             | Self::Unfinished { .. }
             | Self::Ambiguous { .. }
-            | Self::Empty { .. }
-            | Self::OnlyPartial { .. } => Kind::Usage,
-            Self::Document { .. } | Self::Part { .. } | Self::Misplaced { .. } => Kind::Corrupt,
+            | Self::Empty { .. } => Kind::Usage,
+            Self::Doubtful { .. } | Self::Document { .. } | Self::Part { .. } | Self::Misplaced { .. } => Kind::Corrupt,
         }
     }
 }
@@ -220,19 +230,26 @@ impl Repository {
     /// # Errors
     /// [`Error::NoBackup`], [`Error::Unfinished`], [`Error::Ambiguous`], and those of reading a manifest.
     pub async fn find(&self, id: &BackupId) -> Result<(Archive, Manifest), Error> {
+        let archives = self.archives().await?.into_iter().map(|name| Archive::new(self.store.clone(), name));
+        let looked = archives.map(|archive| async move {
+            let is_finished = self.store.exists(&archive.keys.manifest(id)).await?;
+            let is_begun = !is_finished && self.store.exists(&archive.keys.cut(id)).await?;
+            Ok::<_, Error>((archive, is_finished, is_begun))
+        });
+        let mut looked = stream::iter(looked).buffered(REQUESTS_AT_ONCE);
         let mut finished: Option<Archive> = None;
         let mut begun = None;
-        for name in self.archives().await? {
-            let archive = Archive::new(self.store.clone(), name);
-            if self.store.exists(&archive.keys.manifest(id)).await? {
+        while let Some((archive, is_finished, is_begun)) = looked.try_next().await? {
+            if is_finished {
                 if let Some(first) = finished {
                     return Err(Error::Ambiguous { backup: id.clone(), first: first.name, second: archive.name });
                 }
                 finished = Some(archive);
-            } else if self.store.exists(&archive.keys.cut(id)).await? {
+            } else if is_begun {
                 begun = Some(archive.name);
             }
         }
+        drop(looked);
         match (finished, begun) {
             (Some(archive), _) => {
                 let manifest = archive.manifest(id).await?;
@@ -242,15 +259,6 @@ impl Repository {
             (None, None) => Err(Error::NoBackup { store: self.store.name().to_owned(), backup: id.clone() }),
         }
     }
-}
-
-/// How far a backup came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It has a manifest.
-    Finished,
-    /// It has only a cut or checkpoints: a run that is still at work, or was killed.
-    Unfinished,
 }
 
 /// An archive of a repository, for reading.
@@ -285,51 +293,122 @@ impl Archive {
         self.optional(DocumentKind::Archive, &self.keys.archive()).await
     }
 
-    /// Every backup, by id.
+    /// What the archive lists, by two listings whose length is the number of backups.
     ///
     /// # Errors
     /// Whatever the store fails with.
-    pub async fn backups(&self) -> Result<BTreeMap<BackupId, Stage>, Error> {
-        let folders = self.store.list_dirs(&self.keys.backups()).await?;
-        let ids: Vec<BackupId> = folders.iter().filter_map(|name| name.parse().ok()).collect();
-        stream::iter(ids.into_iter().map(|id| async move {
-            let is_finished = self.store.exists(&self.keys.manifest(&id)).await?;
-            Ok((id, if is_finished { Stage::Finished } else { Stage::Unfinished }))
-        }))
-        .buffer_unordered(REQUESTS_AT_ONCE)
-        .try_collect()
-        .await
+    pub async fn listing(&self) -> Result<Listing, Error> {
+        let (backups, progress) = (self.keys.backups(), self.keys.progress());
+        let (objects, progress) = futures::try_join!(self.store.list(&backups), self.store.list_dirs(&progress))?;
+        Ok(Listing::of(&self.keys, objects, &progress))
     }
 
-    /// Every manifest that there is, or why it cannot be read; by id.
+    /// What is listed of one backup; `None` when it is not finished.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn listed(&self, id: &BackupId) -> Result<Option<Listed>, Error> {
+        let objects = self.store.list(&format!("{}{id}/", self.keys.backups())).await?;
+        Ok(Listing::of(&self.keys, objects, &[]).finished.remove(id))
+    }
+
+    /// What is known of every finished backup of a listing, or why it cannot be known. Manifests are opened only where the listing
+    /// leaves it open, and none is kept.
     ///
     /// # Errors
     /// Whatever the store fails with, other than that the bytes of one manifest are wrong.
-    pub async fn manifests(&self) -> Result<BTreeMap<BackupId, Result<Manifest, Error>>, Error> {
-        let backups = self.backups().await?;
-        let finished = backups.into_iter().filter(|(_, stage)| *stage == Stage::Finished);
-        let read = stream::iter(finished.map(|(id, _)| async move {
-            let manifest = self.manifest(&id).await;
-            (id, manifest)
-        }));
-        let read: Vec<_> = read.buffer_unordered(REQUESTS_AT_ONCE).collect().await;
-        read.into_iter()
-            .map(|(id, manifest)| match manifest {
-                Err(error) if error.kind() != Kind::Corrupt => Err(error),
-                Ok(_) | Err(_) => Ok((id, manifest)),
-            })
-            .collect()
+    pub async fn facts(&self, listing: &Listing) -> Result<BTreeMap<BackupId, Result<BackupFacts, Error>>, Error> {
+        let mut known = BTreeMap::new();
+        let mut open = Vec::new();
+        for (id, listed) in &listing.finished {
+            match listed.facts() {
+                Some(facts) => drop(known.insert(id.clone(), Ok(facts))),
+                None => open.push((id.clone(), listed.clone())),
+            }
+        }
+        let read = open.into_iter().map(|(id, listed)| async move {
+            let facts = self.read_facts(&id, &listed).await;
+            (id, facts)
+        });
+        let mut read = stream::iter(read).buffer_unordered(MANIFESTS_AT_ONCE);
+        while let Some((id, facts)) = read.next().await {
+            match facts {
+                // It was pruned since it was listed.
+                Err(Error::Store(error)) if error.is_not_found() => {}
+                Err(error) if error.kind() != Kind::Corrupt => return Err(error),
+                facts => drop(known.insert(id, facts)),
+            }
+        }
+        drop(read);
+        Ok(known)
     }
 
-    /// What the archive holds. A backup whose manifest is damaged does not count.
+    /// The facts of a backup of which the listing leaves it open, from its manifest.
+    async fn read_facts(&self, id: &BackupId, listed: &Listed) -> Result<BackupFacts, Error> {
+        let (manifest, object) = self.manifest_and_object(id).await?;
+        Ok(listed.facts_of(&object).unwrap_or_else(|| BackupFacts::of(&manifest, &object, None)))
+    }
+
+    /// The label and the problems of a finished backup, from the small object next to its manifest; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Document`], and whatever the store fails with.
+    pub async fn details(&self, listed: &Listed, facts: &BackupFacts) -> Result<Option<FactsDetails>, Error> {
+        let Some(key) = listed.facts_key(facts) else { return Ok(None) };
+        match self.store.read(key).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            read => {
+                FactsDetails::open(&read?).map(Some).map_err(|error| Error::Document { key: key.to_owned(), error })
+            }
+        }
+    }
+
+    /// What the archive holds. A backup whose manifest is damaged does not count; its segments do.
     ///
     /// # Errors
     /// Whatever the store fails with.
     pub async fn contents(&self) -> Result<ArchiveContents, Error> {
-        let manifests = self.manifests().await?;
-        let backups = manifests.values().flatten().filter(|manifest| !manifest.is_partial()).count();
-        let segments = self.store.list(&self.keys.segments()).await?;
-        Ok(ArchiveContents { backups, bytes: segments.iter().map(|segment| segment.size).sum() })
+        let facts = self.facts(&self.listing().await?).await?;
+        let complete = facts.values().flatten().filter(|facts| !facts.is_partial()).count();
+        let holdings = |id: &BackupId| facts.get(id).and_then(|facts| facts.as_ref().ok()?.holdings);
+        let mut bytes: u64 = facts.keys().filter_map(holdings).map(|holdings| holdings.bytes).sum();
+        // The segments of other backups, unfinished and deleted ones among them, are counted one by one.
+        let mut folders = self.folders(&self.keys.segments()).await?;
+        folders.retain(|id| holdings(id).is_none());
+        let listed = folders.into_iter().map(|id| async move { self.store.list(&self.keys.segments_of(&id)).await });
+        let mut listed = stream::iter(listed).buffer_unordered(REQUESTS_AT_ONCE);
+        while let Some(segments) = listed.try_next().await? {
+            bytes += segments.iter().map(|segment| segment.size).sum::<u64>();
+        }
+        drop(listed);
+        Ok(ArchiveContents { backups: complete, bytes })
+    }
+
+    /// The backups that have a folder under this one.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn folders(&self, of: &str) -> Result<Vec<BackupId>, Error> {
+        // A folder whose name is no backup's was not made by us.
+        Ok(self.store.list_dirs(of).await?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The folders that these segments are in.
+    pub fn folders_of<'s>(&self, segments: impl Iterator<Item = &'s SegmentRef>) -> BTreeSet<String> {
+        let folder = |segment: &SegmentRef| match segment.id.backup() {
+            Some(backup) => self.keys.segments_of(&backup),
+            None => self.keys.segments(),
+        };
+        segments.map(folder).collect()
+    }
+
+    /// The objects in these folders.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn list_folders(&self, folders: BTreeSet<String>) -> Result<Vec<Object>, Error> {
+        let listed = folders.into_iter().map(|folder| async move { self.store.list(&folder).await });
+        Ok(stream::iter(listed).buffered(REQUESTS_AT_ONCE).try_concat().await?)
     }
 
     /// The manifest of a backup.
@@ -337,6 +416,14 @@ impl Archive {
     /// # Errors
     /// [`Error::Document`], [`Error::Misplaced`], and whatever the store fails with.
     pub async fn manifest(&self, id: &BackupId) -> Result<Manifest, Error> {
+        Ok(self.manifest_and_object(id).await?.0)
+    }
+
+    /// The manifest of a backup, and the bytes that it was read from.
+    ///
+    /// # Errors
+    /// As [`Archive::manifest`].
+    pub async fn manifest_and_object(&self, id: &BackupId) -> Result<(Manifest, Bytes), Error> {
         let key = self.keys.manifest(id);
         let bytes = self.store.read(&key).await?;
         let manifest = match Manifest::open(&bytes) {
@@ -347,19 +434,68 @@ impl Archive {
             let found = format!("backup {} of archive {}", manifest.backup_id, manifest.archive);
             return Err(Error::Misplaced { key, found });
         }
-        Ok(manifest)
+        Ok((manifest, bytes))
     }
 
-    /// The newest backup, by the time of its cut; one of which nothing is missing before one that is partial.
+    /// The newest backup, by the time of its cut; one of which nothing is missing before one that is partial. And what should be
+    /// known of the choice, each in one line: that a newer one is partial, that an older one cannot be read.
     ///
     /// # Errors
-    /// [`Error::Empty`]; a manifest that cannot be read, since it may be the newest.
-    pub async fn newest(&self) -> Result<Manifest, Error> {
-        let manifests = self.manifests().await?.into_values().collect::<Result<Vec<_>, Error>>()?;
-        manifests
-            .into_iter()
-            .max_by_key(|manifest| (!manifest.is_partial(), manifest.cut_at_ms))
-            .ok_or_else(|| Error::Empty { archive: self.name.clone() })
+    /// [`Error::Empty`]; [`Error::Doubtful`] when a newer one cannot be read.
+    pub async fn newest(&self) -> Result<(Manifest, Vec<String>), Error> {
+        self.choose(Wanted::Newest).await
+    }
+
+    /// The backup to read for a restore to this time (milliseconds since the epoch): the oldest completed one that reaches it,
+    /// else the newest completed one, else a partial one. And what should be known of the choice, each in one line.
+    ///
+    /// # Errors
+    /// [`Error::Empty`]; [`Error::Doubtful`] when one that cannot be read may reach further.
+    pub async fn reaching(&self, at_ms: i64) -> Result<(Manifest, Vec<String>), Error> {
+        self.choose(Wanted::Reaching(at_ms)).await
+    }
+
+    /// Opens the best backup, and of two that are damaged the one after.
+    async fn choose(&self, wanted: Wanted) -> Result<(Manifest, Vec<String>), Error> {
+        let listing = self.listing().await?;
+        let (mut candidates, mut damaged) = (Vec::new(), Vec::new());
+        let is_damaged = |id: BackupId, error: &Error| {
+            let about_ms = listing.finished.get(&id).map_or(i64::MAX, |listed| listed.about_ms(&id));
+            Damaged { id, about_ms, why: error.to_string() }
+        };
+        let mut first_error = None;
+        for (id, facts) in self.facts(&listing).await? {
+            match facts {
+                Ok(facts) => candidates.push(Candidate { id, cut_at_ms: facts.cut_at_ms, problems: facts.problems }),
+                Err(error) => {
+                    damaged.push(is_damaged(id, &error));
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        loop {
+            let Some(best) = choice::best(&candidates, wanted).cloned() else {
+                return Err(first_error.unwrap_or_else(|| Error::Empty { archive: self.name.clone() }));
+            };
+            if let Some(Damaged { id, why, .. }) = choice::doubt(&best, &damaged, wanted) {
+                let (archive, damaged, why, instead) = (self.name.clone(), id.clone(), why.clone(), best.id);
+                return Err(Error::Doubtful { archive, damaged, why, instead });
+            }
+            match self.manifest(&best.id).await {
+                Ok(manifest) => {
+                    let warnings = choice::warnings(&best, &manifest.problems, &candidates, &damaged, wanted);
+                    return Ok((manifest, warnings));
+                }
+                // It was pruned since it was listed.
+                Err(Error::Store(error)) if error.is_not_found() => {}
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    damaged.push(is_damaged(best.id.clone(), &error));
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+            candidates.retain(|candidate| candidate.id != best.id);
+        }
     }
 
     /// The backup of this id, which has to be in this archive.
@@ -375,21 +511,6 @@ impl Archive {
             true => Err(Error::Unfinished { archive, backup }),
             false => Err(Error::NotInArchive { archive, backup }),
         }
-    }
-
-    /// The backup to read for a restore to this time (milliseconds since the epoch): the oldest completed one that reaches it,
-    /// else the newest completed one and, in one line, that it does not.
-    ///
-    /// # Errors
-    /// [`Error::Empty`], [`Error::OnlyPartial`]; a manifest that cannot be read, since it may be the one.
-    pub async fn reaching(&self, at_ms: i64) -> Result<(Manifest, Option<String>), Error> {
-        let manifests = self.manifests().await?;
-        let backups: Vec<BackupId> = manifests.keys().cloned().collect();
-        let manifests = manifests.into_values().collect::<Result<Vec<_>, Error>>()?;
-        choice::reaching(manifests, at_ms).ok_or_else(|| match backups.is_empty() {
-            true => Error::Empty { archive: self.name.clone() },
-            false => Error::OnlyPartial { archive: self.name.clone(), backups },
-        })
     }
 
     /// What an unfinished backup began with; `None` when it did not get that far.
@@ -422,11 +543,16 @@ impl Archive {
     /// # Errors
     /// As [`Archive::part`].
     pub async fn runs(&self, manifest: &Manifest) -> Result<Part, Error> {
-        let parts: Vec<Part> = stream::iter(&manifest.parts)
-            .map(|part| self.part(&manifest.backup_id, part))
-            .buffered(REQUESTS_AT_ONCE)
-            .try_collect()
-            .await?;
+        self.runs_in(&manifest.backup_id, manifest.parts.clone()).await
+    }
+
+    /// The runs of a backup that are in these of its parts.
+    ///
+    /// # Errors
+    /// As [`Archive::part`].
+    pub async fn runs_in(&self, of: &BackupId, parts: Vec<PartRef>) -> Result<Part, Error> {
+        let read = parts.into_iter().map(|part| async move { self.part(of, &part).await });
+        let parts: Vec<Part> = stream::iter(read).buffered(REQUESTS_AT_ONCE).try_collect().await?;
         Ok(Part::merge(parts))
     }
 

@@ -81,7 +81,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         return abandon::run(config, id, stop).await;
     }
     let started_ms = now_ms();
-    let Chosen { archive, manifest, warning } = backup(config).await?;
+    let Chosen { archive, manifest, warnings } = backup(config).await?;
     let config = &config.clone().for_backup(manifest.include_offset_headers);
     let circuit_breaker = config.config.cluster.circuit_breaker;
     let archive = archive.with_breaker(Breaker::new("store", circuit_breaker));
@@ -90,7 +90,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::Interrupted),
     };
-    let run = Restore { config, archive, manifest, warning, cluster, progress, stop };
+    let run = Restore { config, archive, manifest, warnings, cluster, progress, stop };
     let Begun { journal, prepared, planned } = run.begin(started_ms).await?;
     if config.config.dry_run {
         run.runs(&planned.plan).await?;
@@ -115,8 +115,8 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
 struct Chosen {
     archive: Archive,
     manifest: Manifest,
-    /// What should be known of the choice, in one line.
-    warning: Option<String>,
+    /// What should be known of the choice, each in one line.
+    warnings: Vec<String>,
 }
 
 async fn backup(config: &Checked) -> Result<Chosen, Error> {
@@ -124,7 +124,7 @@ async fn backup(config: &Checked) -> Result<Chosen, Error> {
     let name = match &config.which {
         WhichBackup::Id(id) => {
             let (archive, manifest) = repository.find(id).await?;
-            return Ok(Chosen { archive, manifest, warning: None });
+            return Ok(Chosen { archive, manifest, warnings: Vec::new() });
         }
         WhichBackup::Of(name, _) | WhichBackup::NewestOf(name) | WhichBackup::Reaching(name, _) => name,
     };
@@ -133,14 +133,14 @@ async fn backup(config: &Checked) -> Result<Chosen, Error> {
         Some(id) => Journal::new(archive.store.clone(), &archive.keys, id.clone()).backup_id().await?,
         None => None,
     };
-    let (manifest, warning) = match (&config.which, begun_with) {
-        (WhichBackup::Id(id) | WhichBackup::Of(_, id), _) => (archive.finished(id).await?, None),
+    let (manifest, warnings) = match (&config.which, begun_with) {
+        (WhichBackup::Id(id) | WhichBackup::Of(_, id), _) => (archive.finished(id).await?, Vec::new()),
         // A newer backup may have been made since; a restore goes on with the one that it began with.
-        (WhichBackup::NewestOf(_) | WhichBackup::Reaching(..), Some(id)) => (archive.finished(&id).await?, None),
-        (WhichBackup::NewestOf(_), None) => (archive.newest().await?, None),
+        (WhichBackup::NewestOf(_) | WhichBackup::Reaching(..), Some(id)) => (archive.finished(&id).await?, Vec::new()),
+        (WhichBackup::NewestOf(_), None) => archive.newest().await?,
         (WhichBackup::Reaching(_, at_ms), None) => archive.reaching(*at_ms).await?,
     };
-    Ok(Chosen { archive, manifest, warning })
+    Ok(Chosen { archive, manifest, warnings })
 }
 
 /// A plan, and the topics that were there when it was made.
@@ -170,8 +170,8 @@ struct Restore<'a> {
     config: &'a Checked,
     archive: Archive,
     manifest: Manifest,
-    /// What should be known of the choice of the backup.
-    warning: Option<String>,
+    /// What should be known of the choice of the backup, each in one line.
+    warnings: Vec<String>,
     cluster: Cluster,
     progress: &'a Progress,
     stop: &'a Stop,
@@ -194,7 +194,7 @@ impl Restore<'_> {
             groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
         };
         let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
-        plan.warnings.extend(self.warning.clone());
+        plan.warnings.extend(self.warnings.iter().cloned());
         plan.warnings.extend(again);
         if done.is_some() {
             plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
@@ -375,12 +375,14 @@ impl Restore<'_> {
     /// The runs of everything that is restored: every list is read, and every segment is there.
     async fn runs(&self, plan: &Plan) -> Result<Runs, Error> {
         let Self { archive, manifest, .. } = self;
-        let part = archive.runs(manifest).await?;
         let wanted: BTreeSet<&TopicKey> = plan.topics.iter().map(|topic| &topic.source).collect();
+        let mut parts = manifest.parts.clone();
+        parts.retain(|part| wanted.iter().any(|topic| part.may_hold_topic(topic)));
+        let part = archive.runs_in(&manifest.backup_id, parts).await?;
         let topics = manifest.topics.iter().filter(|topic| wanted.contains(&topic.topic));
         let key = archive.keys.manifest(&manifest.backup_id);
         let runs = Runs::of_topics(topics, &part).map_err(|broken| Error::Broken { key, broken })?;
-        match runs.lost_segments(&archive.keys, &archive.store.list(&archive.keys.segments()).await?) {
+        match runs.lost_segments(&archive.keys, &archive.list_folders(archive.folders_of(runs.segments())).await?) {
             Some(lost) => Err(Error::LostSegments { backup_id: manifest.backup_id.clone(), lost }),
             None => Ok(runs),
         }

@@ -5,7 +5,9 @@
 //! checksums. A damaged piece is a [`Finding`], and the verification goes on behind it. That a store does not answer is no finding
 //! but a failure: it says nothing of what is stored.
 //!
-//! A segment is read once, however many backups share it, in pieces of a few megabytes.
+//! One backup is looked at after the other, and forgotten: memory follows the largest backup, not the archive. A segment is read
+//! once, however many backups share it, in pieces of a few megabytes. No lease is taken, so retention may delete a backup meanwhile:
+//! before anything is reported of a backup, its manifest is looked for once more.
 
 mod backup;
 mod finding;
@@ -14,6 +16,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -26,11 +29,14 @@ use crate::config::backup::PARALLELISM_MAX;
 pub use crate::config::verify::Level;
 use crate::config::verify::VerifyConfig;
 use crate::error::Kind;
-use crate::format::layout::{ArchiveKeys, ArchiveName, BackupId, PartId, SegmentId};
+use crate::format::facts::{BackupFacts, FactsDetails, Holdings};
+use crate::format::layout::{ArchiveName, BackupId};
+use crate::format::manifest::{Manifest, PartRange};
 use crate::progress::Progress;
-use crate::repository::{self, Archive, Repository, Stage};
+use crate::repository::listing::Listed;
+use crate::repository::{self, Archive, Repository};
 use crate::stop::Stop;
-use crate::store;
+use crate::store::{self, REQUESTS_AT_ONCE};
 
 /// Why a verification came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +109,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
+    /// Backups that were deleted while they were looked at, which is no damage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<BackupId>,
     /// Objects that no backup names: what killed runs left behind, or what a run at work has stored. Prune removes the former.
     pub leftovers: Vec<String>,
     /// Milliseconds that it took.
@@ -120,147 +129,301 @@ pub async fn run(config: &VerifyConfig, progress: &Progress, stop: &Stop) -> Res
     }
     let repository = Repository::open(&config.storage).await?;
     let (archive, backups) = match (&config.backup, &config.archive) {
-        (Some(backup), None) => (repository.find(backup).await?.0, vec![backup.clone()]),
+        (Some(backup), None) => {
+            let archive = repository.find(backup).await?.0;
+            let listed = archive.listed(backup).await?;
+            let missing = || repository::Error::NotInArchive { archive: archive.name.clone(), backup: backup.clone() };
+            let backups = vec![(backup.clone(), listed.ok_or_else(missing)?)];
+            (archive, backups)
+        }
         (None, Some(name)) => {
             let archive = repository.archive(name).await?;
-            let backups = finished(&archive).await?;
+            let backups: Vec<_> = archive.listing().await?.finished.into_iter().collect();
+            // To say of nothing that it is intact would be believed.
+            if backups.is_empty() {
+                return Err(repository::Error::Empty { archive: archive.name }.into());
+            }
             (archive, backups)
         }
         (None, None) | (Some(_), Some(_)) => return Err(Error::Scope),
     };
-    let decompressed_batch_bytes_max = config.decompressed_batch_bytes_max;
-    let findings = Vec::new();
-    let mut run = Run { archive: &archive, progress, stop, findings, parts: 0, decompressed_batch_bytes_max };
-    let wanted = run.manifests(&backups).await?;
-    let mut read = segment::Read::default();
-    if config.level >= Level::Objects {
-        read = run.segments(&wanted, config.level, config.parallelism).await?;
+    verified(config, archive, backups, progress, stop, started_ms).await
+}
+
+/// Verifies backups that were listed.
+async fn verified(
+    config: &VerifyConfig,
+    archive: Archive,
+    backups: Vec<(BackupId, Listed)>,
+    progress: &Progress,
+    stop: &Stop,
+    started_ms: i64,
+) -> Result<VerifyReport, Error> {
+    let is_shared = |(_, listed): &(BackupId, Listed)| listed.holdings().is_none_or(|holdings| holdings.shares);
+    let mut run = Run {
+        archive: &archive,
+        config,
+        progress,
+        stop,
+        seen: backups.iter().any(is_shared).then(HashSet::new),
+        elsewhere: BTreeSet::new(),
+        unnamed: Vec::new(),
+        expected_offsets: 0,
+        found: Found::default(),
+    };
+    let owner = archive.owner().await.map(|_| ());
+    note(owner, archive.keys.archive(), &[], &mut run.found.findings)?;
+    let (mut verified, mut deleted) = (Vec::new(), Vec::new());
+    for (id, listed) in backups {
+        match run.backup(&id, &listed).await? {
+            Some(found) => {
+                run.found.add(found);
+                verified.push(id);
+            }
+            None => deleted.push(id),
+        }
     }
-    let leftovers = if config.archive.is_some() { run.leftovers(&wanted).await? } else { Vec::new() };
-    let Run { findings, parts, .. } = run;
+    let leftovers = if config.archive.is_some() { run.leftovers(&verified).await? } else { Vec::new() };
+    let Found { parts, segments, records, bytes, findings } = run.found;
     Ok(VerifyReport {
         outcome: if findings.is_empty() { Outcome::Intact } else { Outcome::Damaged },
         level: config.level,
-        backups,
+        backups: verified,
         parts,
-        segments: if config.level >= Level::Objects { wanted.segments.len() as u64 } else { 0 },
-        records: read.records,
-        bytes: read.bytes,
+        segments,
+        records,
+        bytes,
         findings,
+        deleted,
         leftovers,
         duration_ms: now_ms() - started_ms,
         archive: archive.name,
     })
 }
 
-async fn finished(archive: &Archive) -> Result<Vec<BackupId>, Error> {
-    let backups = archive.backups().await?.into_iter();
-    let ids: Vec<_> = backups.filter(|(_, stage)| *stage == Stage::Finished).map(|(id, _)| id).collect();
-    // To say of nothing that it is intact would be believed.
-    if ids.is_empty() { Err(repository::Error::Empty { archive: archive.name.clone() }.into()) } else { Ok(ids) }
+/// What was looked at, and what is wrong.
+#[derive(Default)]
+struct Found {
+    parts: u64,
+    segments: u64,
+    records: u64,
+    bytes: u64,
+    findings: Vec<Finding>,
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        let Self { parts, segments, records, bytes, findings } = other;
+        self.parts += parts;
+        self.segments += segments;
+        self.records += records;
+        self.bytes += bytes;
+        self.findings.extend(findings);
+    }
 }
 
 struct Run<'a> {
     archive: &'a Archive,
+    config: &'a VerifyConfig,
     progress: &'a Progress,
     stop: &'a Stop,
-    findings: Vec<Finding>,
-    parts: u64,
-    decompressed_batch_bytes_max: usize,
+    /// What was already looked at of segments, in sixteen bytes each; `None` when no backup shares any, as the listing says.
+    seen: Option<HashSet<u128>>,
+    /// Keys of what backups name outside of their own folders.
+    elsewhere: BTreeSet<String>,
+    /// Keys of what is in the folder of a backup that does not name it.
+    unnamed: Vec<String>,
+    expected_offsets: u64,
+    found: Found,
 }
 
 impl Run<'_> {
-    /// Checks what is said of segments, and gathers what must be true of them.
-    async fn manifests(&mut self, backups: &[BackupId]) -> Result<Wanted, Error> {
+    /// Looks at a backup; `None` when it was deleted meanwhile.
+    async fn backup(&mut self, id: &BackupId, listed: &Listed) -> Result<Option<Found>, Error> {
+        self.check_stop()?;
+        let mut found = Found::default();
+        let manifest = self.archive.manifest_and_object(id).await;
+        let of = std::slice::from_ref(id);
+        let manifest = note(manifest, self.archive.keys.manifest(id), of, &mut found.findings)?;
         let mut wanted = Wanted::default();
-        let owner = self.archive.owner().await.map(|_| ());
-        self.note(owner, self.archive.keys.archive(), &[])?;
-        for id in backups {
-            self.check_stop()?;
-            let manifest = self.archive.manifest(id).await;
-            let of = std::slice::from_ref(id);
-            let Some(manifest) = self.note(manifest, self.archive.keys.manifest(id), of)? else { continue };
-            let mut parts = Vec::with_capacity(manifest.parts.len());
-            for part in &manifest.parts {
-                wanted.parts.insert(part.id.clone());
-                let read = self.archive.part(id, part).await;
-                parts.extend(self.note(read, self.archive.keys.part(&part.id), of)?);
-            }
-            self.parts += parts.len() as u64;
-            let is_complete = parts.len() == manifest.parts.len();
-            self.findings.extend(wanted.add(&self.archive.keys, &manifest, parts, is_complete));
+        if let Some((manifest, object)) = &manifest {
+            wanted = self.parts(manifest, &mut found).await?;
+            self.facts(id, listed, manifest, object, &wanted, &mut found).await?;
         }
+        if self.config.level >= Level::Objects {
+            self.segments(&wanted, &mut found).await?;
+        }
+        if !found.findings.is_empty() && !self.archive.store.exists(&self.archive.keys.manifest(id)).await? {
+            tracing::info!("backup {id} was deleted while it was looked at");
+            return Ok(None);
+        }
+        if self.config.archive.is_some() {
+            self.unnamed_of(id, &wanted).await?;
+        }
+        Ok(Some(found))
+    }
+
+    /// Checks what is said of segments, and gathers what must be true of them.
+    async fn parts(&self, manifest: &Manifest, found: &mut Found) -> Result<Wanted, Error> {
+        let (keys, id) = (&self.archive.keys, &manifest.backup_id);
+        let of = std::slice::from_ref(id);
+        let archive = self.archive;
+        let reads = manifest.parts.clone().into_iter().map(|part| async move {
+            let read = archive.part(id, &part).await;
+            (part, read)
+        });
+        let mut reads = stream::iter(reads).buffered(REQUESTS_AT_ONCE);
+        let mut parts = Vec::with_capacity(manifest.parts.len());
+        while let Some((named, read)) = reads.next().await {
+            let Some(part) = note(read, keys.part(&named.id), of, &mut found.findings)? else { continue };
+            if named.range.as_ref().is_some_and(|range| Some(range) != PartRange::of(&part).as_ref()) {
+                let what = format!("what it says of part {} is not what the part holds", named.id);
+                found.findings.push(Finding::of_object(keys.manifest(id), of, what));
+            }
+            parts.push(part);
+        }
+        drop(reads);
+        found.parts += parts.len() as u64;
+        let is_complete = parts.len() == manifest.parts.len();
+        let (wanted, wrong) = Wanted::of(manifest, parts, is_complete);
+        found.findings.extend(wrong.into_iter().map(|what| Finding::of_object(keys.manifest(id), of, what)));
         Ok(wanted)
     }
 
-    /// What was read, or `None` and a finding when it is damaged or missing.
-    fn note<T>(
-        &mut self,
-        read: Result<T, repository::Error>,
-        key: String,
-        backups: &[BackupId],
-    ) -> Result<Option<T>, Error> {
-        match read {
-            Ok(read) => Ok(Some(read)),
-            Err(error) if error.kind() == Kind::Corrupt => {
-                self.findings.push(Finding::of_object(key, backups, finding::without_key(&error)));
-                Ok(None)
+    /// Checks that what a listing says of the backup is true.
+    async fn facts(
+        &self,
+        id: &BackupId,
+        listed: &Listed,
+        manifest: &Manifest,
+        object: &[u8],
+        wanted: &Wanted,
+        found: &mut Found,
+    ) -> Result<(), Error> {
+        let of = std::slice::from_ref(id);
+        let mut reads =
+            std::pin::pin!(self.archive.store.read_many(listed.facts.iter().map(|facts| facts.key.clone()).collect()));
+        while let Some((key, bytes)) = reads.next().await {
+            let details = bytes.map_err(repository::Error::from).and_then(|bytes| {
+                let opened = FactsDetails::open(&bytes);
+                opened.map_err(|error| repository::Error::Document { key: key.clone(), error })
+            });
+            let Some(details) = note(details, key.clone(), of, &mut found.findings)? else { continue };
+            let name = key.rsplit('/').next().and_then(BackupFacts::parse);
+            // Those of another attempt say nothing of this manifest.
+            let Some(facts) = name.filter(|facts| facts.is_of(object)) else { continue };
+            let holdings = Holdings::of(manifest, &wanted.segment_refs());
+            // What a missing part names is not known.
+            let is_complete = found.findings.is_empty();
+            if details != FactsDetails::of(manifest)
+                || (is_complete && facts != BackupFacts::of(manifest, object, Some(holdings)))
+            {
+                found.findings.push(Finding::of_object(key, of, "it does not say what the manifest says"));
             }
-            Err(error) => Err(error.into()),
         }
+        if !listed.facts.is_empty() && listed.facts_of(object).is_none() {
+            let what = "none of the facts next to it are those of this manifest: it was replaced by hand";
+            found.findings.push(Finding::of_object(self.archive.keys.manifest(id), of, what));
+        }
+        Ok(())
     }
 
-    /// Checks the segments that the backups name.
-    async fn segments(&mut self, wanted: &Wanted, level: Level, parallelism: usize) -> Result<segment::Read, Error> {
-        self.progress.expect_offsets(wanted.segments.values().map(|wanted| wanted.offsets()).sum());
+    /// Checks the segments that a backup names, unless the same was asked of them before.
+    async fn segments(&mut self, wanted: &Wanted, found: &mut Found) -> Result<(), Error> {
         let (store, keys) = (&self.archive.store, &self.archive.keys);
-        let checks = wanted.segments.values().map(|wanted| {
+        let mut new = Vec::new();
+        for wanted in wanted.segments.values() {
+            let is_new = self.seen.as_mut().is_none_or(|seen| seen.insert(wanted.fingerprint()));
+            if is_new {
+                new.push(Arc::clone(wanted));
+                continue;
+            }
+            let key = keys.segment(&wanted.segment.id);
+            let known = self.found.findings.iter_mut().filter(|finding| finding.object == key);
+            known.for_each(|finding| finding.backups.push(wanted.backup.clone()));
+        }
+        self.expected_offsets += wanted.offsets();
+        self.progress.expect_offsets(self.expected_offsets);
+        found.segments += new.len() as u64;
+        let checks = new.into_iter().map(|wanted| {
             let check = segment::Check {
                 store: store.clone(),
                 key: keys.segment(&wanted.segment.id),
                 keys: keys.clone(),
-                wanted: Arc::clone(wanted),
-                level,
-                decompressed_batch_bytes_max: self.decompressed_batch_bytes_max,
+                wanted,
+                level: self.config.level,
+                decompressed_batch_bytes_max: self.config.decompressed_batch_bytes_max,
                 progress: self.progress.clone(),
                 stop: self.stop.clone(),
             };
             // A task each, so that they use every core.
             async move { tokio::spawn(check.run()).await.map_err(|_| Error::WorkerEnded)?.map_err(Error::from) }
         });
-        let mut read = segment::Read::default();
-        let mut checks = stream::iter(checks).buffered(parallelism);
+        // Only records take memory: an index is some kilobytes.
+        let at_once = match self.config.level {
+            Level::Manifest | Level::Objects => self.config.parallelism.max(REQUESTS_AT_ONCE),
+            Level::Records => self.config.parallelism,
+        };
+        let mut checks = stream::iter(checks).buffered(at_once);
         while let Some(of_segment) = checks.try_next().await? {
             let segment::Read { records, bytes, findings } = of_segment;
-            read.records += records;
-            read.bytes += bytes;
-            self.findings.extend(findings);
+            found.records += records;
+            found.bytes += bytes;
+            found.findings.extend(findings);
         }
         drop(checks);
-        self.check_stop()?;
-        Ok(read)
+        self.check_stop()
+    }
+
+    /// Notes what is in the folders of a backup and not named by it, and what it names elsewhere.
+    async fn unnamed_of(&mut self, id: &BackupId, wanted: &Wanted) -> Result<(), Error> {
+        let Archive { store, keys, .. } = self.archive;
+        let (segments_of, parts_of) = (keys.segments_of(id), keys.parts_of(id));
+        let (segments, parts) = futures::try_join!(store.list(&segments_of), store.list(&parts_of))?;
+        let mut named: BTreeSet<String> = wanted.segments.keys().map(|id| keys.segment(id)).collect();
+        named.extend(wanted.parts.iter().map(|id| keys.part(id)));
+        let found = segments.into_iter().chain(parts).map(|object| object.key);
+        self.unnamed.extend(found.filter(|key| !named.contains(key)));
+        self.elsewhere
+            .extend(named.into_iter().filter(|key| !key.starts_with(&segments_of) && !key.starts_with(&parts_of)));
+        Ok(())
     }
 
     /// The keys of segments and parts that no backup of the archive names.
-    async fn leftovers(&self, wanted: &Wanted) -> Result<Vec<String>, Error> {
-        let (segments, parts) = (self.archive.keys.segments(), self.archive.keys.parts());
-        let mut keys = Vec::new();
-        for object in self.archive.store.list(&segments).await? {
-            let id = ArchiveKeys::leaf(&segments, &object.key).and_then(|leaf| leaf.parse::<SegmentId>().ok());
-            if id.is_none_or(|id| !wanted.segments.contains_key(&id)) {
-                keys.push(object.key);
+    async fn leftovers(&mut self, verified: &[BackupId]) -> Result<Vec<String>, Error> {
+        let verified: BTreeSet<&BackupId> = verified.iter().collect();
+        for folder in [self.archive.keys.parts(), self.archive.keys.segments()] {
+            for id in self.archive.folders(&folder).await? {
+                if !verified.contains(&id) {
+                    let objects = self.archive.store.list(&format!("{folder}{id}/")).await?;
+                    self.unnamed.extend(objects.into_iter().map(|object| object.key));
+                }
             }
         }
-        for object in self.archive.store.list(&parts).await? {
-            let id = ArchiveKeys::leaf(&parts, &object.key).and_then(|leaf| leaf.parse::<PartId>().ok());
-            if id.is_none_or(|id| !wanted.parts.contains(&id)) {
-                keys.push(object.key);
-            }
-        }
-        Ok(keys)
+        let mut leftovers = std::mem::take(&mut self.unnamed);
+        leftovers.retain(|key| !self.elsewhere.contains(key));
+        leftovers.sort_unstable();
+        Ok(leftovers)
     }
 
     fn check_stop(&self) -> Result<(), Error> {
-        if self.stop.is_set() { Err(Error::Interrupted { findings: self.findings.len() }) } else { Ok(()) }
+        if self.stop.is_set() { Err(Error::Interrupted { findings: self.found.findings.len() }) } else { Ok(()) }
+    }
+}
+
+/// What was read, or `None` and a finding when it is damaged or missing.
+fn note<T>(
+    read: Result<T, repository::Error>,
+    key: String,
+    backups: &[BackupId],
+    findings: &mut Vec<Finding>,
+) -> Result<Option<T>, Error> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.kind() == Kind::Corrupt => {
+            findings.push(Finding::of_object(key, backups, finding::without_key(&error)));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,6 +1,9 @@
 //! Whose archive it is, what stands in it unfinished, and how a backup enters it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -8,15 +11,24 @@ use uuid::Uuid;
 use super::Error;
 use crate::config::backup::Checked;
 use crate::format::document::{self, DocumentKind, Encoding};
-use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId, PartId};
+use crate::format::facts::{BackupFacts, FactsDetails, Holdings};
+use crate::format::layout::{self, ArchiveKeys, ArchiveName, BackupId, CheckpointName, PartId};
 use crate::format::manifest::{ArchiveOwner, Cut, Manifest, Part, PartRef, Repository, VERSION};
+use crate::format::segment::SegmentRef;
+use crate::repository;
 use crate::store::lease::Lease;
-use crate::store::{Created, CreatedOrSame, Store};
+use crate::store::{Created, CreatedOrSame, REQUESTS_AT_ONCE, Store};
 
 /// Runs that one part of a manifest lists at most, so that a reader of one topic need not read all of a large archive.
 const PART_RUNS_MAX: usize = 20_000;
 /// An unfinished backup older than this is left to prune: its cut says little about the cluster of today.
 const RESUME_AGE_MAX_MS: i64 = 24 * 3600 * 1000;
+/// How much later than the time in its id the cut of a backup may be made.
+const CUT_DELAY_MAX_MS: i64 = 3600 * 1000;
+/// Cuts that are read at once: that of a large cluster has megabytes.
+const CUTS_AT_ONCE: usize = 4;
+/// Longest time that a finished run takes to clear its progress away. What is left is for prune.
+const FORGET_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// An archive in a repository, for a run that writes.
 #[derive(Debug, Clone)]
@@ -113,30 +125,32 @@ impl Archive {
                 None => Ok(Begun::New(id.clone())),
             };
         }
-        let folders = self.store.list_dirs(&self.keys.backups()).await?;
+        let listing = repository::Archive::new(self.store.clone(), self.name.clone()).listing().await?;
+        let mut ids: Vec<BackupId> = listing.unfinished().cloned().collect();
+        ids.retain(|id| id.time_ms().is_none_or(|at_ms| now_ms - at_ms < RESUME_AGE_MAX_MS + CUT_DELAY_MAX_MS));
+        let cuts = ids.into_iter().map(|id| async move { self.cut(&id).await });
+        let mut cuts = stream::iter(cuts).buffered(CUTS_AT_ONCE);
         let mut unfinished = None;
-        for folder in folders.iter().rev() {
-            let Ok(id) = folder.parse::<BackupId>() else { continue };
-            if self.store.exists(&self.keys.manifest(&id)).await? || self.store.exists(&self.keys.given_up(&id)).await?
-            {
-                continue;
-            }
-            let Some(cut) = self.cut(&id).await? else { continue };
+        while let Some(cut) = cuts.try_next().await? {
+            let Some(cut) = cut else { continue };
             let is_ours = cut.selection == config.selection()
                 && cut.source_cluster_id == source_cluster_id
-                && now_ms - cut.at_ms < RESUME_AGE_MAX_MS;
-            let is_newest = unfinished.as_ref().is_none_or(|other: &Cut| other.at_ms < cut.at_ms);
+                && now_ms - cut.at_ms < RESUME_AGE_MAX_MS
+                && !self.store.exists(&self.keys.given_up(&cut.backup_id)).await?;
+            // Of two that were cut at the same time, that with the last id.
+            let is_newest = unfinished.as_ref().is_none_or(|other: &Cut| other.at_ms <= cut.at_ms);
             if is_ours && is_newest {
                 unfinished = Some(cut);
             }
         }
+        drop(cuts);
         if let Some(cut) = unfinished {
             return self.resume(cut).await;
         }
         let mut at_ms = now_ms;
         loop {
             let id = BackupId::at(&config.backup_id_prefix, at_ms)?;
-            if !folders.iter().any(|folder| folder == id.as_str()) {
+            if !listing.knows(&id) {
                 return Ok(Begun::New(id));
             }
             // Two backups within a second.
@@ -144,18 +158,18 @@ impl Archive {
         }
     }
 
+    /// Reads what is stored of an unfinished backup: the checkpoints that no folded one stands for.
     async fn resume(&self, cut: Cut) -> Result<Begun, Error> {
         let folder = self.keys.progress_folder(&cut.backup_id);
-        let cut_key = self.keys.cut(&cut.backup_id);
+        let listed = self.store.list(&folder).await?;
+        let names = listed.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key));
+        let checkpoints = CheckpointName::covering(names.filter_map(CheckpointName::parse).collect());
+        let keys = checkpoints.into_iter().map(|name| self.keys.checkpoint(&cut.backup_id, name)).collect();
         let mut stored = Vec::new();
-        for object in self.store.list(&folder).await? {
-            if object.key != cut_key {
-                let bytes = self.store.read(&object.key).await?;
-                stored.push(
-                    Part::open(DocumentKind::Checkpoint, &bytes)
-                        .map_err(|error| Error::Document { key: object.key, error })?,
-                );
-            }
+        let mut read = std::pin::pin!(self.store.read_many(keys));
+        while let Some((key, bytes)) = read.next().await {
+            let part = Part::open(DocumentKind::Checkpoint, &bytes?);
+            stored.push(part.map_err(|error| Error::Document { key, error })?);
         }
         Ok(Begun::Reading { cut: Box::new(cut), stored })
     }
@@ -184,9 +198,17 @@ impl Archive {
     ///
     /// # Errors
     /// What the store fails with, and [`Error::Taken`] when somebody else wrote this very checkpoint.
-    pub async fn store_checkpoint(&self, id: &BackupId, epoch: u64, number: u64, part: &Part) -> Result<(), Error> {
-        let key = self.keys.checkpoint(id, epoch, number);
+    pub async fn store_checkpoint(&self, id: &BackupId, name: CheckpointName, part: &Part) -> Result<(), Error> {
+        let key = self.keys.checkpoint(id, name);
         self.create_our_own(key, part.seal(DocumentKind::Checkpoint).into()).await
+    }
+
+    /// Removes checkpoints that a folded one stands for. When that fails they stay, and nobody reads them.
+    pub async fn remove_checkpoints(&self, id: &BackupId, names: impl Iterator<Item = CheckpointName>) {
+        let keys: Vec<String> = names.map(|name| self.keys.checkpoint(id, name)).collect();
+        if let Err(error) = self.store.delete_many(&keys).await {
+            tracing::debug!("checkpoints that were folded stay behind: {error}");
+        }
     }
 
     /// Stores the parts of a manifest, and says how it names them.
@@ -194,28 +216,37 @@ impl Archive {
     /// # Errors
     /// As [`Archive::store_checkpoint`].
     pub async fn store_parts(&self, id: &BackupId, epoch: u64, runs: &Part) -> Result<Vec<PartRef>, Error> {
-        let mut refs = Vec::new();
-        for (number, part) in runs.split(PART_RUNS_MAX).iter().enumerate() {
-            let id = PartId::new(id, epoch, number);
+        let parts = runs.split(PART_RUNS_MAX).into_iter().enumerate();
+        let stored = parts.map(|(number, part)| async move {
             let sealed = part.seal(DocumentKind::Part);
-            refs.push(PartRef { id: id.clone(), bytes: sealed.len() as u64, sha256: document::sha256_hex(&sealed) });
-            self.create_our_own(self.keys.part(&id), sealed.into()).await?;
-        }
-        Ok(refs)
+            let named = PartRef::new(PartId::new(id, epoch, number), &part, &sealed);
+            self.create_our_own(self.keys.part(&named.id), sealed.into()).await?;
+            Ok::<_, Error>(named)
+        });
+        stream::iter(stored).buffered(REQUESTS_AT_ONCE).try_collect().await
     }
 
     /// Stores the manifest: from here on there is a backup. When one is there already, that one is it.
     ///
+    /// The facts are stored before. Without a manifest they mean nothing; next to one they spare everybody the opening of it.
+    /// `segments` are those that the backup names.
+    ///
     /// # Errors
     /// What the store fails with.
-    pub async fn store_manifest(&self, manifest: Manifest) -> Result<Manifest, Error> {
-        let key = self.keys.manifest(&manifest.backup_id);
-        let sealed = manifest.seal();
+    pub async fn store_manifest(&self, manifest: Manifest, segments: &[SegmentRef]) -> Result<Manifest, Error> {
+        let id = &manifest.backup_id;
+        let object = Bytes::from(manifest.seal());
+        let key = self.keys.manifest(id);
         // A manifest that nobody can read must not be what says that there is a backup.
-        Manifest::open(&sealed).map_err(|error| Error::UnreadableManifest { key: key.clone(), error })?;
-        match self.store.create_or_same(&key, sealed.into()).await? {
+        Manifest::open(&object).map_err(|error| Error::UnreadableManifest { key: key.clone(), error })?;
+        let facts = BackupFacts::of(&manifest, &object, Some(Holdings::of(&manifest, segments)));
+        // A name that was made with holdings is always there.
+        if let Some(name) = facts.name() {
+            self.create_our_own(self.keys.facts(id, &name), FactsDetails::of(&manifest).seal().into()).await?;
+        }
+        match self.store.create_or_same(&key, object).await? {
             CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(manifest),
-            CreatedOrSame::AlreadyThere { same: false } => self.manifest(&manifest.backup_id).await,
+            CreatedOrSame::AlreadyThere { same: false } => self.manifest(id).await,
         }
     }
 
@@ -244,17 +275,18 @@ impl Archive {
         Ok(self.store.delete(&mark).await?)
     }
 
-    /// Removes the progress of a backup that is committed. What stays behind when this fails is prune's to remove.
+    /// Removes the progress of a backup that is committed. It needs no lease: nobody resumes a backup that has a manifest. What stays
+    /// behind when this fails, or takes too long, is prune's to remove.
     pub async fn forget_progress(&self, id: &BackupId) {
         let folder = self.keys.progress_folder(id);
         let removed = async {
-            for object in self.store.list(&folder).await? {
-                self.store.delete(&object.key).await?;
-            }
-            Ok::<(), crate::store::Error>(())
+            let keys: Vec<String> = self.store.list(&folder).await?.into_iter().map(|object| object.key).collect();
+            self.store.delete_many(&keys).await
         };
-        if let Err(error) = removed.await {
-            tracing::warn!("the progress of the finished backup {id} stays behind: {error}");
+        match tokio::time::timeout(FORGET_TIME_MAX, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the progress of the finished backup {id} stays behind: {error}"),
+            Err(_) => tracing::warn!("the progress of the finished backup {id} is left to prune: the store is slow"),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::error::Kind;
 use crate::format::invariants::Broken;
 use crate::format::layout::{ArchiveName, BackupId, NameError};
 use crate::format::{codec, document};
+use crate::repository;
 use crate::store::{self, lease};
 
 /// Why a backup could not be made.
@@ -17,6 +18,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// What the archive holds cannot be read.
+    #[error(transparent)]
+    Repository(#[from] repository::Error),
     /// The lease on the archive.
     #[error(transparent)]
     Lease(#[from] lease::Error),
@@ -212,6 +216,7 @@ impl Error {
             Self::Kafka(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Lease(error) => error.kind(),
+            Self::Repository(error) => error.kind(),
             Self::Codec(error) => error.kind(),
             Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
             Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,

@@ -8,6 +8,6 @@ use serde::{Deserialize, Serialize};
 pub struct ArchiveContents {
     /// Completed backups; partial and unfinished ones are not counted.
     pub backups: usize,
-    /// Bytes of all segments that are stored, those that no backup names any more among them.
+    /// Bytes of the segments of finished backups, and of all segments that runs of other backups have stored.
     pub bytes: u64,
 }

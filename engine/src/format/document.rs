@@ -33,6 +33,8 @@ pub enum DocumentKind {
     Archive,
     /// A backup's manifest.
     Manifest,
+    /// What a listing says of a backup.
+    Facts,
     /// A list of runs that a manifest refers to.
     Part,
     /// The index at the end of a segment.

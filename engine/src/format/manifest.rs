@@ -267,6 +267,54 @@ impl Part {
     }
 }
 
+/// A place in the order in which parts list their runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartPlace {
+    /// The topic.
+    pub topic: TopicKey,
+    /// The partition's number.
+    pub partition: i32,
+    /// An offset of the partition.
+    pub offset: i64,
+}
+
+/// What a part may hold: runs between two places, ordered by topic, partition and offset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PartRange {
+    /// The first offset of the first run.
+    pub start: PartPlace,
+    /// The offset after the last one of the last run.
+    pub end: PartPlace,
+    /// How many runs are listed.
+    pub runs: u64,
+    /// How many segments they are in.
+    pub segments: u64,
+}
+
+impl PartRange {
+    /// The range of a part; `None` when it lists no run.
+    pub fn of(part: &Part) -> Option<Self> {
+        let place =
+            |topic: &TopicKey, run: &Run, offset| PartPlace { topic: topic.clone(), partition: run.partition, offset };
+        let start =
+            part.runs().map(|(topic, _, run)| (topic, run.partition, run.start_offset, run)).min_by_key(by_place)?;
+        let end =
+            part.runs().map(|(topic, _, run)| (topic, run.partition, run.end_offset, run)).max_by_key(by_place)?;
+        Some(Self {
+            start: place(start.0, start.3, start.2),
+            end: place(end.0, end.3, end.2),
+            runs: part.run_count() as u64,
+            segments: part.segments.len() as u64,
+        })
+    }
+}
+
+fn by_place<'a>((topic, partition, offset, _): &(&'a TopicKey, i32, i64, &Run)) -> (&'a TopicKey, i32, i64) {
+    (topic, *partition, *offset)
+}
+
 /// How a manifest names a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -277,6 +325,29 @@ pub struct PartRef {
     pub bytes: u64,
     /// SHA-256 of the object, in lower-case hexadecimal.
     pub sha256: String,
+    /// What it may hold; absent in manifests of the first programs, and of a part without runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<PartRange>,
+}
+
+impl PartRef {
+    /// Names the part that was sealed into this object.
+    pub fn new(id: PartId, part: &Part, sealed: &[u8]) -> Self {
+        let (bytes, sha256) = (sealed.len() as u64, document::sha256_hex(sealed));
+        Self { id, bytes, sha256, range: PartRange::of(part) }
+    }
+
+    /// Whether a run of this topic may be listed.
+    pub fn may_hold_topic(&self, topic: &TopicKey) -> bool {
+        self.range.as_ref().is_none_or(|range| (&range.start.topic..=&range.end.topic).contains(&topic))
+    }
+
+    /// Whether a run may be listed that holds an offset of this partition from `from_offset` on.
+    pub fn may_hold(&self, topic: &TopicKey, partition: i32, from_offset: i64) -> bool {
+        let Some(PartRange { start, end, .. }) = &self.range else { return true };
+        (&start.topic, start.partition) <= (topic, partition)
+            && (&end.topic, end.partition, end.offset) > (topic, partition, from_offset)
+    }
 }
 
 /// What a manifest says of a partition.
@@ -413,4 +484,68 @@ pub struct ArchiveOwner {
     pub uid: Option<String>,
     /// The cluster that the archive's backups are taken from.
     pub source_cluster_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str) -> TopicKey {
+        TopicKey { name: name.to_owned(), id: Uuid::nil() }
+    }
+
+    fn run(partition: i32, start_offset: i64, end_offset: i64) -> Run {
+        let content = Content::default();
+        Run { partition, start_offset, end_offset, leader_epoch: 0, position: 0, content, crc32c: 0 }
+    }
+
+    fn part(runs: &[(&str, i32, i64, i64)]) -> Part {
+        let segment = SegmentRef { id: "s".parse().unwrap(), bytes: 1, index_sha256: String::new() };
+        Part::merge(runs.iter().map(|(name, partition, start, end)| Part {
+            segments: vec![segment.clone()],
+            topics: vec![TopicRuns { topic: topic(name), runs: vec![(0, run(*partition, *start, *end))] }],
+        }))
+    }
+
+    fn named(part: &Part) -> PartRef {
+        PartRef::new("p".parse().unwrap(), part, b"sealed")
+    }
+
+    #[test]
+    fn a_part_that_can_hold_an_offset_is_never_left_out_and_others_are() {
+        let all = part(&[("a", 0, 0, 10), ("a", 1, 5, 20), ("b", 0, 0, 7), ("b", 0, 7, 30), ("c", 2, 0, 1)]);
+        let parts: Vec<(Part, PartRef)> = all.split(2).into_iter().map(|part| (part.clone(), named(&part))).collect();
+        assert_eq!(parts.len(), 3);
+        let mut opened = 0;
+        for name in ["a", "b", "bb", "c", "d"] {
+            for partition in 0..4 {
+                for from_offset in 0..32 {
+                    for (part, named) in &parts {
+                        let holds = part.runs().any(|(of, _, run)| {
+                            *of == topic(name) && run.partition == partition && run.end_offset > from_offset
+                        });
+                        let may_hold = named.may_hold(&topic(name), partition, from_offset);
+                        assert!(may_hold || !holds, "{name}-{partition} from {from_offset}");
+                        assert!(named.may_hold_topic(&topic(name)) || !holds, "{name}");
+                        opened += usize::from(may_hold);
+                    }
+                }
+            }
+        }
+        assert!(opened < 5 * 4 * 32, "{opened} of {}", 5 * 4 * 32 * 3);
+        assert!(!parts[2].1.may_hold(&topic("c"), 2, 1) && parts[2].1.may_hold(&topic("c"), 2, 0));
+    }
+
+    #[test]
+    fn a_part_of_which_no_range_is_stated_may_hold_everything() {
+        let empty = named(&Part::default());
+        assert_eq!(empty.range, None);
+        assert!(empty.may_hold(&topic("a"), 0, 0) && empty.may_hold_topic(&topic("a")));
+    }
+
+    #[test]
+    fn a_range_counts_runs_and_segments() {
+        let range = named(&part(&[("a", 0, 3, 10), ("a", 0, 10, 20)]).with_segments_once()).range.unwrap();
+        assert_eq!((range.start.offset, range.end.offset, range.runs, range.segments), (3, 20, 2, 1));
+    }
 }

@@ -1,16 +1,20 @@
-//! What an archive holds, read from its store.
+//! What an archive holds, read from its store: by listings, and by manifests and parts only where those leave something open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Error;
-use super::plan::{Facts, Finished, Needs, Restore, Stored, Told, Unfinished};
+use super::plan::{Facts, Finished, Named, Needs, Restore, Stored, Told, Unfinished};
 use crate::error::Kind;
 use crate::format::document::{self, DocumentKind};
-use crate::format::layout::{ArchiveKeys, BackupId, PartId, SegmentId};
-use crate::format::manifest::{Manifest, Part, PartRef, VERSION};
+use crate::format::facts::{BackupFacts, Holdings};
+use crate::format::layout::{ArchiveKeys, BackupId};
+use crate::format::manifest::VERSION;
+use crate::repository::listing::{Listed, Listing};
 use crate::repository::{self, Archive};
 use crate::store::lease;
-use crate::store::{self, Object};
+use crate::store::{self, Object, REQUESTS_AT_ONCE};
 
 /// The object with which a restore says what it is about to do.
 const RESTORE_INTENT: &str = "intent";
@@ -18,6 +22,8 @@ const RESTORE_INTENT: &str = "intent";
 const RESTORE_DONE: &str = "done";
 /// The folder of a restore's lease.
 const RESTORE_LEASE: &str = "lease";
+/// Backups whose parts are read at once, where that is needed.
+const BACKUPS_AT_ONCE: usize = 2;
 
 /// Reads an archive. `is_ours` says that the archive's lease is held by this very run, so that no other is at work.
 ///
@@ -26,138 +32,134 @@ const RESTORE_LEASE: &str = "lease";
 pub async fn read(archive: &Archive, is_ours: bool, grace_ms: i64, now_ms: i64) -> Result<Facts, Error> {
     let Archive { store, keys, .. } = archive;
     let is_at_work = !is_ours && lease::held_by(store, &keys.lease(), now_ms).await?.is_some();
-    let mut facts = Facts {
-        segments: stored(store.list(&keys.segments()).await?, &keys.segments()),
-        parts: stored(store.list(&keys.parts()).await?, &keys.parts()),
-        restores: restores(archive, grace_ms, now_ms).await?,
-        ..Facts::default()
-    };
-    let mut known = BTreeMap::new();
-    // The backups come after segments and parts: what a run finishes meanwhile is named by then.
-    for (id, objects) in by_backup(&keys.backups(), store.list(&keys.backups()).await?) {
-        let key = keys.manifest(&id);
-        let (manifest, mut progress): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.key == key);
-        if let Some(manifest) = manifest.into_iter().next() {
-            facts.backups.push(finished(archive, manifest, &mut known).await?);
-            facts.spent.extend(progress);
+    let restores = restores(archive, grace_ms, now_ms).await?;
+    let listing = archive.listing().await?;
+    let known = archive.facts(&listing).await?;
+    let mut facts = Facts { restores, ..Facts::default() };
+    let mut finished = Vec::with_capacity(known.len());
+    for (id, known) in known {
+        if let Some(listed) = listing.finished.get(&id) {
+            finished.push(finished_backup(archive, listed.clone(), id, known));
+        }
+    }
+    facts.backups = stream::iter(finished).buffered(BACKUPS_AT_ONCE).try_collect().await?;
+    facts.spare =
+        listing.spare.iter().flat_map(|(id, objects)| objects.iter().map(|object| stored(id, object))).collect();
+    let progress = progress(archive, &listing).await?;
+    for (id, objects) in progress {
+        if listing.finished.contains_key(&id) {
+            facts.spent.extend(objects);
         } else {
-            // The cut goes last: checkpoints without it would be taken for those of the next backup of this id.
-            progress.sort_by_key(|object| (object.key == keys.cut(&id), object.key.clone()));
-            let needs = checkpoints(archive, &id, &progress).await?;
-            facts.unfinished.push(Unfinished { id, is_at_work, progress, needs });
+            let (cut, checkpoints): (Vec<_>, Vec<_>) =
+                objects.into_iter().partition(|object| object.key == keys.cut(&id));
+            facts.unfinished.push(Unfinished { id, is_at_work, cut: cut.into_iter().next(), checkpoints });
         }
     }
     Ok(facts)
 }
 
+fn stored<Id: Clone>(id: &Id, object: &Object) -> Stored<Id> {
+    Stored { id: id.clone(), key: object.key.clone(), bytes: object.size, modified_ms: object.modified_ms }
+}
+
 /// Objects right in a folder whose names are ids. Whatever else is there is not ours to delete.
-fn stored<Id: std::str::FromStr>(objects: Vec<Object>, folder: &str) -> Vec<Stored<Id>> {
-    let of = |object: Object| {
-        let id = ArchiveKeys::leaf(folder, &object.key)?.parse().ok()?;
-        let Object { key, size, modified_ms } = object;
-        Some(Stored { id, key, bytes: size, modified_ms })
-    };
-    objects.into_iter().filter_map(of).collect()
+pub fn named_in<Id: std::str::FromStr + Clone>(folder: &str, objects: &[Object]) -> Vec<Stored<Id>> {
+    let of = |object: &Object| Some(stored(&ArchiveKeys::leaf(folder, &object.key)?.parse().ok()?, object));
+    objects.iter().filter_map(of).collect()
 }
 
-/// Manifest and progress of every backup.
-fn by_backup(folder: &str, objects: Vec<Object>) -> BTreeMap<BackupId, Vec<Stored<BackupId>>> {
-    let mut backups: BTreeMap<BackupId, Vec<Stored<BackupId>>> = BTreeMap::new();
-    for Object { key, size, modified_ms } in objects {
-        let Some((id, rest)) = key.strip_prefix(folder).and_then(|path| path.split_once('/')) else { continue };
-        let Ok(id) = id.parse::<BackupId>() else { continue };
-        if rest == "manifest" || ArchiveKeys::leaf("progress/", rest).is_some() {
-            backups.entry(id.clone()).or_default().push(Stored { id, key, bytes: size, modified_ms });
-        }
-    }
-    backups
+/// What is in the folder of each backup's progress.
+async fn progress(archive: &Archive, listing: &Listing) -> Result<Vec<(BackupId, Vec<Stored<BackupId>>)>, Error> {
+    let folders = listing.begun.clone().into_iter().map(|id| async move {
+        let folder = archive.keys.progress_folder(&id);
+        let objects = archive.store.list(&folder).await?;
+        let own = objects.iter().filter(|object| ArchiveKeys::leaf(&folder, &object.key).is_some());
+        let own = own.map(|object| stored(&id, object)).collect();
+        Ok::<_, Error>((id, own))
+    });
+    stream::iter(folders).buffered(REQUESTS_AT_ONCE).try_collect().await
 }
 
-async fn finished(
+async fn finished_backup(
     archive: &Archive,
-    manifest: Stored<BackupId>,
-    known: &mut BTreeMap<PartId, BTreeSet<SegmentId>>,
+    listed: Listed,
+    id: BackupId,
+    known: Result<BackupFacts, repository::Error>,
 ) -> Result<Finished, Error> {
-    let id = manifest.id.clone();
-    Ok(match damage(archive.manifest(&id).await)? {
-        Ok(read) => {
-            let told = Told { cut_at_ms: read.cut_at_ms, is_partial: read.is_partial() };
-            Finished { id, manifest, told: Some(told), needs: needs(archive, &read, known).await? }
+    let manifest = stored(&id, &listed.manifest);
+    let facts = listed.facts.iter().map(|object| stored(&id, object)).collect();
+    let (told, needs) = match known {
+        Ok(known) => {
+            let told = Told { cut_at_ms: known.cut_at_ms, is_partial: known.is_partial() };
+            (Ok(told), needs(archive, &id, known.holdings).await?)
         }
-        Err(why) => Finished { id, manifest, told: None, needs: Err(why) },
-    })
+        Err(error) => {
+            let why = error.to_string();
+            // Its facts say what its runs wrote, whichever of them made the manifest.
+            let shares = listed.holdings().is_none_or(|holdings| holdings.shares);
+            let needs = if shares { Needs::Unknown(why.clone()) } else { Needs::Own(None) };
+            (Err(why), needs)
+        }
+    };
+    Ok(Finished { id, manifest, facts, told, needs })
 }
 
-/// What a backup rests on. Parts that backups share are read once.
-async fn needs(
-    archive: &Archive,
-    manifest: &Manifest,
-    known: &mut BTreeMap<PartId, BTreeSet<SegmentId>>,
-) -> Result<Result<Needs, String>, Error> {
-    let mut needs = Needs::default();
-    for part in &manifest.parts {
-        let PartRef { id, .. } = part;
-        if !known.contains_key(id) {
-            match damage(archive.part(&manifest.backup_id, part).await)? {
-                Ok(part) => {
-                    let segments = part.segments.into_iter().map(|segment| segment.id).collect();
-                    known.insert(id.clone(), segments);
-                }
-                Err(why) => return Ok(Err(why)),
-            }
-        }
-        needs.parts.insert(id.clone());
-        needs.segments.extend(known.get(id).into_iter().flatten().cloned());
+/// What a backup rests on. Only one that shares with others, or whose facts are not there, has to be opened.
+async fn needs(archive: &Archive, id: &BackupId, holdings: Option<Holdings>) -> Result<Needs, Error> {
+    match holdings {
+        Some(holdings) if !holdings.shares => Ok(Needs::Own(Some(holdings))),
+        Some(_) | None => Ok(match named_by(archive, id).await? {
+            Ok(named) => Needs::Named(named),
+            Err(why) => Needs::Unknown(why),
+        }),
     }
-    Ok(Ok(needs))
 }
 
-async fn checkpoints(
-    archive: &Archive,
-    id: &BackupId,
-    progress: &[Stored<BackupId>],
-) -> Result<Result<Needs, String>, Error> {
-    let mut needs = Needs::default();
-    // A backup that was given up is resumed by nobody.
-    if progress.iter().any(|object| object.key == archive.keys.given_up(id)) {
-        return Ok(Ok(needs));
-    }
-    for object in progress.iter().filter(|object| object.key != archive.keys.cut(id)) {
-        let bytes = match archive.store.read(&object.key).await {
-            // Its run has just finished, and cleared it away.
-            Err(error) if error.is_not_found() => continue,
-            read => read?,
-        };
-        match Part::open(DocumentKind::Checkpoint, &bytes) {
-            Ok(part) => needs.segments.extend(part.segments.into_iter().map(|segment| segment.id)),
-            Err(error) => return Ok(Err(format!("{}: {error}", object.key))),
+/// What a backup's manifest and parts name, or in one line why that cannot be known.
+///
+/// # Errors
+/// What the store fails with.
+pub async fn named_by(archive: &Archive, id: &BackupId) -> Result<Result<Named, String>, Error> {
+    let manifest = match damage(archive.manifest(id).await)? {
+        Ok(manifest) => manifest,
+        Err(why) => return Ok(Err(why)),
+    };
+    let read = manifest.parts.clone().into_iter().map(|part| async move { archive.part(id, &part).await });
+    let mut parts = stream::iter(read).buffered(REQUESTS_AT_ONCE);
+    let mut segments = BTreeSet::new();
+    while let Some(part) = parts.next().await {
+        match damage(part)? {
+            Ok(part) => segments.extend(part.segments.into_iter().map(|segment| segment.id)),
+            Err(why) => return Ok(Err(why)),
         }
     }
-    Ok(Ok(needs))
+    drop(parts);
+    Ok(Ok(Named { segments, parts: manifest.parts.into_iter().map(|part| part.id).collect() }))
 }
 
 /// Restores that are running, or ended without an end so lately that they may be gone on with.
 async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<Restore>, Error> {
-    let folder = archive.keys.restores();
-    let mut by_id: BTreeMap<String, Vec<Object>> = BTreeMap::new();
-    for object in archive.store.list(&folder).await? {
-        if let Some((id, _)) = object.key.strip_prefix(&folder).and_then(|path| path.split_once('/')) {
-            by_id.entry(id.to_owned()).or_default().push(object);
+    let names = archive.store.list_dirs(&archive.keys.restores()).await?;
+    let looked = names.into_iter().map(|id| restore(archive, id, grace_ms, now_ms));
+    let looked: Vec<Option<Restore>> = stream::iter(looked).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+    Ok(looked.into_iter().flatten().collect())
+}
+
+async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> Result<Option<Restore>, Error> {
+    let store = &archive.store;
+    let folder = format!("{}{id}/", archive.keys.restores());
+    let is_running = lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_some();
+    if !is_running {
+        if store.exists(&format!("{folder}{RESTORE_DONE}")).await? {
+            return Ok(None);
+        }
+        let objects = store.list(&folder).await?;
+        if !objects.iter().any(|object| now_ms.saturating_sub(object.modified_ms) <= grace_ms) {
+            return Ok(None);
         }
     }
-    let mut restores = Vec::new();
-    for (id, objects) in by_id {
-        let own_folder = format!("{folder}{id}/");
-        let is_done = objects.iter().any(|object| object.key == format!("{own_folder}{RESTORE_DONE}"));
-        let is_young = objects.iter().any(|object| now_ms.saturating_sub(object.modified_ms) <= grace_ms);
-        let lease = format!("{own_folder}{RESTORE_LEASE}");
-        let is_running = lease::held_by(&archive.store, &lease, now_ms).await?.is_some();
-        if is_running || (is_young && !is_done) {
-            let backup = backup_of(archive, &format!("{own_folder}{RESTORE_INTENT}")).await?;
-            restores.push(Restore { id, backup });
-        }
-    }
-    Ok(restores)
+    let backup = backup_of(archive, &format!("{folder}{RESTORE_INTENT}")).await?;
+    Ok(Some(Restore { id, backup }))
 }
 
 /// The backup that a restore names before it reads the first record; `None` when it has not, or in a way that is not

@@ -1,12 +1,16 @@
 //! What goes and what stays: a value made from values.
 //!
 //! Two rules stand above all others. Whatever a backup that stays needs, stays; when that cannot be known, no segment and no part
-//! goes. And the deletions stand in an order of which every beginning leaves whole backups: manifests before what they name.
+//! goes. And the deletions happen in an order of which every beginning leaves whole backups: manifests before what they name.
+//!
+//! Segments and parts are never held as a whole: an archive may have millions. They are in a folder for each backup whose run wrote
+//! them, and [`Needed`] says what of each folder stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::format::facts::Holdings;
 use crate::format::layout::{BackupId, PartId, SegmentId};
 
 /// What an archive holds, as far as pruning cares.
@@ -18,10 +22,8 @@ pub struct Facts {
     pub unfinished: Vec<Unfinished>,
     /// Progress of finished backups that was not cleared away.
     pub spent: Vec<Stored<BackupId>>,
-    /// All segments.
-    pub segments: Vec<Stored<SegmentId>>,
-    /// All parts.
-    pub parts: Vec<Stored<PartId>>,
+    /// Facts of backups that have no manifest.
+    pub spare: Vec<Stored<BackupId>>,
     /// Restores that are under way, or may go on.
     pub restores: Vec<Restore>,
 }
@@ -39,13 +41,24 @@ pub struct Stored<Id> {
     pub modified_ms: i64,
 }
 
-/// What a backup rests on.
+/// Segments and parts by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Named {
     /// Segments.
     pub segments: BTreeSet<SegmentId>,
     /// Parts.
     pub parts: BTreeSet<PartId>,
+}
+
+/// What a backup rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Needs {
+    /// Only what its own runs wrote; how much that is, as far as it is known.
+    Own(Option<Holdings>),
+    /// These, which runs of any backup wrote.
+    Named(Named),
+    /// It cannot be known, and why.
+    Unknown(String),
 }
 
 /// A backup that has a manifest.
@@ -55,10 +68,12 @@ pub struct Finished {
     pub id: BackupId,
     /// Its manifest.
     pub manifest: Stored<BackupId>,
-    /// What the manifest says; `None` when it cannot be read.
-    pub told: Option<Told>,
-    /// What it rests on, or why that cannot be known.
-    pub needs: Result<Needs, String>,
+    /// The objects that hold its facts.
+    pub facts: Vec<Stored<BackupId>>,
+    /// What is known of it, or why its manifest cannot be read.
+    pub told: Result<Told, String>,
+    /// What it rests on.
+    pub needs: Needs,
 }
 
 /// What a manifest tells of a backup.
@@ -77,10 +92,10 @@ pub struct Unfinished {
     pub id: BackupId,
     /// Whether a run may be at work on it: somebody else holds the archive.
     pub is_at_work: bool,
-    /// Its checkpoints, and the cut after them.
-    pub progress: Vec<Stored<BackupId>>,
-    /// The segments that its checkpoints name, or why they cannot be read.
-    pub needs: Result<Needs, String>,
+    /// Its cut, if it got that far.
+    pub cut: Option<Stored<BackupId>>,
+    /// Its checkpoints and whatever else its runs wrote down.
+    pub checkpoints: Vec<Stored<BackupId>>,
 }
 
 /// A restore that may still read.
@@ -129,12 +144,18 @@ pub struct Plan {
     pub remove: Vec<Decision>,
     /// Backups that stay, the oldest first.
     pub keep: Vec<Decision>,
-    /// The first deletions: manifests, and progress that leads nowhere. After any of them, what is listed still is whole.
-    pub backups: Vec<Deletion>,
-    /// The deletions after those: what then nobody names.
-    pub objects: Vec<Deletion>,
-    /// Why less is deleted than might be, each in one line.
+    /// The first deletions, by steps: manifests, then facts, then checkpoints, then cuts. Within a step there is no order. After any
+    /// deletion of any step what is listed still is whole.
+    pub steps: [Vec<Deletion>; 4],
+    /// What should be known of backups that stay, each in one line.
     pub problems: Vec<String>,
+}
+
+impl Plan {
+    /// The backups that go.
+    pub fn gone(&self) -> BTreeSet<BackupId> {
+        self.remove.iter().map(|decision| decision.backup_id.clone()).collect()
+    }
 }
 
 /// Decides what goes.
@@ -142,54 +163,64 @@ pub fn plan(facts: &Facts, rules: &Rules, now_ms: i64) -> Plan {
     let mut plan = Plan::default();
     decide_backups(facts, rules, now_ms, &mut plan);
     decide_progress(facts, rules.grace_ms, now_ms, &mut plan);
-    let gone: BTreeSet<_> = plan.remove.iter().map(|decision| &decision.backup_id).collect();
-    let Unnamed { objects, problems } = unnamed(facts, &gone, rules.grace_ms, now_ms);
-    plan.objects = objects;
-    plan.problems = problems;
     plan
 }
 
-/// Parts and segments that nobody needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unnamed {
-    /// The deletions, parts first.
-    pub objects: Vec<Deletion>,
-    /// Why there are none although there might be some, each in one line.
-    pub problems: Vec<String>,
+/// What of a folder of segments or parts stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// Everything: of a backup that is not finished nobody knows what its next run will name.
+    All,
+    /// Everything, unless there is more than the backup names.
+    AtMost(Holdings),
+    /// What [`Needed::named`] holds.
+    Named,
 }
 
-/// Finds what no backup needs, except those that are `gone`. Everything else that is listed counts, whatever the rules say of it.
-pub fn unnamed(facts: &Facts, gone: &BTreeSet<&BackupId>, grace_ms: i64, now_ms: i64) -> Unnamed {
-    let mut named = Needs::default();
-    let mut problems = BTreeSet::new();
-    let finished = facts.backups.iter().map(|backup| (&backup.id, &backup.needs));
-    let unfinished = facts.unfinished.iter().map(|backup| (&backup.id, &backup.needs));
-    for (_, needs) in finished.chain(unfinished).filter(|(id, _)| !gone.contains(id)) {
-        match needs {
-            Ok(Needs { segments, parts }) => {
-                named.segments.extend(segments.iter().cloned());
-                named.parts.extend(parts.iter().cloned());
+/// What of an archive's segments and parts stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needed {
+    /// By the backup whose folder it is; others keep what is named.
+    pub folders: BTreeMap<BackupId, Keeps>,
+    /// What backups name that do not rest on their own folder alone.
+    pub named: Named,
+    /// Why no segment and no part goes, each in one line.
+    pub unknown: Vec<String>,
+}
+
+/// Finds what backups need, except those that are `gone`. Everything else that is listed counts, whatever the rules say of it.
+pub fn needed(facts: &Facts, gone: &BTreeSet<BackupId>) -> Needed {
+    let mut needed = Needed::default();
+    let mut unknown = BTreeSet::new();
+    for backup in facts.backups.iter().filter(|backup| !gone.contains(&backup.id)) {
+        match &backup.needs {
+            Needs::Own(None) => drop(needed.folders.insert(backup.id.clone(), Keeps::All)),
+            Needs::Own(Some(holdings)) => drop(needed.folders.insert(backup.id.clone(), Keeps::AtMost(*holdings))),
+            Needs::Named(Named { segments, parts }) => {
+                needed.named.segments.extend(segments.iter().cloned());
+                needed.named.parts.extend(parts.iter().cloned());
             }
-            Err(why) => {
-                problems.insert(format!("{why}: no segment is deleted"));
-            }
+            Needs::Unknown(why) => drop(unknown.insert(format!("{why}: no segment is deleted"))),
         }
+    }
+    for backup in facts.unfinished.iter().filter(|backup| !gone.contains(&backup.id)) {
+        needed.folders.insert(backup.id.clone(), Keeps::All);
     }
     for restore in &facts.restores {
         let is_listed = |id: &BackupId| facts.backups.iter().any(|backup| backup.id == *id);
         if !restore.backup.as_ref().is_some_and(is_listed) {
             let id = &restore.id;
-            problems.insert(format!("restore {id} may be reading a backup that is not known: no segment is deleted"));
+            unknown.insert(format!("restore {id} may be reading a backup that is not known: no segment is deleted"));
         }
     }
-    if !problems.is_empty() {
-        return Unnamed { objects: Vec::new(), problems: problems.into_iter().collect() };
-    }
-    let is_old = |modified_ms: i64| is_older(modified_ms, grace_ms, now_ms);
-    let parts = facts.parts.iter().filter(|part| is_old(part.modified_ms) && !named.parts.contains(&part.id));
-    let segments = facts.segments.iter();
-    let segments = segments.filter(|segment| is_old(segment.modified_ms) && !named.segments.contains(&segment.id));
-    Unnamed { objects: parts.map(deletion).chain(segments.map(deletion)).collect(), problems: Vec::new() }
+    needed.unknown = unknown.into_iter().collect();
+    needed
+}
+
+/// The objects of a folder that go: nobody names them, and they are older than the grace period.
+pub fn unneeded<Id: Ord>(objects: &[Stored<Id>], named: &BTreeSet<Id>, grace_ms: i64, now_ms: i64) -> Vec<Deletion> {
+    let is_old = |object: &&Stored<Id>| is_older(object.modified_ms, grace_ms, now_ms);
+    objects.iter().filter(is_old).filter(|object| !named.contains(&object.id)).map(deletion).collect()
 }
 
 fn is_older(modified_ms: i64, grace_ms: i64, now_ms: i64) -> bool {
@@ -199,11 +230,19 @@ fn is_older(modified_ms: i64, grace_ms: i64, now_ms: i64) -> bool {
 fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
     let mut newest_first: Vec<(&Finished, Told)> = Vec::new();
     for backup in &facts.backups {
-        match backup.told {
-            Some(told) => newest_first.push((backup, told)),
+        match &backup.told {
+            Ok(told) => newest_first.push((backup, *told)),
             // Nobody knows how old it is.
-            None => {
-                plan.keep.push(Decision { backup_id: backup.id.clone(), why: "its manifest cannot be read".to_owned() })
+            Err(why) => {
+                match backup.needs {
+                    Needs::Own(_) | Needs::Named(_) => {
+                        plan.problems.push(format!("backup {} is kept, since it cannot be read: {why}", backup.id));
+                    }
+                    // Said once, by what follows from it.
+                    Needs::Unknown(_) => {}
+                }
+                plan.keep
+                    .push(Decision { backup_id: backup.id.clone(), why: "its manifest cannot be read".to_owned() });
             }
         }
     }
@@ -222,14 +261,15 @@ fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
         let decision = Decision { backup_id: backup.id.clone(), why };
         if verdict.is_ok() {
             plan.remove.push(decision);
-            plan.backups.push(deletion(&backup.manifest));
+            plan.steps[MANIFESTS].push(deletion(&backup.manifest));
+            plan.steps[FACTS].extend(backup.facts.iter().map(deletion));
         } else {
             plan.keep.push(decision);
         }
     }
     plan.remove.reverse();
     plan.keep.reverse();
-    plan.backups.reverse();
+    plan.steps.iter_mut().for_each(|step| step.reverse());
 }
 
 /// Why a backup may go, or else why it stays.
@@ -260,24 +300,32 @@ fn user(facts: &Facts, backup: &Finished) -> Option<String> {
 }
 
 fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
-    for Unfinished { id, is_at_work, progress, .. } in &facts.unfinished {
-        let is_old = progress.iter().all(|object| is_older(object.modified_ms, grace_ms, now_ms));
-        let why = match (is_at_work, is_old) {
+    let is_old = |object: &Stored<BackupId>| is_older(object.modified_ms, grace_ms, now_ms);
+    for Unfinished { id, is_at_work, cut, checkpoints } in &facts.unfinished {
+        let all_old = checkpoints.iter().chain(cut).all(is_old);
+        let why = match (is_at_work, all_old) {
             (true, _) => "unfinished, and a run may be at work on it",
             (false, false) => "unfinished, and so young that it may be gone on with",
             (false, true) => "unfinished, and nobody went on with it",
         };
         let decision = Decision { backup_id: id.clone(), why: why.to_owned() };
-        if *is_at_work || !is_old {
+        if *is_at_work || !all_old {
             plan.keep.push(decision);
         } else {
             plan.remove.push(decision);
-            plan.backups.extend(progress.iter().map(deletion));
+            plan.steps[CHECKPOINTS].extend(checkpoints.iter().map(deletion));
+            plan.steps[CUTS].extend(cut.iter().map(deletion));
         }
     }
-    let spent = facts.spent.iter().filter(|object| is_older(object.modified_ms, grace_ms, now_ms));
-    plan.backups.extend(spent.map(deletion));
+    plan.steps[CHECKPOINTS].extend(facts.spent.iter().filter(|object| is_old(object)).map(deletion));
+    plan.steps[FACTS].extend(facts.spare.iter().filter(|object| is_old(object)).map(deletion));
 }
+
+/// The steps of [`Plan::steps`]. Cuts go last: checkpoints without one would be taken for those of the next backup of their id.
+const MANIFESTS: usize = 0;
+const FACTS: usize = 1;
+const CHECKPOINTS: usize = 2;
+const CUTS: usize = 3;
 
 fn deletion<Id>(object: &Stored<Id>) -> Deletion {
     Deletion { key: object.key.clone(), bytes: object.bytes }
@@ -299,32 +347,32 @@ mod tests {
 
     fn needs(segments: &[&str]) -> Needs {
         let parts = segments.iter().map(|segment| format!("part-{segment}").parse().unwrap()).collect();
-        Needs { segments: segments.iter().map(|segment| segment.parse().unwrap()).collect(), parts }
+        Needs::Named(Named { segments: segments.iter().map(|segment| segment.parse().unwrap()).collect(), parts })
     }
+
+    const HOLDINGS: Holdings = Holdings { segments: 1, bytes: 1, parts: 1, shares: false };
 
     fn backup(id: &str, age_days: i64, segments: &[&str]) -> Finished {
         Finished {
             id: id.parse().unwrap(),
             manifest: stored(id, age_days * DAY_MS),
-            told: Some(Told { cut_at_ms: NOW_MS - age_days * DAY_MS, is_partial: false }),
-            needs: Ok(needs(segments)),
+            facts: Vec::new(),
+            told: Ok(Told { cut_at_ms: NOW_MS - age_days * DAY_MS, is_partial: false }),
+            needs: needs(segments),
         }
     }
 
     fn partial(id: &str, age_days: i64) -> Finished {
-        let told = Some(Told { cut_at_ms: NOW_MS - age_days * DAY_MS, is_partial: true });
+        let told = Ok(Told { cut_at_ms: NOW_MS - age_days * DAY_MS, is_partial: true });
         Finished { told, ..backup(id, age_days, &[]) }
     }
 
+    const ALL: [&str; 4] = ["s1", "s2", "s3", "s4"];
+
     /// Four daily backups, each resting on its own segment and those of all before it.
     fn four() -> Facts {
-        let all = ["s1", "s2", "s3", "s4"];
-        Facts {
-            backups: (1..=4).map(|n| backup(&format!("b{n}"), 14 - n, &all[..usize::try_from(n).unwrap()])).collect(),
-            segments: all.iter().map(|id| stored(id, 10 * DAY_MS)).collect(),
-            parts: all.iter().map(|id| stored(&format!("part-{id}"), 10 * DAY_MS)).collect(),
-            ..Facts::default()
-        }
+        let backups = (1..=4).map(|n| backup(&format!("b{n}"), 14 - n, &ALL[..usize::try_from(n).unwrap()])).collect();
+        Facts { backups, ..Facts::default() }
     }
 
     const NONE: Rules = Rules { max_backups: None, max_age_ms: None, grace_ms: DAY_MS };
@@ -333,43 +381,70 @@ mod tests {
         deletions.iter().map(|deletion| deletion.key.as_str()).collect()
     }
 
+    fn steps(plan: &Plan) -> Vec<&str> {
+        plan.steps.iter().flat_map(|step| keys(step)).collect()
+    }
+
     fn removed(plan: &Plan) -> Vec<&str> {
         plan.remove.iter().map(|decision| decision.backup_id.as_str()).collect()
     }
 
-    #[test]
-    fn without_limits_only_leftovers_go() {
-        let mut facts = four();
-        facts.segments.push(stored("lost", 2 * DAY_MS));
-        facts.parts.push(stored("part-lost", 2 * DAY_MS));
-        let plan = plan(&facts, &NONE, NOW_MS);
-        assert_eq!((removed(&plan), keys(&plan.backups)), (vec![], vec![]));
-        assert_eq!(keys(&plan.objects), ["part-lost", "lost"]);
+    /// What goes of the segments of [`ALL`] and these, of which the last is half as old as the grace period.
+    fn objects(facts: &Facts, plan: &Plan) -> Vec<String> {
+        let needed = needed(facts, &plan.gone());
+        let mut segments: Vec<Stored<SegmentId>> = ALL.iter().map(|id| stored(id, 10 * DAY_MS)).collect();
+        segments.push(stored("lost", DAY_MS + 1));
+        segments.push(stored("young", DAY_MS));
+        let unneeded = unneeded(&segments, &needed.named.segments, DAY_MS, NOW_MS);
+        if needed.unknown.is_empty() { unneeded.into_iter().map(|gone| gone.key).collect() } else { Vec::new() }
     }
 
     #[test]
-    fn what_is_younger_than_the_grace_period_stays_whoever_it_belongs_to() {
-        let mut facts = four();
-        facts.segments.push(stored("young", DAY_MS));
-        assert_eq!(keys(&plan(&facts, &NONE, NOW_MS).objects), [""; 0]);
-        assert_eq!(keys(&plan(&facts, &NONE, NOW_MS + 1).objects), ["young"]);
+    fn without_limits_only_leftovers_go_once_they_are_older_than_the_grace_period() {
+        let plan = plan(&four(), &NONE, NOW_MS);
+        assert_eq!((removed(&plan), steps(&plan)), (vec![], vec![]));
+        assert_eq!(objects(&four(), &plan), ["lost"]);
     }
 
     #[test]
     fn surplus_backups_go_oldest_first_and_what_others_share_with_them_stays() {
         let plan = plan(&four(), &Rules { max_backups: Some(2), ..NONE }, NOW_MS);
-        assert_eq!((removed(&plan), keys(&plan.backups)), (vec!["b1", "b2"], vec!["b1", "b2"]));
+        assert_eq!((removed(&plan), steps(&plan)), (vec!["b1", "b2"], vec!["b1", "b2"]));
         // The newest rests on all four segments.
-        assert_eq!(keys(&plan.objects), [""; 0]);
+        assert_eq!(objects(&four(), &plan), ["lost"]);
     }
 
     #[test]
     fn segments_that_only_deleted_backups_name_go() {
         let mut facts = four();
-        facts.backups[2].needs = Ok(needs(&["s3"]));
-        facts.backups[3].needs = Ok(needs(&["s4"]));
+        facts.backups[2].needs = needs(&["s3"]);
+        facts.backups[3].needs = needs(&["s4"]);
         let plan = plan(&facts, &Rules { max_backups: Some(2), ..NONE }, NOW_MS);
-        assert_eq!(keys(&plan.objects), ["part-s1", "part-s2", "s1", "s2"]);
+        assert_eq!(objects(&facts, &plan), ["s1", "s2", "lost"]);
+    }
+
+    #[test]
+    fn the_folder_of_a_backup_that_rests_on_nothing_else_is_kept_and_that_of_a_deleted_one_is_not() {
+        let mut facts = four();
+        facts.backups.iter_mut().for_each(|backup| backup.needs = Needs::Own(Some(HOLDINGS)));
+        facts.backups[3].needs = Needs::Own(None);
+        let plan = plan(&facts, &Rules { max_backups: Some(2), ..NONE }, NOW_MS);
+        let needed = needed(&facts, &plan.gone());
+        let kept: Vec<_> = needed.folders.iter().map(|(id, keeps)| (id.as_str(), *keeps)).collect();
+        assert_eq!(kept, [("b3", Keeps::AtMost(HOLDINGS)), ("b4", Keeps::All)]);
+        assert_eq!((needed.named, needed.unknown), (Named::default(), Vec::new()));
+    }
+
+    #[test]
+    fn manifests_go_before_their_facts_and_facts_without_a_manifest_when_they_are_old() {
+        let mut facts = four();
+        facts.backups.iter_mut().for_each(|backup| {
+            let name = format!("{}-facts", backup.id);
+            backup.facts = vec![stored(&name, 0)];
+        });
+        facts.spare = vec![stored("spare-old", DAY_MS + 1), stored("spare-young", DAY_MS)];
+        let plan = plan(&facts, &Rules { max_backups: Some(3), ..NONE }, NOW_MS);
+        assert_eq!(steps(&plan), ["b1", "b1-facts", "spare-old"]);
     }
 
     #[test]
@@ -381,7 +456,7 @@ mod tests {
     #[test]
     fn the_newest_is_told_by_its_cut_not_by_its_name() {
         let mut facts = four();
-        facts.backups[0].told = Some(Told { cut_at_ms: NOW_MS, is_partial: false });
+        facts.backups[0].told = Ok(Told { cut_at_ms: NOW_MS, is_partial: false });
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
         assert_eq!(removed(&plan), ["b2", "b3", "b4"]);
     }
@@ -400,12 +475,12 @@ mod tests {
     #[test]
     fn what_a_restore_reads_stays_with_all_it_needs() {
         let mut facts = four();
-        facts.backups[1].needs = Ok(needs(&["s2"]));
-        facts.backups[3].needs = Ok(needs(&["s4"]));
+        facts.backups[1].needs = needs(&["s2"]);
+        facts.backups[3].needs = needs(&["s4"]);
         facts.restores.push(Restore { id: "r".to_owned(), backup: Some("b2".parse().unwrap()) });
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
         assert_eq!(removed(&plan), ["b1", "b3"]);
-        assert_eq!(keys(&plan.objects), ["part-s1", "part-s3", "s1", "s3"]);
+        assert_eq!(objects(&facts, &plan), ["s1", "s3", "lost"]);
         assert!(plan.keep.iter().any(|decision| decision.why == "restore r reads it"));
     }
 
@@ -413,10 +488,9 @@ mod tests {
     fn a_restore_that_has_not_said_what_it_reads_keeps_everything() {
         let mut facts = four();
         facts.restores.push(Restore { id: "r".to_owned(), backup: None });
-        facts.segments.push(stored("lost", 2 * DAY_MS));
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
-        assert_eq!((removed(&plan), keys(&plan.backups), keys(&plan.objects)), (vec![], vec![], vec![]));
-        assert_eq!(plan.problems.len(), 1);
+        assert_eq!((removed(&plan), steps(&plan), objects(&facts, &plan)), (vec![], vec![], vec![]));
+        assert_eq!(needed(&facts, &plan.gone()).unknown.len(), 1);
     }
 
     /// It read the manifest just before that was deleted.
@@ -424,8 +498,7 @@ mod tests {
     fn a_restore_of_a_backup_that_is_gone_keeps_every_segment() {
         let mut facts = four();
         facts.restores.push(Restore { id: "r".to_owned(), backup: Some("gone".parse().unwrap()) });
-        facts.segments.push(stored("lost", 2 * DAY_MS));
-        assert_eq!(keys(&plan(&facts, &NONE, NOW_MS).objects), [""; 0]);
+        assert_eq!(objects(&facts, &plan(&facts, &NONE, NOW_MS)), [""; 0]);
     }
 
     /// Time goes on between the deletion of manifests and that of segments.
@@ -434,50 +507,61 @@ mod tests {
         let facts = four();
         let rules = Rules { max_age_ms: Some(0), max_backups: Some(1), grace_ms: 0 };
         assert_eq!(removed(&plan(&facts, &rules, NOW_MS)).len(), 3);
-        assert_eq!(unnamed(&facts, &BTreeSet::new(), 0, NOW_MS), Unnamed::default());
+        assert_eq!(objects(&facts, &Plan::default()), ["lost"]);
     }
 
     #[test]
-    fn a_damaged_manifest_or_part_keeps_every_segment_and_is_told() {
+    fn a_backup_of_which_nobody_knows_what_it_needs_keeps_every_segment() {
         for is_manifest in [true, false] {
             let mut facts = four();
-            facts.segments.push(stored("lost", 2 * DAY_MS));
-            facts.backups[3].needs = Err("damaged".to_owned());
+            facts.backups[3].needs = Needs::Unknown("damaged".to_owned());
             if is_manifest {
-                facts.backups[3].told = None;
+                facts.backups[3].told = Err("damaged".to_owned());
             }
             let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
             assert!(!removed(&plan).contains(&"b4"));
-            assert_eq!((keys(&plan.objects), plan.problems.len()), (vec![], 1));
+            assert_eq!(objects(&facts, &plan), [""; 0]);
+            assert_eq!(needed(&facts, &plan.gone()).unknown, ["damaged: no segment is deleted"]);
         }
+    }
+
+    #[test]
+    fn a_damaged_manifest_of_a_backup_that_rests_on_nothing_else_keeps_its_own_and_is_named() {
+        let mut facts = four();
+        facts.backups[0].needs = Needs::Own(None);
+        facts.backups[0].told = Err("it is cut short".to_owned());
+        let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
+        assert_eq!((removed(&plan), objects(&facts, &plan)), (vec!["b2", "b3"], vec!["lost".to_owned()]));
+        assert_eq!(plan.problems, ["backup b1 is kept, since it cannot be read: it is cut short"]);
+        assert_eq!(needed(&facts, &plan.gone()).folders.get(&"b1".parse().unwrap()), Some(&Keeps::All));
     }
 
     #[test]
     fn a_damaged_part_of_a_backup_that_goes_is_no_hindrance() {
         let mut facts = four();
-        facts.backups[0].needs = Err("damaged".to_owned());
-        facts.segments.push(stored("lost", 2 * DAY_MS));
+        facts.backups[0].needs = Needs::Unknown("damaged".to_owned());
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
-        assert_eq!((keys(&plan.objects), plan.problems.len()), (vec!["lost"], 0));
+        assert_eq!(objects(&facts, &plan), ["lost"]);
     }
 
     fn unfinished(is_at_work: bool, age_ms: i64) -> Facts {
-        let progress = vec![stored("checkpoint", age_ms + DAY_MS), stored("cut", age_ms)];
-        let needs = Ok(needs(&["u"]));
+        let (checkpoints, cut) = (vec![stored("checkpoint", age_ms + DAY_MS)], Some(stored("cut", age_ms)));
         Facts {
-            unfinished: vec![Unfinished { id: "u1".parse().unwrap(), is_at_work, progress, needs }],
-            segments: vec![stored("u", 9 * DAY_MS)],
+            unfinished: vec![Unfinished { id: "u1".parse().unwrap(), is_at_work, cut, checkpoints }],
             ..Facts::default()
         }
     }
 
     #[test]
     fn an_unfinished_backup_goes_only_when_it_is_old_and_nobody_is_at_work() {
-        let old = plan(&unfinished(false, 2 * DAY_MS), &NONE, NOW_MS);
-        assert_eq!((keys(&old.backups), keys(&old.objects)), (vec!["checkpoint", "cut"], vec!["u"]));
+        let folders = |facts: &Facts, plan: &Plan| needed(facts, &plan.gone()).folders.len();
+        let facts = unfinished(false, 2 * DAY_MS);
+        let old = plan(&facts, &NONE, NOW_MS);
+        assert_eq!((steps(&old), folders(&facts, &old)), (vec!["checkpoint", "cut"], 0));
+        assert_eq!(keys(&old.steps[CUTS]), ["cut"]);
         for facts in [unfinished(true, 2 * DAY_MS), unfinished(false, DAY_MS)] {
             let kept = plan(&facts, &NONE, NOW_MS);
-            assert_eq!((keys(&kept.backups), keys(&kept.objects)), (vec![], vec![]));
+            assert_eq!((steps(&kept), folders(&facts, &kept)), (vec![], 1));
         }
     }
 

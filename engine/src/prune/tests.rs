@@ -95,7 +95,8 @@ async fn the_grace_period_saves_segments_and_unfinished_backups_but_not_surplus_
     let (sample, _) = four().await;
     let lost = sample.unfinished("u1").await;
     let report = prune(&config(&sample, 1, "1h", true)).await;
-    assert_eq!((ids(&report.removed), report.objects), (vec!["b1", "b2", "b3"], 3));
+    // A manifest each, and its facts.
+    assert_eq!((ids(&report.removed), report.objects), (vec!["b1", "b2", "b3"], 6));
     let left = keys(&sample).await;
     assert!(lost.iter().all(|key| left.contains(key)));
     assert_eq!(verified(&sample).await.outcome, verify::Outcome::Intact);
@@ -116,7 +117,11 @@ async fn killed_after_any_deletion_every_remaining_backup_is_whole_and_the_next_
         let rules = Rules { max_backups: Some(1), max_age_ms: None, grace_ms: 0 };
         let facts = facts::read(&sample.archive, true, 0, now_ms()).await.unwrap();
         let plan = plan::plan(&facts, &rules, now_ms());
-        for deletion in plan.backups.iter().chain(&plan.objects).take(killed_after) {
+        let needed = plan::needed(&facts, &plan.gone());
+        let sweep = Sweep::of(&sample.archive, needed, Scope::All, u64::MAX, 0).await.unwrap();
+        let objects = sweep.deletions().await.unwrap();
+        assert_eq!(plan.steps.iter().map(Vec::len).sum::<usize>() + objects.len(), deletions);
+        for deletion in plan.steps.iter().flatten().chain(&objects).take(killed_after) {
             sample.archive.store.delete(&deletion.key).await.unwrap();
         }
         let between = verified(&sample).await;
@@ -131,9 +136,9 @@ async fn killed_after_any_deletion_every_remaining_backup_is_whole_and_the_next_
 async fn a_cut_goes_after_its_checkpoints() {
     let sample = Sample::new().await;
     sample.unfinished("u1").await;
-    let facts = facts::read(&sample.archive, true, 0, now_ms()).await.unwrap();
-    let keys: Vec<_> =
-        facts.unfinished[0].progress.iter().map(|object| object.key.rsplit('/').next().unwrap()).collect();
+    let facts = facts::read(&sample.archive, true, 0, now_ms() + 1000).await.unwrap();
+    let plan = plan::plan(&facts, &Rules { max_backups: None, max_age_ms: None, grace_ms: 0 }, now_ms() + 1000);
+    let keys: Vec<_> = plan.steps.iter().flatten().map(|object| object.key.rsplit('/').next().unwrap()).collect();
     assert_eq!(keys, ["e000001-000000", "cut"]);
 }
 
@@ -215,6 +220,8 @@ async fn a_run_that_holds_the_lease_prunes_under_it_and_keeps_it() {
     let retention = RetentionConfig { max_backups: NonZeroUsize::new(2), max_age: None };
     let pruned = under(&sample.archive, &retention, &lease, &Stop::default()).await.unwrap();
     assert_eq!((ids(&pruned.removed), pruned.problems.len()), (vec!["b1", "b2"], 0));
+    // Segments of the samples are younger than the grace period of retention.
+    assert_eq!(pruned.sweep.delete(&Stop::default()).await.unwrap(), Swept::default());
     lease.check().await.unwrap();
     assert_eq!(sample.archive.contents().await.unwrap().backups, 2);
     let stopped = Stop::default();
@@ -222,4 +229,92 @@ async fn a_run_that_holds_the_lease_prunes_under_it_and_keeps_it() {
     let one = RetentionConfig { max_backups: NonZeroUsize::new(1), max_age: None };
     assert_eq!(under(&sample.archive, &one, &lease, &stopped).await.unwrap_err().kind(), Kind::Interrupted);
     assert_eq!(sample.archive.contents().await.unwrap().backups, 2);
+}
+
+#[tokio::test]
+async fn what_pruning_reads_does_not_grow_with_the_archive() {
+    let mut costs = Vec::new();
+    for backups in [20, 200] {
+        let sample = Sample::new().await;
+        sample.many(backups, now_ms());
+        let holder = Holder::current("backup");
+        let archive = &sample.archive;
+        let prefix = archive.keys.lease();
+        let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+        sample.cost();
+        let facts = facts::read(archive, true, 0, now_ms()).await.unwrap();
+        assert_eq!(facts.backups.len(), usize::try_from(backups).unwrap());
+        let of_plan = sample.cost();
+        // One complete backup goes.
+        let complete = usize::try_from(backups - backups / 10).unwrap();
+        let retention = RetentionConfig { max_backups: NonZeroUsize::new(complete - 1), max_age: None };
+        let pruned = under(archive, &retention, &lease, &Stop::default()).await.unwrap();
+        assert_eq!(ids(&pruned.removed), ["b0000"]);
+        pruned.sweep.delete(&Stop::default()).await.unwrap();
+        costs.push([of_plan, sample.cost()]);
+        lease.release().await.unwrap();
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0].iter().all(|cost| cost.manifests == 0 && cost.calls < 20), "{costs:?}");
+}
+
+#[tokio::test]
+async fn what_a_killed_run_of_a_finished_backup_left_goes_and_its_own_segments_stay() {
+    let sample = Sample::new().await;
+    let own = sample.backup("b1", now_ms(), None).await;
+    let lost = sample.archive.keys.segment(&crate::format::layout::SegmentId::new(&"b1".parse().unwrap(), 1, 3, 7));
+    sample.put(&lost, b"of a run that was killed".to_vec()).await;
+    let report = prune(&config(&sample, 1, "1h", true)).await;
+    assert_eq!(report.objects, 0, "it is younger than the grace period");
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!((report.objects, report.outcome), (1, Outcome::Completed));
+    let left = keys(&sample).await;
+    assert!(!left.contains(&lost));
+    assert!(left.contains(&sample.archive.keys.segment(&own.stored[0].segment.id)));
+    assert_eq!(verified(&sample).await.outcome, verify::Outcome::Intact);
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_of_years_ago_keeps_its_own_segments_and_stops_no_pruning() {
+    let sample = Sample::new().await;
+    let day = |n: i64| now_ms() - (10 - n) * DAY_MS;
+    let old = sample.backup("b1", day(1), None).await;
+    sample.backup("b2", day(2), None).await;
+    sample.backup("b3", day(3), None).await;
+    sample.put(&sample.archive.keys.manifest(&"b1".parse().unwrap()), b"no manifest".to_vec()).await;
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!((report.outcome, ids(&report.removed)), (Outcome::Partial, vec!["b2"]));
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with("backup b1 is kept, since it cannot be read: "), "{problem}");
+    let left = keys(&sample).await;
+    assert!(left.contains(&sample.archive.keys.segment(&old.stored[0].segment.id)));
+    assert!(!left.iter().any(|key| key.contains("segments/b2/")), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_a_later_run_writes_for_a_deleted_backup_is_out_of_reach_of_a_sweep_that_goes_on() {
+    let sample = Sample::new().await;
+    sample.backup("b1", now_ms() - DAY_MS, None).await;
+    sample.backup("b2", now_ms(), None).await;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let archive = &sample.archive;
+    let rules = Rules { max_backups: Some(1), max_age_ms: None, grace_ms: 0 };
+    let holder = Holder::current("prune");
+    let prefix = archive.keys.lease();
+    let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    let stop = Stop::default();
+    let pruning = Pruning { archive, lease: &lease, stop: &stop, swept: Swept::default() };
+    let (_, _, sweep) = pruning.begin(&rules, Scope::All).await.unwrap();
+    lease.release().await.unwrap();
+    // Another run holds the lease now, and makes a backup of the id that was deleted.
+    let holder = Holder::current("b1");
+    let prefix = archive.keys.lease();
+    let next = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    let id = crate::format::layout::SegmentId::new(&"b1".parse().unwrap(), next.epoch(), 0, 0);
+    sample.put(&archive.keys.segment(&id), b"new".to_vec()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    sweep.delete(&stop).await.unwrap();
+    let left: Vec<String> = keys(&sample).await.into_iter().filter(|key| key.contains("segments/b1/")).collect();
+    assert_eq!(left, [archive.keys.segment(&id)]);
+    next.release().await.unwrap();
 }

@@ -197,6 +197,7 @@ fn verify(report: &VerifyReport) -> String {
         records,
         bytes: read,
         findings,
+        deleted,
         leftovers,
         duration_ms,
     } = report;
@@ -217,6 +218,9 @@ fn verify(report: &VerifyReport) -> String {
     out.field("took", duration(*duration_ms));
     for finding in findings {
         out.line(format_args!("damage: {finding}"));
+    }
+    for backup in deleted {
+        out.line(format_args!("deleted meanwhile: {backup} (by prune or retention, which is no damage)"));
     }
     for leftover in leftovers {
         out.line(format_args!("leftover: {leftover} (no backup names it; prune removes it)"));

@@ -9,10 +9,11 @@ use crate::config::storage::{FileStorage, StorageConfig};
 use crate::format::batch::{Batch, Compression};
 use crate::format::builder::BatchBuilder;
 use crate::format::document::{self, DocumentKind, Encoding};
+use crate::format::facts::{BackupFacts, FactsDetails, Holdings};
 use crate::format::frame::ArchiveCompression;
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::invariants::{by_partition, runs_tile};
-use crate::format::layout::{self, BackupId, PartId, SegmentId};
+use crate::format::layout::{self, BackupId, CheckpointName, PartId, SegmentId};
 use crate::format::manifest::{
     ArchiveOwner, Cut, Manifest, Part, PartRef, PartitionSummary, Repository, TopicSummary, VERSION,
 };
@@ -91,13 +92,60 @@ impl Sample {
         for (number, part) in runs.split(2).into_iter().enumerate() {
             let sealed = part.seal(DocumentKind::Part);
             let id = PartId::new(&id, 1, number);
-            let (bytes, sha256) = (sealed.len() as u64, document::sha256_hex(&sealed));
+            parts.push(PartRef::new(id.clone(), &part, &sealed));
             self.put(&self.archive.keys.part(&id), sealed).await;
-            parts.push(PartRef { id, bytes, sha256 });
         }
         let manifest = manifest(id, cut_at_ms, &runs, parts);
-        self.put(&self.archive.keys.manifest(&manifest.backup_id), manifest.seal()).await;
+        self.commit(&manifest, &runs).await;
         Made { manifest, stored }
+    }
+
+    /// Puts facts and manifest of a backup, as a run does at its end.
+    pub(crate) async fn commit(&self, manifest: &Manifest, runs: &Part) {
+        let object = manifest.seal();
+        let facts = BackupFacts::of(manifest, &object, Some(Holdings::of(manifest, &runs.segments)));
+        let key = self.archive.keys.facts(&manifest.backup_id, &facts.name().unwrap());
+        self.put(&key, FactsDetails::of(manifest).seal()).await;
+        self.put(&self.archive.keys.manifest(&manifest.backup_id), object).await;
+    }
+
+    /// A backup of nothing, and of which something is missing when there are problems. Cheap enough for hundreds.
+    pub(crate) fn bare(&self, id: &str, cut_at_ms: i64, problems: &[&str]) -> Manifest {
+        let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
+        let bare = Manifest { problems, ..manifest(id.parse().unwrap(), cut_at_ms, &Part::default(), Vec::new()) };
+        let object = bare.seal();
+        let facts = BackupFacts::of(&bare, &object, Some(Holdings::of(&bare, &[])));
+        let keys = &self.archive.keys;
+        self.write(&keys.facts(&bare.backup_id, &facts.name().unwrap()), &FactsDetails::of(&bare).seal());
+        self.write(&keys.manifest(&bare.backup_id), &object);
+        bare
+    }
+
+    /// So many bare backups, a day apart and the newest of today, every tenth of them partial.
+    pub(crate) fn many(&self, backups: i64, now_ms: i64) {
+        for number in 0..backups {
+            let cut_at_ms = now_ms - (backups - number) * 86_400_000;
+            let problems: &[&str] = if number % 10 == 3 { &["a group could not be read"] } else { &[] };
+            self.bare(&format!("b{number:04}"), cut_at_ms, problems);
+        }
+    }
+
+    /// Past the store, which makes every object durable.
+    pub(crate) fn write(&self, key: &str, bytes: &[u8]) {
+        let path = self.dir.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// Calls since the last time: of all, manifests that were read, and listings.
+    pub(crate) fn cost(&self) -> Cost {
+        let calls = self.archive.store.take_calls();
+        let of = |is: fn(&(&str, String)) -> bool| calls.iter().filter(|call| is(call)).count();
+        Cost {
+            calls: calls.len(),
+            manifests: of(|(call, key)| *call == "read" && key.ends_with("/manifest")),
+            listings: of(|(call, _)| matches!(*call, "list" | "list_dirs")),
+        }
     }
 
     /// What a backup run that was killed leaves behind: a cut, a checkpoint, the segment that it names, and one that nothing
@@ -122,9 +170,21 @@ impl Sample {
             warnings: Vec::new(),
         };
         self.put(&keys.cut(&id), document::seal(DocumentKind::Cut, VERSION, Encoding::JsonZstd, &cut)).await;
-        self.put(&keys.checkpoint(&id, 1, 0), Part::of(&named).seal(DocumentKind::Checkpoint)).await;
+        self.put(
+            &keys.checkpoint(&id, CheckpointName { epoch: 1, number: 0, folded: 1 }),
+            Part::of(&named).seal(DocumentKind::Checkpoint),
+        )
+        .await;
         [named_key, lost_key]
     }
+}
+
+/// What was asked of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) calls: usize,
+    pub(crate) manifests: usize,
+    pub(crate) listings: usize,
 }
 
 /// A topic of the samples.
@@ -171,6 +231,11 @@ fn segment(id: SegmentId, number: i64) -> (Vec<u8>, StoredSegment) {
 
     let sealed = open.seal(&mut out).unwrap();
     (out.to_bytes().into(), sealed.stored())
+}
+
+/// A manifest that names nothing.
+pub(crate) fn empty(id: &str) -> Manifest {
+    manifest(id.parse().unwrap(), 0, &Part::default(), Vec::new())
 }
 
 fn manifest(backup_id: BackupId, cut_at_ms: i64, runs: &Part, parts: Vec<PartRef>) -> Manifest {

@@ -46,6 +46,11 @@ impl Runs {
         self.0.remove(&(topic.to_owned(), partition)).unwrap_or_default()
     }
 
+    /// The segments that the runs are in, as often as there are runs.
+    pub fn segments(&self) -> impl Iterator<Item = &SegmentRef> {
+        self.0.values().flatten().map(|(segment, _)| segment)
+    }
+
     /// What is wrong with the segments that the runs stand in, going by what the store lists: one line, if anything is.
     pub fn lost_segments(&self, keys: &ArchiveKeys, listed: &[Object]) -> Option<String> {
         let sizes: BTreeMap<&str, u64> = listed.iter().map(|object| (object.key.as_str(), object.size)).collect();

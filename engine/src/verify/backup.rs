@@ -1,11 +1,12 @@
-//! What a manifest says: whether it agrees with itself, and what must be true of segments for it to be true.
+//! What a manifest says: whether it agrees with itself and its facts, and what must be true of segments for it to be true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::finding::{Finding, Stretch};
+use super::finding::Stretch;
+use crate::format::document;
 use crate::format::invariants;
-use crate::format::layout::{ArchiveKeys, BackupId, PartId, SegmentId};
+use crate::format::layout::{BackupId, PartId, SegmentId};
 use crate::format::manifest::{Manifest, Part};
 use crate::format::run::{Content, Run};
 use crate::format::segment::{SegmentRef, TopicKey};
@@ -18,21 +19,31 @@ pub fn place(topic: &TopicKey, run: &Run) -> RunPlace {
     (topic.clone(), run.partition, run.start_offset, run.position)
 }
 
-/// What backups need of a segment.
+/// What a backup needs of a segment.
 #[derive(Debug, Clone)]
 pub struct WantedSegment {
     /// Its size, and the sum of its index.
     pub segment: SegmentRef,
     /// The runs in it.
     pub runs: BTreeMap<RunPlace, Run>,
-    /// The backups that name it.
-    pub backups: BTreeSet<BackupId>,
+    /// The backup that names it.
+    pub backup: BackupId,
 }
 
 impl WantedSegment {
     /// How many offsets its runs answer for.
     pub fn offsets(&self) -> u64 {
         self.runs.values().map(|run| run.end_offset.abs_diff(run.start_offset)).sum()
+    }
+
+    /// A few bytes that are the same for two backups that say the same of the segment.
+    pub fn fingerprint(&self) -> u128 {
+        let Self { segment, runs, backup: _ } = self;
+        let runs: Vec<_> = runs.iter().collect();
+        let text =
+            serde_json::to_vec(&(segment, runs)).expect("our own types have string keys and no failing serializer");
+        let digits = document::sha256_hex(&text);
+        u128::from_str_radix(&digits[..32], 16).expect("SHA-256 has 64 hexadecimal digits")
     }
 
     /// The offsets that are lost with the segment; neighbours as one.
@@ -54,7 +65,7 @@ impl WantedSegment {
     }
 }
 
-/// What backups need of an archive.
+/// What a backup needs of an archive.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// Segments.
@@ -64,36 +75,38 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Adds what a manifest needs, and says where it contradicts itself, its parts or another manifest. With a part
-    /// missing (`is_complete` is false) it cannot be told whether all offsets are answered for.
-    pub fn add(
-        &mut self,
-        keys: &ArchiveKeys,
-        manifest: &Manifest,
-        parts: Vec<Part>,
-        is_complete: bool,
-    ) -> Vec<Finding> {
+    /// What a manifest and its parts need, and where they contradict themselves or each other, each in one line. With a part missing
+    /// (`is_complete` is false) it cannot be told whether all offsets are answered for.
+    pub fn of(manifest: &Manifest, parts: Vec<Part>, is_complete: bool) -> (Self, Vec<String>) {
         let runs = Part::merge(parts);
-        let of = std::slice::from_ref(&manifest.backup_id);
-        let wrong = |what: String| Finding::of_object(keys.manifest(&manifest.backup_id), of, what);
-        let mut findings = Vec::new();
+        let mut wrong = Vec::new();
+        let mut segments: BTreeMap<SegmentId, WantedSegment> = BTreeMap::new();
         for (topic, segment, run) in runs.runs() {
-            let known = self.segments.entry(segment.id.clone()).or_insert_with(|| {
-                let (runs, backups) = (BTreeMap::new(), BTreeSet::new());
-                Arc::new(WantedSegment { segment: segment.clone(), runs, backups })
+            let known = segments.entry(segment.id.clone()).or_insert_with(|| WantedSegment {
+                segment: segment.clone(),
+                runs: BTreeMap::new(),
+                backup: manifest.backup_id.clone(),
             });
-            let known = Arc::make_mut(known);
-            known.backups.insert(manifest.backup_id.clone());
             let listed = known.runs.entry(place(topic, run)).or_insert_with(|| run.clone());
             if *listed != *run || known.segment != *segment {
-                let what = format!("it says other things of segment {} than was said before", segment.id);
-                findings.push(wrong(what).holding(vec![Stretch::of(topic, run)]));
+                wrong.push(format!("it says two things of segment {}", segment.id));
             }
         }
         if is_complete {
-            findings.extend(contradictions(manifest, &runs).into_iter().map(wrong));
+            wrong.extend(contradictions(manifest, &runs));
         }
-        findings
+        let segments = segments.into_iter().map(|(id, segment)| (id, Arc::new(segment))).collect();
+        (Self { segments, parts: manifest.parts.iter().map(|part| part.id.clone()).collect() }, wrong)
+    }
+
+    /// How many offsets its runs answer for.
+    pub fn offsets(&self) -> u64 {
+        self.segments.values().map(|segment| segment.offsets()).sum()
+    }
+
+    /// The segments, each once.
+    pub fn segment_refs(&self) -> Vec<SegmentRef> {
+        self.segments.values().map(|wanted| wanted.segment.clone()).collect()
     }
 }
 

@@ -94,8 +94,7 @@ impl Check {
     }
 
     fn finding(&self, what: impl std::fmt::Display) -> Finding {
-        let backups: Vec<_> = self.wanted.backups.iter().cloned().collect();
-        Finding::of_object(self.key.clone(), &backups, what)
+        Finding::of_object(self.key.clone(), std::slice::from_ref(&self.wanted.backup), what)
     }
 
     fn unreadable(&self, error: &stored::Error) -> Finding {

@@ -71,7 +71,7 @@ async fn an_untouched_archive_is_intact_at_every_level() {
 #[tokio::test]
 async fn a_verification_of_one_backup_looks_at_what_it_shares_with_others() {
     let sample = two_backups().await;
-    let shared = key_of(&sample, "segments/b1-").await;
+    let shared = key_of(&sample, "segments/b1/").await;
     change(&sample, &shared, |bytes| bytes[60] ^= 1);
     let config = VerifyConfig { archive: None, backup: Some("b2".parse().unwrap()), ..config(&sample, Level::Records) };
     let report = run(&config, &Progress::default(), &Stop::default()).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_verification_of_one_backup_looks_at_what_it_shares_with_others() {
 #[tokio::test]
 async fn a_flipped_bit_in_a_frame_names_bytes_offsets_and_backups_and_nothing_else() {
     let sample = two_backups().await;
-    let key = key_of(&sample, "segments/b2-").await;
+    let key = key_of(&sample, "segments/b2/").await;
     let (index, _) = {
         let parts = Archive::new(sample.archive.store.clone(), ARCHIVE.parse().unwrap());
         let manifest = parts.manifest(&"b2".parse().unwrap()).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_flipped_bit_in_a_frame_names_bytes_offsets_and_backups_and_nothing_el
 #[tokio::test]
 async fn a_missing_segment_is_named_with_all_that_is_lost() {
     let sample = two_backups().await;
-    let key = key_of(&sample, "segments/b1-").await;
+    let key = key_of(&sample, "segments/b1/").await;
     fs::remove_file(path(&sample, &key)).unwrap();
     assert_eq!(findings(&sample, Level::Manifest).await, [""; 0]);
     for level in [Level::Objects, Level::Records] {
@@ -130,7 +130,7 @@ async fn a_segment_cut_short_is_named_with_its_sizes_and_the_runs_that_it_takes_
     let sample = Sample::new().await;
     let made = sample.backup("b1", 1, None).await;
     let first_run = &made.stored[0].index.runs[0].run;
-    let key = key_of(&sample, "segments/b1-").await;
+    let key = key_of(&sample, "segments/b1/").await;
     let size = first_run.byte_range().end;
     change(&sample, &key, |bytes| bytes.truncate(usize::try_from(size).unwrap()));
     let stored = made.stored[0].segment.bytes;
@@ -147,7 +147,7 @@ async fn a_segment_cut_short_is_named_with_its_sizes_and_the_runs_that_it_takes_
 #[tokio::test]
 async fn a_damaged_index_does_not_hide_what_is_still_whole() {
     let sample = two_backups().await;
-    let key = key_of(&sample, "segments/b1-").await;
+    let key = key_of(&sample, "segments/b1/").await;
     change(&sample, &key, |bytes| {
         let at = bytes.len() - 40;
         bytes[at] ^= 1;
@@ -209,7 +209,7 @@ async fn a_manifest_under_another_name_is_found() {
 #[tokio::test]
 async fn a_segment_in_the_place_of_another_is_found() {
     let sample = two_backups().await;
-    let (first, second) = (key_of(&sample, "segments/b1-").await, key_of(&sample, "segments/b2-").await);
+    let (first, second) = (key_of(&sample, "segments/b1/").await, key_of(&sample, "segments/b2/").await);
     fs::copy(path(&sample, &first), path(&sample, &second)).unwrap();
     let lines = findings(&sample, Level::Objects).await;
     assert!(lines.iter().any(|line| line.starts_with(&second)), "{lines:?}");
@@ -241,6 +241,58 @@ async fn a_verification_that_is_stopped_has_no_result() {
     stop.set();
     let error = run(&config(&sample, Level::Records), &Progress::default(), &stop).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_pruned_while_it_is_verified_is_no_damage() {
+    for gone in ["manifest", "segments"] {
+        let sample = Sample::new().await;
+        sample.backup("b1", 1, None).await;
+        sample.backup("b2", 2, None).await;
+        let listed: Vec<_> = sample.archive.listing().await.unwrap().finished.into_iter().collect();
+        fs::remove_file(path(&sample, &key_of(&sample, "b1/manifest").await)).unwrap();
+        if gone == "segments" {
+            fs::remove_file(path(&sample, &key_of(&sample, "segments/b1/").await)).unwrap();
+        }
+        let config = config(&sample, Level::Records);
+        let (progress, stop) = (Progress::default(), Stop::default());
+        let report = verified(&config, sample.archive.clone(), listed, &progress, &stop, 0).await.unwrap();
+        assert_eq!((report.outcome, report.findings.as_slice()), (Outcome::Intact, &[][..]));
+        assert_eq!((report.backups, report.deleted), (vec!["b2".parse().unwrap()], vec!["b1".parse().unwrap()]));
+    }
+}
+
+#[tokio::test]
+async fn of_backups_that_share_nothing_no_segment_is_remembered() {
+    let sample = Sample::new().await;
+    sample.backup("b1", 1, None).await;
+    sample.backup("b2", 2, None).await;
+    let backups = sample.archive.listing().await.unwrap().finished;
+    assert!(backups.values().all(|listed| !listed.holdings().unwrap().shares));
+    let report = verify(&sample, Level::Records).await.unwrap();
+    assert_eq!((report.segments, report.records, report.leftovers.len()), (2, 32, 0));
+}
+
+#[tokio::test]
+async fn facts_that_do_not_say_what_the_manifest_says_are_found() {
+    let sample = Sample::new().await;
+    sample.backup("b1", 1, None).await;
+    let key = key_of(&sample, "b1/facts/").await;
+    // Renamed by hand: one record more.
+    let name = key.rsplit('/').next().unwrap();
+    let mut facts = BackupFacts::parse(name).unwrap();
+    facts.records += 1;
+    let other = key.replace(name, &facts.name().unwrap());
+    fs::rename(path(&sample, &key), path(&sample, &other)).unwrap();
+    assert_eq!(
+        findings(&sample, Level::Manifest).await,
+        [format!("{other}: it does not say what the manifest says (backup b1)")]
+    );
+    // Those of another manifest.
+    facts.manifest_digest = "0123456789abcdef".to_owned();
+    fs::rename(path(&sample, &other), path(&sample, &key.replace(name, &facts.name().unwrap()))).unwrap();
+    let lines = findings(&sample, Level::Manifest).await;
+    assert!(lines.len() == 1 && lines[0].contains("replaced by hand"), "{lines:?}");
 }
 
 /// Any single bit of any object, and the object is named.
