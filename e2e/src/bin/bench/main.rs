@@ -3,7 +3,6 @@
 //! `docs/benchmark.md` says what is measured and how to read it. The exit code is 1 when something promised does not hold.
 
 mod discard;
-mod measure;
 mod payload;
 mod verdict;
 
@@ -15,11 +14,11 @@ use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use e2e::cli;
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Version};
+use e2e::measure::{self, Figures};
 use e2e::runs::Repository;
 use e2e::witness::{At, NewTopic, Witness};
 use serde_json::Value;
 
-use self::measure::Figures;
 use self::payload::Shape;
 use self::verdict::{Compared, Row};
 

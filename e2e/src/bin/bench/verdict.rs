@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display};
 
-use super::measure::Figures;
+use e2e::measure::Figures;
+
 use super::payload::Shape;
 
 /// The most memory that a backup may take, in MiB.

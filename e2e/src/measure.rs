@@ -46,7 +46,11 @@ impl Figures {
     }
 }
 
-/// Runs a command, which must succeed, to its end; its figures, and what it printed.
+/// Runs a command, which must succeed, to its end; its figures, and what it printed. The program that calls this must call [`measure`]
+/// for [`SUBCOMMAND`].
+///
+/// # Errors
+/// When the command fails, or cannot be measured.
 pub fn run(command: &Command) -> Result<(Figures, String)> {
     let result = tempfile::NamedTempFile::new().context("no temporary file")?;
     let program = std::env::current_exe().context("the path of this program is unknown")?;
@@ -68,6 +72,9 @@ pub fn run(command: &Command) -> Result<(Figures, String)> {
 }
 
 /// The measuring process: runs one command and writes its figures to a file.
+///
+/// # Errors
+/// When the command fails, or the kernel does not tell what it took.
 pub fn measure(result: &Path, command: &[String]) -> Result<()> {
     let (program, arguments) = command.split_first().context("no command to measure")?;
     let began = Instant::now();

@@ -1,0 +1,130 @@
+//! A store that is far away: a proxy in front of it which delays each request, and counts them.
+//!
+//! It knows as much of HTTP/1.1 as it needs. Clients do not pipeline, so the first bytes that a client sends after those of the server
+//! begin a request.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A proxy that runs until this process ends.
+#[derive(Debug)]
+pub struct SlowProxy {
+    port: u16,
+    requests: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+impl SlowProxy {
+    /// Starts a proxy on a free port of the loopback address, in front of this port.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub fn start(target_port: u16, delay: Duration) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("the proxy cannot listen")?;
+        let port = listener.local_addr().context("the proxy has no address")?.port();
+        let requests: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
+        let counted = Arc::clone(&requests);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let counted = Arc::clone(&counted);
+                // A connection that cannot be served is closed, which the client sees.
+                thread::spawn(move || drop(serve(client, target_port, delay, &counted)));
+            }
+        });
+        Ok(Self { port, requests })
+    }
+
+    /// The endpoint, such as `http://127.0.0.1:20000`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}:{}", Ipv4Addr::LOCALHOST, self.port)
+    }
+
+    /// The requests since the last call, by kind: `LIST`, or the method and what the key ends in.
+    pub fn take_requests(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut counts(&self.requests))
+    }
+}
+
+fn counts(requests: &Mutex<BTreeMap<String, u64>>) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    requests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(
+    mut client: TcpStream,
+    target_port: u16,
+    delay: Duration,
+    requests: &Mutex<BTreeMap<String, u64>>,
+) -> std::io::Result<()> {
+    let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port))?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let is_answered = Arc::new(AtomicBool::new(true));
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    let answered = Arc::clone(&is_answered);
+    let answers = thread::spawn(move || {
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Ok(bytes @ 1..) = from_server.read(&mut buffer) {
+            answered.store(true, Ordering::SeqCst);
+            if to_client.write_all(&buffer[..bytes]).is_err() {
+                break;
+            }
+        }
+        // Either side may have closed already.
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let mut buffer = vec![0; BUFFER_BYTES];
+    while let Ok(bytes @ 1..) = client.read(&mut buffer) {
+        if is_answered.swap(false, Ordering::SeqCst) {
+            *counts(requests).entry(kind(&buffer[..bytes])).or_default() += 1;
+            thread::sleep(delay);
+        }
+        if server.write_all(&buffer[..bytes]).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+    // It ends with the connection, whatever it was at.
+    let _ = answers.join();
+    Ok(())
+}
+
+/// What a request is, by its first line.
+fn kind(request: &[u8]) -> String {
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split(' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if query.contains("list-type=2") {
+        return "LIST".to_owned();
+    }
+    let folders = ["/segments/", "/parts/", "/facts/", "/progress/", "/lease/", "/restores/"];
+    let of = folders.into_iter().find(|folder| path.contains(folder)).map(|folder| folder.trim_matches('/'));
+    let of = of.or_else(|| path.ends_with("/manifest").then_some("manifest"));
+    format!("{method} {}", of.unwrap_or("other"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_apart() {
+        for (line, wanted) in [
+            ("GET /b?list-type=2&prefix=x HTTP/1.1", "LIST"),
+            ("GET /b/archives/a/backups/b1/manifest HTTP/1.1", "GET manifest"),
+            ("HEAD /b/archives/a/backups/b1/facts/1-2 HTTP/1.1", "HEAD facts"),
+            ("POST /b?delete HTTP/1.1", "POST other"),
+        ] {
+            assert_eq!(kind(format!("{line}\r\nhost: x").as_bytes()), wanted);
+        }
+    }
+}
