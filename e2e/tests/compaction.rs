@@ -44,7 +44,7 @@ fn every_key_of_a_compacted_topic_is_in_the_backup_although_all_are_rewritten_an
     let mut backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic].to_vec();
     backup.extend(["--rate-limit-bytes=700000", "--parallelism=1"]);
     let mut running = repository.start(&backup).unwrap();
-    let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("progress/cut"));
+    let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("cut"));
     running.wait_until("the cut is taken", is_cut);
     for number in 1..=ROUNDS {
         witness.produce(&topic, &small, &round(number)).unwrap();

@@ -17,7 +17,7 @@ fn records_that_expire_during_a_backup_are_a_warning_and_the_backup_completes() 
         ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &sample.topic].to_vec();
     backup.extend(["--rate-limit-bytes=4000000", "--parallelism=1"]);
     let mut running = repository.start(&backup).unwrap();
-    let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("progress/cut"));
+    let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("cut"));
     running.wait_until("the cut is taken", is_cut);
     // Partitions are read one after the other: the last ones have not had their turn.
     let ends = witness.offsets(&sample.topic, At::Latest).unwrap();

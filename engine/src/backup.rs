@@ -196,13 +196,13 @@ impl Run<'_> {
         self.cluster.follow(&names).await?;
         let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms()).await;
         let are_written_at_once = self.config.checkpoint_interval.is_some();
-        let checkpoints = Checkpoints::new(self.archive.clone(), lease, cut.backup_id.clone(), are_written_at_once);
-        let mut own = Vec::new();
+        let mut checkpoints = Checkpoints::new(self.archive.clone(), lease, cut.backup_id.clone(), are_written_at_once);
         let mut queue = self.whole_queue(cut, &stored);
         for pass in 0..PASSES_MAX {
-            let before = own.len();
-            self.read_queue(queue, pass, lease, cut, &checkpoints, &mut own, findings).await?;
-            stored = invariants::without_repeats(Part::merge([stored].into_iter().chain(own[before..].iter().cloned())));
+            let before = checkpoints.parts().len();
+            self.read_queue(queue, pass, lease, cut, &mut checkpoints, findings).await?;
+            let read = checkpoints.parts()[before..].iter().cloned();
+            stored = invariants::without_repeats(Part::merge([stored].into_iter().chain(read)));
             queue = self.queue_of_rest(cut, &stored, findings);
             if queue.is_over() {
                 break;
@@ -211,15 +211,14 @@ impl Run<'_> {
         Ok(stored)
     }
 
-    /// Reads what is queued; the runs that were stored are added to this run's own.
+    /// Reads what is queued; the checkpoints say what was stored.
     async fn read_queue(
         &self,
         queue: Queue,
         pass: usize,
         lease: &Lease,
         cut: &Cut,
-        checkpoints: &Checkpoints<'_>,
-        own: &mut Vec<Part>,
+        checkpoints: &mut Checkpoints<'_>,
         findings: &Arc<Mutex<Findings>>,
     ) -> Result<(), Error> {
         let (sender, mut receiver) = mpsc::channel(STORED_WAITING);
@@ -249,8 +248,7 @@ impl Run<'_> {
                 biased;
                 segment = receiver.recv() => {
                     let Some(segment) = segment else { break };
-                    own.push(checkpoint_of(segment, &mut receiver));
-                    checkpoints.add(own).await?;
+                    checkpoints.add(checkpoint_of(segment, &mut receiver)).await?;
                 }
                 Some(ended) = workers.join_next() => {
                     if let Err(error) = ended.unwrap_or(Err(Error::WorkerEnded)) {
@@ -268,7 +266,7 @@ impl Run<'_> {
             }
         }
         if (failure.is_some() || self.stop.is_set())
-            && let Err(error) = checkpoints.end_early(own).await
+            && let Err(error) = checkpoints.end_early().await
         {
             failure.get_or_insert(error);
         }

@@ -19,32 +19,39 @@ pub struct Checkpoints<'a> {
     lease: &'a Lease,
     backup_id: BackupId,
     are_written_at_once: bool,
+    parts: Vec<Part>,
 }
 
 impl<'a> Checkpoints<'a> {
     /// Those of a run that writes `backup_id` under `lease`.
     pub fn new(archive: Archive, lease: &'a Lease, backup_id: BackupId, are_written_at_once: bool) -> Self {
-        Self { archive, lease, backup_id, are_written_at_once }
+        Self { archive, lease, backup_id, are_written_at_once, parts: Vec::new() }
     }
 
-    /// Writes down the last of the parts that this run has stored.
+    /// What this run has stored, in the order in which it did.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Writes down what this run has just stored.
     ///
     /// # Errors
     /// When the lease is lost, or the store fails.
-    pub async fn add(&self, own: &[Part]) -> Result<(), Error> {
-        if !self.are_written_at_once || own.is_empty() {
+    pub async fn add(&mut self, part: Part) -> Result<(), Error> {
+        self.parts.push(part);
+        if !self.are_written_at_once {
             return Ok(());
         }
-        let folded = folded(own.len());
+        let folded = folded(self.parts.len());
         let name = |number: usize, folded: usize| CheckpointName {
             epoch: self.lease.epoch(),
             number: number as u64,
             folded: folded as u64,
         };
-        let last = own.len() - 1;
-        let first = own.len() - folded;
+        let last = self.parts.len() - 1;
+        let first = self.parts.len() - folded;
         self.lease.check().await?;
-        let part = Part::merge(own[first..].iter().cloned());
+        let part = Part::merge(self.parts[first..].iter().cloned());
         self.archive.store_checkpoint(&self.backup_id, name(last, folded), &part).await?;
         if folded > 1 {
             self.archive.remove_checkpoints(&self.backup_id, (first..last).map(|number| name(number, 1))).await;
@@ -56,13 +63,13 @@ impl<'a> Checkpoints<'a> {
     ///
     /// # Errors
     /// As [`Checkpoints::add`].
-    pub async fn end_early(&self, own: &[Part]) -> Result<(), Error> {
-        if self.are_written_at_once || own.is_empty() {
+    pub async fn end_early(&self) -> Result<(), Error> {
+        if self.are_written_at_once || self.parts.is_empty() {
             return Ok(());
         }
         self.lease.check().await?;
         let name = CheckpointName { epoch: self.lease.epoch(), number: 0, folded: 1 };
-        self.archive.store_checkpoint(&self.backup_id, name, &Part::merge(own.iter().cloned())).await
+        self.archive.store_checkpoint(&self.backup_id, name, &Part::merge(self.parts.iter().cloned())).await
     }
 }
 
@@ -108,12 +115,10 @@ mod tests {
         let holder = Holder::current("b");
         let prefix = archive.keys.lease();
         let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
-        let checkpoints = Checkpoints::new(archive.clone(), &lease, backup.clone(), true);
-        let mut own = Vec::new();
+        let mut checkpoints = Checkpoints::new(archive.clone(), &lease, backup.clone(), true);
         let folder = archive.keys.progress_folder(&backup);
         for number in 0..(3 * FOLDED as u64 + 5) {
-            own.push(part(&backup, number));
-            checkpoints.add(&own).await.unwrap();
+            checkpoints.add(part(&backup, number)).await.unwrap();
             // Whenever the run is killed, the names that are listed cover all that is stored.
             let listed = archive.store.list(&folder).await.unwrap();
             let names = listed.iter().filter_map(|object| CheckpointName::parse(&object.key[folder.len()..]));

@@ -73,7 +73,7 @@ fn not_all(error: &prune::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::repository::sample::Sample;
@@ -87,7 +87,8 @@ mod tests {
             let key = format!("{folder}.tmp-{name}");
             sample.write(&key, b"half a segment");
             let path = sample.dir.path().join(key);
-            let at = SystemTime::now() - Duration::from_secs(age_hours * 3600);
+            let now = Duration::from_millis(now_ms().unsigned_abs());
+            let at = UNIX_EPOCH + now - Duration::from_secs(age_hours * 3600);
             std::fs::File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
             path
         };

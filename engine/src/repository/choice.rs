@@ -1,5 +1,6 @@
 //! Which of an archive's backups a restore reads when it is not told.
 
+use crate::clock::utc;
 use crate::format::layout::BackupId;
 
 /// What is wanted of a backup.
@@ -96,8 +97,8 @@ pub fn warnings(
         let kind = if chosen.is_partial() { "" } else { "completed " };
         warnings.push(format!(
             "no {kind}backup reaches {}: the newest, {id}, was cut at {}, and what was written after that is not in it",
-            time(at_ms),
-            time(*cut_at_ms)
+            utc(at_ms),
+            utc(*cut_at_ms)
         ));
     }
     let is_short = match wanted {
@@ -117,8 +118,8 @@ pub fn warnings(
         warnings.push(format!(
             "backup {partial}, cut at {}, is newer than {id}, cut at {}, and was not chosen since it is partial ({problems} problems, \
              which `list` shows): name it by its id to restore it instead",
-            time(*partial_cut),
-            time(*cut_at_ms)
+            utc(*partial_cut),
+            utc(*cut_at_ms)
         ));
     }
     warnings.extend(damaged.iter().map(|Damaged { id, why, .. }| format!("backup {id} cannot be read: {why}")));
@@ -127,10 +128,6 @@ pub fn warnings(
 
 /// Problems of a partial backup that a warning repeats.
 const PROBLEMS_NAMED: usize = 3;
-
-fn time(at_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |at| format!("{at:.3}"))
-}
 
 #[cfg(test)]
 mod tests {

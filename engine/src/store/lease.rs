@@ -27,7 +27,7 @@ pub use self::holder::{Holder, Liveness};
 use self::record::VERSION;
 pub use self::record::{CLOCK_SKEW_MS, LeaseRecord, Verdict, judge};
 use super::{CreatedOrSame, Store};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, utc};
 use crate::error::Kind;
 
 /// How often a waiting process looks again, in milliseconds.
@@ -332,12 +332,11 @@ fn place(store: &Store, prefix: &str) -> String {
 }
 
 fn held(store: &Store, prefix: &str, record: &LeaseRecord) -> Error {
-    let time = |ms| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string());
     Error::Held {
         place: place(store, prefix),
         holder: record.holder.to_string(),
-        since: time(record.acquired_at_ms),
-        until: time(record.free_at_ms()),
+        since: utc(record.acquired_at_ms),
+        until: utc(record.free_at_ms()),
     }
 }
 

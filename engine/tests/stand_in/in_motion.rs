@@ -116,7 +116,7 @@ async fn stretches_on_both_sides_of_a_head_that_expires_are_whole_together() {
         if offset >= 500_000 {
             is_second_begun.store(true, Ordering::Relaxed);
         }
-        let expires = offset < 500_000 && log.fetches > 2 && is_second_begun.load(Ordering::Relaxed);
+        let expires = offset < 500_000 && is_second_begun.load(Ordering::Relaxed);
         log.is_silent = offset < 500_000 && !is_second_begun.load(Ordering::Relaxed);
         if expires && log.start_offset == 0 {
             log.expire(500_010);

@@ -1,0 +1,225 @@
+//! What commands cost in a large archive, in a store that is far away: requests, time and memory of each.
+//!
+//! It starts MinIO and a proxy that delays each request, fills an archive with backups whose manifests have one shape, and starts a
+//! broker whose topics and groups have that shape too. Then it runs each command as a child process whose address space is limited.
+//! The large one, which takes 30 GB of disk:
+//!
+//! ```text
+//! cargo run --release -p e2e --bin archive_scale -- --backups 2000 --partitions 10000 --groups 5000
+//! ```
+
+mod cluster;
+mod synthetic;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use e2e::kafka::{Kafka, KafkaOptions, Listener};
+use e2e::minio::{Minio, MinioOptions, REGION};
+use e2e::slow_proxy::SlowProxy;
+use e2e::{cli, measure};
+use kafka_backup::clock::{now_ms, utc};
+use kafka_backup::config::storage::StorageConfig;
+use kafka_backup::repository::Archive;
+use kafka_backup::store::Store;
+
+const ARCHIVE: &str = "large";
+const DAY_MS: i64 = 86_400_000;
+const PARTITIONS_OF_A_TOPIC: usize = 100;
+const OFFSETS_OF_A_GROUP: usize = 20;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures commands in a large archive that is far away", args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    part: Option<Step>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// Backups in the archive
+    #[arg(long, default_value_t = 200)]
+    backups: usize,
+    /// Partitions of each backup
+    #[arg(long, default_value_t = 1_000)]
+    partitions: usize,
+    /// Consumer groups of each backup, with 20 offsets each
+    #[arg(long, default_value_t = 500)]
+    groups: usize,
+    /// Milliseconds that each request takes longer
+    #[arg(long, default_value_t = 50)]
+    delay_ms: u64,
+    /// Address space of each command, in MiB
+    #[arg(long, default_value_t = 512)]
+    memory_mib: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Step {
+    /// Chooses the backup of a restore
+    #[command(hide = true)]
+    Choose {
+        storage: String,
+        /// Milliseconds since the epoch; the newest without it
+        at_ms: Option<i64>,
+    },
+    /// Counts what the archive holds, as a backup does at its end
+    #[command(hide = true)]
+    Contents { storage: String },
+    #[command(name = measure::SUBCOMMAND, hide = true)]
+    Measure {
+        #[arg(long)]
+        result: PathBuf,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let Arguments { options, part } = Arguments::parse();
+    match part {
+        None => scale(&options),
+        Some(Step::Measure { result, command }) => measure::measure(&result, &command),
+        Some(Step::Choose { storage, at_ms }) => runtime()?.block_on(async {
+            let archive = archive(&storage).await?;
+            let (manifest, _) = match at_ms {
+                Some(at_ms) => archive.reaching(at_ms).await?,
+                None => archive.newest().await?,
+            };
+            ensure!(!manifest.topics.is_empty(), "the manifest of {} is empty", manifest.backup_id);
+            Ok(())
+        }),
+        Some(Step::Contents { storage }) => runtime()?.block_on(async {
+            archive(&storage).await?.contents().await?;
+            Ok(())
+        }),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("no runtime")
+}
+
+async fn archive(storage: &str) -> Result<Archive> {
+    let storage: StorageConfig = storage.parse().context("the storage cannot be read")?;
+    Ok(Archive::new(Store::open(&storage).await?, ARCHIVE.parse()?))
+}
+
+fn scale(options: &Options) -> Result<()> {
+    let minio = Minio::start(MinioOptions::default())?;
+    let bucket = minio.make_bucket("scale")?;
+    let port = minio.endpoint().rsplit(':').next().and_then(|port| port.parse().ok()).context("MinIO has no port")?;
+    let proxy = SlowProxy::start(port, Duration::from_millis(options.delay_ms))?;
+    let near = minio.url(&bucket, "r");
+    let far = format!("s3://{bucket}/r?endpoint={}&region={REGION}&force_path_style=true", proxy.endpoint());
+
+    let kafka = Kafka::start(KafkaOptions { heap_mb: 2048, ..KafkaOptions::default() })?;
+    let credentials = std::env::temp_dir().join(e2e::unique("archive-scale-credentials"));
+    let filled = {
+        let [(_, id), (_, secret)] = minio.environment();
+        std::fs::write(
+            &credentials,
+            format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"),
+        )
+        .context("the credentials cannot be written")?;
+        let with_credentials = format!("{near}&credentials_file={}", credentials.display());
+        runtime()?.block_on(synthetic::fill(&with_credentials, options, kafka.cluster_id()))
+    };
+    // Best effort: it opens nothing but a server that ends with this process.
+    let _ = std::fs::remove_file(&credentials);
+    let manifest_bytes = filled?;
+    cluster::fill(&kafka, options)?;
+    say(&format!(
+        "{} backups of {} partitions and {} groups: manifests of {:.1} MB; {} ms a request; {} MiB",
+        options.backups,
+        options.partitions,
+        options.groups,
+        manifest_bytes as f64 / 1e6,
+        options.delay_ms,
+        options.memory_mib
+    ))?;
+    say("| command | requests | manifests opened | wall s | CPU s | peak MiB |\n|---|---|---|---|---|---|")?;
+    for (name, command) in commands(options, &far, &kafka.bootstrap(Listener::Plain))? {
+        let mut limited = Command::new("/bin/sh");
+        let limit = format!("ulimit -v {} && exec \"$@\"", options.memory_mib * 1024);
+        // Each arena of the allocator takes 64 MiB of address space, and none of memory.
+        limited.args(["-c", &limit, "sh"]).args(&command).env("MALLOC_ARENA_MAX", "2").envs(minio.environment());
+        proxy.take_requests();
+        match measure::run(&limited) {
+            Ok((figures, _)) => {
+                let requests = proxy.take_requests();
+                let opened = requests.get("GET manifest").copied().unwrap_or_default();
+                say(&format!(
+                    "| {name} | {} ({}) | {opened} | {:.1} | {:.1} | {:.0} |",
+                    requests.values().sum::<u64>(),
+                    told(&requests),
+                    figures.wall_s,
+                    figures.cpu_s,
+                    figures.peak_mib
+                ))?;
+            }
+            Err(error) => say(&format!("| {name} | failed: {error:#} |"))?,
+        }
+    }
+    Ok(())
+}
+
+/// The commands in their order, each with a name for the table.
+fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<(&'static str, Vec<String>)>> {
+    let program = std::env::current_exe().context("the path of this program is unknown")?;
+    let program = program.to_str().context("the path of this program is no text")?;
+    let engine = cli::binary()?.to_str().context("the path of the engine is no text")?;
+    let middle_ms = now_ms() - DAY_MS * i64::try_from(options.backups / 2)?;
+    let middle = middle_ms.to_string();
+    let keep = options.backups.saturating_sub(10).max(1).to_string();
+    let there = ["--storage", storage, "--archive", ARCHIVE];
+    let of_engine = |command: &str, rest: &[&str]| words(&[&[engine, command][..], &there, rest].concat());
+    let prune = ["--max-backups", &keep];
+    let topic = topic_name(0);
+    let (mapped, mapped_too) = (format!("{topic}=restored"), format!("{topic}=restored-of-then"));
+    let cluster = ["--bootstrap-servers", bootstrap];
+    let one_topic = [&cluster[..], &["--topics", &topic, "--topic-mapping"]].concat();
+    let newest = [&one_topic[..], &[&mapped]].concat();
+    // What is restored of a synthetic backup is never there, so the plan of it has to do.
+    let time = utc(middle_ms);
+    let of_then = [&one_topic[..], &[&mapped_too, "--point-in-time", &time, "--dry-run"]].concat();
+    Ok(vec![
+        ("choose the newest", words(&[program, "choose", storage])),
+        ("choose by time", words(&[program, "choose", storage, &middle])),
+        ("totals", words(&[program, "contents", storage])),
+        ("list", of_engine("list", &[])),
+        ("prune, plan", of_engine("prune", &prune)),
+        ("prune, 10 backups", of_engine("prune", &[&prune[..], &["--confirm"]].concat())),
+        ("verify, manifests", of_engine("verify", &["--level", "manifest"])),
+        ("backup of as many partitions", of_engine("backup", &cluster)),
+        ("restore of the newest, one topic", of_engine("restore", &newest)),
+        ("restore by time, one topic, dry run", of_engine("restore", &of_then)),
+    ])
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn topic_name(number: usize) -> String {
+    format!("a-topic-with-a-name-{number:05}")
+}
+
+fn group_name(number: usize) -> String {
+    format!("a-group-with-a-name-{number:05}")
+}
+
+fn say(line: &str) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}").context("cannot write to standard output")
+}
+
+fn told(requests: &BTreeMap<String, u64>) -> String {
+    requests.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+}
