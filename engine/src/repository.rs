@@ -59,6 +59,14 @@ pub enum Error {
         /// What there is.
         known: Vec<ArchiveName>,
     },
+    /// Another backup has taken the place of the one that was chosen.
+    #[error(
+        "backup {backup} was deleted, and another was made under its id, since this run began: run the same command again"
+    )]
+    Replaced {
+        /// The backup.
+        backup: BackupId,
+    },
     /// There is no such backup.
     #[error("{store} has no backup {backup} in any archive: `list --archive NAME` shows those that there are")]
     NoBackup {
@@ -165,6 +173,7 @@ impl Error {
             | Self::Unfinished { .. }
             | Self::Ambiguous { .. }
             | Self::Empty { .. } => Kind::Usage,
+            Self::Replaced { .. } => Kind::Conflict,
             Self::Doubtful { .. } | Self::Document { .. } | Self::Part { .. } | Self::Misplaced { .. } => Kind::Corrupt,
         }
     }
@@ -298,8 +307,9 @@ impl Archive {
     /// # Errors
     /// Whatever the store fails with.
     pub async fn listing(&self) -> Result<Listing, Error> {
-        let (backups, progress) = (self.keys.backups(), self.keys.progress());
-        let (objects, progress) = futures::try_join!(self.store.list(&backups), self.store.list_dirs(&progress))?;
+        // In this order: a run that commits in between, and clears its progress away, is in both or in the second.
+        let progress = self.store.list_dirs(&self.keys.progress()).await?;
+        let objects = self.store.list(&self.keys.backups()).await?;
         Ok(Listing::of(&self.keys, objects, &progress))
     }
 
@@ -460,8 +470,10 @@ impl Archive {
         let listing = self.listing().await?;
         let (mut candidates, mut damaged) = (Vec::new(), Vec::new());
         let is_damaged = |id: BackupId, error: &Error| {
-            let about_ms = listing.finished.get(&id).map_or(i64::MAX, |listed| listed.about_ms(&id));
-            Damaged { id, about_ms, why: error.to_string() }
+            let listed = listing.finished.get(&id);
+            let about_ms = listed.map_or(i64::MAX, |listed| listed.about_ms(&id));
+            let is_partial = listed.and_then(Listed::is_partial);
+            Damaged { id, about_ms, is_partial, why: error.to_string() }
         };
         let mut first_error = None;
         for (id, facts) in self.facts(&listing).await? {

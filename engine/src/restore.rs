@@ -56,7 +56,7 @@ use crate::offsets::map::OffsetMap;
 use crate::offsets::positions::{Restored, RestoredPartition};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
-use crate::repository::{Archive, Repository};
+use crate::repository::{self, Archive, Repository};
 use crate::rewrite::{self, Cut, HeaderValue, InjectedHeader};
 use crate::stop::Stop;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
@@ -257,8 +257,11 @@ impl Restore<'_> {
         lease: &Lease,
         started_ms: i64,
     ) -> Result<RestoreReport, Error> {
-        // A prune that ended before it could see our lease may have taken the backup; from here on it sees it.
-        self.archive.manifest(&self.manifest.backup_id).await?;
+        // A prune that ended before it could see our lease may have taken the backup; from here on it sees it. A run may even have
+        // made another one of its id.
+        if self.archive.manifest(&self.manifest.backup_id).await? != self.manifest {
+            return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
+        }
         let before = journal.done().await?;
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
         let runs = if before.is_some() { Runs::default() } else { self.runs(&planned.plan).await? };

@@ -364,7 +364,7 @@ impl Store {
     /// Removes several objects, in no order and with few calls. Those that are not there are removed already.
     ///
     /// # Errors
-    /// Whatever the store fails with, except [`Error::NotFound`]; some of the objects may be gone by then.
+    /// The first failure, except [`Error::NotFound`]. The others are tried all the same, unless the store cannot be reached.
     pub async fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
         for key in keys {
             key::check(key)?;

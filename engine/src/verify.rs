@@ -301,8 +301,8 @@ impl Run<'_> {
         found: &mut Found,
     ) -> Result<(), Error> {
         let of = std::slice::from_ref(id);
-        let mut reads =
-            std::pin::pin!(self.archive.store.read_many(listed.facts.iter().map(|facts| facts.key.clone()).collect()));
+        let keys = listed.known().map(|(object, _)| object.key.clone()).collect();
+        let mut reads = std::pin::pin!(self.archive.store.read_many(keys));
         while let Some((key, bytes)) = reads.next().await {
             let details = bytes.map_err(repository::Error::from).and_then(|bytes| {
                 let opened = FactsDetails::open(&bytes);
@@ -321,7 +321,7 @@ impl Run<'_> {
                 found.findings.push(Finding::of_object(key, of, "it does not say what the manifest says"));
             }
         }
-        if !listed.facts.is_empty() && listed.facts_of(object).is_none() {
+        if listed.known().next().is_some() && listed.facts_of(object).is_none() {
             let what = "none of the facts next to it are those of this manifest: it was replaced by hand";
             found.findings.push(Finding::of_object(self.archive.keys.manifest(id), of, what));
         }

@@ -36,6 +36,8 @@ pub struct Damaged {
     pub id: BackupId,
     /// When it was made, as far as it can be told, in milliseconds since the epoch.
     pub about_ms: i64,
+    /// Whether something is missing from it, where that is known.
+    pub is_partial: Option<bool>,
     /// Why it cannot be read, in one line.
     pub why: String,
 }
@@ -56,15 +58,17 @@ pub fn best(candidates: &[Candidate], wanted: Wanted) -> Option<&Candidate> {
     })
 }
 
-/// The damaged backup that might have been the better choice, so that only the user can decide for `chosen`. One that is older, or
-/// that no restore to this time needs, stops nobody.
+/// The damaged backup that might have been the better choice, so that only the user can decide for `chosen`. One that is older, that
+/// no restore to this time needs, or that is known to be partial where `chosen` is not, stops nobody.
 pub fn doubt<'d>(chosen: &Candidate, damaged: &'d [Damaged], wanted: Wanted) -> Option<&'d Damaged> {
     let is_good_enough = match wanted {
         Wanted::Newest => false,
         Wanted::Reaching(at_ms) => chosen.cut_at_ms >= at_ms && !chosen.is_partial(),
     };
-    let newer = damaged.iter().filter(|damaged| damaged.about_ms > chosen.cut_at_ms);
-    newer.max_by_key(|damaged| damaged.about_ms).filter(|_| !is_good_enough)
+    let is_better = |damaged: &&Damaged| {
+        damaged.about_ms > chosen.cut_at_ms && (chosen.is_partial() || damaged.is_partial != Some(true))
+    };
+    damaged.iter().filter(is_better).max_by_key(|damaged| damaged.about_ms).filter(|_| !is_good_enough)
 }
 
 /// What should be known of the choice, each in one line. `problems` are those of the chosen backup.
@@ -87,10 +91,6 @@ pub fn warnings(
             "the archive has no completed backup that can be read: backup {id} is partial, and this is missing: {missing}{more}"
         ));
     }
-    let reaches = |candidate: &Candidate| match wanted {
-        Wanted::Newest => candidate.cut_at_ms > *cut_at_ms,
-        Wanted::Reaching(at_ms) => candidate.cut_at_ms >= at_ms,
-    };
     if let Wanted::Reaching(at_ms) = wanted
         && *cut_at_ms < at_ms
     {
@@ -105,12 +105,16 @@ pub fn warnings(
         Wanted::Newest => true,
         Wanted::Reaching(at_ms) => *cut_at_ms < at_ms,
     };
-    let partial =
-        candidates.iter().filter(|candidate| candidate.is_partial() && candidate.id != *id && reaches(candidate));
-    let partial = match wanted {
-        Wanted::Newest => partial.max_by_key(|candidate| candidate.cut_at_ms),
-        Wanted::Reaching(_) => partial.min_by_key(|candidate| candidate.cut_at_ms),
+    let newer: Vec<&Candidate> =
+        candidates.iter().filter(|candidate| candidate.is_partial() && candidate.cut_at_ms > *cut_at_ms).collect();
+    let by_cut = |candidate: &&Candidate| candidate.cut_at_ms;
+    let reaching = match wanted {
+        Wanted::Newest => None,
+        Wanted::Reaching(at_ms) => {
+            newer.iter().copied().filter(|candidate| candidate.cut_at_ms >= at_ms).min_by_key(by_cut)
+        }
     };
+    let partial = reaching.or_else(|| newer.iter().copied().max_by_key(by_cut));
     if let Some(Candidate { id: partial, cut_at_ms: partial_cut, problems }) = partial
         && is_short
         && !chosen.is_partial()
@@ -178,6 +182,9 @@ mod tests {
             let last = warnings.last().unwrap();
             assert!(last.starts_with(named) && last.contains("partial (2 problems"), "{last}");
         }
+        // None reaches it: the newest holds more.
+        let (_, warnings) = chosen(Wanted::Reaching(9000), &backups).unwrap();
+        assert!(warnings.last().unwrap().starts_with("backup c,"), "{warnings:?}");
         // It reaches the point in time: nothing newer is of use.
         assert_eq!(chosen(Wanted::Reaching(1000), &backups), Some(("a".to_owned(), Vec::new())));
         // An older partial backup is nothing to speak of.
@@ -201,11 +208,18 @@ mod tests {
 
     #[test]
     fn a_damaged_backup_is_in_the_way_only_when_it_might_be_the_better_choice() {
-        let damaged = |about_ms| vec![Damaged { id: "x".parse().unwrap(), about_ms, why: "cut short".to_owned() }];
+        let damaged_of = |is_partial, about_ms| {
+            vec![Damaged { id: "x".parse().unwrap(), about_ms, is_partial, why: "cut short".to_owned() }]
+        };
+        let damaged = |about_ms| damaged_of(None, about_ms);
         let candidates = candidates(&THREE);
         let doubted =
             |wanted, about_ms| doubt(best(&candidates, wanted).unwrap(), &damaged(about_ms), wanted).is_some();
         assert!(doubted(Wanted::Newest, 3001) && !doubted(Wanted::Newest, 3000));
+        // It would not have been chosen either.
+        assert_eq!(doubt(&candidates[0], &damaged_of(Some(true), 9000), Wanted::Newest), None);
+        let partial = Candidate { problems: 1, ..candidates[0].clone() };
+        assert!(doubt(&partial, &damaged_of(Some(true), 9000), Wanted::Newest).is_some());
         // Backup b reaches it, whatever a later one holds.
         assert!(!doubted(Wanted::Reaching(1500), 2500) && !doubted(Wanted::Reaching(1500), 1700));
         assert!(doubted(Wanted::Reaching(3500), 3600) && !doubted(Wanted::Reaching(3500), 2900));

@@ -68,9 +68,14 @@ pub struct Listed {
 }
 
 impl Listed {
+    /// Objects whose names are facts that this program understands.
+    pub fn known(&self) -> impl Iterator<Item = (&Object, BackupFacts)> {
+        let name = |object: &Object| object.key.rsplit('/').next().and_then(BackupFacts::parse);
+        self.facts.iter().filter_map(move |object| Some((object, name(object)?)))
+    }
+
     fn read(&self) -> Vec<BackupFacts> {
-        let names = self.facts.iter().filter_map(|object| object.key.rsplit('/').next());
-        names.filter_map(BackupFacts::parse).collect()
+        self.known().map(|(_, facts)| facts).collect()
     }
 
     /// The facts that count; `None` when the listing leaves that open.
@@ -98,8 +103,15 @@ impl Listed {
         self.facts.iter().map(|object| object.key.as_str()).find(|key| key.rsplit('/').next() == Some(name.as_str()))
     }
 
-    /// When the backup was made, as far as it can be told without its manifest, in milliseconds since the epoch. It may be
-    /// somewhat later than the cut.
+    /// Whether something is missing from the backup, by its facts: those of a manifest that cannot be read still say so. `None` where
+    /// there are none, or two that differ.
+    pub fn is_partial(&self) -> Option<bool> {
+        let told: BTreeSet<bool> = self.read().iter().map(BackupFacts::is_partial).collect();
+        if told.len() == 1 { told.first().copied() } else { None }
+    }
+
+    /// When the backup was made, as far as it can be told without its manifest, in milliseconds since the epoch: the time of its cut, or
+    /// that in its id, which is somewhat earlier, or that of the manifest, which is later.
     pub fn about_ms(&self, id: &BackupId) -> i64 {
         let told = self.read().into_iter().map(|facts| facts.cut_at_ms).max();
         told.or_else(|| id.time_ms()).unwrap_or(self.manifest.modified_ms)

@@ -249,6 +249,10 @@ impl Place<'_> {
             (Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId"), _) => {
                 self.denied(reason())
             }
+            // The response to HEAD has no body. Any other that has one, and not the store's own, is that of something in between.
+            (None, K::NotFound) if !error.message().is_empty() => {
+                self.unavailable(format!("HTTP status 404, and not from the store: {}", reason()))
+            }
             (_, K::NotFound) => self.not_found(),
             (_, K::PermissionDenied) => self.denied(match &answer {
                 Some(answer) => answer.to_string(),
@@ -372,6 +376,11 @@ mod tests {
     fn only_a_missing_key_is_not_found() {
         use opendal::ErrorKind as K;
         assert!(s3(K::NotFound, &ANSWER.replace("{}", "NoSuchKey")).is_not_found());
+        // The response to HEAD has no body.
+        assert!(s3(K::NotFound, "").is_not_found());
+        // A proxy that has lost its upstream says nothing of the object.
+        let between = s3(K::NotFound, "<html><h1>404 Not Found</h1></html>");
+        assert_eq!((between.is_not_found(), between.kind()), (false, Kind::Unavailable), "{between}");
         for (kind, code) in [
             (K::NotFound, "NoSuchBucket"),
             (K::ConfigInvalid, "NoSuchBucket"),

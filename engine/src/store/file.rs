@@ -5,8 +5,9 @@
 //! no object or the whole one, and at most an unfinished file whose name begins with `.tmp-`, which no listing shows
 //! and [`FileStore::sweep`] removes.
 //!
-//! Folders are made on demand and never removed: removing an empty one could race with a writer that is about to
-//! use it. A folder without an object in it is not listed, as in an object store.
+//! Folders are made on demand, and removed with their last object by [`FileStore::delete_many`]: else a volume would collect a few for
+//! each backup that it ever held, which every listing walks. A writer that finds its folder gone makes it again. A folder without an
+//! object in it is not listed, as in an object store.
 
 mod upload;
 
@@ -27,6 +28,14 @@ use self::upload::{TemporaryName, Unfinished};
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::{Created, Object};
+
+/// Whether a writer of ours gave a file this name until it is whole. Other programs have files whose names begin like it.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY).is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
+}
+
+/// How often a writer makes a folder again that somebody removed meanwhile.
+const FOLDER_RETRIES: usize = 10;
 
 #[derive(Clone)]
 pub(super) struct FileStore {
@@ -218,8 +227,19 @@ impl FileStore {
         let path = self.path(key);
         let folder = folder_of(&path);
         let name = TemporaryName { path: folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4())) };
-        let begun =
-            self.make_folder(folder).and_then(|()| File::options().write(true).create_new(true).open(&name.path));
+        let open =
+            || self.make_folder(folder).and_then(|()| File::options().write(true).create_new(true).open(&name.path));
+        let mut begun = open();
+        for _ in 0..FOLDER_RETRIES {
+            match &begun {
+                // It was empty, and somebody removed it between the two steps. With a file in it, it stays.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    begun = open();
+                }
+                Ok(_) | Err(_) => break,
+            }
+        }
         match begun {
             Ok(file) => Ok(Unfinished { file, name }),
             // A part of the key is an object already. S3 could hold both; a file system cannot.
@@ -311,28 +331,39 @@ impl FileStore {
         .await
     }
 
-    /// Removes them one by one, and syncs each folder once.
+    /// Removes them one by one, whatever becomes of the others, and syncs each folder once, or removes it if nothing else is in it.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
         self.blocking("", move |store| {
             let mut folders = BTreeSet::new();
-            let removed = keys.iter().try_for_each(|key| {
+            let mut removed = Ok(());
+            for key in &keys {
                 let path = store.path(key);
                 match fs::remove_file(&path).map_err(|error| store.error(key, &error)) {
-                    Ok(()) => {
-                        folders.insert(folder_of(&path).to_owned());
-                        Ok(())
-                    }
-                    Err(Error::NotFound { .. }) => Ok(()),
-                    Err(error) => Err(error),
+                    Ok(()) => drop(folders.insert(folder_of(&path).to_owned())),
+                    Err(Error::NotFound { .. }) => {}
+                    Err(error) => removed = removed.and(Err(error)),
                 }
-            });
+            }
             // Also after a failure: what is gone stays gone.
             for folder in folders {
-                sync_folder(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))?;
+                store.leave(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))?;
             }
             removed
         })
         .await
+    }
+
+    /// Removes a folder in which nothing is, and those above it that are empty then; the first that stays is synced.
+    fn leave(&self, folder: &Path) -> io::Result<()> {
+        for folder in folder.ancestors().take_while(|folder| **folder != *self.root) {
+            match fs::remove_dir(folder) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Something is in it, or it must not be removed: then it stays.
+                Err(_) => return sync_folder(folder),
+            }
+        }
+        sync_folder(&self.root)
     }
 
     /// Every object under the folder, in no order.
@@ -371,18 +402,23 @@ impl FileStore {
         .await
     }
 
-    /// Removes unfinished files below the folder that were last written before `before_ms`; returns how many.
+    /// Removes unfinished files below the folder that were last written before `before_ms`; returns how many. Folders that may not
+    /// be looked into are left alone.
     pub(super) async fn sweep(&self, prefix: &str, before_ms: i64) -> Result<u64, Error> {
         let owned = prefix.to_owned();
         self.blocking(prefix, move |store| {
             let mut folders = vec![owned];
             let mut removed = 0;
             while let Some(folder) = folders.pop() {
-                for (name, is_folder) in store.children(&folder)? {
+                let children = match store.children(&folder) {
+                    Err(Error::Denied { .. }) => continue,
+                    children => children?,
+                };
+                for (name, is_folder) in children {
                     let key = join(&folder, &name);
                     if is_folder {
                         folders.push(key);
-                    } else if name.starts_with(TEMPORARY) {
+                    } else if is_temporary(&name) {
                         removed += u64::from(store.remove_old(&key, before_ms)?);
                     }
                 }
@@ -617,15 +653,50 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir).await;
         store.create("a/b", Bytes::from_static(b"1")).await.unwrap();
-        let left = dir.path().join("a").join(format!("{TEMPORARY}left-by-a-crash"));
+        let left = dir.path().join("a").join(format!("{TEMPORARY}{}", uuid::Uuid::from_u128(7)));
+        let others = dir.path().join("a").join(format!("{TEMPORARY}of-another-program"));
         fs::write(&left, "half").unwrap();
+        fs::write(&others, "whole").unwrap();
         let now_ms = crate::clock::now_ms();
         assert_eq!(store.sweep_temporary("", now_ms).await.unwrap(), 0);
         assert!(left.exists());
         assert_eq!(store.sweep_temporary("b", now_ms + 25 * 3600 * 1000).await.unwrap(), 0);
         assert_eq!(store.sweep_temporary("", now_ms + 25 * 3600 * 1000).await.unwrap(), 1);
-        assert!(!left.exists());
+        assert!(!left.exists() && others.exists());
         assert_eq!(store.read("a/b").await.unwrap(), "1");
+    }
+
+    #[tokio::test]
+    async fn folders_go_with_their_last_object_while_others_write_into_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (remover, writer) = (store(&dir).await, store(&dir).await);
+        remover.put("stays", Bytes::new()).await.unwrap();
+        for round in 0..200 {
+            let keys = [format!("a/b/{round}/x"), format!("a/b/{round}/y")];
+            for key in &keys {
+                remover.put(key, Bytes::from_static(b"1")).await.unwrap();
+            }
+            let new = format!("a/b/{round}/new");
+            let (removed, created) = tokio::join!(remover.delete_many(&keys), writer.create(&new, Bytes::new()));
+            assert_eq!((removed, created), (Ok(()), Ok(Created::New)), "round {round}");
+            remover.delete_many(&[new]).await.unwrap();
+            assert!(!dir.path().join("a").exists(), "round {round}");
+        }
+        assert!(dir.path().join("stays").exists());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_deleted_does_not_keep_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        for key in ["a/x", "c/x"] {
+            store.put(key, Bytes::new()).await.unwrap();
+        }
+        // Nobody may delete a file of the kernel's own.
+        std::os::unix::fs::symlink("/proc/self", dir.path().join("b")).unwrap();
+        let keys = ["a/x", "b/status", "c/x"].map(str::to_owned);
+        assert!(matches!(store.delete_many(&keys).await, Err(Error::Denied { .. })));
+        assert_eq!(store.list("").await.unwrap(), []);
     }
 
     #[tokio::test]

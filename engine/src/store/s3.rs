@@ -331,16 +331,24 @@ impl S3Store {
     async fn delete_chunk(&self, keys: Vec<String>) -> Result<(), Error> {
         match self.operator.delete_iter(keys.clone()).await {
             Ok(()) => return Ok(()),
-            // A denied right and a lost connection stay that for a single deletion too.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied || error.is_persistent() => {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 return Err(self.error(keys.first().map_or("", String::as_str), &error));
             }
+            // A store without this call, or one of the objects: only a call for each says which, and why.
             Err(error) => {
                 tracing::debug!(store = %self.name, kind = %error.kind(), "deleting many at once failed, deleting one by one");
             }
         }
         let removals = keys.into_iter().map(|key| async move { self.delete(&key).await });
-        stream::iter(removals).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
+        let mut removals = stream::iter(removals).buffer_unordered(REQUESTS_AT_ONCE);
+        let mut removed = Ok(());
+        while let Some(one) = removals.next().await {
+            match one {
+                Err(error @ Error::Unavailable { .. }) => return Err(error),
+                one => removed = removed.and(one),
+            }
+        }
+        removed
     }
 
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
@@ -609,6 +617,41 @@ mod tests {
         let store = serve(|_| Some(failed(400, "InvalidRequest"))).await;
         let error = store.put("key", Bytes::from_static(b"abc")).await.unwrap_err();
         assert!(error.kind() == Kind::Usage && error.to_string().contains("InvalidRequest: It failed"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn where_many_cannot_be_deleted_at_once_each_is_by_itself() {
+        let deleted = |answer: fn() -> String, refused: &'static str| async move {
+            let single = Arc::new(Mutex::new(0));
+            let count = Arc::clone(&single);
+            let store = serve(move |request| {
+                let is_refused = !refused.is_empty() && request.head.contains(refused);
+                Some(match request.method.as_str() {
+                    "POST" => answer(),
+                    "DELETE" if is_refused => failed(403, "AccessDenied"),
+                    _ => {
+                        *count.lock().unwrap() += 1;
+                        NO_CONTENT.to_owned()
+                    }
+                })
+            })
+            .await;
+            let removed = store.delete_many(&["a".to_owned(), "held".to_owned(), "c".to_owned()]).await;
+            let single = *single.lock().unwrap();
+            (removed, single)
+        };
+        // A store that has no DeleteObjects.
+        assert_eq!(deleted(|| failed(501, "NotImplemented"), "").await, (Ok(()), 3));
+        assert_eq!(deleted(|| failed(405, "MethodNotAllowed"), "").await, (Ok(()), 3));
+        // One of them is held.
+        let of_each = || {
+            let error = "<Error><Key>held</Key><Code>AccessDenied</Code><Message>It is held.</Message></Error>";
+            let body = format!("<DeleteResult><Deleted><Key>a</Key></Deleted>{error}</DeleteResult>");
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+        };
+        let (removed, single) = deleted(of_each, "/held").await;
+        assert_eq!(removed.unwrap_err().kind(), Kind::Denied);
+        assert!(single >= 1, "{single}");
     }
 
     #[tokio::test]
