@@ -117,8 +117,13 @@ async fn make_in(
     let lease = Lease::acquire(&store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
     let run = Run { config, cluster, archive, patience, progress, stop };
     let made = run.make(&lease).await;
-    let pruned = match (&made, &config.config.retention) {
-        (Ok(_), Some(retention)) => Kept::prune(&run.archive, retention, &lease, stop).await,
+    if let Ok(Made { manifest, .. }) = &made {
+        run.archive.forget_progress(&lease, &manifest.backup_id).await;
+    }
+    let kept = match (&made, &config.config.retention) {
+        (Ok(Made { manifest, .. }), Some(retention)) => {
+            Kept::prune(&run.archive, retention, &manifest.backup_id, &lease, stop).await
+        }
         (Ok(_), None) | (Err(_), _) => Kept::default(),
     };
     let released = lease.release().await;
@@ -127,8 +132,7 @@ async fn make_in(
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
     // What is left needs no lease, and the next run must not wait for it.
-    run.archive.forget_progress(&manifest.backup_id).await;
-    let kept = pruned.end(&run.archive, stop).await;
+    let kept = kept.end(&run.archive, stop).await;
     let mut report = BackupReport::of(&manifest, resumed, already_there, started_ms, now_ms());
     report.pruned = kept.pruned;
     report.archive_contents = kept.contents;
@@ -376,8 +380,7 @@ impl Run<'_> {
             include_offset_headers: self.config.config.include_offset_headers,
             source_cluster_label: self.config.config.source_cluster_id.clone(),
         };
-        lease.check().await?;
-        self.archive.store_manifest(manifest, &runs.segments).await
+        self.archive.store_manifest(lease, manifest, &runs.segments).await
     }
 
     /// Stretches of one partition are read at different times: the log must still hold what was read of each.

@@ -14,6 +14,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::config::prune::{GRACE, PruneConfig};
 use crate::config::retention::RetentionConfig;
 use crate::error::Kind;
 use crate::format::contents::ArchiveContents;
-use crate::format::layout::ArchiveName;
+use crate::format::layout::{ArchiveName, BackupId};
 use crate::repository::{self, Archive, LEASE_TTL_MS, Repository};
 use crate::stop::Stop;
 use crate::store;
@@ -36,6 +37,8 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// The most that the clocks of this machine and of the store may differ by.
+const CLOCK_DIFFERENCE_MAX_MS: i64 = 10 * 60_000;
 /// Deletions between two looks at the lease.
 const DELETIONS_PER_CHECK: usize = 1_000;
 
@@ -51,6 +54,19 @@ pub enum Error {
     /// The lease on the archive.
     #[error(transparent)]
     Lease(#[from] lease::Error),
+    /// Ages mean nothing when the clocks of this machine and of the store disagree.
+    #[error(
+        "the clock of this machine is {} minutes {} that of {store}, so that it is not known how old anything is: set the clock, \
+         then prune again",
+        (ahead_ms / 60_000).abs(),
+        if *ahead_ms > 0 { "ahead of" } else { "behind" }
+    )]
+    Clock {
+        /// The store.
+        store: String,
+        /// Milliseconds that this machine is ahead; negative when it is behind.
+        ahead_ms: i64,
+    },
     /// The run was asked to stop.
     #[error("stopped as asked, after {deleted} deletions; the same command goes on")]
     Interrupted {
@@ -66,6 +82,7 @@ impl Error {
             Self::Repository(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Lease(error) => error.kind(),
+            Self::Clock { .. } => Kind::Usage,
             Self::Interrupted { .. } => Kind::Interrupted,
         }
     }
@@ -117,7 +134,7 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     let started_ms = now_ms();
     let repository = Repository::open(&config.storage).await?;
     let archive = repository.archive(&config.archive).await?;
-    let rules = rules(config.max_backups, config.max_age, config.grace);
+    let rules = rules(config.max_backups, config.max_age, config.grace, None);
     if !config.confirm {
         let facts = facts::read(&archive, false, rules.grace_ms, now_ms()).await?;
         let mut plan = plan::plan(&facts, &rules, now_ms());
@@ -132,17 +149,18 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     let holder = Holder::current(&format!("prune-{}", uuid::Uuid::new_v4()));
     let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
     let lease = Lease::acquire(&archive.store, &archive.keys.lease(), holder, LEASE_TTL_MS, wait).await?;
-    let begun =
-        Pruning { archive: &archive, lease: &lease, stop, swept: Swept::default() }.begin(&rules, Scope::All).await;
+    let begun = Pruning::new(&archive, &lease, stop).begin(&rules, Scope::All).await;
     let released = lease.release().await;
-    let (plan, mut swept, sweep) = begun?;
+    let (mut plan, mut swept, sweep) = begun?;
     if let Err(error) = released {
         tracing::warn!("the lease could not be given back and has to expire: {error}");
     }
-    let Swept { objects, bytes } = sweep.delete(stop).await?;
-    (swept.objects, swept.bytes) = (swept.objects + objects, swept.bytes + bytes);
-    let temporary = archive.store.sweep_temporary("", now_ms()).await?;
-    tracing::debug!(temporary, "unfinished files removed");
+    swept.join(sweep.delete(stop).await?);
+    plan.problems.append(&mut swept.problems);
+    match archive.store.sweep_temporary("", now_ms()).await {
+        Ok(temporary) => tracing::debug!(temporary, "unfinished files removed"),
+        Err(error) => plan.problems.push(format!("unfinished files of killed runs stay behind: {error}")),
+    }
     let contents = archive.contents().await?;
     Ok(report(config, plan, swept, contents, now_ms() - started_ms))
 }
@@ -158,7 +176,7 @@ pub struct Pruned {
     pub sweep: Sweep,
 }
 
-/// Prunes an archive whose lease the caller holds, and goes on holding. What killed runs of backups that stay have left is for
+/// Prunes an archive whose lease the caller holds, and goes on holding; `made` is the backup that it has made. What killed runs of backups that stay have left is for
 /// [`run`]: to look for it costs as much as the archive is large.
 ///
 /// # Errors
@@ -166,17 +184,18 @@ pub struct Pruned {
 pub async fn under(
     archive: &Archive,
     retention: &RetentionConfig,
+    made: &BackupId,
     lease: &Lease,
     stop: &Stop,
 ) -> Result<Pruned, Error> {
-    let rules = rules(retention.max_backups, retention.max_age, GRACE);
-    let pruning = Pruning { archive, lease, stop, swept: Swept::default() };
-    let (plan, _, sweep) = pruning.begin(&rules, Scope::Gone).await?;
+    let rules = rules(retention.max_backups, retention.max_age, GRACE, Some(made.clone()));
+    let (plan, _, sweep) = Pruning::new(archive, lease, stop).begin(&rules, Scope::Gone).await?;
     Ok(Pruned { removed: plan.remove, problems: plan.problems, sweep })
 }
 
-fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age) -> Rules {
+fn rules(max_backups: Option<NonZeroUsize>, max_age: Option<Age>, grace: Age, just_made: Option<BackupId>) -> Rules {
     Rules {
+        just_made,
         max_backups: max_backups.map(NonZeroUsize::get),
         max_age_ms: max_age.map(Age::as_ms),
         grace_ms: grace.as_ms(),
@@ -216,20 +235,58 @@ struct Pruning<'a> {
     swept: Swept,
 }
 
-impl Pruning<'_> {
+impl<'a> Pruning<'a> {
+    fn new(archive: &'a Archive, lease: &'a Lease, stop: &'a Stop) -> Self {
+        Self { archive, lease, stop, swept: Swept::default() }
+    }
+
     /// The first step, and what the second one is to delete.
     async fn begin(mut self, rules: &Rules, scope: Scope) -> Result<(Plan, Swept, Sweep), Error> {
-        let mut plan = plan::plan(&self.facts(rules).await?, rules, now_ms());
+        self.check_clock().await?;
+        let mut plan = self.plan(rules).await?;
         self.delete(&plan).await?;
         // A restore may have begun before the manifests were gone; and whatever is listed now needs what it names.
-        let needed = plan::needed(&self.facts(rules).await?, &std::collections::BTreeSet::new());
+        let left = self.facts(rules).await?;
+        plan.stay(&left);
+        let needed = plan::needed(&left, &BTreeSet::new());
         let sweep = Sweep::of(self.archive, needed, scope, self.lease.epoch(), rules.grace_ms).await?;
+        // What was listed is all that there is only if nobody else was at work.
+        self.lease.check().await?;
         plan.problems.extend(sweep.problems().iter().cloned());
+        plan.problems.append(&mut self.swept.problems);
         Ok((plan, self.swept, sweep))
+    }
+
+    /// What goes. The backup that is to be kept before all others is opened first: a listing shows that it is there, and not that it
+    /// can be read.
+    async fn plan(&self, rules: &Rules) -> Result<Plan, Error> {
+        let mut facts = self.facts(rules).await?;
+        loop {
+            let plan = plan::plan(&facts, rules, now_ms());
+            let Some(newest) = plan.newest_kept(&mut facts) else { return Ok(plan) };
+            if plan.remove.is_empty() || rules.just_made.as_ref() == Some(&newest.id) {
+                return Ok(plan);
+            }
+            match facts::damage(self.archive.manifest(&newest.id).await)? {
+                Ok(_) => return Ok(plan),
+                Err(why) => newest.told = Err(why),
+            }
+        }
     }
 
     async fn facts(&self, rules: &Rules) -> Result<Facts, Error> {
         facts::read(self.archive, true, rules.grace_ms, now_ms()).await
+    }
+
+    /// The lease has just been written, and is renewed: the store says when.
+    async fn check_clock(&self) -> Result<(), Error> {
+        let written = self.archive.store.list(&self.archive.keys.lease()).await?;
+        let Some(written_ms) = written.iter().map(|object| object.modified_ms).max() else { return Ok(()) };
+        let ahead_ms = now_ms().saturating_sub(written_ms);
+        if ahead_ms.abs() <= CLOCK_DIFFERENCE_MAX_MS {
+            return Ok(());
+        }
+        Err(Error::Clock { store: self.archive.store.name().to_owned(), ahead_ms })
     }
 
     async fn delete(&mut self, plan: &Plan) -> Result<(), Error> {
@@ -238,9 +295,7 @@ impl Pruning<'_> {
                 return Err(Error::Interrupted { deleted: self.swept.objects });
             }
             self.lease.check().await?;
-            let keys: Vec<String> = deletions.iter().map(|deletion| deletion.key.clone()).collect();
-            self.archive.store.delete_many(&keys).await?;
-            self.swept.add(deletions);
+            self.swept.delete(&self.archive.store, deletions).await?;
         }
         Ok(())
     }

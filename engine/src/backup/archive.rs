@@ -1,5 +1,6 @@
 //! Whose archive it is, what stands in it unfinished, and how a backup enters it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::format::manifest::{ArchiveOwner, Cut, Manifest, Part, PartRef, Reposi
 use crate::format::segment::SegmentRef;
 use crate::repository;
 use crate::store::lease::Lease;
-use crate::store::{Created, CreatedOrSame, REQUESTS_AT_ONCE, Store};
+use crate::store::{self, Created, CreatedOrSame, REQUESTS_AT_ONCE, Store};
 
 /// Runs that one part of a manifest lists at most, so that a reader of one topic need not read all of a large archive.
 const PART_RUNS_MAX: usize = 20_000;
@@ -27,7 +28,7 @@ const RESUME_AGE_MAX_MS: i64 = 24 * 3600 * 1000;
 const CUT_DELAY_MAX_MS: i64 = 3600 * 1000;
 /// Cuts that are read at once: that of a large cluster has megabytes.
 const CUTS_AT_ONCE: usize = 4;
-/// Longest time that a finished run takes to clear its progress away. What is left is for prune.
+/// Longest time that a finished run takes to clear its progress away, under its lease. What is left is for prune.
 const FORGET_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// An archive in a repository, for a run that writes.
@@ -232,22 +233,72 @@ impl Archive {
     /// `segments` are those that the backup names.
     ///
     /// # Errors
-    /// What the store fails with.
-    pub async fn store_manifest(&self, manifest: Manifest, segments: &[SegmentRef]) -> Result<Manifest, Error> {
+    /// What the store fails with, and when the lease is lost.
+    pub async fn store_manifest(
+        &self,
+        lease: &Lease,
+        manifest: Manifest,
+        segments: &[SegmentRef],
+    ) -> Result<Manifest, Error> {
         let id = &manifest.backup_id;
         let object = Bytes::from(manifest.seal());
         let key = self.keys.manifest(id);
         // A manifest that nobody can read must not be what says that there is a backup.
         Manifest::open(&object).map_err(|error| Error::UnreadableManifest { key: key.clone(), error })?;
-        let facts = BackupFacts::of(&manifest, &object, Some(Holdings::of(&manifest, segments)));
-        // A name that was made with holdings is always there.
-        if let Some(name) = facts.name() {
-            self.create_our_own(self.keys.facts(id, &name), FactsDetails::of(&manifest).seal().into()).await?;
+        self.store_facts(&manifest, &object, segments).await?;
+        lease.check().await?;
+        self.create_manifest(lease, manifest, object, segments).await
+    }
+
+    /// Between the last look at the lease and the manifest this process may have slept for longer than prune's grace period. So it looks
+    /// once more, and withdraws a backup that is not whole.
+    async fn create_manifest(
+        &self,
+        lease: &Lease,
+        manifest: Manifest,
+        object: Bytes,
+        segments: &[SegmentRef],
+    ) -> Result<Manifest, Error> {
+        let id = &manifest.backup_id;
+        let key = self.keys.manifest(id);
+        match self.store.create_or_same(&key, object.clone()).await? {
+            CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => {}
+            CreatedOrSame::AlreadyThere { same: false } => return self.manifest(id).await,
         }
-        match self.store.create_or_same(&key, object).await? {
-            CreatedOrSame::New | CreatedOrSame::AlreadyThere { same: true } => Ok(manifest),
-            CreatedOrSame::AlreadyThere { same: false } => self.manifest(id).await,
+        if let Err(lost) = lease.check().await
+            && let Some(missing) = self.missing(segments).await?
+        {
+            tracing::warn!("backup {id} is withdrawn: {missing} was pruned before its manifest was there");
+            if self.store.read(&key).await? == object {
+                self.store.delete(&key).await?;
+            }
+            return Err(lost.into());
         }
+        Ok(manifest)
+    }
+
+    /// Stores the facts of a manifest. They spare others the opening of the manifest, so the backup does not depend on a store that
+    /// refuses them, as an old file system whose names are short.
+    async fn store_facts(&self, manifest: &Manifest, object: &[u8], segments: &[SegmentRef]) -> Result<(), Error> {
+        let facts = BackupFacts::of(manifest, object, Some(Holdings::of(manifest, segments)));
+        let Some(name) = facts.name() else { return Ok(()) };
+        let key = self.keys.facts(&manifest.backup_id, &name);
+        match self.create_our_own(key, FactsDetails::of(manifest).seal().into()).await {
+            Err(Error::Store(error @ (store::Error::Refused { .. } | store::Error::Denied { .. }))) => {
+                tracing::warn!("every command will have to open the manifest of {}: {error}", manifest.backup_id);
+                Ok(())
+            }
+            stored => stored,
+        }
+    }
+
+    /// A segment that is not there, of these.
+    async fn missing(&self, segments: &[SegmentRef]) -> Result<Option<String>, Error> {
+        let reading = repository::Archive::new(self.store.clone(), self.name.clone());
+        let listed = reading.list_folders(reading.folders_of(segments.iter())).await?;
+        let listed: BTreeSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
+        let keys = segments.iter().map(|segment| self.keys.segment(&segment.id));
+        Ok(keys.into_iter().find(|key| !listed.contains(key.as_str())))
     }
 
     /// Marks a backup that cannot be finished, so that no run resumes it. When that fails, the next run finds out by itself.
@@ -264,24 +315,24 @@ impl Archive {
         }
     }
 
-    /// Removes all that is known of a backup that was given up, the mark last.
+    /// Removes the progress of a backup: checkpoints, then the cut, then the mark of one that was given up.
     async fn forget(&self, id: &BackupId) -> Result<(), Error> {
-        let mark = self.keys.given_up(id);
-        for object in self.store.list(&self.keys.progress_folder(id)).await? {
-            if object.key != mark {
-                self.store.delete(&object.key).await?;
-            }
-        }
-        Ok(self.store.delete(&mark).await?)
+        let (cut, mark) = (self.keys.cut(id), self.keys.given_up(id));
+        let objects = self.store.list(&self.keys.progress_folder(id)).await?;
+        let mut keys: Vec<String> = objects.into_iter().map(|object| object.key).collect();
+        keys.retain(|key| *key != cut && *key != mark);
+        self.store.delete_many(&keys).await?;
+        self.store.delete_many(&[cut]).await?;
+        Ok(self.store.delete_many(&[mark]).await?)
     }
 
-    /// Removes the progress of a backup that is committed. It needs no lease: nobody resumes a backup that has a manifest. What stays
-    /// behind when this fails, or takes too long, is prune's to remove.
-    pub async fn forget_progress(&self, id: &BackupId) {
-        let folder = self.keys.progress_folder(id);
+    /// Removes the progress of a backup that is committed, the cut last. What stays behind when this fails, or takes too long, is
+    /// prune's to remove.
+    pub async fn forget_progress(&self, lease: &Lease, id: &BackupId) {
         let removed = async {
-            let keys: Vec<String> = self.store.list(&folder).await?.into_iter().map(|object| object.key).collect();
-            self.store.delete_many(&keys).await
+            // Another run may have pruned the backup, and begun one of the same id.
+            lease.check().await?;
+            self.forget(id).await
         };
         match tokio::time::timeout(FORGET_TIME_MAX, removed).await {
             Ok(Ok(())) => {}
@@ -368,6 +419,8 @@ fn judge_owner(found: &ArchiveOwner, wanted: &ArchiveOwner, adopt: bool) -> Clai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::repository::sample::{Made, Sample};
+    use crate::store::lease::{Holder, WaitPolicy};
 
     fn of(name: &str, uid: Option<&str>, cluster: &str) -> ArchiveOwner {
         ArchiveOwner {
@@ -377,6 +430,35 @@ mod tests {
             name: name.to_owned(),
             uid: uid.map(str::to_owned),
             source_cluster_id: cluster.to_owned(),
+        }
+    }
+
+    /// It slept between its last look at the lease and the manifest, and retention took what it had stored.
+    #[tokio::test]
+    async fn a_backup_whose_segments_were_pruned_before_its_manifest_is_withdrawn() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        let Made { manifest, stored } = sample.backup("b", 1_000, None).await;
+        let segments: Vec<SegmentRef> = stored.iter().map(|stored| stored.segment.clone()).collect();
+        let key = archive.keys.manifest(&manifest.backup_id);
+        let object = Bytes::from(manifest.seal());
+        for is_pruned in [false, true] {
+            archive.store.delete(&key).await.unwrap();
+            if is_pruned {
+                archive.store.delete(&archive.keys.segment(&segments[0].id)).await.unwrap();
+            }
+            let (prefix, holder) = (archive.keys.lease(), Holder::current("backup"));
+            let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
+            // Somebody takes over right after the look.
+            let next = format!("{prefix}/{:020}", lease.epoch() + 1);
+            archive.store.put(&next, Bytes::new()).await.unwrap();
+            let created = archive.create_manifest(&lease, manifest.clone(), object.clone(), &segments).await;
+            assert_eq!(created.is_err(), is_pruned, "{created:?}");
+            assert_eq!(archive.store.exists(&key).await.unwrap(), !is_pruned);
+            archive.store.delete(&next).await.unwrap();
+            drop(lease);
+            let objects = archive.store.list(&prefix).await.unwrap().into_iter().map(|object| object.key);
+            archive.store.delete_many(&objects.collect::<Vec<_>>()).await.unwrap();
         }
     }
 

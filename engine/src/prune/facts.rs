@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Error;
-use super::plan::{Facts, Finished, Named, Needs, Restore, Stored, Told, Unfinished};
+use super::plan::{Facts, Finished, Named, Needs, Progress, Restore, Stored, Told, Unfinished};
 use crate::error::Kind;
 use crate::format::document::{self, DocumentKind};
 use crate::format::facts::{BackupFacts, Holdings};
@@ -34,25 +34,30 @@ pub async fn read(archive: &Archive, is_ours: bool, grace_ms: i64, now_ms: i64) 
     let is_at_work = !is_ours && lease::held_by(store, &keys.lease(), now_ms).await?.is_some();
     let restores = restores(archive, grace_ms, now_ms).await?;
     let listing = archive.listing().await?;
-    let known = archive.facts(&listing).await?;
+    let mut known = archive.facts(&listing).await?;
     let mut facts = Facts { restores, ..Facts::default() };
-    let mut finished = Vec::with_capacity(known.len());
-    for (id, known) in known {
-        if let Some(listed) = listing.finished.get(&id) {
-            finished.push(finished_backup(archive, listed.clone(), id, known));
+    let mut finished = Vec::with_capacity(listing.finished.len());
+    for (id, listed) in &listing.finished {
+        match known.remove(id).map(|known| known.map_err(|error| error.to_string())) {
+            Some(known) => finished.push(finished_backup(archive, listed.clone(), id.clone(), known)),
+            // Nobody but this run could have deleted it.
+            None if is_ours => {
+                let why = format!("{} is listed, and the store says that it is not there", listed.manifest.key);
+                finished.push(finished_backup(archive, listed.clone(), id.clone(), Err(why)));
+            }
+            None => {}
         }
     }
     facts.backups = stream::iter(finished).buffered(BACKUPS_AT_ONCE).try_collect().await?;
     facts.spare =
         listing.spare.iter().flat_map(|(id, objects)| objects.iter().map(|object| stored(id, object))).collect();
-    let progress = progress(archive, &listing).await?;
-    for (id, objects) in progress {
-        if listing.finished.contains_key(&id) {
-            facts.spent.extend(objects);
-        } else {
-            let (cut, checkpoints): (Vec<_>, Vec<_>) =
-                objects.into_iter().partition(|object| object.key == keys.cut(&id));
-            facts.unfinished.push(Unfinished { id, is_at_work, cut: cut.into_iter().next(), checkpoints });
+    for (id, objects) in progress(archive, &listing).await? {
+        let is_last = |object: &Stored<BackupId>| [keys.cut(&id), keys.given_up(&id)].contains(&object.key);
+        let (cut, checkpoints) = objects.into_iter().partition(is_last);
+        let progress = Progress { cut, checkpoints };
+        match listing.finished.contains_key(&id) {
+            true => facts.spent.push(progress),
+            false => facts.unfinished.push(Unfinished { id, is_at_work, progress }),
         }
     }
     Ok(facts)
@@ -84,7 +89,7 @@ async fn finished_backup(
     archive: &Archive,
     listed: Listed,
     id: BackupId,
-    known: Result<BackupFacts, repository::Error>,
+    known: Result<BackupFacts, String>,
 ) -> Result<Finished, Error> {
     let manifest = stored(&id, &listed.manifest);
     let facts = listed.facts.iter().map(|object| stored(&id, object)).collect();
@@ -93,8 +98,7 @@ async fn finished_backup(
             let told = Told { cut_at_ms: known.cut_at_ms, is_partial: known.is_partial() };
             (Ok(told), needs(archive, &id, known.holdings).await?)
         }
-        Err(error) => {
-            let why = error.to_string();
+        Err(why) => {
             // Its facts say what its runs wrote, whichever of them made the manifest.
             let shares = listed.holdings().is_none_or(|holdings| holdings.shares);
             let needs = if shares { Needs::Unknown(why.clone()) } else { Needs::Own(None) };
@@ -148,11 +152,11 @@ async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<R
 async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> Result<Option<Restore>, Error> {
     let store = &archive.store;
     let folder = format!("{}{id}/", archive.keys.restores());
-    let is_running = lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_some();
-    if !is_running {
-        if store.exists(&format!("{folder}{RESTORE_DONE}")).await? {
-            return Ok(None);
-        }
+    // One that has ended reads nothing any more, also when it is run again. Most have.
+    if store.exists(&format!("{folder}{RESTORE_DONE}")).await? {
+        return Ok(None);
+    }
+    if lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_none() {
         let objects = store.list(&folder).await?;
         if !objects.iter().any(|object| now_ms.saturating_sub(object.modified_ms) <= grace_ms) {
             return Ok(None);
@@ -173,8 +177,11 @@ async fn backup_of(archive: &Archive, intent: &str) -> Result<Option<BackupId>, 
     Ok(journal.and_then(|journal| journal.pointer("/request/backupId")?.as_str()?.parse().ok()))
 }
 
-/// What was read, or in one line what is damaged; an error when the store does not answer.
-fn damage<T>(read: Result<T, repository::Error>) -> Result<Result<T, String>, Error> {
+/// What was read, or in one line what is damaged.
+///
+/// # Errors
+/// When the store does not answer.
+pub fn damage<T>(read: Result<T, repository::Error>) -> Result<Result<T, String>, Error> {
     match read {
         Ok(read) => Ok(Ok(read)),
         Err(repository::Error::Store(error @ store::Error::NotFound { .. })) => Ok(Err(error.to_string())),

@@ -21,7 +21,7 @@ pub struct Facts {
     /// Backups that have none.
     pub unfinished: Vec<Unfinished>,
     /// Progress of finished backups that was not cleared away.
-    pub spent: Vec<Stored<BackupId>>,
+    pub spent: Vec<Progress>,
     /// Facts of backups that have no manifest.
     pub spare: Vec<Stored<BackupId>>,
     /// Restores that are under way, or may go on.
@@ -92,10 +92,23 @@ pub struct Unfinished {
     pub id: BackupId,
     /// Whether a run may be at work on it: somebody else holds the archive.
     pub is_at_work: bool,
-    /// Its cut, if it got that far.
-    pub cut: Option<Stored<BackupId>>,
-    /// Its checkpoints and whatever else its runs wrote down.
+    /// What its runs wrote down.
+    pub progress: Progress,
+}
+
+/// What runs of a backup wrote down until it was finished.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The cut, and the mark of a backup that was given up.
+    pub cut: Vec<Stored<BackupId>>,
+    /// Checkpoints, and whatever else there is.
     pub checkpoints: Vec<Stored<BackupId>>,
+}
+
+impl Progress {
+    fn objects(&self) -> impl Iterator<Item = &Stored<BackupId>> {
+        self.checkpoints.iter().chain(&self.cut)
+    }
 }
 
 /// A restore that may still read.
@@ -108,8 +121,10 @@ pub struct Restore {
 }
 
 /// What the user allows to go.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
+    /// The backup that this very run has made: it stays, whatever clocks say of its age.
+    pub just_made: Option<BackupId>,
     /// How many complete backups stay at most.
     pub max_backups: Option<usize>,
     /// How old a backup's cut may be, in milliseconds.
@@ -152,6 +167,34 @@ pub struct Plan {
 }
 
 impl Plan {
+    fn add_progress(&mut self, progress: &Progress) {
+        self.steps[CHECKPOINTS].extend(progress.checkpoints.iter().map(deletion));
+        self.steps[CUTS].extend(progress.cut.iter().map(deletion));
+    }
+
+    /// Of the complete backups that stay, the newest.
+    pub fn newest_kept<'f>(&self, facts: &'f mut Facts) -> Option<&'f mut Finished> {
+        let gone = self.gone();
+        let is_kept = |backup: &&mut Finished| {
+            backup.told.as_ref().is_ok_and(|told| !told.is_partial) && !gone.contains(&backup.id)
+        };
+        let cut = |backup: &&mut Finished| backup.told.as_ref().map_or(i64::MIN, |told| told.cut_at_ms);
+        facts.backups.iter_mut().filter(is_kept).max_by_key(cut)
+    }
+
+    /// What was to go and is still there stays.
+    pub fn stay(&mut self, left: &Facts) {
+        let finished = left.backups.iter().map(|backup| &backup.id);
+        let there: BTreeSet<&BackupId> = finished.chain(left.unfinished.iter().map(|backup| &backup.id)).collect();
+        let (stay, gone) =
+            std::mem::take(&mut self.remove).into_iter().partition(|gone| there.contains(&gone.backup_id));
+        self.remove = gone;
+        for Decision { backup_id, .. } in &stay {
+            self.problems.push(format!("backup {backup_id} could not be deleted"));
+        }
+        self.keep.extend(stay);
+    }
+
     /// The backups that go.
     pub fn gone(&self) -> BTreeSet<BackupId> {
         self.remove.iter().map(|decision| decision.backup_id.clone()).collect()
@@ -180,7 +223,7 @@ pub enum Keeps {
 /// What of an archive's segments and parts stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needed {
-    /// By the backup whose folder it is; others keep what is named.
+    /// By the backup whose folder it is. That of a backup that is not among them goes, except what is named.
     pub folders: BTreeMap<BackupId, Keeps>,
     /// What backups name that do not rest on their own folder alone.
     pub named: Named,
@@ -197,6 +240,7 @@ pub fn needed(facts: &Facts, gone: &BTreeSet<BackupId>) -> Needed {
             Needs::Own(None) => drop(needed.folders.insert(backup.id.clone(), Keeps::All)),
             Needs::Own(Some(holdings)) => drop(needed.folders.insert(backup.id.clone(), Keeps::AtMost(*holdings))),
             Needs::Named(Named { segments, parts }) => {
+                needed.folders.insert(backup.id.clone(), Keeps::Named);
                 needed.named.segments.extend(segments.iter().cloned());
                 needed.named.parts.extend(parts.iter().cloned());
             }
@@ -250,11 +294,11 @@ fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
     let mut complete_before = 0;
     for (rank, (backup, told)) in newest_first.into_iter().enumerate() {
         let is_newest = rank == 0 || (complete_before == 0 && !told.is_partial);
-        let verdict =
-            judge(told, is_newest, complete_before, rules, now_ms).and_then(|why| match user(facts, backup) {
-                Some(stay) => Err(stay),
-                None => Ok(why),
-            });
+        let verdict = match (rules.just_made.as_ref() == Some(&backup.id), user(facts, backup)) {
+            (true, _) => Err("this run has made it".to_owned()),
+            (false, Some(stay)) => judge(told, is_newest, complete_before, rules, now_ms).and(Err(stay)),
+            (false, None) => judge(told, is_newest, complete_before, rules, now_ms),
+        };
         // A backup that lacks something does not count as one that is kept.
         complete_before += usize::from(!told.is_partial);
         let (Ok(why) | Err(why)) = verdict.clone();
@@ -301,8 +345,8 @@ fn user(facts: &Facts, backup: &Finished) -> Option<String> {
 
 fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
     let is_old = |object: &Stored<BackupId>| is_older(object.modified_ms, grace_ms, now_ms);
-    for Unfinished { id, is_at_work, cut, checkpoints } in &facts.unfinished {
-        let all_old = checkpoints.iter().chain(cut).all(is_old);
+    for Unfinished { id, is_at_work, progress } in &facts.unfinished {
+        let all_old = progress.objects().all(is_old);
         let why = match (is_at_work, all_old) {
             (true, _) => "unfinished, and a run may be at work on it",
             (false, false) => "unfinished, and so young that it may be gone on with",
@@ -313,11 +357,14 @@ fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
             plan.keep.push(decision);
         } else {
             plan.remove.push(decision);
-            plan.steps[CHECKPOINTS].extend(checkpoints.iter().map(deletion));
-            plan.steps[CUTS].extend(cut.iter().map(deletion));
+            plan.add_progress(progress);
         }
     }
-    plan.steps[CHECKPOINTS].extend(facts.spent.iter().filter(|object| is_old(object)).map(deletion));
+    facts
+        .spent
+        .iter()
+        .filter(|progress| progress.objects().all(is_old))
+        .for_each(|progress| plan.add_progress(progress));
     plan.steps[FACTS].extend(facts.spare.iter().filter(|object| is_old(object)).map(deletion));
 }
 
@@ -375,7 +422,7 @@ mod tests {
         Facts { backups, ..Facts::default() }
     }
 
-    const NONE: Rules = Rules { max_backups: None, max_age_ms: None, grace_ms: DAY_MS };
+    const NONE: Rules = Rules { just_made: None, max_backups: None, max_age_ms: None, grace_ms: DAY_MS };
 
     fn keys(deletions: &[Deletion]) -> Vec<&str> {
         deletions.iter().map(|deletion| deletion.key.as_str()).collect()
@@ -454,6 +501,27 @@ mod tests {
     }
 
     #[test]
+    fn what_this_run_has_made_stays_and_counts_however_old_its_cut_is() {
+        let just_made = Some("b2".parse().unwrap());
+        let rules = Rules { just_made: just_made.clone(), max_backups: Some(1), ..NONE };
+        let first = plan(&four(), &rules, NOW_MS);
+        assert_eq!(removed(&first), ["b1", "b3"]);
+        let rules = Rules { just_made, max_age_ms: Some(0), ..NONE };
+        assert_eq!(removed(&plan(&four(), &rules, NOW_MS)), ["b1", "b3"]);
+        assert!(first.keep.iter().any(|decision| decision.why == "this run has made it"));
+    }
+
+    #[test]
+    fn of_progress_that_is_spent_the_cut_goes_last() {
+        let spent =
+            |age_ms| Progress { checkpoints: vec![stored("checkpoint", age_ms)], cut: vec![stored("cut", age_ms)] };
+        let facts = |age_ms| Facts { spent: vec![spent(age_ms)], ..four() };
+        let old = plan(&facts(2 * DAY_MS), &NONE, NOW_MS);
+        assert_eq!((keys(&old.steps[CHECKPOINTS]), keys(&old.steps[CUTS])), (vec!["checkpoint"], vec!["cut"]));
+        assert_eq!(steps(&plan(&facts(DAY_MS), &NONE, NOW_MS)), [""; 0]);
+    }
+
+    #[test]
     fn the_newest_is_told_by_its_cut_not_by_its_name() {
         let mut facts = four();
         facts.backups[0].told = Ok(Told { cut_at_ms: NOW_MS, is_partial: false });
@@ -505,7 +573,7 @@ mod tests {
     #[test]
     fn a_backup_that_is_still_listed_keeps_what_it_needs_whatever_the_rules_say_by_now() {
         let facts = four();
-        let rules = Rules { max_age_ms: Some(0), max_backups: Some(1), grace_ms: 0 };
+        let rules = Rules { max_age_ms: Some(0), max_backups: Some(1), grace_ms: 0, ..NONE };
         assert_eq!(removed(&plan(&facts, &rules, NOW_MS)).len(), 3);
         assert_eq!(objects(&facts, &Plan::default()), ["lost"]);
     }
@@ -545,11 +613,9 @@ mod tests {
     }
 
     fn unfinished(is_at_work: bool, age_ms: i64) -> Facts {
-        let (checkpoints, cut) = (vec![stored("checkpoint", age_ms + DAY_MS)], Some(stored("cut", age_ms)));
-        Facts {
-            unfinished: vec![Unfinished { id: "u1".parse().unwrap(), is_at_work, cut, checkpoints }],
-            ..Facts::default()
-        }
+        let progress =
+            Progress { checkpoints: vec![stored("checkpoint", age_ms + DAY_MS)], cut: vec![stored("cut", age_ms)] };
+        Facts { unfinished: vec![Unfinished { id: "u1".parse().unwrap(), is_at_work, progress }], ..Facts::default() }
     }
 
     #[test]

@@ -12,10 +12,12 @@ use super::Error;
 use super::facts::{named_by, named_in};
 use super::plan::{Deletion, Keeps, Named, Needed, Stored, unneeded};
 use crate::clock::now_ms;
+use crate::error::Kind;
 use crate::format::facts::Holdings;
 use crate::format::layout::{BackupId, PartId, SegmentId};
 use crate::repository::Archive;
 use crate::stop::Stop;
+use crate::store::Store;
 
 /// Folders that are listed at once. A large backup has tens of thousands of segments.
 const FOLDERS_AT_ONCE: usize = 8;
@@ -41,12 +43,14 @@ pub struct Sweep {
 }
 
 /// What went, or would.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Objects.
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// What could not be deleted, each in one line.
+    pub problems: Vec<String>,
 }
 
 impl Swept {
@@ -54,6 +58,30 @@ impl Swept {
     pub fn add(&mut self, deletions: &[Deletion]) {
         self.objects += deletions.len();
         self.bytes += deletions.iter().map(|deletion| deletion.bytes).sum::<u64>();
+    }
+
+    /// Counts what another one counted, too.
+    pub fn join(&mut self, other: Self) {
+        let Self { objects, bytes, problems } = other;
+        self.objects += objects;
+        self.bytes += bytes;
+        self.problems.extend(problems);
+    }
+
+    /// Deletes these. What the store refuses to delete is a problem: a legal hold on one object does not keep the others.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn delete(&mut self, store: &Store, deletions: &[Deletion]) -> Result<(), Error> {
+        let keys: Vec<String> = deletions.iter().map(|deletion| deletion.key.clone()).collect();
+        match store.delete_many(&keys).await {
+            Ok(()) => self.add(deletions),
+            Err(error) if matches!(error.kind(), Kind::Denied | Kind::Usage | Kind::Conflict) => {
+                self.problems.push(format!("not all of {} objects could be deleted: {error}", keys.len()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 }
 
@@ -104,18 +132,30 @@ impl Sweep {
     /// Whatever the store fails with, and [`Error::Interrupted`].
     pub async fn delete(&self, stop: &Stop) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        let found = self.folders.clone().into_iter().map(|id| self.unneeded_of(id));
+        let found = self.folders.clone().into_iter().map(|id| async move {
+            // A backup of which a listing shows nothing may still be there: nothing goes on the word of a listing alone.
+            if !self.needed.folders.contains_key(&id) && self.is_there(&id).await? {
+                let problem = format!("nothing of {id} is deleted: a listing does not show it, and it is there");
+                return Ok((Vec::new(), Some(problem)));
+            }
+            Ok::<_, Error>((self.unneeded_of(id).await?, None))
+        });
         let mut found = stream::iter(found).buffer_unordered(FOLDERS_AT_ONCE);
-        while let Some(deletions) = found.try_next().await? {
+        while let Some((deletions, problem)) = found.try_next().await? {
             if stop.is_set() {
                 return Err(Error::Interrupted { deleted: swept.objects });
             }
-            let keys: Vec<String> = deletions.iter().map(|deletion| deletion.key.clone()).collect();
-            self.archive.store.delete_many(&keys).await?;
-            swept.add(&deletions);
+            swept.problems.extend(problem);
+            swept.delete(&self.archive.store, &deletions).await?;
         }
         drop(found);
         Ok(swept)
+    }
+
+    /// Whether the backup is finished, or a run may resume it.
+    async fn is_there(&self, id: &BackupId) -> Result<bool, Error> {
+        let (store, keys) = (&self.archive.store, &self.archive.keys);
+        Ok(store.exists(&keys.manifest(id)).await? || store.exists(&keys.cut(id)).await?)
     }
 
     /// Everything that would go.

@@ -114,7 +114,7 @@ async fn killed_after_any_deletion_every_remaining_backup_is_whole_and_the_next_
         let (sample, _) = four().await;
         sample.unfinished("u1").await;
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        let rules = Rules { max_backups: Some(1), max_age_ms: None, grace_ms: 0 };
+        let rules = Rules { max_backups: Some(1), ..Rules::default() };
         let facts = facts::read(&sample.archive, true, 0, now_ms()).await.unwrap();
         let plan = plan::plan(&facts, &rules, now_ms());
         let needed = plan::needed(&facts, &plan.gone());
@@ -137,7 +137,7 @@ async fn a_cut_goes_after_its_checkpoints() {
     let sample = Sample::new().await;
     sample.unfinished("u1").await;
     let facts = facts::read(&sample.archive, true, 0, now_ms() + 1000).await.unwrap();
-    let plan = plan::plan(&facts, &Rules { max_backups: None, max_age_ms: None, grace_ms: 0 }, now_ms() + 1000);
+    let plan = plan::plan(&facts, &Rules::default(), now_ms() + 1000);
     let keys: Vec<_> = plan.steps.iter().flatten().map(|object| object.key.rsplit('/').next().unwrap()).collect();
     assert_eq!(keys, ["e000001-000000", "cut"]);
 }
@@ -218,7 +218,8 @@ async fn a_run_that_holds_the_lease_prunes_under_it_and_keeps_it() {
     let lease = Lease::acquire(&sample.archive.store, &keys.lease(), holder, LEASE_TTL_MS, WaitPolicy::Refuse).await;
     let lease = lease.unwrap();
     let retention = RetentionConfig { max_backups: NonZeroUsize::new(2), max_age: None };
-    let pruned = under(&sample.archive, &retention, &lease, &Stop::default()).await.unwrap();
+    let made = "b4".parse().unwrap();
+    let pruned = under(&sample.archive, &retention, &made, &lease, &Stop::default()).await.unwrap();
     assert_eq!((ids(&pruned.removed), pruned.problems.len()), (vec!["b1", "b2"], 0));
     // Segments of the samples are younger than the grace period of retention.
     assert_eq!(pruned.sweep.delete(&Stop::default()).await.unwrap(), Swept::default());
@@ -227,7 +228,7 @@ async fn a_run_that_holds_the_lease_prunes_under_it_and_keeps_it() {
     let stopped = Stop::default();
     stopped.set();
     let one = RetentionConfig { max_backups: NonZeroUsize::new(1), max_age: None };
-    assert_eq!(under(&sample.archive, &one, &lease, &stopped).await.unwrap_err().kind(), Kind::Interrupted);
+    assert_eq!(under(&sample.archive, &one, &made, &lease, &stopped).await.unwrap_err().kind(), Kind::Interrupted);
     assert_eq!(sample.archive.contents().await.unwrap().backups, 2);
 }
 
@@ -247,8 +248,9 @@ async fn what_pruning_reads_does_not_grow_with_the_archive() {
         let of_plan = sample.cost();
         // One complete backup goes.
         let complete = usize::try_from(backups - backups / 10).unwrap();
+        let made = format!("b{:04}", backups - 1).parse().unwrap();
         let retention = RetentionConfig { max_backups: NonZeroUsize::new(complete - 1), max_age: None };
-        let pruned = under(archive, &retention, &lease, &Stop::default()).await.unwrap();
+        let pruned = under(archive, &retention, &made, &lease, &Stop::default()).await.unwrap();
         assert_eq!(ids(&pruned.removed), ["b0000"]);
         pruned.sweep.delete(&Stop::default()).await.unwrap();
         costs.push([of_plan, sample.cost()]);
@@ -298,13 +300,12 @@ async fn what_a_later_run_writes_for_a_deleted_backup_is_out_of_reach_of_a_sweep
     sample.backup("b2", now_ms(), None).await;
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let archive = &sample.archive;
-    let rules = Rules { max_backups: Some(1), max_age_ms: None, grace_ms: 0 };
+    let rules = Rules { max_backups: Some(1), ..Rules::default() };
     let holder = Holder::current("prune");
     let prefix = archive.keys.lease();
     let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
     let stop = Stop::default();
-    let pruning = Pruning { archive, lease: &lease, stop: &stop, swept: Swept::default() };
-    let (_, _, sweep) = pruning.begin(&rules, Scope::All).await.unwrap();
+    let (_, _, sweep) = Pruning::new(archive, &lease, &stop).begin(&rules, Scope::All).await.unwrap();
     lease.release().await.unwrap();
     // Another run holds the lease now, and makes a backup of the id that was deleted.
     let holder = Holder::current("b1");
@@ -317,4 +318,71 @@ async fn what_a_later_run_writes_for_a_deleted_backup_is_out_of_reach_of_a_sweep
     let left: Vec<String> = keys(&sample).await.into_iter().filter(|key| key.contains("segments/b1/")).collect();
     assert_eq!(left, [archive.keys.segment(&id)]);
     next.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_listing_did_not_show_is_asked_for_before_its_folder_goes() {
+    let sample = Sample::new().await;
+    sample.backup("b1", now_ms() - DAY_MS, None).await;
+    sample.backup("b2", now_ms(), None).await;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let archive = &sample.archive;
+    let manifest = archive.keys.manifest(&"b1".parse().unwrap());
+    let object = archive.store.read(&manifest).await.unwrap();
+    let (holder, prefix) = (Holder::current("prune"), archive.keys.lease());
+    let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    let (rules, stop) = (Rules { max_backups: Some(1), ..Rules::default() }, Stop::default());
+    let (plan, _, sweep) = Pruning::new(archive, &lease, &stop).begin(&rules, Scope::All).await.unwrap();
+    assert_eq!(ids(&plan.remove), ["b1"]);
+    // The listing lagged behind: it is there after all.
+    sample.put(&manifest, object.to_vec()).await;
+    let swept = sweep.delete(&stop).await.unwrap();
+    assert_eq!((swept.objects, swept.problems.len()), (0, 1), "{swept:?}");
+    lease.release().await.unwrap();
+    assert_eq!(verified(&sample).await.outcome, verify::Outcome::Intact);
+}
+
+#[tokio::test]
+async fn a_newest_backup_that_has_rotted_replaces_none_that_can_be_read() {
+    let (sample, _) = four().await;
+    let manifest = sample.archive.keys.manifest(&"b4".parse().unwrap());
+    let mut object = sample.archive.store.read(&manifest).await.unwrap().to_vec();
+    let middle = object.len() / 2;
+    object[middle] ^= 1;
+    sample.put(&manifest, object).await;
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!((report.outcome, ids(&report.removed)), (Outcome::Partial, vec!["b1", "b2"]));
+    assert!(report.problems.iter().any(|problem| problem.contains("b4")), "{:?}", report.problems);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_stops_what_goes_by_age() {
+    let (sample, _) = four().await;
+    let archive = &sample.archive;
+    let (holder, prefix) = (Holder::current("prune"), archive.keys.lease());
+    let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();
+    for object in archive.store.list(&prefix).await.unwrap() {
+        // As a store sees it whose clock is an hour behind this one's.
+        let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis((now_ms() - 3_600_000).unsigned_abs());
+        let file = std::fs::File::options().write(true).open(sample.dir.path().join(&object.key)).unwrap();
+        file.set_modified(at).unwrap();
+    }
+    let stop = Stop::default();
+    let error = Pruning::new(archive, &lease, &stop).begin(&Rules::default(), Scope::All).await.unwrap_err();
+    assert!(error.to_string().starts_with("the clock of this machine is 60 minutes ahead of that of "), "{error}");
+    lease.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_may_not_be_deleted_keeps_nothing_else() {
+    let (sample, _) = four().await;
+    // Nobody may delete a file of the kernel's own.
+    std::os::unix::fs::symlink("/proc/self", sample.dir.path().join("held")).unwrap();
+    let held = "held/status".to_owned();
+    let mut swept = Swept::default();
+    let deletion = |key: &str| plan::Deletion { key: key.to_owned(), bytes: 1 };
+    let other = sample.archive.keys.manifest(&"b1".parse().unwrap());
+    swept.delete(&sample.archive.store, &[deletion(&held), deletion(&other)]).await.unwrap();
+    assert_eq!((swept.objects, swept.problems.len()), (0, 1), "{swept:?}");
+    assert!(!keys(&sample).await.contains(&other));
 }
