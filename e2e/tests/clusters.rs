@@ -78,6 +78,35 @@ fn brokers_that_restart_and_leaders_that_move_lose_nothing() {
 }
 
 #[test]
+fn a_broker_that_stays_away_costs_its_own_partitions_and_no_others() {
+    let kafka = Kafka::shared(Shared::Three);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let witness = kafka.witness();
+    let topic = unique("alone");
+    let of_one_replica = NewTopic { replication_factor: Some(1), ..NewTopic::new(&topic, 3) };
+    witness.create_topics(&[of_one_replica]).unwrap();
+    let record = |n: i64| Record::new(i32::try_from(n % 3).unwrap(), 1_700_000_000_000 + n, "key", vec![b'v'; 1_000]);
+    let records: Vec<Record> = (0..12_000).map(record).collect();
+    witness.produce(&topic, &properties([("batch.size", "16384")]), &records).unwrap();
+    let repository = Repository::folder().unwrap();
+    let mut backup = vec!["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic];
+    backup.extend(["--consumer-groups", "none-.*", "--retry-timeout-ms", "8000", "--rate-limit-bytes", "3000000"]);
+    let running = repository.start(&backup).unwrap();
+    sleep(Duration::from_millis(1_500));
+    kafka.kill_node(2).unwrap();
+    let ended = running.ended();
+    kafka.start_node(2).unwrap();
+    let ended = ended.unwrap();
+    assert_eq!(ended.code, Some(7), "{ended:?}");
+    let report = ended.json().unwrap();
+    let problems = report["problems"].as_array().unwrap();
+    // That of the broker that is away; the cut was made while all were there.
+    assert_eq!(problems.len(), 1, "{report}");
+    assert!(problems[0].as_str().unwrap().contains(&format!("partition {topic}-")), "{report}");
+    assert_eq!(report["records"], 8_000, "{report}");
+}
+
+#[test]
 fn the_older_line_is_served_as_well() {
     let kafka = Kafka::shared(Shared::Older);
     let bootstrap = kafka.bootstrap(Listener::Plain);

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 
 use self::archive::{Archive, Begun};
 use self::checkpoints::Checkpoints;
-use self::committed::Stretch;
+use self::committed::{EpochRead, Stretch};
 pub use self::error::Error;
 use self::findings::Findings;
 use self::lineage::Lineage;
@@ -198,7 +198,7 @@ impl Run<'_> {
     ) -> Result<Part, Error> {
         let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
         self.cluster.follow(&names).await?;
-        let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms()).await;
+        let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms(), findings).await;
         let are_written_at_once = self.config.checkpoint_interval.is_some();
         let mut checkpoints = Checkpoints::new(self.archive.clone(), lease, cut.backup_id.clone(), are_written_at_once);
         let mut queue = self.whole_queue(cut, &stored);
@@ -339,20 +339,19 @@ impl Run<'_> {
 
     /// Makes a backup of what is stored, if it is all that it was to be, except the partitions that were given up.
     async fn commit(&self, lease: &Lease, cut: &Cut, runs: Part, mut findings: Findings) -> Result<Manifest, Error> {
-        self.give_up_truncated(&mut findings).await;
+        self.give_up_truncated(cut, &mut findings).await;
         let runs = runs.retain(|topic, run| !findings.is_given_up(topic, run.partition));
         let by_partition = invariants::by_partition(runs.runs().map(|(topic, _, run)| (topic, run)));
         let is_missing = |topic: &TopicKey, partition| findings.is_given_up(topic, partition);
         invariants::cut_is_covered(cut, &by_partition, is_missing)?;
         let topics = summaries(cut, &by_partition, is_missing)?;
-        if topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .all(|partition| partition.start_offset == partition.end_offset)
-            && findings.has_given_up()
-        {
+        let has_data = |partition: &PartitionSummary| partition.start_offset < partition.end_offset;
+        let is_empty = !topics.iter().flat_map(|topic| &topic.partitions).any(has_data);
+        let is_missing = topics.is_empty() || topics.iter().flat_map(|topic| &topic.partitions).any(|one| one.missing);
+        if is_empty && is_missing {
             // A backup of nothing serves nobody.
-            return Err(findings.into_first_failure().unwrap_or(Error::WorkerEnded));
+            let nothing = || Error::NothingReadable { problems: cut.problems.clone() };
+            return Err(findings.into_first_failure().unwrap_or_else(nothing));
         }
         let parts = self.archive.store_parts(&cut.backup_id, lease.epoch(), &runs).await?;
         let mut content = Content::default();
@@ -383,17 +382,33 @@ impl Run<'_> {
         self.archive.store_manifest(lease, manifest, &runs.segments).await
     }
 
-    /// Stretches of one partition are read at different times: the log must still hold what was read of each.
-    async fn give_up_truncated(&self, findings: &mut Findings) {
-        let read = findings.epochs_read();
-        let epochs =
-            read.iter().map(|((topic, partition), read)| ((topic.name.clone(), *partition), read.leader_epoch));
-        let lineage = Lineage::ask(&self.cluster, epochs.collect::<Vec<_>>()).await;
-        for ((topic, partition), read) in read {
-            if lineage.has_lost(&topic.name, partition, read) {
-                let why = Error::Truncated { topic: topic.name.clone(), partition, offset: read.end_offset };
-                findings.give_up((topic, partition), why);
+    /// Stretches of one partition are read at different times, and some by earlier runs: the log must still be the one of the cut, and
+    /// hold what was read of each.
+    async fn give_up_truncated(&self, cut: &Cut, findings: &mut Findings) {
+        let mut read = findings.epochs_read();
+        read.retain(|((topic, _), _)| !self.cluster.is_gone(&topic.name, topic.id));
+        let mut cuts = Vec::new();
+        for topic in cut.topics.iter().filter(|topic| !self.cluster.is_gone(&topic.topic.name, topic.topic.id)) {
+            for partition in &topic.partitions {
+                let is_asked = partition.end_offset > partition.start_offset
+                    && !findings.is_gone(&topic.topic, partition.partition)
+                    && !findings.is_given_up(&topic.topic, partition.partition);
+                if let Some(leader_epoch) = partition.leader_epoch.filter(|_| is_asked) {
+                    let epoch = EpochRead { leader_epoch, end_offset: partition.end_offset };
+                    cuts.push(((topic.topic.clone(), partition.partition), epoch));
+                }
             }
+        }
+        let epochs = read.iter().chain(&cuts);
+        let epochs = epochs.map(|((topic, partition), read)| ((topic.name.clone(), *partition), read.leader_epoch));
+        let lineage = Lineage::ask(&self.cluster, epochs.collect::<Vec<_>>()).await;
+        let lost =
+            read.into_iter().filter(|((topic, partition), read)| lineage.has_lost(&topic.name, *partition, *read));
+        let shorter =
+            cuts.into_iter().filter(|((topic, partition), cut)| lineage.is_shorter_than(&topic.name, *partition, *cut));
+        for ((topic, partition), epoch) in lost.chain(shorter) {
+            let why = Error::Truncated { topic: topic.name.clone(), partition, offset: epoch.end_offset };
+            findings.give_up((topic, partition), why);
         }
     }
 }
@@ -403,7 +418,9 @@ fn is_final(error: &Error) -> bool {
     match error.kind() {
         Kind::Corrupt => true,
         Kind::Bug => matches!(error, Error::Broken(_)),
-        Kind::Usage | Kind::Unavailable | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
+        // Its cut lacks everything.
+        Kind::Unavailable => matches!(error, Error::NothingReadable { .. }),
+        Kind::Usage | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::Error;
+use crate::clock::utc;
 use crate::config::backup::Checked;
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::facts::{BackupFacts, FactsDetails, Holdings};
@@ -22,10 +23,12 @@ use crate::store::{self, Created, CreatedOrSame, REQUESTS_AT_ONCE, Store};
 
 /// Runs that one part of a manifest lists at most, so that a reader of one topic need not read all of a large archive.
 const PART_RUNS_MAX: usize = 20_000;
-/// An unfinished backup older than this is left to prune: its cut says little about the cluster of today.
+/// An unfinished backup older than this is not resumed: its cut says little about the cluster of today.
 const RESUME_AGE_MAX_MS: i64 = 24 * 3600 * 1000;
 /// How much later than the time in its id the cut of a backup may be made.
 const CUT_DELAY_MAX_MS: i64 = 3600 * 1000;
+/// How often the checkpoints of a backup are listed, when some vanish before they are read.
+const CHECKPOINT_LISTINGS_MAX: usize = 3;
 /// Cuts that are read at once: that of a large cluster has megabytes.
 const CUTS_AT_ONCE: usize = 4;
 /// Longest time that a finished run takes to clear its progress away, under its lease. What is left is for prune.
@@ -106,8 +109,8 @@ impl Archive {
             if self.store.exists(&self.keys.manifest(id)).await? {
                 return Ok(Begun::Done(Box::new(self.manifest(id).await?)));
             }
-            if self.store.exists(&self.keys.given_up(id)).await? {
-                // Its cut cannot be finished: the same id gets another.
+            if let Some(why) = self.cannot_be_resumed(id, now_ms).await? {
+                tracing::warn!("what was stored of backup {id} is not built upon: {why}");
                 self.forget(id).await?;
                 return Ok(Begun::New(id.clone()));
             }
@@ -129,15 +132,26 @@ impl Archive {
         let listing = repository::Archive::new(self.store.clone(), self.name.clone()).listing().await?;
         let mut ids: Vec<BackupId> = listing.unfinished().cloned().collect();
         ids.retain(|id| id.time_ms().is_none_or(|at_ms| now_ms - at_ms < RESUME_AGE_MAX_MS + CUT_DELAY_MAX_MS));
-        let cuts = ids.into_iter().map(|id| async move { self.cut(&id).await });
+        let cuts = ids.into_iter().map(|id| async move {
+            if self.store.exists(&self.keys.given_up(&id)).await? {
+                return Ok(None);
+            }
+            match self.cut(&id).await {
+                // It is another backup, maybe of another version of this program: it stops no new one.
+                Err(error @ Error::Document { .. }) => {
+                    tracing::warn!("the unfinished backup {id} is left alone: {error}");
+                    Ok(None)
+                }
+                cut => cut,
+            }
+        });
         let mut cuts = stream::iter(cuts).buffered(CUTS_AT_ONCE);
         let mut unfinished = None;
         while let Some(cut) = cuts.try_next().await? {
             let Some(cut) = cut else { continue };
             let is_ours = cut.selection == config.selection()
                 && cut.source_cluster_id == source_cluster_id
-                && now_ms - cut.at_ms < RESUME_AGE_MAX_MS
-                && !self.store.exists(&self.keys.given_up(&cut.backup_id)).await?;
+                && now_ms - cut.at_ms < RESUME_AGE_MAX_MS;
             // Of two that were cut at the same time, that with the last id.
             let is_newest = unfinished.as_ref().is_none_or(|other: &Cut| other.at_ms <= cut.at_ms);
             if is_ours && is_newest {
@@ -159,20 +173,53 @@ impl Archive {
         }
     }
 
-    /// Reads what is stored of an unfinished backup: the checkpoints that no folded one stands for.
+    /// Why the backup of this id, if any was begun, is to be begun again: its cut cannot be finished, or says little about the cluster
+    /// of today.
+    async fn cannot_be_resumed(&self, id: &BackupId, now_ms: i64) -> Result<Option<String>, Error> {
+        if self.store.exists(&self.keys.given_up(id)).await? {
+            return Ok(Some("it was given up".to_owned()));
+        }
+        match self.cut(id).await {
+            Err(error @ Error::Document { .. }) => Ok(Some(error.to_string())),
+            Ok(Some(cut)) if now_ms - cut.at_ms >= RESUME_AGE_MAX_MS => {
+                Ok(Some(format!("it was cut at {}, more than a day ago", utc(cut.at_ms))))
+            }
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what is stored of an unfinished backup: the checkpoints that no folded one stands for. A run that has lost its lease may
+    /// fold them at this very moment.
     async fn resume(&self, cut: Cut) -> Result<Begun, Error> {
-        let folder = self.keys.progress_folder(&cut.backup_id);
+        for _ in 0..CHECKPOINT_LISTINGS_MAX {
+            if let Some(stored) = self.checkpoints(&cut.backup_id).await? {
+                return Ok(Begun::Reading { cut: Box::new(cut), stored });
+            }
+        }
+        Err(Error::CheckpointsChange { backup_id: cut.backup_id })
+    }
+
+    /// What the checkpoints of a backup name; `None` when one was removed since it was listed.
+    async fn checkpoints(&self, id: &BackupId) -> Result<Option<Vec<Part>>, Error> {
+        let folder = self.keys.progress_folder(id);
         let listed = self.store.list(&folder).await?;
         let names = listed.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key));
         let checkpoints = CheckpointName::covering(names.filter_map(CheckpointName::parse).collect());
-        let keys = checkpoints.into_iter().map(|name| self.keys.checkpoint(&cut.backup_id, name)).collect();
+        let keys = checkpoints.into_iter().map(|name| self.keys.checkpoint(id, name)).collect();
         let mut stored = Vec::new();
         let mut read = std::pin::pin!(self.store.read_many(keys));
         while let Some((key, bytes)) = read.next().await {
-            let part = Part::open(DocumentKind::Checkpoint, &bytes?);
-            stored.push(part.map_err(|error| Error::Document { key, error })?);
+            match bytes {
+                Err(error) if error.is_not_found() => return Ok(None),
+                bytes => match Part::open(DocumentKind::Checkpoint, &bytes?) {
+                    Ok(part) => stored.push(part),
+                    // What it names is read again, which costs time and nothing else.
+                    Err(error) => tracing::warn!("checkpoint {key} cannot be read, and is left out: {error}"),
+                },
+            }
         }
-        Ok(Begun::Reading { cut: Box::new(cut), stored })
+        Ok(Some(stored))
     }
 
     async fn cut(&self, id: &BackupId) -> Result<Option<Cut>, Error> {

@@ -163,6 +163,20 @@ pub enum Error {
         /// Why not.
         error: document::Error,
     },
+    /// Of all that was asked for, nothing can be read.
+    #[error("nothing is backed up, since nothing of what was asked for can be read: {}", problems.join("; "))]
+    NothingReadable {
+        /// Why, one for each topic or partition.
+        problems: Vec<String>,
+    },
+    /// Checkpoints vanish while they are read: whoever removes them has lost its lease and does not know it yet.
+    #[error(
+        "the checkpoints of backup {backup_id} change while they are read: another run is at work on it, run the same command again"
+    )]
+    CheckpointsChange {
+        /// The backup.
+        backup_id: BackupId,
+    },
     /// A worker ended without a word.
     #[error("a worker of the backup ended before its work was done")]
     WorkerEnded,
@@ -221,10 +235,12 @@ impl Error {
             Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
             Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
             Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
-            Self::Stalled { .. } | Self::Stored { .. } => Kind::Unavailable,
-            Self::OtherOwner { .. } | Self::OtherSelection { .. } | Self::OtherSource { .. } | Self::Taken { .. } => {
-                Kind::Conflict
-            }
+            Self::Stalled { .. } | Self::Stored { .. } | Self::NothingReadable { .. } => Kind::Unavailable,
+            Self::OtherOwner { .. }
+            | Self::OtherSelection { .. }
+            | Self::OtherSource { .. }
+            | Self::Taken { .. }
+            | Self::CheckpointsChange { .. } => Kind::Conflict,
             Self::Broken(_) | Self::UnreadableManifest { .. } | Self::WorkerEnded => Kind::Bug,
             Self::NotBegun | Self::Interrupted { .. } => Kind::Interrupted,
         }

@@ -35,11 +35,6 @@ impl Findings {
         !self.given_up.is_empty() && self.given_up.contains_key(&(topic.clone(), partition))
     }
 
-    /// Whether any partition was given up.
-    pub fn has_given_up(&self) -> bool {
-        !self.given_up.is_empty()
-    }
-
     /// A compacted partition is in the backup, but its reader did not catch up with the log.
     pub fn fell_behind(&mut self, partition: PartitionKey, problem: String) {
         tracing::error!("{problem}");
@@ -52,10 +47,15 @@ impl Findings {
     }
 
     /// Batches of a leader epoch were read up to an offset.
-    pub fn was_read(&mut self, task: &Task, epoch: EpochRead) {
-        let of_partition = self.read.entry(key(task)).or_default();
+    pub fn was_read(&mut self, partition: PartitionKey, epoch: EpochRead) {
+        let of_partition = self.read.entry(partition).or_default();
         let end_offset = of_partition.entry(epoch.leader_epoch).or_insert(epoch.end_offset);
         *end_offset = (*end_offset).max(epoch.end_offset);
+    }
+
+    /// Whether the topic of this partition was found to be gone.
+    pub fn is_gone(&self, topic: &TopicKey, partition: i32) -> bool {
+        !self.gone.is_empty() && self.gone.contains(&(topic.clone(), partition))
     }
 
     /// What was read of which epoch, of the partitions whose log can still be asked for.

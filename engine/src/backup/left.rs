@@ -1,9 +1,11 @@
 //! What of a cut is left to read, when some of it is stored.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use super::committed::{EpochRead, Stretch};
-use super::lineage::Lineage;
+use super::findings::Findings;
+use super::lineage::{Fate, Lineage};
 use super::queue::{self, Cleaning};
 use crate::format::invariants;
 use crate::format::manifest::{Cut, Part, PartitionCut, TopicCut};
@@ -42,13 +44,14 @@ pub fn stretches(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> V
 }
 
 /// The runs of an earlier process that may be built upon: each is of a log that still exists, and no topic's are so old that
-/// tombstones may have been missed meanwhile.
-pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64) -> Part {
-    // Of a topic that was replaced there is no log to ask about; its runs stay, and the rest of it is lost.
-    let is_there = |topic: &TopicKey| cluster.topic_id(&topic.name) == topic.id;
+/// tombstones may have been missed meanwhile. Up to where they reach is noted, so that it is asked again before the commit.
+pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64, findings: &Mutex<Findings>) -> Part {
+    let topics: BTreeSet<&TopicKey> = stored.runs().map(|(topic, ..)| topic).collect();
+    let gone: BTreeSet<TopicKey> =
+        topics.into_iter().filter(|topic| cluster.is_gone(&topic.name, topic.id)).cloned().collect();
     let epochs = stored
         .runs()
-        .filter(|(topic, ..)| is_there(topic))
+        .filter(|(topic, ..)| !gone.contains(*topic))
         .filter_map(|(topic, _, run)| Some(((topic.name.clone(), run.partition), epoch_of(run)?.leader_epoch)));
     let epochs: Vec<_> = epochs.collect();
     let lineage = Lineage::ask(cluster, epochs).await;
@@ -56,21 +59,32 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64)
     let stale: BTreeSet<&TopicKey> =
         cut.topics.iter().filter(|topic| is_stale(topic, age_ms)).map(|topic| &topic.topic).collect();
     let kept = stored.retain(|topic, run| {
-        let is_lost = epoch_of(run).is_some_and(|epoch| lineage.has_lost(&topic.name, run.partition, epoch));
-        if is_lost {
+        let fate = epoch_of(run).map_or(Fate::Untold, |epoch| lineage.fate(&topic.name, run.partition, epoch));
+        let is_good = !stale.contains(topic) && (gone.contains(topic) || is_proven(topic, run, fate));
+        if !is_good {
             let (topic, partition) = (&topic.name, run.partition);
-            tracing::warn!(
-                topic,
-                partition,
-                "what was stored of the partition is read again: its log was truncated since"
-            );
+            tracing::warn!(topic, partition, ?fate, "what was stored of the partition is read again");
         }
-        // Without topic ids (before Kafka 2.8) only leader epochs tell the log from that of a topic that was created again under
-        // the name, and a new topic begins with epoch 0.
-        let is_proven = !topic.id.is_nil() || run.leader_epoch > 0;
-        is_proven && !is_lost && !stale.contains(topic)
+        is_good
     });
+    let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+    for (topic, _, run) in kept.runs() {
+        if let Some(epoch) = epoch_of(run) {
+            findings.was_read((topic.clone(), run.partition), epoch);
+        }
+    }
     invariants::without_repeats(kept)
+}
+
+/// Whether a run is of the log that is there now. Where the brokers tell no epochs, topic ids tell one topic from the next of its name
+/// (KIP-516, Kafka 2.8). Where nobody answers, nothing is known: reading again costs time, and nothing else.
+const fn is_proven(topic: &TopicKey, run: &Run, fate: Fate) -> bool {
+    match fate {
+        // Without topic ids, a topic that was created again begins with epoch 0 as this one did.
+        Fate::There => !topic.id.is_nil() || run.leader_epoch > 0,
+        Fate::Untold => !topic.id.is_nil(),
+        Fate::Lost | Fate::Unknown => false,
+    }
 }
 
 /// The run's last leader epoch. The run may end after the epoch did, with a hole: then it is read again in vain, no more.
@@ -124,6 +138,24 @@ mod tests {
         assert_eq!(ranges(&topic(true), &[]), [(10, 100)]);
         let empty = PartitionCut { end_offset: 10, ..CUT };
         assert_eq!(stretches(&topic(true), &empty, &[]), []);
+    }
+
+    #[test]
+    fn a_run_is_built_upon_only_when_its_log_is_known_to_be_there() {
+        let named = TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() };
+        let with_id = TopicKey { id: uuid::Uuid::from_u128(1), ..named.clone() };
+        let of_epoch = |leader_epoch| Run { leader_epoch, ..run(10, 100) };
+        for (fate, by_name, by_id) in [
+            (Fate::There, [false, true], [true, true]),
+            (Fate::Untold, [false, false], [true, true]),
+            (Fate::Unknown, [false, false], [false, false]),
+            (Fate::Lost, [false, false], [false, false]),
+        ] {
+            for (epoch, expected) in [0, 3].into_iter().zip(by_name.into_iter().zip(by_id)) {
+                let found = (is_proven(&named, &of_epoch(epoch), fate), is_proven(&with_id, &of_epoch(epoch), fate));
+                assert_eq!(found, expected, "{fate:?} {epoch}");
+            }
+        }
     }
 
     #[test]

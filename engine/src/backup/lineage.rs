@@ -8,14 +8,36 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::committed::EpochRead;
 use crate::kafka::leader_epoch::EpochEnd;
-use crate::kafka::{Cluster, TopicPartition};
+use crate::kafka::{Cluster, Error, TopicPartition};
 
 /// Where leader epochs end now, as far as the leaders tell.
 #[derive(Debug, Default)]
-pub struct Lineage(BTreeMap<(TopicPartition, i32), EpochEnd>);
+pub struct Lineage(BTreeMap<(TopicPartition, i32), Told>);
+
+/// What a leader told about an epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// Where it ends.
+    End(EpochEnd),
+    /// Nothing: the broker has no such request (before Kafka 2.0).
+    Never,
+}
+
+/// What is known of batches that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// They are still in the log.
+    There,
+    /// The log has lost them.
+    Lost,
+    /// The brokers cannot tell, now or ever.
+    Untold,
+    /// Nobody has answered.
+    Unknown,
+}
 
 impl Lineage {
-    /// Asks the leaders. An epoch that they say nothing about (an old broker, a missing permission) is left out.
+    /// Asks the leaders. An epoch about which nobody answers (a missing leader or permission) is left out.
     pub async fn ask(cluster: &Cluster, epochs: impl IntoIterator<Item = (TopicPartition, i32)>) -> Self {
         let mut wanted: BTreeMap<TopicPartition, BTreeSet<i32>> = BTreeMap::new();
         for (partition, epoch) in epochs {
@@ -34,7 +56,11 @@ impl Lineage {
             for (partition, answer) in cluster.epoch_ends(&round).await {
                 let epoch = round.get(&partition).copied();
                 match (answer, epoch) {
-                    (Ok(end), Some(epoch)) => drop(lineage.0.insert((partition, epoch), end)),
+                    (Ok(end), Some(epoch)) => drop(lineage.0.insert((partition, epoch), Told::End(end))),
+                    (Err(Error::Version { .. }), Some(epoch)) => {
+                        let epochs = wanted.remove(&partition).unwrap_or_default().into_iter().chain([epoch]);
+                        lineage.0.extend(epochs.map(|epoch| ((partition.clone(), epoch), Told::Never)));
+                    }
                     (Err(error), _) => {
                         tracing::debug!(%error, "the leader does not tell where an epoch ends");
                         wanted.remove(&partition);
@@ -45,20 +71,38 @@ impl Lineage {
         }
     }
 
-    /// Whether the log has lost batches that were read in this epoch, by name and number of the partition.
-    pub fn has_lost(&self, topic: &str, partition: i32, read: EpochRead) -> bool {
+    /// What became of batches that were read in this epoch, by name and number of the partition.
+    pub fn fate(&self, topic: &str, partition: i32, read: EpochRead) -> Fate {
         let key = ((topic.to_owned(), partition), read.leader_epoch);
-        self.0.get(&key).is_some_and(|found| is_lost(read, *found))
+        match self.0.get(&key) {
+            Some(Told::End(found)) if is_lost(read, *found) => Fate::Lost,
+            Some(Told::End(_)) => Fate::There,
+            Some(Told::Never) => Fate::Untold,
+            None => Fate::Unknown,
+        }
+    }
+
+    /// Whether the log has lost batches that were read in this epoch, as far as anybody told.
+    pub fn has_lost(&self, topic: &str, partition: i32, read: EpochRead) -> bool {
+        self.fate(topic, partition, read) == Fate::Lost
+    }
+
+    /// Whether the log has become shorter than the cut, which was made in this epoch of its leader. No batch of that epoch need be in
+    /// the log, so that only the end counts.
+    pub fn is_shorter_than(&self, topic: &str, partition: i32, cut: EpochRead) -> bool {
+        let key = ((topic.to_owned(), partition), cut.leader_epoch);
+        let is_shorter = |found: &EpochEnd| found.end_offset < cut.end_offset;
+        matches!(self.0.get(&key), Some(Told::End(found)) if is_shorter(found))
     }
 }
 
 /// Whether batches that were read in an epoch are no longer there, when the leader says that the epoch ended like this.
 ///
-/// A leader answers with the largest epoch of its log that is not above the one asked for. It knows every epoch of the
-/// batches in its log; one that it cannot place at all (-1) is of a log without epochs.
-fn is_lost(read: EpochRead, found: EpochEnd) -> bool {
-    let is_known = found.leader_epoch >= 0 && found.end_offset >= 0;
-    is_known && (found.leader_epoch < read.leader_epoch || found.end_offset < read.end_offset)
+/// A leader answers with the largest epoch of its log that is not above the one asked for, and with -1 where the epoch is above
+/// every one that it knows: then the log is of a topic that was created again. Kafka's own consumer takes that for a truncation too
+/// (KIP-320).
+const fn is_lost(read: EpochRead, found: EpochEnd) -> bool {
+    found.leader_epoch < read.leader_epoch || found.end_offset < read.end_offset
 }
 
 #[cfg(test)]
@@ -76,10 +120,31 @@ mod tests {
             // Nothing of epoch 3 is left.
             (2, 700, true),
             (2, 900, true),
-            // A log without epochs, or a broker that does not keep them.
-            (-1, -1, false),
+            // Created again: it never had so high an epoch.
+            (-1, -1, true),
         ] {
             assert_eq!(is_lost(read, EpochEnd { leader_epoch, end_offset }), lost, "{leader_epoch} {end_offset}");
         }
+    }
+
+    #[test]
+    fn a_log_that_ends_before_the_cut_is_another_whatever_its_epochs() {
+        let cut = EpochRead { leader_epoch: 5, end_offset: 900 };
+        // The leader of epoch 5 wrote nothing: a clean successor knows the epoch before.
+        for (leader_epoch, end_offset, shorter) in [(5, 900, false), (4, 950, false), (4, 899, true), (-1, -1, true)] {
+            let told = [((("t".to_owned(), 0), 5), Told::End(EpochEnd { leader_epoch, end_offset }))];
+            assert_eq!(Lineage(told.into()).is_shorter_than("t", 0, cut), shorter, "{leader_epoch} {end_offset}");
+        }
+        assert!(!Lineage::default().is_shorter_than("t", 0, cut));
+    }
+
+    #[test]
+    fn no_answer_is_not_a_good_one() {
+        let read = EpochRead { leader_epoch: 3, end_offset: 900 };
+        let of = |told: Option<Told>| Lineage(told.map(|told| ((("t".to_owned(), 0), 3), told)).into_iter().collect());
+        assert_eq!(of(None).fate("t", 0, read), Fate::Unknown);
+        assert_eq!(of(Some(Told::Never)).fate("t", 0, read), Fate::Untold);
+        let end = EpochEnd { leader_epoch: 3, end_offset: 900 };
+        assert_eq!(of(Some(Told::End(end))).fate("t", 0, read), Fate::There);
     }
 }

@@ -12,6 +12,8 @@ use crate::format::segment::TopicKey;
 
 /// A stretch longer than this is cut, so that several workers can read a large partition at once.
 pub const STRETCH_OFFSETS_MAX: u64 = 500_000;
+/// Stretches of one partition at most, whatever end a broker tells.
+const STRETCHES_MAX: u64 = 4_096;
 /// A worker takes stretches of about so many offsets at once: many small partitions, or a few large ones.
 const TAKE_OFFSETS: u64 = 100_000;
 /// Partitions in one fetch request at most, which bounds the request's size.
@@ -99,7 +101,7 @@ impl Task {
 /// one ends and the other begins.
 pub fn stretches(left: Range<i64>, log_start_offset: i64, compacted: bool) -> Vec<Stretch> {
     let offsets = left.end.abs_diff(left.start);
-    let pieces = if compacted { 1 } else { offsets.div_ceil(STRETCH_OFFSETS_MAX).max(1) };
+    let pieces = if compacted { 1 } else { offsets.div_ceil(STRETCH_OFFSETS_MAX).clamp(1, STRETCHES_MAX) };
     let step = i64::try_from(offsets.div_ceil(pieces)).unwrap_or(i64::MAX);
     let mut stretches = Vec::new();
     let mut start = left.start;
@@ -203,6 +205,13 @@ mod tests {
         }
         let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
         assert_eq!(taken, [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn an_end_that_no_log_can_have_makes_no_more_stretches_than_memory_holds() {
+        let stretches = stretches(0..i64::MAX, 0, false);
+        assert!(stretches.len() <= 4_097, "{}", stretches.len());
+        assert_eq!(stretches.last().unwrap().end_offset, i64::MAX);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
+use crate::kafka::TopicPartition;
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Fetched, FetchedPartition};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::retry::Budget;
@@ -224,7 +225,9 @@ impl Idle {
         self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
         let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         let may_end = match task.cleaning {
-            Cleaning::Compacts => self.answers >= IDLE_ANSWERS && ended_for >= patience.empty_end,
+            Cleaning::Compacts => {
+                self.answers >= IDLE_ANSWERS && ended_for >= patience.empty_end && fetched.records.is_empty()
+            }
             // Where nothing is known to be cleaned, records that do not come are not records that are not there.
             Cleaning::Never | Cleaning::Unknown => false,
         };
@@ -239,6 +242,14 @@ impl Idle {
         *self = Self { is_alone: true, ..Self::default() };
         Silence::AskAlone
     }
+}
+
+/// The leader refuses an offset that is in its log.
+fn refused((topic, partition): &TopicPartition, offset: i64) -> crate::kafka::Error {
+    let why = format!(
+        "offset {offset} of {topic}-{partition} is out of range, and is within the range that the broker names"
+    );
+    crate::kafka::Error::Protocol { address: "the leader".to_owned(), api: "Fetch", why }
 }
 
 fn stalled(task: &Task, patience: &Patience) -> Error {
@@ -292,8 +303,16 @@ impl Worker {
         let mut idle = Idle::default();
         let mut answer = self.ask(broker, &asked, idle.is_alone);
         while !asked.is_empty() && !self.shared.stop.is_set() {
-            let outcomes = answer.await.map_err(|_| Error::WorkerEnded)??;
+            let outcomes = answer.await.map_err(|_| Error::WorkerEnded)?;
             let now = Instant::now();
+            let outcomes = match outcomes {
+                // Where nobody else answers either, the cluster is away, and the next run reads on.
+                Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
+                    back.extend(self.unanswered(asked, &error, now));
+                    return Ok(back);
+                }
+                outcomes => outcomes?,
+            };
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
@@ -327,6 +346,18 @@ impl Worker {
         }
         back.extend(asked);
         Ok(back)
+    }
+
+    /// A broker did not answer for as long as the retry timeout, and still leads these partitions. Somebody else may lead them soon:
+    /// they are tried once more, and then given up. The others are read.
+    fn unanswered(&self, tasks: Vec<Task>, error: &crate::kafka::Error, now: Instant) -> Vec<Task> {
+        let troubled = tasks.into_iter().map(|task| task.troubled(error.clone(), now));
+        let (hopeless, back): (Vec<_>, Vec<_>) =
+            troubled.partition(|task| is_hopeless(task, self.shared.retry_timeout, now));
+        for task in hopeless {
+            self.give_up(&task, Error::leaderless(&task, self.leader_error(&task)));
+        }
+        back
     }
 
     /// What an answer means for its task, with what was found out elsewhere and how long it has been tried.
@@ -393,7 +424,13 @@ impl Worker {
             Silence::Stall => {
                 *idle = Idle::default();
                 let task = next.remove(0);
-                self.give_up(&task, stalled(&task, patience));
+                let ends_at = fetched.map(|fetched| fetched.last_stable_offset.max(fetched.high_watermark));
+                // A leader that was elected just now may know less of the end than the one before, but not for so long.
+                let error = match ends_at {
+                    Some(end_offset) if end_offset < task.stretch.end_offset => Error::truncated(&task, end_offset),
+                    Some(_) | None => stalled(&task, patience),
+                };
+                self.give_up(&task, error);
                 None
             }
         }
@@ -444,7 +481,7 @@ impl Worker {
     /// Remembers up to where the last leader epoch of a stretch was read.
     fn note_epoch(&self, task: &Task) {
         if let Some(epoch) = task.stretch.epoch {
-            self.findings().was_read(task, epoch);
+            self.findings().was_read(findings::key(task), epoch);
         }
     }
 
@@ -453,7 +490,9 @@ impl Worker {
         if fetched.records.is_empty() || self.findings().is_given_up(&task.topic, task.partition) {
             return Ok(());
         }
-        let stretch = Stretch { end_offset: after.stretch.end_offset, ..task.stretch.clone() };
+        // Where the log begins by now, a batch that reaches over the start is nobody else's.
+        let starts_log = task.stretch.starts_log || fetched.log_start_offset >= task.stretch.next_offset;
+        let stretch = Stretch { end_offset: after.stretch.end_offset, starts_log, ..task.stretch.clone() };
         let steps = stretch.steps(&fetched.records, &fetched.aborted);
         let content = match self.sink.append(task, &fetched.records, steps).await {
             Err(error @ Error::Log { .. }) => {
@@ -484,7 +523,9 @@ impl Worker {
     }
 
     /// An offset is out of range. Where the log start offset has moved over it, the records have expired: they become a hole, and
-    /// the rest is read. Otherwise the log has become shorter.
+    /// the rest is read. Where the log ends before it, the log has become shorter. Where it is in range after all, whoever leads by now
+    /// may know less than the leader that refused it, or storage other than the broker's own disks may have nothing at hand: it is tried
+    /// again, for as long as other troubles are.
     async fn skip_expired(&mut self, task: Task) -> Result<Option<Task>, Error> {
         let at = task.stretch.next_offset;
         let key = (task.topic.name.clone(), task.partition);
@@ -492,7 +533,6 @@ impl Worker {
             let mut earliest = self.shared.cluster.list_offsets([key.clone()], Position::Earliest).await;
             match earliest.remove(&key) {
                 Some(Ok(earliest)) if earliest.offset > at => return self.expire(task, earliest.offset).await,
-                // Whoever leads by now may know less than the leader that refused the offset.
                 Some(Ok(_)) | None => drop(self.shared.cluster.refresh().await),
                 Some(Err(error)) => {
                     // The search for the leader finds out whether the topic is still there.
@@ -500,8 +540,15 @@ impl Worker {
                 }
             }
         }
-        self.give_up(&task, Error::truncated(&task, at));
-        Ok(None)
+        let mut latest = self.shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
+        match latest.remove(&key) {
+            Some(Ok(latest)) if latest.offset < at => {
+                self.give_up(&task, Error::truncated(&task, at));
+                Ok(None)
+            }
+            Some(Err(error)) => Ok(Some(task.troubled(error, Instant::now()))),
+            Some(Ok(_)) | None => Ok(Some(task.troubled(refused(&key, at), Instant::now()))),
+        }
     }
 
     async fn expire(&mut self, task: Task, log_start_offset: i64) -> Result<Option<Task>, Error> {

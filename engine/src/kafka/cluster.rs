@@ -78,6 +78,8 @@ struct View {
     controller: Option<i32>,
     brokers: BTreeMap<i32, Broker>,
     topics: BTreeMap<String, TopicMetadata>,
+    /// Another cluster has answered under this one's addresses.
+    other: Option<Error>,
 }
 
 impl View {
@@ -96,6 +98,15 @@ impl View {
                 None if named => drop(self.topics.insert(name.clone(), topic.clone())),
                 None => {}
             }
+        }
+    }
+
+    /// Whether the name belongs to another topic than that of this id now, or to none.
+    fn is_gone(&self, topic: &str, id: Uuid) -> bool {
+        let Some(known) = self.topics.get(topic) else { return false };
+        match &known.error {
+            Some(error) => error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION),
+            None => !known.id.is_nil() && !id.is_nil() && known.id != id,
         }
     }
 
@@ -222,6 +233,11 @@ impl Cluster {
         self.view().leader(topic, partition)
     }
 
+    /// Whether a followed topic is gone, as of the last metadata: its name belongs to another topic now (KIP-516), or to none.
+    pub fn is_gone(&self, topic: &str, id: Uuid) -> bool {
+        self.view().is_gone(topic, id)
+    }
+
     /// The id of a followed topic; nil if it is not known.
     pub fn topic_id(&self, topic: &str) -> Uuid {
         self.view().topics.get(topic).map_or(Uuid::nil(), |topic| topic.id)
@@ -265,12 +281,16 @@ impl Cluster {
     /// connection at a time, so a worker that wants to be served beside others takes a lane of its own.
     ///
     /// # Errors
-    /// [`Error::UnknownBroker`], and whatever opening a connection fails with.
+    /// [`Error::UnknownBroker`], [`Error::OtherCluster`] once another cluster has answered to any call, and whatever opening a
+    /// connection fails with.
     pub async fn connection(&self, broker: i32, lane: usize) -> Result<Connection, Error> {
         let slot = Arc::clone(lock(&self.inner.pool).entry((broker, lane)).or_default());
         let mut slot = slot.lock().await;
         let address = {
             let view = self.view();
+            if let Some(error) = &view.other {
+                return Err(error.clone());
+            }
             view.brokers.get(&broker).map(|broker| broker.address.clone()).ok_or(Error::UnknownBroker { id: broker })?
         };
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_alive()) {
@@ -477,7 +497,10 @@ impl Cluster {
         let metadata = process_metadata(address, response)?;
         match (self.cluster_id(), &metadata.cluster_id) {
             (Some(expected), Some(found)) if expected != *found => {
-                Err(Error::OtherCluster { address: address.to_owned(), expected, found: found.clone() })
+                let error = Error::OtherCluster { address: address.to_owned(), expected, found: found.clone() };
+                // From here on nobody can say whose answers come.
+                self.view().other.get_or_insert_with(|| error.clone());
+                Err(error)
             }
             (Some(_) | None, Some(_) | None) => Ok(metadata),
         }

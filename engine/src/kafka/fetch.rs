@@ -315,6 +315,20 @@ fn process_partition(
     if let Some(error) = Error::from_code(FetchRequest::NAME, data.error_code, resource, None) {
         return Err(error.into());
     }
+    let records = data.records.unwrap_or_default();
+    if records.is_empty() && *data.preferred_read_replica >= 0 {
+        // No records, and nothing said about them (KIP-392). Brokers send only consumers that name their rack elsewhere, unless a
+        // `replica.selector.class` of its own is at work.
+        return Err(FetchError::Final(Error::Protocol {
+            address: "the leader".to_owned(),
+            api: FetchRequest::NAME,
+            why: format!(
+                "it sends readers of {}-{} to broker {}, which this program does not follow: set no replica.selector.class that \
+                 sends readers without a rack elsewhere",
+                partition.0, partition.1, *data.preferred_read_replica
+            ),
+        }));
+    }
     let aborted = data
         .aborted_transactions
         .unwrap_or_default()
@@ -325,7 +339,7 @@ fn process_partition(
         last_stable_offset: data.last_stable_offset,
         log_start_offset: data.log_start_offset,
         aborted: aborted.collect(),
-        records: data.records.unwrap_or_default(),
+        records,
         is_throttled,
     })
 }

@@ -118,6 +118,9 @@ pub struct GroupDescription {
     pub members: Vec<GroupMember>,
 }
 
+/// The topic in which the brokers keep what groups have committed.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// Where a group goes on in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedOffset {
@@ -142,31 +145,53 @@ pub enum Stability {
 }
 
 impl Cluster {
-    /// All groups of the cluster that we may describe, of every kind, in the order of their names. Every broker is
-    /// asked, and if one of them cannot answer, all are asked again: its groups may have moved to one that has
-    /// answered already.
+    /// All groups of the cluster that we may describe, of every kind, in the order of their names; and why some may be missing, each in
+    /// one line. Every broker is asked, and if one of them cannot answer, all are asked again: its groups may have moved to one that
+    /// has answered already.
     ///
     /// # Errors
-    /// What the retry table does not retry, and [`Error::Exhausted`].
-    pub async fn list_groups(&self) -> Result<Vec<ListedGroup>, Error> {
+    /// When not one broker answers.
+    pub async fn list_groups(&self) -> Result<(Vec<ListedGroup>, Vec<String>), Error> {
         let mut retry = self.retry();
         loop {
             retry.ready().await;
             let brokers = self.brokers();
             let asked = brokers.into_iter().map(|broker| async move {
-                let response = self.call_once(broker.id, CONTROL_LANE, Duration::ZERO, build_list_groups).await?;
-                process_list_groups(broker.id, response)
+                let response = self.call_once(broker.id, CONTROL_LANE, Duration::ZERO, build_list_groups).await;
+                (broker.id, response.and_then(|response| process_list_groups(broker.id, response)))
             });
-            let answers: Result<Vec<_>, Error> = join_all(asked).await.into_iter().collect();
-            match answers {
-                Ok(groups) => {
-                    let groups: BTreeMap<String, ListedGroup> =
-                        groups.into_iter().flatten().map(|group| (group.group.clone(), group)).collect();
-                    return Ok(groups.into_values().collect());
+            let mut groups: BTreeMap<String, ListedGroup> = BTreeMap::new();
+            let (mut answered, mut silent) = (0, Vec::new());
+            for (broker, answer) in join_all(asked).await {
+                match answer {
+                    Ok(listed) => {
+                        answered += 1;
+                        groups.extend(listed.into_iter().map(|group| (group.group.clone(), group)));
+                    }
+                    Err(error) => silent.push((broker, error)),
                 }
-                Err(error) => retry.again(error).await?,
+            }
+            let Some((_, error)) = silent.first() else { return Ok((groups.into_values().collect(), Vec::new())) };
+            if let Err(error) = retry.again(error.clone()).await {
+                let gap = |(broker, error)| format!("the groups of broker {broker}, which does not list them: {error}");
+                return match answered {
+                    0 => Err(error),
+                    _ => Ok((groups.into_values().collect(), silent.into_iter().map(gap).collect())),
+                };
             }
         }
+    }
+
+    /// Partitions of the topic in which the brokers keep the positions of groups that have no leader now: the groups that belong to
+    /// them are in no list.
+    ///
+    /// # Errors
+    /// As [`Cluster::metadata`].
+    pub async fn leaderless_coordinators(&self) -> Result<Vec<i32>, Error> {
+        let metadata = self.metadata(Some(&[OFFSETS_TOPIC.to_owned()])).await?;
+        let topic = metadata.topics.get(OFFSETS_TOPIC).filter(|topic| topic.error.is_none());
+        let partitions = topic.map_or(&[][..], |topic| &topic.partitions).iter();
+        Ok(partitions.filter(|partition| partition.leader.is_none()).map(|partition| partition.partition).collect())
     }
 
     /// State and members of groups of every kind. Every group is in the result; one that is not there is `Dead`. Each

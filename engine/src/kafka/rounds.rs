@@ -15,15 +15,17 @@ use crate::kafka::retry::{Budget, Class};
 /// The one place where a call is made again.
 pub(crate) struct Retry<'a> {
     cluster: &'a Cluster,
-    budget: Budget,
+    /// Since the first failure after the last success: a broker that keeps us quiet (KIP-219) is no trouble yet.
+    budget: Option<Budget>,
     limit: Duration,
+    seed: u64,
     refresh: bool,
 }
 
 impl<'a> Retry<'a> {
     /// Calls are made again until nothing has succeeded for so long. Runs of different seeds do not pause in step.
     pub(crate) fn new(cluster: &'a Cluster, limit: Duration, seed: u64) -> Self {
-        Self { cluster, budget: Budget::new(limit, Instant::now(), seed), limit, refresh: false }
+        Self { cluster, budget: None, limit, seed, refresh: false }
     }
 
     /// Waits until a call may be made: the breaker is closed, and the metadata fresh if the last failure asked for it.
@@ -39,7 +41,7 @@ impl<'a> Retry<'a> {
     /// Something succeeded: the retry timeout begins again.
     pub(crate) fn progress_if(&mut self, succeeded: bool) {
         if succeeded {
-            self.budget.progress(Instant::now());
+            self.budget = None;
         }
     }
 
@@ -51,7 +53,7 @@ impl<'a> Retry<'a> {
         if !error.is_retriable() {
             return Err(error);
         }
-        let Some(pause) = self.budget.pause(Instant::now()) else { return Err(self.exhausted(error)) };
+        let Some(pause) = self.pause() else { return Err(self.exhausted(error)) };
         tracing::debug!(%error, pause_ms = pause.as_millis(), "trying again");
         self.refresh |= error.class() == Class::RefreshMetadata;
         tokio::time::sleep(pause).await;
@@ -61,13 +63,18 @@ impl<'a> Retry<'a> {
     /// The same for a part of a request: what is to be asked again, or everything with its own last failure.
     async fn again_all<K>(&mut self, failed: Vec<(K, Error)>) -> Result<Vec<K>, Vec<(K, Error)>> {
         let Some((_, first)) = failed.first() else { return Ok(Vec::new()) };
-        let Some(pause) = self.budget.pause(Instant::now()) else {
+        let Some(pause) = self.pause() else {
             return Err(failed.into_iter().map(|(key, error)| (key, self.exhausted(error))).collect());
         };
         tracing::debug!(error = %first, parts = failed.len(), pause_ms = pause.as_millis(), "trying again");
         self.refresh |= failed.iter().any(|(_, error)| error.class() == Class::RefreshMetadata);
         tokio::time::sleep(pause).await;
         Ok(failed.into_iter().map(|(key, _)| key).collect())
+    }
+
+    fn pause(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.budget.get_or_insert_with(|| Budget::new(self.limit, now, self.seed)).pause(now)
     }
 
     fn exhausted(&self, last: Error) -> Error {

@@ -109,7 +109,7 @@ fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
         .with_port(i32::from(state.port));
     MetadataResponse::default()
         .with_brokers(vec![broker])
-        .with_cluster_id(Some(text("stand-in")))
+        .with_cluster_id(Some(text(&state.cluster_id.lock().unwrap())))
         .with_controller_id(BROKER)
         .with_topics(topics)
 }
@@ -134,11 +134,14 @@ fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsRespo
         let topic = state.topics.iter().find(|topic| *topic.name == **asked.name).unwrap();
         let partitions = asked.partitions.iter().map(|asked| {
             let log = &topic.partitions[usize::try_from(asked.partition_index).unwrap()];
+            // Of the end, the epoch of its leader.
+            let epoch = log.state().epoch_starts.last().map_or(0, |(epoch, _)| *epoch);
             let offset = if asked.timestamp == EARLIEST { log.state().start_offset } else { log.end_offset() };
             ListOffsetsPartitionResponse::default()
                 .with_partition_index(asked.partition_index)
+                .with_error_code(log.state().offsets_error)
                 .with_offset(offset)
-                .with_leader_epoch(0)
+                .with_leader_epoch(epoch)
         });
         ListOffsetsTopicResponse::default().with_name(asked.name.clone()).with_partitions(partitions.collect())
     });
@@ -245,12 +248,17 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                 let records = log.read(asked.fetch_offset, bytes_max, is_empty);
                 room = room.saturating_sub(records.len());
                 is_empty &= records.is_empty();
+                let (start_offset, replica) = {
+                    let state = log.state();
+                    (state.start_offset, state.preferred_replica.unwrap_or(-1))
+                };
                 PartitionData::default()
                     .with_partition_index(asked.partition)
                     .with_high_watermark(log.end_offset())
                     .with_last_stable_offset(log.end_offset())
-                    .with_log_start_offset(log.state().start_offset)
+                    .with_log_start_offset(start_offset)
                     .with_aborted_transactions(Some(Vec::new()))
+                    .with_preferred_read_replica(BrokerId(replica))
                     .with_records(Some(records))
             });
             FetchableTopicResponse::default()

@@ -31,6 +31,8 @@ pub struct State {
     pub port: u16,
     pub topics: Vec<Topic>,
     pub groups: Vec<Group>,
+    /// The id of the cluster, which may become another.
+    pub cluster_id: Arc<Mutex<String>>,
     /// Requests that were answered, by what was asked.
     answered: Mutex<BTreeMap<i16, u64>>,
     requests: AtomicU64,
@@ -51,6 +53,7 @@ impl Broker {
             port,
             topics,
             groups,
+            cluster_id: Arc::new(Mutex::new("stand-in".to_owned())),
             answered: Mutex::default(),
             requests: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
@@ -78,6 +81,11 @@ impl Broker {
     /// Connections and requests that ended like this.
     pub fn attempts_in_vain(&self) -> u64 {
         self.state.in_vain.load(Ordering::Relaxed)
+    }
+
+    /// The id of its cluster.
+    pub fn cluster_id(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.state.cluster_id)
     }
 
     pub fn topics(&self) -> &[Topic] {

@@ -10,5 +10,6 @@ mod left_out;
 mod many_partitions;
 mod outage;
 mod rate_limit;
+mod resumed;
 mod system_topics;
 mod topic;

@@ -35,6 +35,10 @@ pub struct State {
     pub ends_at: i64,
     /// What a fetch is answered instead of batches.
     pub error_code: i16,
+    /// What a question for its offsets is answered instead of them.
+    pub offsets_error: i16,
+    /// The broker that readers are sent to, with no records.
+    pub preferred_replica: Option<i32>,
     /// Whether a fetch gives nothing, as one from slow tiered storage does.
     pub is_silent: bool,
     /// The leader epoch of what is appended, and where each epoch began.
@@ -130,7 +134,7 @@ impl Log {
     pub fn read(&self, offset: i64, bytes_max: usize, is_first: bool) -> Bytes {
         let state = self.state();
         let mut read = Vec::new();
-        for (_, bytes) in state.batches.iter().filter(|(offsets, _)| !state.is_silent && offsets.end > offset) {
+        for (_, bytes) in state.batches.iter().filter(|(offsets, _)| !state.is_empty() && offsets.end > offset) {
             let is_forced = is_first && read.is_empty();
             if !is_forced && read.len() + bytes.len() > bytes_max {
                 break;
@@ -142,6 +146,10 @@ impl Log {
 }
 
 impl State {
+    fn is_empty(&self) -> bool {
+        self.is_silent || self.preferred_replica.is_some()
+    }
+
     pub fn end_offset(&self) -> i64 {
         self.batches.last().map_or(0, |(offsets, _)| offsets.end).max(self.ends_at)
     }

@@ -34,12 +34,23 @@ pub(super) async fn take(
         None => &[],
     };
     let listed = match cluster.list_groups().await {
-        Ok(listed) => listed,
+        Ok((listed, gaps)) => {
+            gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
+            listed
+        }
         Err(error) => {
             notes.problem(format!("no consumer group is in the backup, since they cannot be listed: {error}"));
             return Vec::new();
         }
     };
+    match cluster.leaderless_coordinators().await {
+        Ok(partitions) if partitions.is_empty() => {}
+        Ok(partitions) => notes.problem(format!(
+            "groups whose positions are in partitions {partitions:?} of __consumer_offsets are not in the backup: these partitions have \
+             no leader, and no broker lists their groups"
+        )),
+        Err(error) => notes.warning(format!("whether every group has a coordinator cannot be seen: {error}")),
+    }
     let wanted = wanted(&listed, patterns, sight(cluster).await, notes);
     let mut groups = Vec::new();
     for (id, offsets) in cluster.committed_offsets_soon(&names_of(&wanted, |kind| kind != GroupKind::Share)).await {
