@@ -61,6 +61,8 @@ public final class Witness {
     private static final Map<String, KafkaProducer<byte[], byte[]>> PRODUCERS = new ConcurrentHashMap<>();
     private static final Map<String, Member> MEMBERS = new ConcurrentHashMap<>();
     private static final Map<String, Application> APPLICATIONS = new ConcurrentHashMap<>();
+    private static final Map<String, Oracle> ORACLES = new ConcurrentHashMap<>();
+    private static final Map<String, Transform> TRANSFORMS = new ConcurrentHashMap<>();
     private static final Duration POLL = Duration.ofMillis(100);
     private static final long PATIENCE_MS = 120_000;
 
@@ -99,6 +101,11 @@ public final class Witness {
         COMMANDS.put("start_streams", Witness::startStreams);
         COMMANDS.put("streams_values", request -> streams(request).values);
         COMMANDS.put("stop_streams", Witness::stopStreams);
+        COMMANDS.put("start_oracle", Witness::startOracle);
+        COMMANDS.put("oracle_forget", Witness::oracleForget);
+        COMMANDS.put("stop_oracle", request -> ORACLES.remove(request.get("oracle").asText()).stop());
+        COMMANDS.put("start_transform", Witness::startTransform);
+        COMMANDS.put("stop_transform", Witness::stopTransform);
         COMMANDS.put("share_values", Witness::shareValues);
         COMMANDS.put("share_offsets", Witness::shareOffsets);
     }
@@ -798,6 +805,32 @@ public final class Witness {
         return application.values;
     }
 
+    // --- a cluster in motion ---
+
+    private static Object startOracle(JsonNode request) throws Exception {
+        Oracle oracle =
+            new Oracle(map(request.get("cluster")), request.get("prefix").asText(), Path.of(request.get("file").asText()));
+        ORACLES.put(request.get("oracle").asText(), oracle);
+        return null;
+    }
+
+    private static Object oracleForget(JsonNode request) throws Exception {
+        ORACLES.get(request.get("oracle").asText()).forget(request.get("topic").asText());
+        return null;
+    }
+
+    private static Object startTransform(JsonNode request) throws Exception {
+        String group = request.get("group").asText();
+        TRANSFORMS.put(group, new Transform(
+            map(request.get("cluster")), group, request.get("from").asText(), request.get("to").asText()));
+        return null;
+    }
+
+    private static Object stopTransform(JsonNode request) {
+        TRANSFORMS.remove(request.get("group").asText()).stop();
+        return null;
+    }
+
     // --- share groups ---
 
     /** The values that a member of a share group is given, which it acknowledges and then leaves: so many, or all until none comes. */
@@ -843,7 +876,7 @@ public final class Witness {
 
     // --- records as files hold them ---
 
-    private static final class Record {
+    static final class Record {
         /** Consumers decode the key of a header on demand and forget its bytes; this is where they are until then. */
         private static final Field KEY_BYTES;
 

@@ -5,6 +5,7 @@
 
 mod group;
 mod jvm;
+mod motion;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 pub use self::group::{Commit, Group, GroupListing, Protocol, StreamsProtocol};
 use self::jvm::Jvm;
 pub(crate) use self::jvm::compiled;
+pub use self::motion::{OracleReader, Transform};
 pub use self::topic::{NewTopic, Partition, Position, Topic};
 use crate::dump::{self, Record};
 use crate::unique;

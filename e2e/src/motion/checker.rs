@@ -1,0 +1,268 @@
+//! Says what is wrong with a backup, given what the oracle saw and what was done to the cluster. Pure.
+//!
+//! Only what the oracle saw is held against a backup: a record that the oracle read before the cut was committed before it,
+//! and a log start that it asked for after the manifest was made bounds what retention may have taken meanwhile.
+
+mod holes;
+mod keys;
+mod records;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::archive::{self, Backup};
+use super::events::{Event, What};
+use super::oracle::{self, Log, Oracle, hash};
+use super::plan::Kind;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Wrong {
+    /// A topic that was there during the whole run is not in the backup, or another of its name is.
+    NoTopic,
+    /// A partition that was there during the whole run is not in the backup.
+    NoPartition,
+    /// A record that was in the log during the whole run is not in the backup.
+    Missing,
+    /// A record is not the one that the oracle read at its offset.
+    Different,
+    /// A record is there twice, or before one with a smaller offset.
+    Duplicate,
+    /// A record of an aborted transaction.
+    Aborted,
+    /// A record where the oracle read on without seeing one.
+    Unknown,
+    /// A record that an unclean election had taken away before the cut.
+    Truncated,
+    /// A key of a compacted topic has no value, or only one that is older than the cut.
+    KeyLost,
+    /// A key of a compacted topic that was deleted before the cut has a value.
+    KeyRevived,
+    /// A hole with a reason that cannot be.
+    HoleReason,
+    /// A hole where a record must be.
+    HoleOverRecord,
+    /// Records were lost to the source's own rules without a warning.
+    NoWarning,
+    /// A problem that nothing explains.
+    Problem,
+    /// A run of the binary ended otherwise than it should.
+    Run,
+    /// A restored topic does not hold the backup's records.
+    Restore,
+}
+
+/// Something that is wrong with a backup or a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The backup.
+    pub backup: String,
+    /// What is wrong.
+    pub wrong: Wrong,
+    /// The topic, where it is about one.
+    pub topic: String,
+    /// The partition; -1 where it is not about one.
+    pub partition: i32,
+    /// The offset; -1 where it is not about one.
+    pub offset: i64,
+    /// What was expected, and what was found.
+    pub expected: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backup, wrong, topic, partition, offset, expected } = self;
+        write!(f, "backup {backup}, topic {topic}, partition {partition}, offset {offset}: {wrong:?}: {expected}")
+    }
+}
+
+/// What is known of one partition of one backup.
+struct Case<'a> {
+    backup: &'a Backup,
+    topic: &'a str,
+    kind: Kind,
+    number: i32,
+    stored: &'a archive::Partition,
+    known: &'a oracle::Partition,
+    facts: &'a Facts,
+    /// Whether the topic was there during the whole run.
+    is_alive: bool,
+    /// The log start after the run, if it was asked for.
+    start_after: Option<i64>,
+}
+
+impl Case<'_> {
+    fn fault(&self, wrong: Wrong, offset: i64, expected: impl Into<String>) -> Fault {
+        Fault {
+            backup: self.backup.id.clone(),
+            wrong,
+            topic: self.topic.to_owned(),
+            partition: self.number,
+            offset,
+            expected: expected.into(),
+        }
+    }
+
+    /// Whether a warning or a problem names the partition.
+    fn is_named(&self) -> bool {
+        let name = format!("{}-{}", self.topic, self.number);
+        self.backup.warnings.iter().chain(&self.backup.problems).any(|line| names(line, &name))
+    }
+
+    /// Whether the oracle saw the record before the cut, and it was not lost in an election since.
+    fn is_before_cut(&self, seen: &oracle::Seen) -> bool {
+        seen.seen_ms < self.backup.cut_at_ms && !self.known.is_dead(seen)
+    }
+}
+
+/// What was done to the cluster, as the checker asks for it.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// When each topic id began to be deleted.
+    deleted: BTreeMap<String, (String, i64)>,
+    /// From when to when brokers were taken away for an unclean election.
+    unclean: Vec<(i64, i64)>,
+    /// From when to when any broker was away.
+    away: Vec<(i64, i64)>,
+    /// Offsets of acknowledged tombstones by topic, partition and key, and when they were sent.
+    tombstones: BTreeMap<(String, i32, u64), Vec<(i64, i64)>>,
+}
+
+impl Facts {
+    /// Sorts events.
+    pub fn of(events: &[Event]) -> Self {
+        let mut facts = Self::default();
+        for event in events {
+            match &event.what {
+                What::Deleted { topic, id } => {
+                    facts.deleted.insert(id.clone(), (topic.clone(), event.begin_ms));
+                }
+                What::UncleanElection { .. } => {
+                    facts.unclean.push((event.begin_ms, event.end_ms));
+                    facts.away.push((event.begin_ms, event.end_ms));
+                }
+                What::BrokerRestarted { .. } => facts.away.push((event.begin_ms, event.end_ms)),
+                What::TombstoneWritten { topic, partition, offset, key } => {
+                    let key = (topic.clone(), *partition, hash(key.as_bytes()));
+                    facts.tombstones.entry(key).or_default().push((*offset, event.begin_ms));
+                }
+                What::Created { .. }
+                | What::RecordsDeleted { .. }
+                | What::PartitionsAdded { .. }
+                | What::LeaderMoved { .. }
+                | What::RunEnded { .. }
+                | What::Failed { .. } => {}
+            }
+        }
+        facts
+    }
+
+    fn is_deleted_by(&self, id: &str, at_ms: i64) -> bool {
+        self.deleted.get(id).is_some_and(|(_, begin_ms)| *begin_ms <= at_ms)
+    }
+
+    /// Whether a broker was away at any time between these two.
+    ///
+    /// A replica that is away for longer than `delete.retention.ms` may never see a tombstone, since the cleaner took it out
+    /// of the leader's log meanwhile. When it leads, the deleted key has its value again: Kafka's own doing.
+    fn was_broker_away(&self, from_ms: i64, to_ms: i64) -> bool {
+        self.away.iter().any(|(begin, end)| *begin <= to_ms && *end >= from_ms)
+    }
+
+    /// Whether a problem of a backup is about a topic that was deleted, or one that an election truncated, while it ran.
+    fn explains(&self, backup: &Backup, line: &str) -> bool {
+        /// A deleted topic may still be listed for a while.
+        const SLACK_MS: i64 = 15_000;
+        let from_ms = backup.cut_at_ms - SLACK_MS;
+        let is_deletion = self
+            .deleted
+            .values()
+            .any(|(topic, begin_ms)| names(line, topic) && (from_ms..=backup.completed_at_ms).contains(begin_ms));
+        let is_unclean = self.unclean.iter().any(|(begin, end)| *begin <= backup.completed_at_ms && *end >= from_ms);
+        let about_unclean =
+            backup.topics.keys().any(|topic| Kind::of(topic) == Some(Kind::Unclean) && names(line, topic));
+        is_deletion || (is_unclean && about_unclean)
+    }
+}
+
+/// Whether a line is about the topic, or the partition, of this name, and not one whose name only begins so.
+fn names(line: &str, name: &str) -> bool {
+    let is_whole = |at: usize| !line[at + name.len()..].starts_with(|next: char| next.is_ascii_digit());
+    line.match_indices(name).any(|(at, _)| is_whole(at))
+}
+
+/// What is wrong with a backup.
+pub fn check(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Vec<Fault> {
+    let mut faults = present(backup, oracle, facts);
+    let fault = |line: &String| Fault {
+        backup: backup.id.clone(),
+        wrong: Wrong::Problem,
+        topic: String::new(),
+        partition: -1,
+        offset: -1,
+        expected: format!("nothing explains the problem {line:?}"),
+    };
+    faults.extend(backup.problems.iter().filter(|line| !facts.explains(backup, line)).map(fault));
+    for (name, topic) in &backup.topics {
+        let (Some(log), Some(kind)) = (oracle.get(&topic.id), Kind::of(name)) else { continue };
+        let is_alive = !facts.is_deleted_by(&topic.id, backup.completed_at_ms);
+        for (number, stored) in &topic.partitions {
+            let Some(known) = log.partitions.get(number) else { continue };
+            let start_after = known.sample_after(backup.completed_at_ms).map(|sample| sample.start_offset);
+            let case = Case { backup, topic: name, kind, number: *number, stored, known, facts, is_alive, start_after };
+            if stored.is_missing {
+                if !case.is_named() {
+                    faults.push(case.fault(Wrong::NoWarning, -1, "a partition is missing, and no problem names it"));
+                }
+                continue;
+            }
+            faults.extend(records::check(&case));
+            faults.extend(holes::check(&case));
+            if kind.is_compacted() {
+                faults.extend(keys::check(&case));
+            }
+        }
+    }
+    faults
+}
+
+/// Topics and partitions that were there during the whole run are in the backup.
+fn present(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for log in oracle.values() {
+        let was_there = |partition: &oracle::Partition| {
+            partition.samples.first().is_some_and(|sample| sample.after_ms < backup.cut_at_ms)
+        };
+        if facts.is_deleted_by(&log.id, backup.completed_at_ms) || !log.partitions.values().any(was_there) {
+            continue;
+        }
+        let Log { topic, id, partitions, .. } = log;
+        let fault = |wrong, partition, expected: String| Fault {
+            backup: backup.id.clone(),
+            wrong,
+            topic: topic.clone(),
+            partition,
+            offset: -1,
+            expected,
+        };
+        match backup.topics.get(topic) {
+            Some(found) if found.id == *id => {
+                let missing = partitions
+                    .iter()
+                    .filter(|(number, known)| was_there(known) && !found.partitions.contains_key(number));
+                faults.extend(missing.map(|(number, _)| {
+                    fault(Wrong::NoPartition, *number, "the partition was there before the cut".to_owned())
+                }));
+            }
+            Some(found) => faults.push(fault(Wrong::NoTopic, -1, format!("the id {id}, found {}", found.id))),
+            None => {
+                faults.push(fault(Wrong::NoTopic, -1, format!("the topic was there before the cut, with the id {id}")))
+            }
+        }
+    }
+    faults
+}

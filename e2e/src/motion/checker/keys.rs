@@ -1,0 +1,87 @@
+//! Keys of compacted topics: each has a value that it had at the cut or later, or was deleted.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Fault, Wrong};
+use crate::motion::oracle::Seen;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
+    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return Vec::new() };
+    let mut at_cut: BTreeMap<u64, &Seen> = BTreeMap::new();
+    for seen in case.known.records.iter().filter(|seen| case.is_before_cut(seen)) {
+        if let Some(key) = seen.key {
+            // They come in the order of their offsets, the live ones of later generations last.
+            at_cut.insert(key, seen);
+        }
+    }
+    let mut stored = BTreeMap::new();
+    for record in &case.stored.records {
+        if let Some(key) = record.key {
+            stored.insert(key, record);
+        }
+    }
+    let mut faults = Vec::new();
+    for (key, latest) in at_cut {
+        // Retention took it, as it does not look at keys.
+        if latest.offset < start_after {
+            continue;
+        }
+        let found = stored.get(&key);
+        match found {
+            Some(found) if found.offset >= latest.offset => {}
+            Some(found) if found.is_tombstone => {}
+            Some(_) if may_be_kafkas_own(case, key, latest) => {}
+            Some(found) if latest.is_tombstone => {
+                let text = format!(
+                    "no value: the key was deleted at offset {}, {} ms before the cut; the backup has the value of offset {}, and \
+                     the run took {} ms",
+                    latest.offset,
+                    case.backup.cut_at_ms - latest.seen_ms,
+                    found.offset,
+                    case.backup.completed_at_ms - case.backup.cut_at_ms
+                );
+                faults.push(case.fault(Wrong::KeyRevived, found.offset, text));
+            }
+            Some(found) => {
+                let text = format!(
+                    "the value of offset {} or a later one; the newest in the backup is that of offset {}; deleted later: {}; the \
+                     run took {} ms",
+                    latest.offset,
+                    found.offset,
+                    is_deleted_later(case, key, latest),
+                    case.backup.completed_at_ms - case.backup.cut_at_ms
+                );
+                faults.push(case.fault(Wrong::KeyLost, latest.offset, text));
+            }
+            None if latest.is_tombstone || is_deleted_later(case, key, latest) => {}
+            None => {
+                let text = "the value that the key had at the cut or a later one; there is none".to_owned();
+                faults.push(case.fault(Wrong::KeyLost, latest.offset, text));
+            }
+        }
+    }
+    faults
+}
+
+/// Whether the log itself may have brought an older value back, see [`super::Facts::was_broker_away`].
+fn may_be_kafkas_own(case: &Case<'_>, key: u64, latest: &Seen) -> bool {
+    /// A replica that is in sync may be so far behind.
+    const LAG_MS: i64 = 5_000;
+    let was_deleted = latest.is_tombstone || is_deleted_later(case, key, latest);
+    was_deleted && case.facts.was_broker_away(latest.seen_ms - LAG_MS, case.backup.completed_at_ms)
+}
+
+/// Whether a tombstone was written after the record, and before the run ended.
+fn is_deleted_later(case: &Case<'_>, key: u64, latest: &Seen) -> bool {
+    let by_oracle = case.known.records.iter().any(|seen| {
+        seen.key == Some(key)
+            && seen.is_tombstone
+            && seen.offset > latest.offset
+            && seen.seen_ms <= case.backup.completed_at_ms
+    });
+    let acknowledged = case.facts.tombstones.get(&(case.topic.to_owned(), case.number, key));
+    by_oracle
+        || acknowledged.is_some_and(|written| {
+            written.iter().any(|(offset, at_ms)| *offset > latest.offset && *at_ms <= case.backup.completed_at_ms)
+        })
+}

@@ -1,0 +1,90 @@
+//! Records that are missing, are there twice, or should not be there.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Fault, Wrong};
+use crate::motion::oracle::Seen;
+use crate::motion::plan::Kind;
+
+pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
+    let mut faults = order(case);
+    let known = by_offset(case);
+    let covered = case.known.covered();
+    for stored in &case.stored.records {
+        let seen = known.get(&stored.offset).map_or(&[][..], Vec::as_slice);
+        if stored.is_aborted {
+            faults.push(case.fault(Wrong::Aborted, stored.offset, "no record of a transaction that was aborted"));
+        } else if !seen.is_empty() && seen.iter().all(|seen| seen.crc != stored.crc) {
+            let text = format!("the record with the checksum {:08x}, found {:08x}", seen[0].crc, stored.crc);
+            faults.push(case.fault(Wrong::Different, stored.offset, text));
+        } else if seen.is_empty()
+            && is_certain(case)
+            && covered.contains(&stored.offset)
+            && !case.known.is_jumped(stored.offset)
+        {
+            faults.push(case.fault(Wrong::Unknown, stored.offset, "no record: no committed one was ever there"));
+        } else if is_truncated(case, seen, stored.crc) {
+            faults.push(case.fault(
+                Wrong::Truncated,
+                stored.offset,
+                "another record: this one was lost before the cut",
+            ));
+        }
+    }
+    if !case.kind.is_compacted() {
+        faults.extend(missing(case));
+    }
+    faults
+}
+
+/// Whether the oracle sees every record of the topic that is ever committed, if it reads on at its offset.
+fn is_certain(case: &Case<'_>) -> bool {
+    !case.kind.is_compacted() && case.kind != Kind::Unclean
+}
+
+fn by_offset<'a>(case: &Case<'a>) -> BTreeMap<i64, Vec<&'a Seen>> {
+    let mut known: BTreeMap<i64, Vec<&Seen>> = BTreeMap::new();
+    for seen in &case.known.records {
+        known.entry(seen.offset).or_default().push(seen);
+    }
+    known
+}
+
+fn order(case: &Case<'_>) -> Vec<Fault> {
+    let pairs = case.stored.records.windows(2).filter(|pair| pair[0].offset >= pair[1].offset);
+    pairs
+        .map(|pair| {
+            let text = format!("an offset behind {}, the offset before it", pair[0].offset);
+            case.fault(Wrong::Duplicate, pair[1].offset, text)
+        })
+        .collect()
+}
+
+/// Whether the record is known only from a log that an election had ended before the cut was made.
+fn is_truncated(case: &Case<'_>, seen: &[&Seen], crc: u32) -> bool {
+    let was_over = case.facts.unclean.iter().any(|(_, end_ms)| *end_ms < case.backup.cut_at_ms);
+    let mut same = seen.iter().filter(|seen| seen.crc == crc).peekable();
+    // A later election may be the one that took it.
+    let is_single = case.known.truncations.len() == 1;
+    was_over && is_single && same.peek().is_some() && same.all(|seen| case.known.is_dead(seen))
+}
+
+fn missing(case: &Case<'_>) -> Vec<Fault> {
+    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return Vec::new() };
+    let is_there = |seen: &Seen| case.stored.records.binary_search_by_key(&seen.offset, |stored| stored.offset).is_ok();
+    let required = case.known.records.iter().filter(|seen| case.is_before_cut(seen) && seen.offset >= start_after);
+    required
+        .filter(|seen| !is_there(seen))
+        .map(|seen| {
+            let text = format!(
+                "the record that was read at {} ms, {} ms before the cut; the log began at {start_after} after the run, and \
+                 the backup has {}..{}",
+                seen.seen_ms,
+                case.backup.cut_at_ms - seen.seen_ms,
+                case.stored.start_offset,
+                case.stored.end_offset
+            );
+            case.fault(Wrong::Missing, seen.offset, text)
+        })
+        .collect()
+}

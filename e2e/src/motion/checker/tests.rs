@@ -1,0 +1,251 @@
+//! The checker finds what it is there for, and nothing in a sound backup.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use kafka_backup::format::hole::{Hole, HoleReason};
+
+use super::*;
+use crate::motion::archive::{Partition, Stored, Topic};
+use crate::motion::oracle::{Sample, Seen, Truncation};
+
+const CUT_MS: i64 = 5_000;
+const END_MS: i64 = 6_000;
+
+/// A log of ten records, of which those from `start_after` on are left after the run, and its whole backup.
+struct World {
+    topic: String,
+    oracle: Oracle,
+    backup: Backup,
+    events: Vec<Event>,
+}
+
+impl World {
+    fn new(kind: &str, start_after: i64) -> Self {
+        let topic = format!("src-{kind}-0");
+        let seen = |offset: i64| Seen {
+            generation: 0,
+            offset,
+            seen_ms: 1_000 + offset,
+            crc: crc(offset),
+            key: Some(offset.unsigned_abs() % 3),
+            is_tombstone: false,
+        };
+        let sample = |at_ms, start_offset| Sample {
+            before_ms: at_ms,
+            after_ms: at_ms,
+            start_offset,
+            high_watermark: 10,
+            stable_offset: 10,
+        };
+        let known = oracle::Partition {
+            records: (0..10).map(seen).collect(),
+            samples: vec![sample(900, 0), sample(7_000, start_after)],
+            ..oracle::Partition::default()
+        };
+        let log = Log { topic: topic.clone(), id: "A".to_owned(), forgotten_ms: None, partitions: [(0, known)].into() };
+        let stored = Partition {
+            end_offset: 10,
+            cut_end_offset: 10,
+            records: (0..10).map(|offset| stored(offset, offset.unsigned_abs() % 3)).collect(),
+            ..Partition::default()
+        };
+        let backed_up = Topic { id: "A".to_owned(), partitions: [(0, stored)].into() };
+        let backup = Backup {
+            id: "b".to_owned(),
+            cut_at_ms: CUT_MS,
+            completed_at_ms: END_MS,
+            topics: [(topic.clone(), backed_up)].into(),
+            ..Backup::default()
+        };
+        Self { topic, oracle: [("A".to_owned(), log)].into(), backup, events: Vec::new() }
+    }
+
+    fn stored(&mut self) -> &mut Partition {
+        self.backup.topics.get_mut(&self.topic).unwrap().partitions.get_mut(&0).unwrap()
+    }
+
+    fn known(&mut self) -> &mut oracle::Partition {
+        self.oracle.get_mut("A").unwrap().partitions.get_mut(&0).unwrap()
+    }
+
+    /// Takes offsets out of the backup, for a reason.
+    fn lose(&mut self, offsets: std::ops::Range<i64>, reason: HoleReason) {
+        self.stored().records.retain(|stored| !offsets.contains(&stored.offset));
+        self.stored().holes.push(Hole { start_offset: offsets.start, end_offset: offsets.end, reason });
+    }
+
+    fn happened(&mut self, begin_ms: i64, end_ms: i64, what: What) {
+        self.events.push(Event { begin_ms, end_ms, what });
+    }
+
+    fn warn(&mut self, text: &str) {
+        let line = format!("{}-0: {text}", self.topic);
+        self.backup.warnings.push(line);
+    }
+
+    /// What is wrong, with the offsets.
+    fn faults(&self) -> Vec<(Wrong, i64)> {
+        let faults = check(&self.backup, &self.oracle, &Facts::of(&self.events));
+        faults.into_iter().map(|fault| (fault.wrong, fault.offset)).collect()
+    }
+}
+
+fn crc(offset: i64) -> u32 {
+    u32::try_from(offset).unwrap() + 100
+}
+
+fn stored(offset: i64, key: u64) -> Stored {
+    Stored { offset, crc: crc(offset), key: Some(key), is_tombstone: false, is_aborted: false }
+}
+
+#[test]
+fn a_whole_backup_has_no_faults() {
+    for kind in ["plain", "tx", "compacted", "expiring", "trimmed", "unclean"] {
+        assert_eq!(World::new(kind, 0).faults(), [], "{kind}");
+    }
+}
+
+#[test]
+fn a_missing_record_is_found() {
+    let mut world = World::new("plain", 0);
+    world.stored().records.remove(4);
+    assert_eq!(world.faults(), [(Wrong::Missing, 4), (Wrong::NoWarning, 4)]);
+    // The oracle read it after the cut: it may have been committed then.
+    world.known().records[4].seen_ms = CUT_MS + 1;
+    assert_eq!(world.faults(), []);
+}
+
+#[test]
+fn a_record_that_is_there_twice_is_found() {
+    let mut world = World::new("plain", 0);
+    world.stored().records.insert(4, stored(3, 0));
+    assert_eq!(world.faults(), [(Wrong::Duplicate, 3)]);
+}
+
+#[test]
+fn an_aborted_record_is_found_by_its_value_and_by_the_oracle() {
+    let mut world = World::new("tx", 0);
+    world.stored().records[5].is_aborted = true;
+    assert_eq!(world.faults(), [(Wrong::Aborted, 5)]);
+    let mut world = World::new("tx", 0);
+    world.known().records.remove(5);
+    assert_eq!(world.faults(), [(Wrong::Unknown, 5)]);
+    world.known().jumps.push((5, 6));
+    assert_eq!(world.faults(), []);
+}
+
+#[test]
+fn a_record_that_is_another_is_found() {
+    let mut world = World::new("plain", 0);
+    world.stored().records[2].crc = 1;
+    assert_eq!(world.faults(), [(Wrong::Different, 2)]);
+}
+
+#[test]
+fn a_hole_with_a_reason_that_cannot_be_is_found() {
+    for (kind, reason) in [
+        ("plain", HoleReason::Compaction),
+        ("plain", HoleReason::Control),
+        ("compacted", HoleReason::Aborted),
+        ("plain", HoleReason::Deleted),
+        ("plain", HoleReason::Expired),
+        ("trimmed", HoleReason::Expired),
+    ] {
+        let mut world = World::new(kind, 0);
+        world.known().records.truncate(8);
+        world.lose(8..10, reason);
+        world.warn("offsets are not there");
+        assert_eq!(world.faults(), [(Wrong::HoleReason, 8)], "{kind} {reason:?}");
+    }
+}
+
+#[test]
+fn a_hole_over_a_committed_record_is_found() {
+    let mut world = World::new("tx", 0);
+    world.lose(3..4, HoleReason::Control);
+    assert_eq!(world.faults(), [(Wrong::Missing, 3), (Wrong::HoleOverRecord, 3), (Wrong::NoWarning, 3)]);
+}
+
+#[test]
+fn records_that_expired_during_the_run_need_a_warning() {
+    let mut world = World::new("trimmed", 4);
+    world.lose(0..4, HoleReason::Expired);
+    assert_eq!(world.faults(), [(Wrong::NoWarning, 0)]);
+    world.warn("4 offsets expired");
+    assert_eq!(world.faults(), []);
+    // A warning about partition 01 would be about another.
+    world.backup.warnings = vec!["src-trimmed-0-01: 4 offsets expired".to_owned()];
+    assert_eq!(world.faults(), [(Wrong::NoWarning, 0)]);
+}
+
+#[test]
+fn a_topic_that_was_deleted_during_the_run_needs_a_problem_that_names_it() {
+    let mut world = World::new("recreated", 0);
+    world.lose(6..10, HoleReason::Deleted);
+    let deleted = What::Deleted { topic: world.topic.clone(), id: "A".to_owned() };
+    world.happened(CUT_MS + 10, CUT_MS + 20, deleted);
+    assert_eq!(world.faults(), [(Wrong::NoWarning, 6)]);
+    world.backup.problems = vec!["src-recreated-0-0: 4 offsets could not be read".to_owned()];
+    assert_eq!(world.faults(), []);
+    // The same problem of a topic that is there all the time is not explained.
+    world.events.clear();
+    assert!(world.faults().contains(&(Wrong::Problem, -1)));
+}
+
+#[test]
+fn topics_and_partitions_that_are_not_there_are_found() {
+    let mut world = World::new("plain", 0);
+    world.backup.topics.get_mut("src-plain-0").unwrap().partitions.clear();
+    assert_eq!(world.faults(), [(Wrong::NoPartition, -1)]);
+    world.backup.topics.get_mut("src-plain-0").unwrap().id = "B".to_owned();
+    assert_eq!(world.faults(), [(Wrong::NoTopic, -1)]);
+    world.backup.topics.clear();
+    assert_eq!(world.faults(), [(Wrong::NoTopic, -1)]);
+}
+
+#[test]
+fn a_key_without_the_value_of_the_cut_or_a_later_one_is_found() {
+    let mut world = World::new("compacted", 0);
+    // Key 0 is at 0, 3, 6 and 9.
+    world.lose(9..10, HoleReason::Compaction);
+    assert_eq!(world.faults(), [(Wrong::KeyLost, 9)]);
+    world.stored().records.push(stored(12, 0));
+    assert_eq!(world.faults(), []);
+    world.stored().records.retain(|record| record.key != Some(0));
+    assert_eq!(world.faults(), [(Wrong::KeyLost, 9)]);
+}
+
+#[test]
+fn a_key_that_was_deleted_has_no_value() {
+    let mut world = World::new("compacted", 0);
+    world.known().records[9].is_tombstone = true;
+    world.lose(9..10, HoleReason::Compaction);
+    assert_eq!(world.faults(), [(Wrong::KeyRevived, 6)]);
+    // A replica that never saw the tombstone may lead by now.
+    world.happened(2_000, 3_000, What::BrokerRestarted { node: 1, is_killed: true });
+    assert_eq!(world.faults(), []);
+    world.events.clear();
+    world.stored().records.retain(|record| record.key != Some(0));
+    assert_eq!(world.faults(), []);
+}
+
+#[test]
+fn a_key_whose_tombstone_was_acknowledged_may_be_gone() {
+    let mut world = World::new("compacted", 0);
+    world.known().records.iter_mut().filter(|seen| seen.key == Some(0)).for_each(|seen| seen.key = Some(hash(b"k")));
+    world.stored().records.retain(|record| record.key != Some(0));
+    assert_eq!(world.faults(), [(Wrong::KeyLost, 9)]);
+    let tombstone =
+        What::TombstoneWritten { topic: world.topic.clone(), partition: 0, offset: 11, key: "k".to_owned() };
+    world.happened(CUT_MS + 1, CUT_MS + 2, tombstone);
+    assert_eq!(world.faults(), []);
+}
+
+#[test]
+fn records_that_an_election_took_are_not_asked_for_and_must_not_come_back() {
+    let mut world = World::new("unclean", 0);
+    world.known().truncations.push(Truncation { generation: 1, offset: 7 });
+    world.happened(2_000, 3_000, What::UncleanElection { topic: world.topic.clone() });
+    assert_eq!(world.faults(), [(Wrong::Truncated, 7), (Wrong::Truncated, 8), (Wrong::Truncated, 9)]);
+    world.stored().records.truncate(7);
+    assert_eq!(world.faults(), []);
+}

@@ -1,0 +1,141 @@
+//! Whether a restored partition holds what the backup holds. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::archive::Stored;
+use super::plan::Kind;
+use crate::witness::Properties;
+
+/// What the target's own settings may take once the restore has given them back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// Nothing.
+    Keep,
+    /// Records with a key that comes again.
+    Compact,
+    /// Records before an offset.
+    Expire,
+    /// Both.
+    CompactAndExpire,
+}
+
+impl Policy {
+    /// That of a target: by the kind of its source, or by what was declared of it instead.
+    pub fn of(kind: Option<Kind>, declared: Option<&Properties>) -> Self {
+        let is_declared_compact =
+            declared.and_then(|configs| configs.get("cleanup.policy")).is_some_and(|policy| policy == "compact");
+        let is_declared_short =
+            declared.and_then(|configs| configs.get("retention.ms")).is_some_and(|retention| retention.len() < 6);
+        let compacts = kind.is_some_and(Kind::is_compacted) || is_declared_compact;
+        let expires = matches!(kind, Some(Kind::Expiring | Kind::CompactedExpiring)) || is_declared_short;
+        match (compacts, expires) {
+            (false, false) => Self::Keep,
+            (true, false) => Self::Compact,
+            (false, true) => Self::Expire,
+            (true, true) => Self::CompactAndExpire,
+        }
+    }
+}
+
+/// Where the target differs from the backup: the source's offset, and in words. `found` has the checksums of the target's
+/// records in their order.
+pub fn difference(stored: &[Stored], found: &[u32], policy: Policy) -> Option<(i64, String)> {
+    match policy {
+        Policy::Keep => whole(stored, found),
+        Policy::Expire => match stored.len().checked_sub(found.len()) {
+            Some(gone) => whole(&stored[gone..], found),
+            None => Some((-1, format!("at most {} records, found {}", stored.len(), found.len()))),
+        },
+        Policy::Compact => in_order(stored, found).or_else(|| newest(stored, found)),
+        Policy::CompactAndExpire => in_order(stored, found),
+    }
+}
+
+fn whole(stored: &[Stored], found: &[u32]) -> Option<(i64, String)> {
+    for (number, (stored, found)) in stored.iter().zip(found).enumerate() {
+        if stored.crc != *found {
+            let text =
+                format!("record {number} of the partition with the checksum {:08x}, found {found:08x}", stored.crc);
+            return Some((stored.offset, text));
+        }
+    }
+    (stored.len() != found.len()).then(|| {
+        let first = stored.get(found.len()).map_or(-1, |stored| stored.offset);
+        (first, format!("{} records, found {}", stored.len(), found.len()))
+    })
+}
+
+/// Every record of the target is one of the backup's, once, in their order.
+fn in_order(stored: &[Stored], found: &[u32]) -> Option<(i64, String)> {
+    let mut left = stored.iter();
+    let mut last = -1;
+    for (number, found) in found.iter().enumerate() {
+        match left.find(|stored| stored.crc == *found) {
+            Some(stored) => last = stored.offset,
+            None => return Some((last, format!("no record {number} with the checksum {found:08x} behind this one"))),
+        }
+    }
+    None
+}
+
+/// The newest value of each key is there.
+fn newest(stored: &[Stored], found: &[u32]) -> Option<(i64, String)> {
+    let newest: BTreeMap<u64, &Stored> = stored.iter().filter_map(|stored| Some((stored.key?, stored))).collect();
+    let found: BTreeSet<u32> = found.iter().copied().collect();
+    let is_lost = |stored: &&&Stored| !stored.is_tombstone && !found.contains(&stored.crc);
+    newest.values().find(is_lost).map(|stored| (stored.offset, "the newest value of a key".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::witness::properties;
+
+    fn backup() -> Vec<Stored> {
+        let stored = |offset: i64, key| Stored {
+            offset,
+            crc: u32::try_from(offset).unwrap_or(0),
+            key: Some(key),
+            is_tombstone: offset == 4,
+            is_aborted: false,
+        };
+        vec![stored(1, 1), stored(2, 2), stored(3, 1), stored(4, 3)]
+    }
+
+    fn differs(found: &[u32], policy: Policy) -> Option<i64> {
+        difference(&backup(), found, policy).map(|(offset, _)| offset)
+    }
+
+    #[test]
+    fn a_target_that_keeps_everything_has_every_record_once_and_in_order() {
+        assert_eq!(differs(&[1, 2, 3, 4], Policy::Keep), None);
+        assert_eq!(differs(&[1, 2, 3], Policy::Keep), Some(4));
+        assert_eq!(differs(&[1, 2, 2, 3, 4], Policy::Keep), Some(3));
+        assert_eq!(differs(&[1, 3, 2, 4], Policy::Keep), Some(2));
+        assert_eq!(differs(&[1, 2, 3, 4, 4], Policy::Keep), Some(-1));
+    }
+
+    #[test]
+    fn a_target_may_lose_what_its_own_settings_take_and_nothing_else() {
+        assert_eq!(differs(&[3, 4], Policy::Expire), None);
+        assert_eq!(differs(&[], Policy::Expire), None);
+        assert_eq!(differs(&[1, 2], Policy::Expire), Some(3));
+        assert_eq!(differs(&[2, 3], Policy::Compact), None);
+        assert_eq!(differs(&[1, 2, 4], Policy::Compact), Some(3));
+        assert_eq!(differs(&[3, 2], Policy::Compact), Some(3));
+        assert_eq!(differs(&[2], Policy::CompactAndExpire), None);
+        assert_eq!(differs(&[9], Policy::CompactAndExpire), Some(-1));
+    }
+
+    #[test]
+    fn the_policy_is_that_of_the_source_or_what_was_declared() {
+        assert_eq!(Policy::of(Some(Kind::Plain), None), Policy::Keep);
+        assert_eq!(Policy::of(Some(Kind::Expiring), None), Policy::Expire);
+        assert_eq!(Policy::of(Some(Kind::Plain), Some(&properties([("cleanup.policy", "compact")]))), Policy::Compact);
+        assert_eq!(
+            Policy::of(Some(Kind::Compacted), Some(&properties([("retention.ms", "2000")]))),
+            Policy::CompactAndExpire
+        );
+        assert_eq!(Policy::of(Some(Kind::Plain), Some(&properties([("retention.ms", "86400000")]))), Policy::Keep);
+    }
+}

@@ -1,0 +1,249 @@
+//! Restores under other names, at the same time: some are killed and run again, some write to topics that an operator sets
+//! back.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kafka_backup::clock::now_ms;
+
+use super::archive::{self, Backup, crc_of};
+use super::backups::{ARCHIVE, Failure, Made};
+use super::checker::{Fault, Wrong};
+use super::engine::{Engine, Outcome, tail};
+use super::operator::Operator;
+use super::plan::Kind;
+use super::random::Random;
+use super::restored::{self, Policy};
+use crate::cli::Ended;
+use crate::dump;
+use crate::witness::{NewTopic, Properties, Witness, properties};
+
+const CONFLICT: i32 = 6;
+
+/// Everything that restores need.
+#[derive(Debug)]
+pub struct Restores<'a> {
+    /// The binary.
+    pub engine: &'a Engine<'a>,
+    /// A client of the cluster.
+    pub witness: &'a Witness,
+    /// Who sets topics back.
+    pub operator: &'a Operator,
+    /// The backups.
+    pub made: &'a Made,
+    /// A folder for what is read back.
+    pub folder: PathBuf,
+    /// Set when there are to be no more.
+    pub stop: &'a AtomicBool,
+}
+
+/// What became of the restores.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Restores that completed.
+    pub completed: u32,
+    /// Restores that ended with a conflict, as they may.
+    pub conflicts: u32,
+    /// Runs that were killed.
+    pub kills: u32,
+    /// Records that were read back.
+    pub records: usize,
+    /// What is wrong.
+    pub failures: Vec<Failure>,
+}
+
+/// One restore.
+struct Job {
+    number: u32,
+    backup: Backup,
+    /// Source and target.
+    topics: Vec<(String, String)>,
+    /// The target that the operator looks after, with what is declared of it.
+    operated: Option<(String, Properties)>,
+    rate: u64,
+}
+
+impl Restores<'_> {
+    /// Restores until it is stopped.
+    ///
+    /// # Errors
+    /// When the binary cannot be run or a backup cannot be read.
+    pub fn run(&self, mut random: Random) -> Result<Done> {
+        let mut done = Done::default();
+        for number in 0.. {
+            while self.made.ids().is_empty() && !self.stop.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(100));
+            }
+            let ids = self.made.ids();
+            let newest = &ids[ids.len().saturating_sub(3)..];
+            let Some(id) = random.pick(newest).filter(|_| !self.stop.load(Ordering::Relaxed)) else { break };
+            let backup = archive::read(&self.engine.repository, id)?;
+            let job = plan(number, backup, &mut random);
+            let begin_ms = now_ms();
+            let faults = self.restore(&job, &mut random, &mut done)?;
+            let end_ms = now_ms();
+            done.failures.extend(faults.into_iter().map(|(code, fault)| Failure { begin_ms, end_ms, code, fault }));
+            self.clean_up(&job);
+            sleep(Duration::from_millis(random.between(200, 2_000)));
+        }
+        Ok(done)
+    }
+
+    fn restore(&self, job: &Job, random: &mut Random, done: &mut Done) -> Result<Vec<(Option<i32>, Fault)>> {
+        if let Some((target, configs)) = &job.operated {
+            let source = job.topics.iter().find(|(_, to)| to == target).map(|(from, _)| from);
+            let partitions =
+                source.and_then(|source| job.backup.topics.get(source)).map_or(1, |topic| topic.partitions.len());
+            let new = NewTopic { configs: configs.clone(), ..NewTopic::new(target, i32::try_from(partitions)?) };
+            if let Err(error) = self.witness.create_topics(&[new]) {
+                self.engine.events.failed(now_ms(), "creating a target", &error);
+                return Ok(Vec::new());
+            }
+            self.operator.declare(target, configs.clone());
+        }
+        let arguments = job.arguments();
+        let kills = random.between(0, 3);
+        let mut ended = None;
+        for attempt in 0..=kills {
+            let kill = (attempt < kills).then(|| Duration::from_millis(random.between(50, 5_000)));
+            match self.engine.run(&format!("restore-{}-{attempt}", job.number), &arguments, kill)? {
+                Outcome::Killed => done.kills += 1,
+                Outcome::Ended(by_itself) => {
+                    ended = Some(by_itself);
+                    break;
+                }
+            }
+        }
+        let ended = ended.context("the last attempt is not killed")?;
+        if ended.code == Some(0) {
+            done.completed += 1;
+            return self.compare(job, done);
+        }
+        match &job.operated {
+            Some((target, configs)) if is_conflict_about(&ended, target, configs) => {
+                done.conflicts += 1;
+                Ok(Vec::new())
+            }
+            Some(_) | None => {
+                let text = format!("a restore; it ended with {:?}:\n{}", ended.code, tail(&ended.stderr));
+                Ok(vec![(ended.code, job.fault("", -1, -1, text))])
+            }
+        }
+    }
+
+    /// Reads the targets with the Java client.
+    fn compare(&self, job: &Job, done: &mut Done) -> Result<Vec<(Option<i32>, Fault)>> {
+        let mut faults = Vec::new();
+        for (source, target) in &job.topics {
+            let folder = self.folder.join(target);
+            if let Err(error) = self.witness.dump(target, &folder) {
+                faults.push((None, job.fault(source, -1, -1, format!("a target that can be read: {error:#}"))));
+                continue;
+            }
+            let declared = job.operated.as_ref().filter(|(operated, _)| operated == target).map(|(_, configs)| configs);
+            let policy = Policy::of(Kind::of(source), declared);
+            for (number, partition) in &job.backup.topics[source].partitions {
+                let found = read_back(&folder, *number)?;
+                done.records += found.len();
+                if let Some((offset, text)) = restored::difference(&partition.records, &found, policy) {
+                    faults.push((None, job.fault(source, *number, offset, text)));
+                }
+            }
+            // What is right is not kept.
+            if faults.is_empty() {
+                let _ = std::fs::remove_dir_all(&folder);
+            }
+        }
+        Ok(faults)
+    }
+
+    fn clean_up(&self, job: &Job) {
+        if let Some((target, _)) = &job.operated {
+            self.operator.forget(target);
+        }
+        for (_, target) in &job.topics {
+            // A restore that failed may not have created all.
+            let _ = self.witness.delete_topics(&[target]);
+        }
+    }
+}
+
+fn read_back(folder: &Path, partition: i32) -> Result<Vec<u32>> {
+    let path = dump::file_of(folder, partition);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    dump::Records::open(&path)?.map(|record| crc_of(&record?)).collect()
+}
+
+fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
+    let names: Vec<String> = backup.topics.keys().cloned().collect();
+    let count = usize::try_from(random.between(2, 7)).unwrap_or(2);
+    let topics: Vec<(String, String)> =
+        random.draw(&names, count).into_iter().map(|name| (name.clone(), format!("back-{number}-{name}"))).collect();
+    let declared = [
+        properties([("retention.ms", "86400000")]),
+        properties([("cleanup.policy", "compact")]),
+        properties([("message.timestamp.type", "LogAppendTime")]),
+        properties([("retention.ms", "2000"), ("segment.ms", "1000")]),
+        properties([("max.message.bytes", "2000000"), ("min.insync.replicas", "1")]),
+    ];
+    let operated = random.chance(40).then(|| {
+        let target = topics.first().map(|(_, target)| target.clone())?;
+        Some((target, random.pick(&declared)?.clone()))
+    });
+    Job { number, backup, topics, operated: operated.flatten(), rate: random.between(30_000, 400_000) }
+}
+
+impl Job {
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "restore".to_owned(),
+            format!("--archive={ARCHIVE}"),
+            format!("--backup={}", self.backup.id),
+            format!("--restore-id=r{}", self.number),
+            format!("--rate-limit-bytes={}", self.rate),
+        ];
+        for (source, target) in &self.topics {
+            arguments.push(format!("--topics={source}"));
+            arguments.push(format!("--topic-mapping={source}={target}"));
+        }
+        arguments
+    }
+
+    fn fault(&self, topic: &str, partition: i32, offset: i64, expected: String) -> Fault {
+        let backup = format!("{} (restore {})", self.backup.id, self.number);
+        Fault { backup, wrong: Wrong::Restore, topic: topic.to_owned(), partition, offset, expected }
+    }
+}
+
+/// Whether a restore ended with a conflict that names the topic, and a setting that was set back or what came of it.
+fn is_conflict_about(ended: &Ended, target: &str, configs: &Properties) -> bool {
+    let names_setting = configs.keys().any(|name| ended.stderr.contains(name))
+        || PROTECTIVE.iter().any(|name| ended.stderr.contains(name));
+    ended.code == Some(CONFLICT) && ended.stderr.contains(target) && names_setting
+}
+
+/// What a restore sets while it writes, and an operator that has not declared it takes away.
+const PROTECTIVE: [&str; 5] =
+    ["cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp", "records were deleted"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_counts_only_when_it_names_topic_and_setting() {
+        let ended = |code, stderr: &str| Ended { code: Some(code), stdout: String::new(), stderr: stderr.to_owned() };
+        let declared = properties([("segment.ms", "1000")]);
+        let is_about = |ended| is_conflict_about(&ended, "back-1", &declared);
+        assert!(is_about(ended(CONFLICT, "topic \"back-1\": segment.ms was set back")));
+        assert!(is_about(ended(CONFLICT, "topic \"back-1\": retention.ms was set back")));
+        assert!(!is_about(ended(CONFLICT, "topic \"back-1\" is another")));
+        assert!(!is_about(ended(CONFLICT, "topic \"back-2\": segment.ms")));
+        assert!(!is_about(ended(3, "topic \"back-1\": segment.ms")));
+    }
+}
