@@ -27,6 +27,7 @@ use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kafka_backup::format::hole::HoleCounts;
 
 use self::backups::{Failure, Made};
 use self::checker::{Facts, Fault};
@@ -38,6 +39,7 @@ use self::operator::Operator;
 use self::plan::{Action, Kind, Plan};
 use self::random::Random;
 use self::restores::{Done, Restores};
+use crate::cli;
 use crate::kafka::Listener;
 use crate::kafka::{Kafka, KafkaOptions};
 
@@ -81,6 +83,8 @@ pub fn run(options: &Options) -> Result<Summary> {
     let seed = Random::new(options.seed);
     let plan = Plan::new(&seed, options.topics, options.length);
     fs::write(folder.join("plan.txt"), format!("seed {}\n{plan:#?}\n", options.seed))?;
+    // Building it takes a while, which is no motion.
+    cli::binary()?;
     let events = Events::create(&folder.join("events.jsonl"))?;
     let kafka = start_brokers()?;
     let made = Made::default();
@@ -194,21 +198,27 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
     let facts = Facts::of(&events);
     let ids = made.ids();
     let mut faults: Vec<Fault> = Vec::new();
-    let (mut records, mut partial) = (0, 0);
+    let (mut records, mut keys, mut partial) = (0, 0, 0);
+    let mut holes = HoleCounts::default();
     for id in &ids {
         let backup = archive::read(&folder.join("repository"), id)?;
-        records +=
-            backup.topics.values().flat_map(|topic| topic.partitions.values()).map(|p| p.records.len()).sum::<usize>();
+        let partitions = backup.topics.values().flat_map(|topic| topic.partitions.values());
+        partitions.flat_map(|partition| &partition.holes).for_each(|hole| holes.add_hole(hole));
         partial += usize::from(!backup.problems.is_empty());
-        faults.extend(checker::check(&backup, &oracle, &facts));
+        let verdict = checker::check(&backup, &oracle, &facts);
+        records += verdict.records;
+        keys += verdict.keys;
+        faults.extend(verdict.faults);
     }
     let failures = made.failures().into_iter().chain(done.failures);
     faults.extend(failures.filter(|failure| !is_excused(failure, &events)).map(|failure| failure.fault));
     fs::write(folder.join("faults.json"), serde_json::to_vec_pretty(&faults)?)?;
     let seen: usize = oracle.values().flat_map(|log| log.partitions.values()).map(|p| p.records.len()).sum();
+    let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
     let text = format!(
-        "{} backups ({partial} partial, {} runs killed) with {records} records, {} restores and {} conflicts ({} runs killed) \
-         with {} records read back, {seen} records seen by the oracle in {} logs, {} events, {} faults",
+        "{} backups ({partial} partial, {} runs killed): {records} records and {keys} keys that had to be there, offsets in \
+         holes: {compaction} compaction, {control} control, {aborted} aborted, {deleted} deleted, {expired} expired; {} restores \
+         and {} conflicts ({} runs killed): {} records read back; {seen} records seen in {} logs, {} events, {} faults",
         ids.len(),
         made.kills(),
         done.completed,

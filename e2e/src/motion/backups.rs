@@ -69,8 +69,11 @@ pub fn run(engine: &Engine<'_>, mut random: Random, made: &Made, stop: &AtomicBo
         let mut arguments = vec!["backup".to_owned(), format!("--archive={ARCHIVE}"), format!("--topics={PREFIX}.*")];
         arguments.push(format!("--parallelism={}", random.between(1, 6)));
         arguments.push(format!("--segment-bytes-max={}", 1_u64 << random.between(20, 25)));
+        if random.chance(80) {
+            arguments.push("--checkpoint-interval-secs=1".to_owned());
+        }
         // The more there is the faster it goes, so that each takes some seconds, in which there is motion.
-        let rate = (last_bytes / seconds).max(50_000);
+        let rate = (last_bytes / seconds).max(300_000);
         let is_slow = random.chance(75);
         let kill = random.chance(45).then(|| Duration::from_millis(random.between(20, 1_000 * seconds)));
         if is_slow && !is_last {

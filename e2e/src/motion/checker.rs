@@ -195,9 +195,21 @@ fn names(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| is_whole(at))
 }
 
-/// What is wrong with a backup.
-pub fn check(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Vec<Fault> {
+/// What is wrong with a backup, and how much was looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+    /// Records that had to be there.
+    pub records: usize,
+    /// Keys of compacted topics that had to have a value, or none.
+    pub keys: usize,
+}
+
+/// Holds a backup against what is known.
+pub fn check(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Verdict {
     let mut faults = present(backup, oracle, facts);
+    let (mut records, mut keys) = (0, 0);
     let fault = |line: &String| Fault {
         backup: backup.id.clone(),
         wrong: Wrong::Problem,
@@ -221,13 +233,15 @@ pub fn check(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Vec<Fault> {
                 continue;
             }
             faults.extend(records::check(&case));
+            records += records::required(&case).count();
             faults.extend(holes::check(&case));
             if kind.is_compacted() {
                 faults.extend(keys::check(&case));
+                keys += keys::at_cut(&case).len();
             }
         }
     }
-    faults
+    Verdict { faults, records, keys }
 }
 
 /// Topics and partitions that were there during the whole run are in the backup.

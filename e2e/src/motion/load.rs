@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
     }
 
     fn send(&mut self, producer: &Producer, topic: &TopicPlan, fate: &str) -> Result<()> {
-        let count = self.random.between(1, 25);
+        let count = self.random.between(5, 50);
         let records: Vec<Record> = (0..count).map(|_| self.record(topic, fate)).collect();
         let begin_ms = now_ms();
         let placed = producer.send(&topic.name, &records)?;
@@ -174,7 +174,8 @@ impl<'a> Writer<'a> {
         };
         // A tombstone cannot say that its transaction is aborted, so those are never in one.
         let is_tombstone = is_compacted && fate == "committed" && self.random.chance(15);
-        let filler = "x".repeat(usize::try_from(self.random.between(0, 1_500)).unwrap_or(0));
+        // Codecs find little in it, so that there is something to read at a limited rate.
+        let filler: String = (0..self.random.between(0, 90)).map(|_| format!("{:x}", self.random.number())).collect();
         let writer = self.transactional_id.as_deref().unwrap_or("plain");
         let value = format!("{}:{writer}:{:x} fate={fate} {filler}", self.written, self.random.number());
         debug_assert!(fate != "aborted" || value.contains(ABORTED_MARK), "a mark that nobody finds");

@@ -64,6 +64,8 @@ struct Job {
     /// The target that the operator looks after, with what is declared of it.
     operated: Option<(String, Properties)>,
     rate: u64,
+    /// Replicas of the targets; those of the sources when absent.
+    replicas: Option<u64>,
 }
 
 impl Restores<'_> {
@@ -195,7 +197,9 @@ fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
         let target = topics.first().map(|(_, target)| target.clone())?;
         Some((target, random.pick(&declared)?.clone()))
     });
-    Job { number, backup, topics, operated: operated.flatten(), rate: random.between(30_000, 400_000) }
+    // With as many as there are brokers a restore is refused while one is away.
+    let replicas = random.chance(80).then(|| random.between(1, 3));
+    Job { number, backup, topics, operated: operated.flatten(), rate: random.between(30_000, 400_000), replicas }
 }
 
 impl Job {
@@ -207,6 +211,7 @@ impl Job {
             format!("--restore-id=r{}", self.number),
             format!("--rate-limit-bytes={}", self.rate),
         ];
+        arguments.extend(self.replicas.map(|replicas| format!("--replication-factor={replicas}")));
         for (source, target) in &self.topics {
             arguments.push(format!("--topics={source}"));
             arguments.push(format!("--topic-mapping={source}={target}"));

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use super::{Case, Fault, Wrong};
 use crate::motion::oracle::Seen;
 
+/// The newest record of each key at the cut. Those before the log start are left out: retention does not look at keys.
+pub(super) fn at_cut<'a>(case: &'a Case<'_>) -> BTreeMap<u64, &'a Seen> {
+    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return BTreeMap::new() };
+    // They come in the order of their offsets, the live ones of later generations last.
+    let seen = case.known.records.iter().filter(|seen| case.is_before_cut(seen));
+    let mut newest: BTreeMap<u64, &Seen> = seen.filter_map(|seen| Some((seen.key?, seen))).collect();
+    newest.retain(|_, seen| seen.offset >= start_after);
+    newest
+}
+
 pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
-    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return Vec::new() };
-    let mut at_cut: BTreeMap<u64, &Seen> = BTreeMap::new();
-    for seen in case.known.records.iter().filter(|seen| case.is_before_cut(seen)) {
-        if let Some(key) = seen.key {
-            // They come in the order of their offsets, the live ones of later generations last.
-            at_cut.insert(key, seen);
-        }
-    }
     let mut stored = BTreeMap::new();
     for record in &case.stored.records {
         if let Some(key) = record.key {
@@ -21,11 +23,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
         }
     }
     let mut faults = Vec::new();
-    for (key, latest) in at_cut {
-        // Retention took it, as it does not look at keys.
-        if latest.offset < start_after {
-            continue;
-        }
+    for (key, latest) in at_cut(case) {
         let found = stored.get(&key);
         match found {
             Some(found) if found.offset >= latest.offset => {}

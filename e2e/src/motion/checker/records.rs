@@ -31,9 +31,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
             ));
         }
     }
-    if !case.kind.is_compacted() {
-        faults.extend(missing(case));
-    }
+    faults.extend(missing(case));
     faults
 }
 
@@ -69,18 +67,25 @@ fn is_truncated(case: &Case<'_>, seen: &[&Seen], crc: u32) -> bool {
     was_over && is_single && same.peek().is_some() && same.all(|seen| case.known.is_dead(seen))
 }
 
+/// The records that the backup has to have: read before the cut, and behind the log start after the run.
+pub(super) fn required<'a>(case: &'a Case<'_>) -> impl Iterator<Item = &'a Seen> {
+    let start_after = case.start_after.filter(|_| case.is_alive && !case.kind.is_compacted());
+    let is_required =
+        move |seen: &&Seen| start_after.is_some_and(|start| seen.offset >= start) && case.is_before_cut(seen);
+    case.known.records.iter().filter(is_required)
+}
+
 fn missing(case: &Case<'_>) -> Vec<Fault> {
-    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return Vec::new() };
     let is_there = |seen: &Seen| case.stored.records.binary_search_by_key(&seen.offset, |stored| stored.offset).is_ok();
-    let required = case.known.records.iter().filter(|seen| case.is_before_cut(seen) && seen.offset >= start_after);
-    required
+    required(case)
         .filter(|seen| !is_there(seen))
         .map(|seen| {
             let text = format!(
-                "the record that was read at {} ms, {} ms before the cut; the log began at {start_after} after the run, and \
-                 the backup has {}..{}",
+                "the record that was read at {} ms, {} ms before the cut; the log began at {:?} after the run, and the backup \
+                 has {}..{}",
                 seen.seen_ms,
                 case.backup.cut_at_ms - seen.seen_ms,
+                case.start_after,
                 case.stored.start_offset,
                 case.stored.end_offset
             );
