@@ -10,6 +10,7 @@ pub mod archive;
 mod backups;
 pub mod checker;
 mod cluster;
+mod command;
 mod engine;
 pub mod events;
 mod load;
@@ -32,6 +33,7 @@ use kafka_backup::format::hole::HoleCounts;
 use self::backups::{Failure, Made};
 use self::checker::{Facts, Fault};
 use self::cluster::Cluster;
+pub use self::command::Arguments;
 use self::engine::Engine;
 use self::events::{Event, Events, What};
 use self::load::Load;
@@ -216,11 +218,12 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
     let seen: usize = oracle.values().flat_map(|log| log.partitions.values()).map(|p| p.records.len()).sum();
     let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
     let text = format!(
-        "{} backups ({partial} partial, {} runs killed): {records} records and {keys} keys that had to be there, offsets in \
+        "{} backups ({partial} partial, {} runs killed, {} resumed): {records} records and {keys} keys that had to be there, offsets in \
          holes: {compaction} compaction, {control} control, {aborted} aborted, {deleted} deleted, {expired} expired; {} restores \
          and {} conflicts ({} runs killed): {} records read back; {seen} records seen in {} logs, {} events, {} faults",
         ids.len(),
         made.kills(),
+        made.resumed(),
         done.completed,
         done.conflicts,
         done.kills,

@@ -1,6 +1,7 @@
 //! Leaves the operator and all that it works with, or with `--kafka` a broker alone, running for a person to play with.
 //!
-//! `up` writes down what it started; `down` ends exactly that, and no process that came by the same id later.
+//! `up` writes down what it started; `down` ends exactly that, and no process that came by the same id later. `motion` is a
+//! test by hand, which leaves nothing running.
 
 use std::fs;
 use std::io::Write;
@@ -15,6 +16,7 @@ use e2e::cache;
 use e2e::kafka::{Kafka, KafkaOptions, Listener};
 use e2e::kubernetes::{Kubernetes, KubernetesOptions, VERSION};
 use e2e::minio::{ACCESS_KEY_ID, Minio, MinioOptions, SECRET_ACCESS_KEY};
+use e2e::motion;
 use e2e::operator::Operator;
 use e2e::process::{remove_folder, send_signal, started_ticks};
 use e2e::strimzi::{Release, Strimzi, StrimziOptions};
@@ -41,6 +43,9 @@ enum Command {
     },
     /// Ends what `up` started, and removes its data.
     Down,
+    /// Sets a cluster in motion under backups and restores that are killed, and checks all of them against what a client that
+    /// is not ours has seen.
+    Motion(motion::Arguments),
 }
 
 /// A process that was left running, and the folder of its data.
@@ -61,6 +66,12 @@ fn main() -> ExitCode {
         Command::Up { kafka: true, minio } => up(|| up_kafka(minio)),
         Command::Up { kafka: false, minio: _ } => up(up_all),
         Command::Down => down(),
+        Command::Motion(arguments) => match arguments.run() {
+            Ok(true) => Ok(()),
+            // What is wrong was printed.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,6 +25,7 @@ pub struct Made {
     ids: Mutex<Vec<String>>,
     failures: Mutex<Vec<Failure>>,
     kills: Mutex<u32>,
+    resumed: Mutex<u32>,
 }
 
 /// A run that ended with an error, and when.
@@ -54,6 +55,11 @@ impl Made {
     /// How many runs were killed.
     pub fn kills(&self) -> u32 {
         *self.kills.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many runs went on with what a killed one had stored.
+    pub fn resumed(&self) -> u32 {
+        *self.resumed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,6 +91,9 @@ pub fn run(engine: &Engine<'_>, mut random: Random, made: &Made, stop: &AtomicBo
             Outcome::Ended(ended) if matches!(ended.code, Some(0 | PARTIAL)) => {
                 let report = ended.json()?;
                 let id = report["backupId"].as_str().context("a report without an id")?.to_owned();
+                if report["resumed"] == true {
+                    *made.resumed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+                }
                 last_bytes = report["bytes"].as_u64().unwrap_or(0);
                 let mut ids = made.ids.lock().unwrap_or_else(PoisonError::into_inner);
                 // One that was killed after its manifest is reported again.
