@@ -73,11 +73,12 @@ final class Oracle {
     }
 
     /** Ends the following of a topic that is about to be deleted; what it held until then is in the file. */
-    void forget(String topic) throws Exception {
+    void forget(String topic, Uuid id) throws Exception {
         onReader(() -> {
+            // Also if it was not found yet.
+            forgotten.add(id);
             Log log = logs.remove(topic);
             if (log == null) return;
-            forgotten.add(log.id);
             Set<TopicPartition> left = new HashSet<>(consumer.assignment());
             left.removeIf(partition -> partition.topic().equals(topic));
             consumer.assign(left);

@@ -815,7 +815,8 @@ public final class Witness {
     }
 
     private static Object oracleForget(JsonNode request) throws Exception {
-        ORACLES.get(request.get("oracle").asText()).forget(request.get("topic").asText());
+        ORACLES.get(request.get("oracle").asText())
+            .forget(request.get("topic").asText(), Uuid.fromString(request.get("topic_id").asText()));
         return null;
     }
 

@@ -96,7 +96,7 @@ impl Cluster<'_> {
         let plan = self.topics.iter().find(|plan| plan.name == topic).context("no such topic")?;
         // An earlier attempt may have failed half way.
         if let Ok(described) = self.witness.describe_topic(topic) {
-            self.oracle.forget(topic)?;
+            self.oracle.forget(topic, &described.id)?;
             let begin_ms = now_ms();
             let deleted = self.witness.delete_topics(&[topic]);
             // Also if nobody answered: it may be gone.

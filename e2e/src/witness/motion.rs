@@ -44,12 +44,12 @@ impl Witness {
 }
 
 impl OracleReader {
-    /// Ends the following of a topic that is about to be deleted. The next one of its name is followed again.
+    /// Ends the following of a topic, of this id, that is about to be deleted. The next one of its name is followed again.
     ///
     /// # Errors
     /// When the reader is gone.
-    pub fn forget(&self, topic: &str) -> Result<()> {
-        self.witness.call("oracle_forget", json!({ "oracle": self.name, "topic": topic }))
+    pub fn forget(&self, topic: &str, id: &str) -> Result<()> {
+        self.witness.call("oracle_forget", json!({ "oracle": self.name, "topic": topic, "topic_id": id }))
     }
 
     /// Waits until everything is read that is committed by now, and ends; how many records there were.
