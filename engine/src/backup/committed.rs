@@ -76,7 +76,8 @@ pub struct Stretch {
     pub end_offset: i64,
     /// Whether nothing of the stretch was taken yet.
     pub is_fresh: bool,
-    /// Whether the stretch begins where the log does, so that a batch reaching over its start is nobody else's.
+    /// Whether the stretch begins where the log does, or where a stored run ends, so that a batch reaching over its start is
+    /// nobody else's.
     pub starts_log: bool,
     /// The leader epoch of the last batch; absent before the first one, and when the broker does not tell.
     pub epoch: Option<EpochRead>,

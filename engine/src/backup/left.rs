@@ -27,7 +27,7 @@ pub fn uncovered(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> V
     let (start, end) = (partition.start_offset, partition.end_offset);
     let is_cleaned = Cleaning::of(topic).is_possible();
     let ranges = invariants::uncovered(start, end, runs).into_iter();
-    ranges.flat_map(|range| queue::stretches(range, start, is_cleaned)).collect()
+    ranges.flat_map(|range| queue::stretches(range, is_cleaned)).collect()
 }
 
 /// What of a partition is to be read, as stretches. A compacted partition is read on to where its log ends by now, even when the
@@ -156,6 +156,15 @@ mod tests {
                 assert_eq!(found, expected, "{fate:?} {epoch}");
             }
         }
+    }
+
+    #[test]
+    fn a_batch_that_reaches_over_the_end_of_what_is_stored_is_read() {
+        // The first run was a hole alone: the log began at 50 by then, inside a batch.
+        let (first, last) = (run(10, 50), run(70, 80));
+        let stretches = stretches(&topic(false), &CUT, &[&first, &last]);
+        let owners: Vec<_> = stretches.iter().map(|stretch| (stretch.next_offset, stretch.starts_log)).collect();
+        assert_eq!(owners, [(50, true), (80, true)]);
     }
 
     #[test]

@@ -99,7 +99,10 @@ impl Task {
 ///
 /// A compacted log is read in one: the log cleaner could remove the very batch by which two neighbours find out where
 /// one ends and the other begins.
-pub fn stretches(left: Range<i64>, log_start_offset: i64, compacted: bool) -> Vec<Stretch> {
+///
+/// What is left begins where the log does, or where a run that is stored ends. A run ends inside a batch only if the log began
+/// there when it was read, so that the run was a hole alone: a batch that reaches over the first start is nobody else's.
+pub fn stretches(left: Range<i64>, compacted: bool) -> Vec<Stretch> {
     let offsets = left.end.abs_diff(left.start);
     let pieces = if compacted { 1 } else { offsets.div_ceil(STRETCH_OFFSETS_MAX).clamp(1, STRETCHES_MAX) };
     let step = i64::try_from(offsets.div_ceil(pieces)).unwrap_or(i64::MAX);
@@ -107,7 +110,7 @@ pub fn stretches(left: Range<i64>, log_start_offset: i64, compacted: bool) -> Ve
     let mut start = left.start;
     while start < left.end {
         let end = start.saturating_add(step).min(left.end);
-        stretches.push(Stretch::new(start..end, start == log_start_offset));
+        stretches.push(Stretch::new(start..end, start == left.start));
         start = end;
     }
     stretches
@@ -209,20 +212,20 @@ mod tests {
 
     #[test]
     fn an_end_that_no_log_can_have_makes_no_more_stretches_than_memory_holds() {
-        let stretches = stretches(0..i64::MAX, 0, false);
+        let stretches = stretches(0..i64::MAX, false);
         assert!(stretches.len() <= 4_097, "{}", stretches.len());
         assert_eq!(stretches.last().unwrap().end_offset, i64::MAX);
     }
 
     #[test]
     fn stretches_tile_what_is_left() {
-        for (left, log_start) in [(0..1, 0), (7..7, 7), (5..1_234_567, 5), (900_000..2_000_001, 0)] {
-            let stretches = stretches(left.clone(), log_start, false);
+        for left in [0..1, 7..7, 5..1_234_567, 900_000..2_000_001] {
+            let stretches = stretches(left.clone(), false);
             let mut at = left.start;
             for stretch in &stretches {
                 assert_eq!(stretch.next_offset, at);
                 assert!(stretch.remaining() <= STRETCH_OFFSETS_MAX);
-                assert_eq!(stretch.starts_log, at == log_start);
+                assert_eq!(stretch.starts_log, at == left.start);
                 at = stretch.end_offset;
             }
             assert_eq!(at, left.end);
@@ -231,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_compacted_log_is_read_in_one() {
-        assert_eq!(stretches(0..5_000_000, 0, true).len(), 1);
+        assert_eq!(stretches(0..5_000_000, true).len(), 1);
     }
 
     #[test]
