@@ -99,7 +99,7 @@ pub async fn run(
     shared: Arc<Shared>,
     target: Target,
     mut source: Source,
-    request: Request,
+    mut request: Request,
 ) -> Result<(OffsetMap, Counts), Error> {
     let map = OffsetMap::noting(target.base_offset, target.source_offsets.iter().copied());
     let mut worker = Worker {
@@ -116,6 +116,8 @@ pub async fn run(
     let mut counts = Counts::default();
     while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
+        // The first batch may begin before the frame: the log had come to begin inside it, and what lies before had expired.
+        request.cut.source_start_offset = request.cut.source_start_offset.max(Some(frame.offsets.start));
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
             let made = shared.memory.with_bench(|bench| produce_as(&batch, &request, &mut bench.scratch, &mut counts));
