@@ -160,7 +160,8 @@ impl Queue {
         let key = |task: &Task| (Arc::clone(&task.topic), task.partition);
         let mut partitions: HashSet<_> = held.iter().map(key).collect();
         let mut offsets: u64 = held.iter().map(|task| task.stretch.remaining()).sum();
-        let mut left = VecDeque::new();
+        // Only what is passed over is moved: tens of thousands of stretches may wait, and this is asked with every response.
+        let mut passed_over = Vec::new();
         while held.len() < TAKE_STRETCHES && (held.is_empty() || offsets < TAKE_OFFSETS) {
             let Some(task) = tasks.pop_front() else { break };
             // A fetch request names a partition once: two stretches of it are two requests.
@@ -168,11 +169,10 @@ impl Queue {
                 offsets += task.stretch.remaining();
                 held.push(task);
             } else {
-                left.push_back(task);
+                passed_over.push(task);
             }
         }
-        left.append(tasks);
-        *tasks = left;
+        passed_over.into_iter().rev().for_each(|task| tasks.push_front(task));
     }
 
     /// Says that a worker is done with what it took, and has pushed what it could not read.
