@@ -26,6 +26,7 @@ pub mod list_offsets;
 pub mod metadata;
 pub mod permissions;
 pub mod produce;
+pub mod produce_queue;
 pub mod producer_id;
 pub mod retry;
 mod rounds;

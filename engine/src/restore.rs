@@ -51,6 +51,7 @@ use crate::format::manifest::{Manifest, TopicSummary};
 use crate::format::run::Run;
 use crate::format::segment::{SegmentRef, TopicKey};
 use crate::kafka::Cluster;
+use crate::kafka::produce_queue::ProduceQueues;
 use crate::offsets::groups::{self, GroupReport};
 use crate::offsets::map::OffsetMap;
 use crate::offsets::positions::{Restored, RestoredPartition};
@@ -449,6 +450,7 @@ impl Restore<'_> {
         self.cluster.follow(&names).await?;
         let shared = Arc::new(Shared {
             cluster: self.cluster.clone(),
+            queues: ProduceQueues::new(self.cluster.clone()),
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
             limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),

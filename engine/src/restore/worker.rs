@@ -12,7 +12,8 @@ use crate::error::Kind;
 use crate::format::batch::{Batch, batches};
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
 use crate::kafka::list_offsets::Position;
-use crate::kafka::produce::{PendingProduce, ProduceBatch, Produced};
+use crate::kafka::produce::{ProduceBatch, Produced};
+use crate::kafka::produce_queue::{PendingBatch, ProduceQueues};
 use crate::kafka::producer_id::Producer;
 use crate::kafka::retry::Budget;
 use crate::kafka::{Cluster, Error as KafkaError};
@@ -33,6 +34,8 @@ const UNKNOWN_PRODUCER_ID: i16 = 59;
 pub struct Shared {
     /// The cluster that is written to.
     pub cluster: Cluster,
+    /// Where batches wait for their requests.
+    pub queues: ProduceQueues,
     /// The one producer of the restore.
     pub producer: Producer,
     /// How long a partition without success is tried again.
@@ -195,7 +198,7 @@ struct Worker {
     shared: Arc<Shared>,
     target: Target,
     landing: Landing,
-    on_the_way: VecDeque<PendingProduce>,
+    on_the_way: VecDeque<PendingBatch>,
     /// One for each unanswered batch, in order.
     rooms: VecDeque<Room>,
     map: OffsetMap,
@@ -245,19 +248,18 @@ impl Worker {
         let sent = self.landing.sent(records, stamped);
         self.rooms.push_back(room);
         self.shared.progress.add(0, records, bytes);
-        if let Err(error) = self.put_in_line(sent).await {
+        if let Err(error) = self.put_in_line(sent) {
             self.recover(error).await?;
         }
         Ok(())
     }
 
-    async fn put_in_line(&mut self, sent: Sent) -> Result<(), KafkaError> {
+    fn put_in_line(&mut self, sent: Sent) -> Result<(), KafkaError> {
         let Target { topic, topic_id, partition, lane, .. } = &self.target;
         let leader = self.shared.cluster.leader(topic, *partition)?;
         let batch =
             ProduceBatch { topic: topic.clone(), topic_id: *topic_id, partition: *partition, batch: sent.bytes };
-        let pending = self.shared.cluster.produce(leader.broker, *lane, None, vec![batch]).await?;
-        self.on_the_way.push_back(pending);
+        self.on_the_way.push_back(self.shared.queues.push(leader.broker, *lane, batch));
         Ok(())
     }
 
@@ -365,7 +367,7 @@ impl Worker {
     /// Sends batches again, the first alone: the leader may not know us. The inner failure is one to recover from.
     async fn send_again(&mut self, again: Vec<Sent>) -> Result<Result<(), KafkaError>, Error> {
         for (number, sent) in again.into_iter().enumerate() {
-            if let Err(error) = self.put_in_line(sent).await {
+            if let Err(error) = self.put_in_line(sent) {
                 return Ok(Err(error));
             }
             if number == 0
@@ -473,20 +475,14 @@ struct Answer {
 }
 
 /// Waits for the answer about one batch: it has landed, now or before, or it is not known to have.
-async fn answer_about(pending: PendingProduce) -> Result<Answer, KafkaError> {
-    let mut answers = pending.answer().await?;
-    match answers.pop().map(|answer| answer.outcome) {
-        Some(Ok(Produced { base_offset, log_append_time_ms, log_start_offset })) => {
+async fn answer_about(pending: PendingBatch) -> Result<Answer, KafkaError> {
+    match pending.answer().await {
+        Ok(Produced { base_offset, log_append_time_ms, log_start_offset }) => {
             Ok(Answer { offset: base_offset, has_time: log_append_time_ms >= 0, log_start_offset })
         }
-        Some(Err(error)) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => {
+        Err(error) if error.code() == Some(DUPLICATE_SEQUENCE_NUMBER) => {
             Ok(Answer { offset: -1, has_time: false, log_start_offset: -1 })
         }
-        Some(Err(error)) => Err(error),
-        None => Err(KafkaError::Protocol {
-            address: "the broker".to_owned(),
-            api: "Produce",
-            why: "no answer about the partition".to_owned(),
-        }),
+        Err(error) => Err(error),
     }
 }
