@@ -22,6 +22,13 @@ pub use producible::{Producer, ProducibleBatch, Stretch, pass_through, stamp};
 /// The scratch memory that is kept for the next batch, in bytes; a larger batch gives its memory back.
 const SCRATCH_BYTES_MAX: usize = 2 << 20;
 
+/// Digits of an offset at most.
+const OFFSET_DIGITS_MAX: usize = 19;
+/// Bytes of a varint of 32 bits at most.
+const VARINT_BYTES_MAX: usize = 5;
+/// Bytes by which a record grows at most when it gets other deltas: time, offset, and its own length in front.
+const MOVED_BYTES_MAX: u64 = 20;
+
 /// Why a batch cannot be made anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -364,29 +371,44 @@ enum Encoded {
 }
 
 impl Encoder<'_> {
-    /// Splits by what the records would take at the source's own ratio, so that a batch known to be too large is not
-    /// compressed in vain.
+    /// Splits by what the records take before compression, so that every part of two records or more fits. What a codec makes
+    /// of them does not count: a restore that is resumed by a program with another version of the codec has to split at the
+    /// same records.
     fn presplit(&self) -> Vec<Range<usize>> {
         let all = 0..self.kept.len();
-        let kept_bytes: u64 = self.kept.iter().map(|kept| u64::from(kept.bytes)).sum();
-        let estimate = u128::from(kept_bytes) * self.batch.bytes().len() as u128 / (self.plain.len() as u128).max(1);
-        let limit = self.request.max_batch_bytes.max(1) as u128;
-        if estimate <= limit {
-            return vec![all];
+        let room = self.limit_bytes().saturating_sub(HEADER_BYTES);
+        let room = match self.batch.compression() {
+            Compression::None => room,
+            // Records that no codec makes smaller take somewhat more when they are compressed.
+            Compression::Gzip | Compression::Snappy | Compression::Lz4 | Compression::Zstd => room / 8 * 7,
+        };
+        let total: u64 = self.kept.iter().map(|kept| self.encoded_bytes(kept)).sum();
+        match total.div_ceil(room.max(1) as u64) {
+            0 | 1 => vec![all],
+            parts => self.split(all, usize::try_from(parts).unwrap_or(usize::MAX)),
         }
-        self.split(all, usize::try_from(estimate / limit + 1).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes that a record takes in a batch of its own making at most, before compression.
+    fn encoded_bytes(&self, kept: &Kept) -> u64 {
+        let added = |header: &InjectedHeader| match &header.value {
+            HeaderValue::SourceOffset => header.key.len() + OFFSET_DIGITS_MAX,
+            HeaderValue::Literal(value) => header.key.len() + value.len(),
+        };
+        let headers: usize = self.request.headers.iter().map(|header| added(header) + 2 * VARINT_BYTES_MAX).sum();
+        u64::from(kept.bytes) + MOVED_BYTES_MAX + headers as u64
     }
 
     /// Splits a stretch of two records or more into `parts` of about equal size, or somewhat more of them; each has a
     /// record at least, and there are two at least.
     fn split(&self, stretch: Range<usize>, parts: usize) -> Vec<Range<usize>> {
-        let total: u64 = self.kept[stretch.clone()].iter().map(|kept| u64::from(kept.bytes)).sum();
+        let total: u64 = self.kept[stretch.clone()].iter().map(|kept| self.encoded_bytes(kept)).sum();
         let part_bytes = total / u64::try_from(parts.max(2)).unwrap_or(u64::MAX);
         let mut split = Vec::new();
         let mut start = stretch.start;
         let mut bytes = 0;
         for index in stretch.clone() {
-            let next = u64::from(self.kept[index].bytes);
+            let next = self.encoded_bytes(&self.kept[index]);
             if index > start && bytes + next > part_bytes {
                 split.push(start..index);
                 start = index;

@@ -292,6 +292,23 @@ fn wanted(cut: &Cut, offset: i64, timestamp_ms: i64) -> bool {
 }
 
 proptest! {
+    /// Another version of a codec makes other bytes of the same records.
+    #[test]
+    fn how_batches_are_split_does_not_depend_on_what_a_codec_makes_of_them(
+        records in vec(arbitrary::record(), 1..12),
+        max_batch_bytes in 2_000_usize..150_000,
+    ) {
+        let counts = |compression: Compression| -> Option<Vec<i32>> {
+            let builder = BatchBuilder::new(7).compression(compression).records(records.clone()).log_append_time_ms(5);
+            let request = Request { max_batch_bytes, ..request(Cut::default()) };
+            let rewritten = rewritten(&built(&builder), &request).ok()?;
+            Some(rewritten.batches.iter().map(ProducibleBatch::record_count).collect())
+        };
+        let codecs = [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
+        let split: Vec<_> = codecs.into_iter().filter_map(counts).collect();
+        prop_assert!(split.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", split);
+    }
+
     #[test]
     fn exactly_the_wanted_records_arrive_whatever_the_verdict(builder in arbitrary::batch(), mut cut in cut()) {
         let bytes = built(&builder);
