@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use crate::compare::{self, Rules};
 use crate::unique;
-use crate::witness::{Generate, NewTopic, Shape, Witness, properties};
+use crate::witness::{Generate, NewTopic, Shape, Witness};
 
 /// A topic whose records no codec makes smaller, in many small batches.
 #[derive(Debug)]
@@ -26,6 +26,20 @@ impl Sample {
     /// # Errors
     /// The witness's.
     pub fn write(witness: &Witness, stem: &str, records: u64) -> Result<Self> {
+        Self::write_with(witness, stem, records, &[("batch.size", "4096"), ("linger.ms", "1")])
+    }
+
+    /// The same in batches of one to three records each, as producers without `linger.ms` write them when they have little to
+    /// do.
+    ///
+    /// # Errors
+    /// The witness's.
+    pub fn write_few_in_a_batch(witness: &Witness, stem: &str, records: u64, codec: &str) -> Result<Self> {
+        let config = [("batch.size", "1100"), ("linger.ms", "0"), ("compression.type", codec)];
+        Self::write_with(witness, stem, records, &config)
+    }
+
+    fn write_with(witness: &Witness, stem: &str, records: u64, config: &[(&str, &str)]) -> Result<Self> {
         let topic = unique(stem);
         witness.create_topics(&[NewTopic::new(&topic, Self::PARTITIONS)])?;
         witness.generate(&Generate {
@@ -37,7 +51,7 @@ impl Sample {
             value_bytes: Self::VALUE_BYTES,
             keys: 1000,
             timestamp_ms: 1_700_000_000_000,
-            config: properties([("batch.size", "4096"), ("linger.ms", "1")]),
+            config: config.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         })?;
         Ok(Self { topic, records })
     }

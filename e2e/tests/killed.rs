@@ -16,6 +16,8 @@ use e2e::witness::{At, NewTopic, properties};
 const KILLS: u32 = 50;
 /// A run on a bucket is longer, and there are fewer kinds of moments in it than runs of [`KILLS`] would meet.
 const KILLS_ON_S3: u32 = 15;
+/// For each codec.
+const KILLS_OF_JOINING: u32 = 25;
 const RECORDS: u64 = 120_000;
 
 /// The moments of the kills follow from a seed: `KILL_SEED`, or else the clock. It is printed.
@@ -138,10 +140,29 @@ fn a_backup_to_s3_that_is_killed_again_and_again_completes() {
 
 #[test]
 fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
+    let witness = Kafka::shared(Shared::Plain).witness();
+    let sample = Sample::write(&witness, "killed-restore", RECORDS).unwrap();
+    a_restore_adds_nothing_twice(&sample, KILLS, |_| {});
+}
+
+#[test]
+fn a_restore_that_joins_batches_and_is_killed_again_and_again_adds_nothing_twice() {
+    let witness = Kafka::shared(Shared::Plain).witness();
+    for codec in ["none", "zstd"] {
+        let sample = Sample::write_few_in_a_batch(&witness, "killed-joining", RECORDS, codec).unwrap();
+        a_restore_adds_nothing_twice(&sample, KILLS_OF_JOINING, |report| {
+            let counts = &report["topics"][0];
+            assert!(counts["joined"].as_u64() > Some(RECORDS / 8), "{report}");
+            assert!(counts["passed"].as_u64() >= Some(RECORDS / 6), "{report}");
+        });
+    }
+}
+
+/// Kills restores of a sample, and compares what is there with it; `alone` sees the report of one that was not killed.
+fn a_restore_adds_nothing_twice(sample: &Sample, kills: u32, alone: impl Fn(&serde_json::Value)) {
     let kafka = Kafka::shared(Shared::Plain);
     let bootstrap = kafka.bootstrap(Listener::Plain);
     let witness = kafka.witness();
-    let sample = Sample::write(&witness, "killed-restore", RECORDS).unwrap();
     let topic = &sample.topic;
     let repository = Repository::folder().unwrap();
     repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", topic]);
@@ -156,9 +177,11 @@ fn a_restore_that_is_killed_again_and_again_adds_nothing_twice() {
     };
     let command = arguments(1000);
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
-    let (alone, _) = how_long(|| repository.report(&command));
+    let (took, report) = how_long(|| repository.report(&command));
+    alone(&report);
+    sample.came_back_as(&witness, &target(1000)).unwrap();
     let came_back = |number: u32, _: &serde_json::Value| sample.came_back_as(&witness, &target(number)).unwrap();
-    run_with_kills(&repository, KILLS, alone, arguments, came_back);
+    run_with_kills(&repository, kills, took, arguments, came_back);
 }
 
 #[test]
@@ -169,7 +192,8 @@ fn a_restore_does_not_go_on_behind_records_that_somebody_else_has_written() {
     let witness = kafka.witness();
     let topic = unique("strangers");
     witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
-    // One record a batch: whatever is written meanwhile, the target ends where a batch of the restore does.
+    // One record a batch, and none are joined: whatever is written meanwhile, the target ends where a batch of the restore
+    // does. The second run goes on as the first began.
     let records: Vec<Record> = (0..FEW).map(|n| Record::new(0, 1_700_000_000_000 + n, n.to_string(), "v")).collect();
     witness.produce(&topic, &properties([("batch.size", "0")]), &records).unwrap();
     let repository = Repository::folder().unwrap();
@@ -178,7 +202,7 @@ fn a_restore_does_not_go_on_behind_records_that_somebody_else_has_written() {
     let target = format!("{topic}-back");
     let mapping = format!("{topic}={target}");
     let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
-    let slow = [&restore[..], &["--rate-limit-records", "50"]].concat();
+    let slow = [&restore[..], &["--rate-limit-records", "50", "--keep-batches"]].concat();
     let mut process = repository.cli(&slow).unwrap().spawn(Output::Discard).unwrap();
     let end = || witness.offsets(&target, At::Latest).map_or(0, |ends| ends[0]);
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -1,7 +1,6 @@
 //! A cluster in motion under backups and restores that are killed: see `e2e/src/motion.rs`.
 //!
 //! By hand, for as long as there is patience: `cargo run -p e2e -- motion --minutes 30 --seed 7`.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

@@ -7,9 +7,11 @@
 mod abandon;
 mod changes;
 mod commits;
+mod copy;
 mod error;
 mod journal;
 mod landing;
+mod maker;
 mod memory;
 pub mod plan;
 mod protection;
@@ -23,42 +25,31 @@ mod topics;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
 pub use self::error::Error;
 use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
-use self::memory::Memory;
+pub use self::maker::Counts;
 use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
 use self::protection::Protection;
 use self::rehearsal::Rehearsal;
 pub use self::report::{Outcome, RestoreReport, TopicReport};
 use self::runs::Runs;
-use self::source::Source;
-pub use self::worker::Counts;
-use self::worker::{Shared, Target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, ExistingTopics, WhichBackup};
 use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::format::manifest::{Manifest, TopicSummary};
-use crate::format::run::Run;
-use crate::format::segment::{SegmentRef, TopicKey};
+use crate::format::segment::TopicKey;
 use crate::kafka::Cluster;
-use crate::kafka::produce_queue::ProduceQueues;
-use crate::offsets::groups::{self, GroupReport};
-use crate::offsets::map::OffsetMap;
-use crate::offsets::positions::{Restored, RestoredPartition};
+use crate::offsets::groups::GroupReport;
+use crate::offsets::positions::Restored;
 use crate::progress::Progress;
-use crate::rate_limit::RateLimiter;
 use crate::repository::{self, Archive, Repository};
-use crate::rewrite::{self, Cut, HeaderValue, InjectedHeader};
+use crate::rewrite::joining;
 use crate::stop::Stop;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
@@ -66,9 +57,6 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
-/// Partitions that are under way for each worker: while one waits for an answer, the other reads or compresses. Each has
-/// a frame and two pieces of a segment in memory.
-const PARTITIONS_PER_WORKER: usize = 2;
 /// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
 const GROUPS_AT_ONCE: usize = 16;
 
@@ -432,107 +420,13 @@ impl Restore<'_> {
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        let prepared = Prepared { producer_id: producer.id, producer_epoch: producer.epoch, topics };
+        let prepared = Prepared {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
+            joined_records_bytes: (!self.config.config.keep_batches).then_some(joining::RECORDS_BYTES_MAX),
+            topics,
+        };
         journal.write_prepared(prepared).await
-    }
-
-    /// Copies all partitions that are not finished yet; gives back where everything stands.
-    async fn copy(
-        &self,
-        plan: &Plan,
-        prepared: &Prepared,
-        mut runs: Runs,
-        has_ended: bool,
-        journal: &Journal,
-        lease: &Lease,
-    ) -> Result<(Restored, Vec<TopicReport>), Error> {
-        let names: BTreeSet<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
-        self.cluster.follow(&names).await?;
-        let shared = Arc::new(Shared {
-            cluster: self.cluster.clone(),
-            queues: ProduceQueues::new(self.cluster.clone()),
-            producer: prepared.producer(),
-            retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
-            memory: Memory::new(self.config.config.parallelism)
-                .for_batches_up_to(self.config.config.decompressed_batch_bytes_max),
-            progress: self.progress.clone(),
-            stop: self.stop.clone(),
-        });
-        let offsets = |topic: &TopicPlan| -> u64 {
-            topic.partitions.iter().map(|partition| partition.end_offset.abs_diff(partition.start_offset)).sum()
-        };
-        self.progress.expect_offsets(plan.topics.iter().map(offsets).sum());
-        let permits = Arc::new(Semaphore::new(self.config.config.parallelism * PARTITIONS_PER_WORKER));
-        let mut source_offsets = groups::source_offsets(&self.manifest.groups);
-        let mut tasks = JoinSet::new();
-        let mut lane = 0;
-        for (number, (topic, prepared)) in plan.topics.iter().zip(&prepared.topics).enumerate() {
-            for partition in &topic.partitions {
-                let base_offset = prepared.base_offset(partition.target).ok_or(Error::NoAnswer)?;
-                let of_partition = runs.take(&topic.source.name, partition.partition);
-                let segment_key = |(segment, run): (SegmentRef, Run)| (self.archive.keys.segment(&segment.id), run);
-                let source_offsets =
-                    source_offsets.remove(&(topic.source.name.clone(), partition.partition)).unwrap_or_default();
-                let target = Target {
-                    topic: topic.target.clone(),
-                    topic_id: prepared.topic_id,
-                    partition: partition.target,
-                    base_offset,
-                    lane,
-                    source_offsets: source_offsets.clone(),
-                };
-                lane = (lane + 1) % self.config.config.parallelism;
-                let source = Source::new(self.archive.store.clone(), of_partition.into_iter().map(segment_key));
-                let request = self.rewrite_request(prepared, partition);
-                let (shared, permits) = (Arc::clone(&shared), Arc::clone(&permits));
-                let (journal, partition) = (journal.clone(), *partition);
-                let target_partition = (topic.target.clone(), partition.target);
-                tasks.spawn(async move {
-                    let _permit = permits.acquire_owned().await.map_err(|_| Error::WorkerEnded)?;
-                    let finished = journal.map(number, partition.partition).await?;
-                    if let Some(map) = finished {
-                        let (map, counts) = found_finished(&shared, &target, &request, map, has_ended).await?;
-                        let restored = RestoredPartition::new(target_partition, &map, source_offsets);
-                        return Ok((number, partition, (restored, counts)));
-                    }
-                    let (map, counts) = worker::run(shared, target, source, request).await?;
-                    journal.write_map(number, partition.partition, &map).await?;
-                    // The map is in the journal; what stays in memory is as much as the groups need.
-                    let restored = RestoredPartition::new(target_partition, &map, source_offsets);
-                    Ok::<_, Error>((number, partition, (restored, counts)))
-                });
-            }
-        }
-        let mut partitions = Restored::new();
-        let mut counts: Vec<Counts> = vec![Counts::default(); plan.topics.len()];
-        while let Some(ended) = tasks.join_next().await {
-            let (number, partition, (restored, done)) = ended.map_err(|_| Error::WorkerEnded)??;
-            let topic = &plan.topics[number];
-            counts[number].add(&done);
-            partitions.insert((topic.source.name.clone(), partition.partition), restored);
-        }
-        lease.check().await?;
-        let report = |(topic, counts): (&TopicPlan, Counts)| TopicReport {
-            source: topic.source.name.clone(),
-            target: topic.target.clone(),
-            counts,
-        };
-        Ok((partitions, plan.topics.iter().zip(counts).map(report).collect()))
-    }
-
-    fn rewrite_request(&self, prepared: &PreparedTopic, partition: &plan::PartitionPlan) -> rewrite::Request {
-        let header = |key: &String| InjectedHeader { key: key.clone(), value: HeaderValue::SourceOffset };
-        rewrite::Request {
-            cut: Cut {
-                point_in_time_ms: self.config.point_in_time_ms,
-                start_ms: self.config.start_ms,
-                source_start_offset: Some(partition.start_offset),
-                source_end_offset: Some(partition.end_offset),
-            },
-            max_batch_bytes: usize::try_from(prepared.max_batch_bytes).unwrap_or(usize::MAX),
-            headers: self.config.config.original_offset_header.iter().map(header).collect(),
-        }
     }
 
     /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.
@@ -595,24 +489,6 @@ fn settings_left(topics: &[&str], id: &RestoreId) -> Option<String> {
             topics.len()
         )
     })
-}
-
-/// A partition that an earlier run has finished: it is looked at, unless the restore has ended, and counted.
-async fn found_finished(
-    shared: &Shared,
-    target: &Target,
-    request: &rewrite::Request,
-    map: OffsetMap,
-    has_ended: bool,
-) -> Result<(OffsetMap, Counts), Error> {
-    if !has_ended {
-        worker::check_finished(shared, target, &map).await?;
-    }
-    let Cut { source_start_offset, source_end_offset, .. } = request.cut;
-    let offsets = source_start_offset.zip(source_end_offset).map_or(0, |(start, end)| end.abs_diff(start));
-    shared.progress.found_done(offsets);
-    let counts = Counts { records: map.records(), ..Counts::default() };
-    Ok((map, counts))
 }
 
 /// A restore's name does not tell what was to be done with topics that were there; who asks for something else now, and gets

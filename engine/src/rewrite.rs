@@ -7,6 +7,7 @@
 //! here reads a clock or draws a random number: the same batch and request give the same bytes, split at the same
 //! records, so that a restore that was killed can go on where it was.
 
+pub mod joining;
 mod producible;
 
 use std::ops::Range;

@@ -396,6 +396,9 @@ pub struct RestoreFlags {
     /// The key of that header, which is added then [default: x-original-offset]
     #[arg(long, value_name = "KEY")]
     original_offset_header: Option<String>,
+    /// Restore every record batch as one; by default small ones that follow each other are joined, with the same records
+    #[arg(long)]
+    keep_batches: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -435,6 +438,7 @@ impl RestoreFlags {
             .set("replicationFactor", "--replication-factor", &self.replication_factor)
             .set("offsetHeaders", "--offset-headers", &self.offset_headers)
             .set("originalOffsetHeader", "--original-offset-header", &self.original_offset_header)
+            .set_true("keepBatches", "--keep-batches", self.keep_batches)
             .set_true("dryRun", "--dry-run", self.dry_run);
         Ok(flags)
     }

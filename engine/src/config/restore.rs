@@ -116,6 +116,11 @@ pub struct RestoreConfig {
     /// The key of that header, which is added then; [`OFFSET_HEADER`] unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original_offset_header: Option<String>,
+    /// Restores every record batch as one, however small it is. Absent or false: where the batches of a partition are smaller
+    /// than 4 KiB on average, those that follow each other are joined into larger ones, with the same records. A restore that
+    /// was begun goes on as it began.
+    #[serde(default)]
+    pub keep_batches: bool,
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,

@@ -77,10 +77,10 @@ fn restore(report: &RestoreReport) -> String {
     out.field("took", duration(report.duration_ms));
     out.field("records", format_args!("{} in {} of batches", report.records, bytes(report.bytes)));
     for topic in &report.topics {
-        let Counts { records, passed, rewritten, skipped, records_outside_time } = &topic.counts;
+        let Counts { records, passed, rewritten, skipped, joined, records_outside_time } = &topic.counts;
         out.line(format_args!(
             "topic {} -> {}: {records} records; batches sent as they are {passed}, made anew {rewritten}, skipped \
-             {skipped}; records outside of the times {records_outside_time}",
+             {skipped}, of the sent ones joined {joined}; records outside of the times {records_outside_time}",
             topic.source, topic.target
         ));
     }

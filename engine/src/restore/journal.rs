@@ -140,6 +140,10 @@ pub struct Prepared {
     pub producer_id: i64,
     /// Its epoch.
     pub producer_epoch: i16,
+    /// Bytes of records that small batches are joined up to, before compression: what is joined must not change between two
+    /// runs. Absent where no batches are joined, and in journals of the first programs, which joined none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined_records_bytes: Option<u64>,
     /// The topics, in the order of the plan.
     pub topics: Vec<PreparedTopic>,
 }
@@ -474,8 +478,12 @@ mod tests {
             configs_meanwhile: BTreeMap::new(),
             configs_after: BTreeMap::new(),
         };
-        let prepared =
-            Prepared { producer_id: 1, producer_epoch: 0, topics: vec![topic("orders", 1), topic("payments", 2)] };
+        let prepared = Prepared {
+            producer_id: 1,
+            producer_epoch: 0,
+            joined_records_bytes: None,
+            topics: vec![topic("orders", 1), topic("payments", 2)],
+        };
         let ids = |pairs: &[(&str, u128)]| {
             pairs.iter().map(|(name, id)| ((*name).to_owned(), Uuid::from_u128(*id))).collect::<BTreeMap<_, _>>()
         };
@@ -609,7 +617,8 @@ mod tests {
         let done = golden(&folder).await.done().await.unwrap().unwrap();
         assert_eq!((done.outcome, done.records, done.duration_ms), (Outcome::Partial, 2_000_005, 1_234));
         assert_eq!((done.restore_id.as_str(), done.archive.as_str()), ("r-0123456789abcdef", "shop"));
-        let counts = Counts { records: 2_000_005, passed: 40, rewritten: 3, skipped: 2, records_outside_time: 9 };
+        let counts =
+            Counts { records: 2_000_005, passed: 40, rewritten: 3, skipped: 2, joined: 0, records_outside_time: 9 };
         assert_eq!(done.topics, [TopicReport { source: text("orders"), target: text("orders-2"), counts }]);
         let group = GroupReport { source: text("billing"), target: text("billing-2"), committed: 2, left_out: 1 };
         assert_eq!(done.groups, [group]);

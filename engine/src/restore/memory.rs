@@ -17,7 +17,11 @@ use crate::rewrite::Scratch;
 /// a line of 5 ms.
 const IN_FLIGHT_BYTES_PER_WORKER: usize = 2 << 20;
 
-/// Room for a batch that is under way; dropping it gives the room back.
+/// Bytes that the partitions under way may take for each worker: pieces of segments that were read, and the frame that is
+/// being sent. Two partitions take somewhat less than that, or dozens of small ones.
+const READING_BYTES_PER_WORKER: usize = 8 << 20;
+
+/// Room for a batch or a partition that is under way; dropping it gives the room back.
 #[derive(Debug)]
 pub struct Room {
     _permit: Option<OwnedSemaphorePermit>,
@@ -35,6 +39,8 @@ pub struct Bench {
 pub struct Memory {
     in_flight: Arc<Semaphore>,
     in_flight_bytes: usize,
+    reading: Arc<Semaphore>,
+    reading_bytes: usize,
     benches: Mutex<Vec<Bench>>,
     benches_max: usize,
     decompressed_batch_bytes_max: usize,
@@ -44,9 +50,12 @@ impl Memory {
     /// Memory for so many workers.
     pub fn new(workers: usize) -> Self {
         let in_flight_bytes = workers.max(1) * IN_FLIGHT_BYTES_PER_WORKER;
+        let reading_bytes = workers.max(1) * READING_BYTES_PER_WORKER;
         Self {
             in_flight: Arc::new(Semaphore::new(in_flight_bytes)),
             in_flight_bytes,
+            reading: Arc::new(Semaphore::new(reading_bytes)),
+            reading_bytes,
             benches: Mutex::new(Vec::new()),
             benches_max: workers,
             decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
@@ -61,19 +70,21 @@ impl Memory {
 
     /// Room for a batch of so many bytes, if there is some now.
     pub fn try_room(&self, bytes: usize) -> Option<Room> {
-        let permit = Arc::clone(&self.in_flight).try_acquire_many_owned(self.permits(bytes)).ok()?;
+        let permit = Arc::clone(&self.in_flight).try_acquire_many_owned(permits(bytes, self.in_flight_bytes)).ok()?;
         Some(Room { _permit: Some(permit) })
     }
 
     /// Room for a batch of so many bytes, as soon as others have given it back. Only for whoever has no batch under way.
     pub async fn room(&self, bytes: usize) -> Room {
         // The semaphore is never closed; were it, to go on without a bound would be the lesser evil.
-        Room { _permit: Arc::clone(&self.in_flight).acquire_many_owned(self.permits(bytes)).await.ok() }
+        let permits = permits(bytes, self.in_flight_bytes);
+        Room { _permit: Arc::clone(&self.in_flight).acquire_many_owned(permits).await.ok() }
     }
 
-    /// A batch that is larger than all room there is takes it all.
-    fn permits(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes.min(self.in_flight_bytes)).unwrap_or(u32::MAX)
+    /// Room for a partition that takes so many bytes while it is read, as soon as others have given it back.
+    pub async fn place(&self, bytes: usize) -> Room {
+        let permits = permits(bytes, self.reading_bytes);
+        Room { _permit: Arc::clone(&self.reading).acquire_many_owned(permits).await.ok() }
     }
 
     /// Lends working memory for a moment, in which nothing is waited for.
@@ -92,6 +103,11 @@ impl Memory {
         }
         done
     }
+}
+
+/// Whatever is larger than all room there is takes it all.
+fn permits(bytes: usize, all_bytes: usize) -> u32 {
+    u32::try_from(bytes.min(all_bytes)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::maker::Counts;
 use super::plan::Plan;
-use super::worker::Counts;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::offsets::groups::GroupReport;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::format::invariants::{self, Broken};
 use crate::format::layout::ArchiveKeys;
 use crate::format::manifest::{Part, TopicSummary};
-use crate::format::run::Run;
+use crate::format::run::{Content, Run};
 use crate::format::segment::SegmentRef;
 use crate::store::Object;
 
@@ -73,11 +73,18 @@ impl Runs {
     }
 }
 
+/// What the runs of a partition hold together.
+pub fn content<'a>(runs: impl Iterator<Item = &'a Run>) -> Content {
+    runs.fold(Content::default(), |mut sum, run| {
+        sum.add(&run.content);
+        sum
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::manifest::{PartitionSummary, TopicRuns};
-    use crate::format::run::Content;
     use crate::format::segment::TopicKey;
 
     fn key(name: &str) -> TopicKey {

@@ -10,9 +10,6 @@ use crate::format::frame::Frame;
 use crate::format::run::Run;
 use crate::store::{self, Store};
 
-/// Bytes of a segment that are asked for at once: two such pieces, and the frame that is being sent, are in memory.
-const PIECE_BYTES: u64 = 1 << 20;
-
 /// Frames of a partition, one after the other.
 pub struct Source {
     store: Store,
@@ -22,9 +19,10 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads these runs, which are in the order of offsets, each with the key of its segment.
-    pub fn new(store: Store, runs: impl IntoIterator<Item = (String, Run)>) -> Self {
-        let reader = Reader::new(runs, PIECE_BYTES);
+    /// Reads these runs, which are in the order of offsets, each with the key of its segment. So many bytes are asked for at
+    /// once: two such pieces, and the frame that is being sent, are in memory.
+    pub fn new(store: Store, runs: impl IntoIterator<Item = (String, Run)>, piece_bytes: u64) -> Self {
+        let reader = Reader::new(runs, piece_bytes);
         Self { store, reader, ahead: None }
     }
 

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::Error;
 use super::landing::{Landing, LastBatch, Sent, Surprise};
+use super::maker::{Counts, Maker};
 use super::memory::{Memory, Room};
 use super::source::Source;
 use crate::error::Kind;
-use crate::format::batch::{Batch, batches};
+use crate::format::batch::batches;
+use crate::format::run::Run;
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::produce::{ProduceBatch, Produced};
@@ -20,8 +22,9 @@ use crate::kafka::{Cluster, Error as KafkaError};
 use crate::offsets::map::OffsetMap;
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
-use crate::rewrite::{self, ProducibleBatch, Request, Scratch, Verdict};
+use crate::rewrite::{self, ProducibleBatch};
 use crate::stop::Stop;
+use crate::store::Store;
 
 /// The broker remembers the batch already (KIP-98): it has landed.
 const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
@@ -66,44 +69,24 @@ pub struct Target {
     pub source_offsets: Vec<i64>,
 }
 
-/// What was done with the batches of a partition.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Counts {
-    /// Records in the target.
-    pub records: u64,
-    /// Batches that were sent as they are.
-    pub passed: u64,
-    /// Batches that were made anew.
-    pub rewritten: u64,
-    /// Batches of which nothing was wanted.
-    pub skipped: u64,
-    /// Records that lie outside of the wanted times.
-    pub records_outside_time: u64,
-}
-
-impl Counts {
-    /// Counts others in.
-    pub fn add(&mut self, other: &Self) {
-        let Self { records, passed, rewritten, skipped, records_outside_time } = other;
-        self.records += records;
-        self.passed += passed;
-        self.rewritten += rewritten;
-        self.skipped += skipped;
-        self.records_outside_time += records_outside_time;
-    }
+/// A partition that is to be restored.
+pub struct Work {
+    /// Where it goes.
+    pub target: Target,
+    /// Its runs in the order of offsets, each with the key of its segment.
+    pub runs: Vec<(String, Run)>,
+    /// Bytes of a segment that are read at once.
+    pub piece_bytes: u64,
+    /// Makes what is produced.
+    pub maker: Maker,
 }
 
 /// Restores the partition, or what is left of it.
 ///
 /// # Errors
 /// What cannot be overcome by trying again, and [`Error::Interrupted`].
-pub async fn run(
-    shared: Arc<Shared>,
-    target: Target,
-    mut source: Source,
-    mut request: Request,
-) -> Result<(OffsetMap, Counts), Error> {
+pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(OffsetMap, Counts), Error> {
+    let Work { target, runs, piece_bytes, mut maker } = work;
     let map = OffsetMap::noting(target.base_offset, target.source_offsets.iter().copied());
     let mut worker = Worker {
         shared: Arc::clone(&shared),
@@ -116,30 +99,25 @@ pub async fn run(
     let landed = worker.landed().await?;
     worker.check_last_batch(landed).await?;
     worker.landing = Landing::resumed(landed);
-    let mut counts = Counts::default();
+    let mut source = Source::new(store, runs, piece_bytes);
     while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
-        // The first batch may begin before the frame: the log had come to begin inside it, and what lies before had expired.
-        request.cut.source_start_offset = request.cut.source_start_offset.max(Some(frame.offsets.start));
+        maker.begin_frame(frame.offsets.start);
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let made = shared.memory.with_bench(|bench| produce_as(&batch, &request, &mut bench.scratch, &mut counts));
-            let made = made.map_err(|error| Error::Rewrite {
-                topic: worker.target.topic.clone(),
-                partition: worker.target.partition,
-                error,
-            })?;
-            for producible in made {
-                worker.send(producible).await?;
-            }
+            let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch));
+            worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
             at = next;
         }
+        // Frames are the same in every run of a restore, so that what is joined is too, wherever a run begins.
+        let made = shared.memory.with_bench(|bench| maker.end_frame(&mut bench.scratch));
+        worker.send_all(made).await?;
         worker.shared.progress.add(frame.offsets.end.abs_diff(at), 0, 0);
     }
     worker.finish().await?;
-    counts.records = worker.map.records();
+    let counts = Counts { records: worker.map.records(), ..maker.counts() };
     Ok((worker.map, counts))
 }
 
@@ -169,31 +147,6 @@ async fn landed(shared: &Shared, target: &Target) -> Result<u64, Error> {
     })
 }
 
-/// What is to be produced for a batch of the source.
-fn produce_as(
-    batch: &Batch<'_>,
-    request: &Request,
-    scratch: &mut Scratch,
-    counts: &mut Counts,
-) -> Result<Vec<ProducibleBatch>, rewrite::Error> {
-    match rewrite::decide(batch, request) {
-        Verdict::Skip(_) => {
-            counts.skipped += 1;
-            Ok(Vec::new())
-        }
-        Verdict::Pass => {
-            counts.passed += 1;
-            Ok(vec![rewrite::pass_through(batch)])
-        }
-        Verdict::Rewrite(_) => {
-            let rewritten = rewrite::rewrite(batch, request, scratch)?;
-            counts.rewritten += 1;
-            counts.records_outside_time += rewritten.records_outside_time;
-            Ok(rewritten.batches)
-        }
-    }
-}
-
 struct Worker {
     shared: Arc<Shared>,
     target: Target,
@@ -205,14 +158,30 @@ struct Worker {
 }
 
 impl Worker {
+    /// Notes where records go that follow each other in the source.
+    fn note(&mut self, source_offset: i64, records: u64) -> Result<(), Error> {
+        self.map.push(source_offset, records).map_err(|error| Error::OutOfOrder {
+            topic: self.target.topic.clone(),
+            partition: self.target.partition,
+            error,
+        })
+    }
+
+    async fn send_all(&mut self, made: Result<Vec<ProducibleBatch>, rewrite::Error>) -> Result<(), Error> {
+        let made = made.map_err(|error| Error::Rewrite {
+            topic: self.target.topic.clone(),
+            partition: self.target.partition,
+            error,
+        })?;
+        for batch in made {
+            self.send(batch).await?;
+        }
+        Ok(())
+    }
+
     async fn send(&mut self, batch: ProducibleBatch) -> Result<(), Error> {
         for stretch in batch.stretches() {
-            let pushed = self.map.push(stretch.source_offset, stretch.count.unsigned_abs());
-            pushed.map_err(|error| Error::OutOfOrder {
-                topic: self.target.topic.clone(),
-                partition: self.target.partition,
-                error,
-            })?;
+            self.note(stretch.source_offset, stretch.count.unsigned_abs())?;
         }
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;

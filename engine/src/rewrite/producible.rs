@@ -50,6 +50,18 @@ impl Stretch {
         }
         stretches
     }
+
+    /// These stretches, which follow each other in rising order, without those that only continue the one before.
+    pub(super) fn joined(parts: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut stretches: Vec<Self> = Vec::new();
+        for part in parts {
+            match stretches.last_mut() {
+                Some(last) if last.source_offset + last.count == part.source_offset => last.count += part.count,
+                Some(_) | None => stretches.push(part),
+            }
+        }
+        stretches
+    }
 }
 
 /// A batch that lacks nothing but its producer and its CRC: [`ProducibleBatch::stamp`] gives both.
@@ -80,6 +92,11 @@ impl ProducibleBatch {
     /// target answers with, and each one after it the next.
     pub fn stretches(&self) -> &[Stretch] {
         &self.stretches
+    }
+
+    /// The batch as it is so far: producer and CRC are not those that it is sent with.
+    pub(super) fn as_unstamped(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The bytes to send. To send them again under another producer, take them back as [`BytesMut`] and [`stamp`] them.

@@ -7,6 +7,8 @@ use crate::format::arbitrary;
 use crate::format::builder::BatchBuilder;
 use crate::format::record::{ControlType, OwnedRecord, decode};
 
+mod joining;
+
 const NO_LIMIT: usize = 1 << 30;
 
 fn request(cut: Cut) -> Request {

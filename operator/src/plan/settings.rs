@@ -184,6 +184,7 @@ pub fn restore(
         replication_factor: None,
         offset_headers: offset_header,
         original_offset_header: None,
+        keep_batches: false,
         dry_run: false,
         decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
         parallelism: PARALLELISM,
