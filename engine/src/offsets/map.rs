@@ -144,8 +144,8 @@ impl OffsetMap {
         self.records
     }
 
-    /// Bytes of the record batches that hold them, as they were produced; 0 in maps of the first programs, which did not
-    /// count them.
+    /// Bytes of the record batches that hold them, as they were produced, or as the source held them where a resumed restore
+    /// passed over them; 0 in maps of the first programs, which did not count them.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }

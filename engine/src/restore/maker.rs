@@ -2,7 +2,7 @@
 
 use crate::format::batch::Batch;
 use crate::rewrite::joining::{self, Joiner};
-use crate::rewrite::{self, ProducibleBatch, Request, Scratch, Verdict};
+use crate::rewrite::{self, Cut, ProducibleBatch, Request, Scratch, Verdict};
 
 /// What was done with the batches of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -48,6 +48,11 @@ impl Maker {
     /// A maker of what is requested; small batches are joined within the limits, if there are any.
     pub fn new(request: Request, limits: Option<joining::Limits>) -> Self {
         Self { request, joiner: Joiner::new(limits), counts: Counts::default() }
+    }
+
+    /// The records that are wanted.
+    pub const fn cut(&self) -> &Cut {
+        &self.request.cut
     }
 
     /// What was done so far; records are not counted here.

@@ -8,6 +8,7 @@ use crate::format::layout::ArchiveKeys;
 use crate::format::manifest::{Part, TopicSummary};
 use crate::format::run::{Content, Run};
 use crate::format::segment::SegmentRef;
+use crate::rewrite::Cut;
 use crate::store::Object;
 
 /// Segments that are named in an error; the rest is counted.
@@ -79,6 +80,27 @@ pub fn content<'a>(runs: impl Iterator<Item = &'a Run>) -> Content {
         sum.add(&run.content);
         sum
     })
+}
+
+/// How many of these runs, from the first on, are in a target that holds `landed` records of their partition, and need not
+/// be read to know it: every offset of such a run holds a record, and all of them are wanted.
+pub fn landed(runs: &[(String, Run)], cut: &Cut, landed: u64) -> usize {
+    let Cut { point_in_time_ms, start_ms, source_start_offset, source_end_offset } = *cut;
+    if point_in_time_ms.is_some() || start_ms.is_some() {
+        return 0;
+    }
+    let mut records = 0;
+    let is_landed = |(_, run): &&(String, Run)| {
+        // A batch that begins before its run and one with a gap inside could make up for each other in the sums.
+        let is_dense = run.content.holes.total() == 0
+            && run.content.rewrite_batches == 0
+            && run.content.records == run.end_offset.abs_diff(run.start_offset)
+            && source_start_offset.is_none_or(|start| run.start_offset >= start)
+            && source_end_offset.is_none_or(|end| run.end_offset <= end);
+        records += run.content.records;
+        is_dense && records <= landed
+    };
+    runs.iter().take_while(is_landed).count()
 }
 
 #[cfg(test)]
@@ -163,5 +185,32 @@ mod tests {
         assert_eq!(runs.lost_segments(&keys, &[object("s-0", 100), object("s-1", 100), object("s-2", 1)]), None);
         let lost = runs.lost_segments(&keys, &[object("s-0", 99)]).unwrap();
         assert!(lost.contains("s-0 has 99 bytes instead of 100") && lost.ends_with("s-1 is not there"), "{lost}");
+    }
+
+    #[test]
+    fn runs_that_have_landed_are_passed_over_unless_something_of_them_may_be_missing() {
+        let named = |runs: Vec<Run>| runs.into_iter().map(|run| ("s".to_owned(), run)).collect::<Vec<_>>();
+        let dense = named(vec![run(0, 5, 12), run(0, 12, 25), run(0, 25, 30)]);
+        let all = Cut::default();
+        for (records, expected) in [(0, 0), (6, 0), (7, 1), (19, 1), (20, 2), (24, 2), (25, 3), (100, 3)] {
+            assert_eq!(landed(&dense, &all, records), expected, "{records} records");
+        }
+        let from_6 = Cut { source_start_offset: Some(6), ..Cut::default() };
+        assert_eq!(landed(&dense, &from_6, 100), 0, "the first run begins before the first wanted record");
+        let to_29 = Cut { source_start_offset: Some(5), source_end_offset: Some(29), ..Cut::default() };
+        assert_eq!(landed(&dense, &to_29, 100), 2);
+        for bound in [Cut { start_ms: Some(0), ..Cut::default() }, Cut { point_in_time_ms: Some(9), ..Cut::default() }]
+        {
+            assert_eq!(landed(&dense, &bound, 100), 0, "only the records tell how many are wanted");
+        }
+        let mut sparse = dense.clone();
+        sparse[1].1.content.records -= 1;
+        assert_eq!(landed(&sparse, &all, 100), 1);
+        let mut holes = dense.clone();
+        holes[0].1.content.holes.control = 1;
+        assert_eq!(landed(&holes, &all, 100), 0);
+        let mut gaps = dense;
+        gaps[1].1.content.rewrite_batches = 1;
+        assert_eq!(landed(&gaps, &all, 100), 1);
     }
 }

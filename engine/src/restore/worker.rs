@@ -8,10 +8,11 @@ use super::Error;
 use super::landing::{Landing, LastBatch, Sent, Surprise};
 use super::maker::{Counts, Maker};
 use super::memory::{Memory, Room};
+use super::runs;
 use super::source::Source;
 use crate::error::Kind;
 use crate::format::batch::batches;
-use crate::format::run::Run;
+use crate::format::run::{Content, Run};
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::produce::{ProduceBatch, Produced};
@@ -86,7 +87,7 @@ pub struct Work {
 /// # Errors
 /// What cannot be overcome by trying again, and [`Error::Interrupted`].
 pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(OffsetMap, Counts), Error> {
-    let Work { target, runs, piece_bytes, mut maker } = work;
+    let Work { target, mut runs, piece_bytes, mut maker } = work;
     let map = OffsetMap::noting(target.base_offset, target.source_offsets.iter().copied());
     let mut worker = Worker {
         shared: Arc::clone(&shared),
@@ -99,6 +100,9 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
     let landed = worker.landed().await?;
     worker.check_last_batch(landed).await?;
     worker.landing = Landing::resumed(landed);
+    for (_, run) in runs.drain(..runs::landed(&runs, maker.cut(), landed)) {
+        worker.pass_over(&run)?;
+    }
     let mut source = Source::new(store, runs, piece_bytes);
     while let Some(frame) = source.next(&shared.memory).await? {
         let mut at = frame.offsets.start;
@@ -158,6 +162,16 @@ struct Worker {
 }
 
 impl Worker {
+    /// A run that is in the target as a whole is not read again.
+    fn pass_over(&mut self, run: &Run) -> Result<(), Error> {
+        let Content { records, raw_bytes, .. } = run.content;
+        self.note(run.start_offset, records)?;
+        self.map.add_bytes(raw_bytes);
+        self.landing.skip(records).map_err(|error| self.surprise(error))?;
+        self.shared.progress.add(run.end_offset.abs_diff(run.start_offset), 0, 0);
+        Ok(())
+    }
+
     /// Notes where records go that follow each other in the source.
     fn note(&mut self, source_offset: i64, records: u64) -> Result<(), Error> {
         self.map.push(source_offset, records).map_err(|error| Error::OutOfOrder {
