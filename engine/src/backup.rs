@@ -11,6 +11,7 @@ pub mod committed;
 mod cut;
 mod error;
 mod findings;
+mod judgement;
 mod left;
 mod lineage;
 mod patience;

@@ -1,0 +1,290 @@
+//! What a response means for the stretch that it was asked for. Decisions, made of values and of a time that is given.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Error;
+use super::patience::Patience;
+use super::queue::{Cleaning, Task};
+use crate::kafka::fetch::{FetchError, Fetched};
+
+/// A partition that was asked for first, among others, and gave nothing so many times is asked for alone.
+const IDLE_ANSWERS: u32 = 5;
+/// The reader of a compacted partition may follow the growing log for so many times the time that it took to the cut's end.
+const CATCH_UP_FACTOR: u32 = 4;
+
+/// What is to be done with a task after an answer.
+#[derive(Debug)]
+pub enum After {
+    /// Ask for more.
+    GoOn(Task),
+    /// All was read.
+    Done(Task),
+    /// Somebody else leads the partition now, or will soon, or the leader fails for a moment.
+    Elsewhere(Task),
+    /// The offset that we want to read is not in the log.
+    Gone(Task),
+    /// It cannot be read.
+    GiveUp(Task, Error),
+}
+
+impl After {
+    /// The task as the answer has left it.
+    pub const fn task(&self) -> &Task {
+        match self {
+            Self::GoOn(task) | Self::Done(task) | Self::Elsewhere(task) | Self::Gone(task) | Self::GiveUp(task, _) => {
+                task
+            }
+        }
+    }
+}
+
+/// Judges an answer by the headers of its batches.
+///
+/// A compacted log is read up to the last stable offset of the very response that gets there, not up to the cut: of a key
+/// that was written again after the cut, the log cleaner may have removed the value that the key had at the cut.
+/// Whatever the log holds at that moment as the latest value of a key was read, since latest values are not removed.
+pub fn after(task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
+    match outcome {
+        Ok(fetched) => {
+            let mut task = Task { trouble: None, ..task.clone() };
+            if task.cleaning.is_possible() {
+                task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
+            }
+            match task.stretch.after(&fetched.records) {
+                Ok(stretch) if stretch.is_done() => After::Done(Task { stretch, ..task }),
+                Ok(stretch) => After::GoOn(Task { stretch, ..task }),
+                Err(error) => {
+                    let error = Error::log(&task, error);
+                    After::GiveUp(task, error)
+                }
+            }
+        }
+        Err(FetchError::OffsetOutOfRange(_)) => After::Gone(task.clone()),
+        Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => {
+            After::Elsewhere(task.clone().troubled(error.clone(), now))
+        }
+        Err(FetchError::Final(error)) => After::GiveUp(task.clone(), Error::Kafka(error.clone())),
+    }
+}
+
+/// Whether the reader of a compacted log follows a log that grows faster than it can be read.
+///
+/// `began` is when the run began, and `behind_since` when the reader was at the end of the cut.
+pub fn falls_behind(began: Instant, behind_since: Instant, now: Instant, patience: &Patience) -> bool {
+    let allowed = (behind_since.duration_since(began) * CATCH_UP_FACTOR).max(patience.catch_up_min);
+    now.duration_since(behind_since) > allowed
+}
+
+/// Whether requests for the task have failed for as long as they may.
+pub fn is_hopeless(task: &Task, retry_timeout: Duration, now: Instant) -> bool {
+    task.trouble.as_ref().is_some_and(|trouble| now.duration_since(trouble.since) > retry_timeout)
+}
+
+/// How often, and since when, the first partition of a request gave nothing.
+///
+/// A broker fills its answer in the order of the request, and gives at least one batch of the first partition that has any
+/// at hand. Where records are in other storage than the broker's own disks, it gives none when the storage is slow; so a
+/// partition that gives nothing is asked for alone, and for a long time, before anything is made of it.
+#[derive(Debug, Default)]
+pub struct Idle {
+    answers: u32,
+    /// Since when it gives nothing.
+    since: Option<Instant>,
+    /// Since when it gives nothing, and its last stable offset was never before the end.
+    ended_since: Option<Instant>,
+    /// Whether nothing else is asked for.
+    pub is_alone: bool,
+}
+
+/// What an answer without a batch means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing yet.
+    Wait,
+    /// The partition is to be asked for alone.
+    AskAlone,
+    /// There is no batch between here and the end.
+    End,
+    /// There should be one, and it does not come.
+    Stall,
+}
+
+impl Idle {
+    /// Judges what a request brought of its first task.
+    pub fn judge(
+        &mut self,
+        task: &Task,
+        fetched: Option<&Fetched>,
+        progressed: bool,
+        patience: &Patience,
+        now: Instant,
+    ) -> Silence {
+        let Some(fetched) = fetched.filter(|_| !progressed) else {
+            *self = Self::default();
+            return Silence::Wait;
+        };
+        if fetched.is_throttled {
+            *self = Self { is_alone: self.is_alone, ..Self::default() };
+            return Silence::Wait;
+        }
+        self.answers += 1;
+        if !self.is_alone {
+            return if self.answers < IDLE_ANSWERS { Silence::Wait } else { self.ask_alone() };
+        }
+        let since = *self.since.get_or_insert(now);
+        let has_all = fetched.last_stable_offset >= task.stretch.end_offset;
+        self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
+        let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        let may_end = match task.cleaning {
+            Cleaning::Compacts => {
+                self.answers >= IDLE_ANSWERS && ended_for >= patience.empty_end && fetched.records.is_empty()
+            }
+            // Where nothing is known to be cleaned, records that do not come are not records that are not there.
+            Cleaning::Never | Cleaning::Unknown => false,
+        };
+        match (may_end, now.duration_since(since) >= patience.stall) {
+            (true, _) => Silence::End,
+            (false, true) => Silence::Stall,
+            (false, false) => Silence::Wait,
+        }
+    }
+
+    fn ask_alone(&mut self) -> Silence {
+        *self = Self { is_alone: true, ..Self::default() };
+        Silence::AskAlone
+    }
+}
+
+/// Why a partition that gives nothing is given up.
+pub fn stalled(task: &Task, patience: &Patience) -> Error {
+    Error::Stalled {
+        topic: task.topic.name.clone(),
+        partition: task.partition,
+        offset: task.stretch.next_offset,
+        end_offset: task.stretch.end_offset,
+        seconds: patience.stall.as_secs(),
+    }
+}
+
+/// The task, if more of it is to be asked for.
+pub fn to_read_on(after: &After) -> Option<Task> {
+    match after {
+        After::GoOn(task) => Some(task.clone()),
+        After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use std::sync::Arc;
+
+    use super::super::committed::Stretch;
+    use super::*;
+    use crate::format::segment::TopicKey;
+
+    const PATIENCE: Patience = Patience {
+        alone_wait: Duration::from_secs(5),
+        empty_end: Duration::from_secs(30),
+        stall: Duration::from_secs(60),
+        catch_up_min: Duration::from_secs(600),
+    };
+
+    fn task(cleaning: Cleaning) -> Task {
+        let topic = Arc::new(TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() });
+        Task::new(topic, 0, Stretch::new(10..20, false), cleaning)
+    }
+
+    fn empty(last_stable_offset: i64) -> Fetched {
+        Fetched {
+            high_watermark: last_stable_offset,
+            last_stable_offset,
+            log_start_offset: 0,
+            aborted: Vec::new(),
+            records: Bytes::new(),
+            is_throttled: false,
+        }
+    }
+
+    /// What answers without a batch, five seconds apart, come to.
+    fn silence(cleaning: Cleaning, answers: &[Fetched]) -> Vec<Silence> {
+        let (mut idle, mut now) = (Idle::default(), Instant::now());
+        let judge = |fetched: &Fetched| {
+            now += Duration::from_secs(5);
+            idle.judge(&task(cleaning), Some(fetched), false, &PATIENCE, now)
+        };
+        answers.iter().map(judge).collect()
+    }
+
+    fn last(cleaning: Cleaning, answers: &[Fetched]) -> Silence {
+        silence(cleaning, answers).pop().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_compacted_partition_that_gives_nothing_is_asked_for_alone_and_for_long_before_it_is_at_its_end() {
+        let answers = vec![empty(20); 5 + 7];
+        let judged = silence(Cleaning::Compacts, &answers);
+        assert_eq!(judged[..4], [Silence::Wait; 4]);
+        assert_eq!(judged[4], Silence::AskAlone);
+        // Thirty seconds after the first answer to a request for it alone.
+        assert_eq!(judged[5..11], [Silence::Wait; 6]);
+        assert_eq!(judged[11], Silence::End);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_known_to_be_compacted_stalls_and_never_ends() {
+        let answers = vec![empty(20); 5 + 13];
+        for cleaning in [Cleaning::Never, Cleaning::Unknown] {
+            assert_eq!(last(cleaning, &answers[..17]), Silence::Wait);
+            assert_eq!(last(cleaning, &answers), Silence::Stall);
+        }
+    }
+
+    #[tokio::test]
+    async fn neither_a_throttled_answer_nor_a_last_stable_offset_before_the_end_counts_towards_an_end() {
+        let throttled = Fetched { is_throttled: true, ..empty(20) };
+        let mut answers = vec![empty(20); 5 + 6];
+        answers.push(throttled);
+        assert_eq!(last(Cleaning::Compacts, &answers), Silence::Wait);
+        *answers.last_mut().unwrap() = empty(15);
+        answers.extend(vec![empty(20); 6]);
+        assert!(!silence(Cleaning::Compacts, &answers).contains(&Silence::End));
+    }
+
+    #[tokio::test]
+    async fn a_compacted_partition_is_done_when_a_response_brings_its_reader_to_the_end_that_it_names() {
+        let now = Instant::now();
+        let at_end = Task { stretch: Stretch::new(20..20, false), ..task(Cleaning::Compacts) };
+        assert!(matches!(after(&at_end, &Ok(empty(20)), now), After::Done(_)));
+        let After::GoOn(task) = after(&at_end, &Ok(empty(25)), now) else { panic!("there is more") };
+        assert_eq!(task.stretch.end_offset, 25);
+        let not_compacted = Task { cleaning: Cleaning::Never, ..at_end };
+        assert!(matches!(after(&not_compacted, &Ok(empty(25)), now), After::Done(_)));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_catch_up_in_several_times_its_time_to_the_cut_falls_behind() {
+        let began = Instant::now();
+        let minutes = |minutes: u64| began + Duration::from_secs(60 * minutes);
+        assert!(!falls_behind(began, minutes(0), minutes(10), &PATIENCE));
+        assert!(falls_behind(began, minutes(0), minutes(11), &PATIENCE));
+        assert!(!falls_behind(began, minutes(100), minutes(500), &PATIENCE));
+        assert!(falls_behind(began, minutes(100), minutes(501), &PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn trouble_begins_with_the_first_failure_and_ends_with_an_answer() {
+        let began = Instant::now();
+        let failed = crate::kafka::Error::UnknownBroker { id: 1 };
+        let error = || Err(FetchError::Later(failed.clone()));
+        let After::Elsewhere(task) = after(&task(Cleaning::Never), &error(), began) else { panic!("it may pass") };
+        let later = began + Duration::from_secs(100);
+        let After::Elsewhere(task) = after(&task, &error(), later) else { panic!("it may pass") };
+        assert!(is_hopeless(&task, Duration::from_secs(99), later));
+        assert!(!is_hopeless(&task, Duration::from_secs(100), later));
+        assert_eq!(after(&task, &Ok(empty(20)), later).task().trouble, None);
+    }
+}
