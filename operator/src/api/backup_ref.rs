@@ -12,6 +12,6 @@ pub struct BackupRef {
     pub name: String,
     /// The backup. Left out: the newest complete one; with a point in time, the oldest complete one that covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 170))]
     pub backup_id: Option<String>,
 }

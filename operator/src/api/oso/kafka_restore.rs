@@ -45,7 +45,7 @@ use crate::api::restore_status::RestoreStatus;
 pub struct KafkaRestoreSpec {
     /// The backup to restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 200))]
+    #[schemars(length(min = 1, max = 170))]
     pub backup_id: Option<String>,
     /// The `KafkaBackup` whose backup is restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
