@@ -28,6 +28,8 @@ pub enum State {
     Partial,
     /// It has no manifest: a run is at work on it, or was killed.
     Unfinished,
+    /// It has no manifest and will not get one: its problem says why. `prune` removes it.
+    GivenUp,
     /// Its manifest is damaged.
     Damaged,
 }
@@ -204,6 +206,15 @@ async fn details(
 }
 
 async fn unfinished(archive: &Archive, id: BackupId) -> Result<BackupEntry, Error> {
+    let given_up = archive.given_up(&id).await?;
+    let entry = begun(archive, id).await?;
+    Ok(match given_up {
+        Some(why) => BackupEntry { state: State::GivenUp, problems: vec![why], ..entry },
+        None => entry,
+    })
+}
+
+async fn begun(archive: &Archive, id: BackupId) -> Result<BackupEntry, Error> {
     Ok(match archive.cut(&id).await {
         Ok(Some(cut)) => BackupEntry {
             cut_at_ms: Some(cut.at_ms),

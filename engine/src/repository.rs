@@ -533,6 +533,17 @@ impl Archive {
         self.optional(DocumentKind::Cut, &self.keys.cut(id)).await
     }
 
+    /// Why a backup cannot be finished, in one line, if a run has found that out.
+    ///
+    /// # Errors
+    /// Whatever the store fails with.
+    pub async fn given_up(&self, id: &BackupId) -> Result<Option<String>, Error> {
+        match self.store.read(&self.keys.given_up(id)).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            why => Ok(Some(String::from_utf8_lossy(&why?).lines().next().unwrap_or_default().to_owned())),
+        }
+    }
+
     /// A part of a manifest, once it is seen to be the one that the manifest names.
     ///
     /// # Errors

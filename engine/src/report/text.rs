@@ -158,6 +158,7 @@ fn backups(archive: &ArchiveEntry) -> String {
             State::Completed => "completed",
             State::Partial => "partial",
             State::Unfinished => "unfinished",
+            State::GivenUp => "given up",
             State::Damaged => "DAMAGED",
         };
         [

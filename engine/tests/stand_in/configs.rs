@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use kafka_backup::config::backup::{BackupConfig, Checked};
+use kafka_backup::config::list::ListConfig;
 use kafka_backup::config::verify::VerifyConfig;
 use kafka_backup::describe;
 use kafka_backup::format::layout::BackupId;
@@ -29,6 +30,11 @@ pub async fn manifest(folder: &Path, backup: &BackupId) -> Manifest {
 
 /// A look at every record in that folder.
 pub fn verify(folder: &Path) -> VerifyConfig {
+    serde_json::from_value(json!({ "storage": url(folder), "archive": ARCHIVE })).unwrap()
+}
+
+/// The backups in that folder.
+pub fn list(folder: &Path) -> ListConfig {
     serde_json::from_value(json!({ "storage": url(folder), "archive": ARCHIVE })).unwrap()
 }
 

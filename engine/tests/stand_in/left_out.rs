@@ -2,6 +2,7 @@
 
 use kafka_backup::backup::{self, BackupReport, Outcome};
 use kafka_backup::error::Kind;
+use kafka_backup::list::{self, State};
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use serde_json::json;
@@ -86,6 +87,9 @@ async fn a_backup_that_cannot_be_finished_is_given_up_and_the_next_run_takes_a_n
     let broker = Broker::start(vec![of_an_old_format("old")]).await;
     let error = back_up(&broker, folder.path()).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let listed = list::run(&configs::list(folder.path())).await.unwrap();
+    let [entry] = listed.archives[0].backups.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((entry.state, entry.problems.as_slice()), (State::GivenUp, [error.to_string()].as_slice()));
 
     let log = &broker.topics()[0].partitions[0];
     log.state().batches.clear();
