@@ -38,6 +38,11 @@ pub(crate) const DEAD: &str = "Dead";
 /// Partitions in one request that commits offsets. The coordinator appends all of a request as one batch to its topic,
 /// whose `max.message.bytes` (1 MiB by default) about 8,000 of them would exceed.
 pub(crate) const PARTITIONS_PER_COMMIT: usize = 500;
+/// Bytes of the batch that a request makes the coordinator append: half of that default. The metadata of one partition may have
+/// 4 KiB (`offset.metadata.max.bytes`).
+const COMMIT_BYTES_MAX: usize = 512 << 10;
+/// What each record of that batch takes beside group, topic and metadata, in bytes, at most.
+const COMMIT_RECORD_BYTES: usize = 100;
 /// How long a group whose offsets transactions are about to change is asked again, from its first such answer on. A group
 /// that commits ten times a second over many partitions may never be without one.
 const STABLE_WAIT: Duration = Duration::from_secs(5);
@@ -348,7 +353,7 @@ impl Cluster {
         while let Some(open) = rounds.next().await {
             let mut answers = Vec::with_capacity(open.len());
             // One after the other: they go to one broker, which works on one request of a connection at a time.
-            for part in open.chunks(PARTITIONS_PER_COMMIT) {
+            for part in commits(group, &open, offsets) {
                 answers.extend(of_all(part, self.commit_once(group, part, offsets).await));
             }
             rounds.settle(answers, Error::is_retriable).await;
@@ -367,6 +372,28 @@ impl Cluster {
         let response = self.call_once(coordinator, CONTROL_LANE, Duration::ZERO, build).await?;
         Ok(process_offset_commit(group, response))
     }
+}
+
+/// Cuts partitions into requests of at most [`PARTITIONS_PER_COMMIT`] and [`COMMIT_BYTES_MAX`], but at least one each.
+fn commits<'p>(group: &str, partitions: &'p [TopicPartition], offsets: &CommittedOffsets) -> Vec<&'p [TopicPartition]> {
+    let bytes = |key: &TopicPartition| {
+        let metadata = offsets.get(key).map_or(0, |committed| committed.metadata.len());
+        COMMIT_RECORD_BYTES + group.len() + key.0.len() + metadata
+    };
+    let mut requests = Vec::new();
+    let (mut begin, mut sum) = (0, 0);
+    for (at, key) in partitions.iter().enumerate() {
+        let more = bytes(key);
+        if at > begin && (at - begin >= PARTITIONS_PER_COMMIT || sum + more > COMMIT_BYTES_MAX) {
+            requests.push(&partitions[begin..at]);
+            (begin, sum) = (at, 0);
+        }
+        sum += more;
+    }
+    if begin < partitions.len() {
+        requests.push(&partitions[begin..]);
+    }
+    requests
 }
 
 /// Of every kind: those that cannot be read are named.
@@ -761,5 +788,20 @@ mod tests {
         assert_eq!(answers[0].1.as_ref().unwrap().state, "Dead");
         assert_eq!(answers[1].1.as_ref().unwrap().state, "Empty");
         assert!(answers[2].1.as_ref().unwrap_err().is_retriable());
+    }
+
+    #[test]
+    fn a_commit_fits_into_a_batch_of_the_offsets_topic_however_long_its_metadata_is() {
+        let sizes = |metadata: usize, partitions: i32| -> Vec<usize> {
+            let offset = || CommittedOffset { offset: 1, leader_epoch: -1, metadata: "m".repeat(metadata) };
+            let offsets: CommittedOffsets =
+                (0..partitions).map(|number| (("t".to_owned(), number), offset())).collect();
+            let keys: Vec<TopicPartition> = offsets.keys().cloned().collect();
+            commits("g", &keys, &offsets).iter().map(|part| part.len()).collect()
+        };
+        assert!(sizes(0, 0).is_empty());
+        assert_eq!(sizes(0, 1_001), [500, 500, 1]);
+        assert_eq!(sizes(4_096, 300), [124, 124, 52]);
+        assert_eq!(sizes(1 << 20, 2), [1, 1], "at least one each");
     }
 }
