@@ -51,8 +51,11 @@ pub enum Error {
     NotOurs(Vec<String>),
     /// A group of topics could not be replaced.
     #[error(
-        "{error}: of the topics to overwrite {} were replaced and are empty, {} were deleted or are about to be ({}), {} are \
-         untouched: remove the cause and run the same command again", replaced.len(), deleted.len(), deleted.join(", "), untouched.len()
+        "{error}: of the topics to overwrite {} were replaced and are empty, {} were deleted or are about to be, {} are \
+         untouched: remove the cause and run the same command again",
+        listed(replaced),
+        listed(deleted),
+        listed(untouched)
     )]
     Replacing {
         /// Those that were deleted and created again, and hold nothing yet.
@@ -235,6 +238,19 @@ pub enum Error {
     Interrupted,
 }
 
+/// Names that one line lists at most.
+const NAMES_LISTED_MAX: usize = 10;
+
+/// How many names, and the first of them.
+fn listed(names: &[String]) -> String {
+    let first = names.iter().take(NAMES_LISTED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "0".to_owned(),
+        count if count > NAMES_LISTED_MAX => format!("{count} ({first} and {} others)", count - NAMES_LISTED_MAX),
+        count => format!("{count} ({first})"),
+    }
+}
+
 impl Error {
     /// What it asks of whoever reads it.
     pub fn kind(&self) -> Kind {
@@ -262,5 +278,20 @@ impl Error {
             Self::WorkerEnded => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_topics_that_were_replaced_and_those_that_were_not() {
+        let names = |range: std::ops::Range<u32>| range.map(|number| format!("t{number}")).collect::<Vec<_>>();
+        let (replaced, deleted, untouched) = (names(0..1), names(1..3), names(3..20));
+        let error = Error::Replacing { replaced, deleted, untouched, error: Box::new(Error::NoAnswer) }.to_string();
+        assert!(error.contains("1 (t0) were replaced") && error.contains("2 (t1, t2) were deleted"), "{error}");
+        assert!(error.contains("17 (t3, ") && error.contains("t12 and 7 others) are untouched"), "{error}");
+        assert_eq!(listed(&[]), "0");
     }
 }

@@ -22,7 +22,7 @@ const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// The cluster has no topic of this name, or none of this id.
 const UNKNOWN: [i16; 2] = [3, 100];
 
-/// Creates the topics that the plan creates, and gives back the ids of all. `overwritten` names the topics that are to be
+/// Creates the topics that the plan creates, the missing ones first, and gives back the ids of all. `overwritten` names the topics that are to be
 /// deleted first, by the ids that they had when the plan was made: a topic with another id is one that this restore has
 /// created already.
 ///
@@ -40,15 +40,6 @@ pub async fn create(
 ) -> Result<BTreeMap<String, Uuid>, Error> {
     let metadata = cluster.metadata(None).await?;
     let id_of = |name: &str| metadata.topics.get(name).map(|topic| topic.id);
-    let to_replace: Vec<&TopicPlan> = plan
-        .topics
-        .iter()
-        .filter(|topic| overwritten.get(&topic.target).is_some_and(|id| id_of(&topic.target) == Some(*id)))
-        .collect();
-    for (group, replaced) in groups(&to_replace) {
-        lease.check().await?;
-        replace(cluster, group, overwritten).await.map_err(|error| replacing(&to_replace, replaced, group, error))?;
-    }
     let missing: Vec<&TopicPlan> =
         plan.topics.iter().filter(|topic| !metadata.topics.contains_key(&topic.target)).collect();
     let gone: Vec<String> = missing.iter().filter_map(|topic| deleted_since(topic)).collect();
@@ -59,17 +50,34 @@ pub async fn create(
         lease.check().await?;
         create_missing(cluster, part).await?;
     }
-    let names: Vec<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
-    let metadata = cluster.metadata(Some(&names)).await?;
-    let not_ours: Vec<String> = plan.topics.iter().filter_map(|topic| other_shape(topic, &metadata)).collect();
-    if !not_ours.is_empty() {
-        return Err(Error::NotOurs(not_ours));
+    // What keeps a missing topic away must not cost one that is there.
+    none_of_another_shape(cluster, &missing).await?;
+    let to_replace: Vec<&TopicPlan> = plan
+        .topics
+        .iter()
+        .filter(|topic| overwritten.get(&topic.target).is_some_and(|id| id_of(&topic.target) == Some(*id)))
+        .collect();
+    for (group, replaced) in groups(&to_replace) {
+        lease.check().await?;
+        replace(cluster, group, overwritten).await.map_err(|error| replacing(&to_replace, replaced, group, error))?;
     }
+    let metadata = none_of_another_shape(cluster, &plan.topics.iter().collect::<Vec<_>>()).await?;
     let id = |name: &String| {
         let topic = metadata.topics.get(name).filter(|topic| topic.error.is_none()).ok_or(Error::NoAnswer)?;
         Ok((name.clone(), topic.id))
     };
-    names.iter().map(id).collect()
+    plan.topics.iter().map(|topic| id(&topic.target)).collect()
+}
+
+/// Reads the metadata of topics that are to be there.
+///
+/// # Errors
+/// [`Error::NotOurs`] with those that another client has created otherwise.
+async fn none_of_another_shape(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<Metadata, Error> {
+    let names: Vec<String> = topics.iter().map(|topic| topic.target.clone()).collect();
+    let metadata = cluster.metadata(Some(&names)).await?;
+    let not_ours: Vec<String> = topics.iter().filter_map(|topic| other_shape(topic, &metadata)).collect();
+    if not_ours.is_empty() { Ok(metadata) } else { Err(Error::NotOurs(not_ours)) }
 }
 
 /// The groups in which topics are replaced, each with the number of topics before it.
