@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::compare::{self, Rules};
 use e2e::dump::Record;
-use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::process::Output;
 use e2e::runs::Repository;
 use e2e::unique;
@@ -79,7 +79,8 @@ fn brokers_that_restart_and_leaders_that_move_lose_nothing() {
 
 #[test]
 fn a_broker_that_stays_away_costs_its_own_partitions_and_no_others() {
-    let kafka = Kafka::shared(Shared::Three);
+    // Its own: the brokers of the shared one are restarted by another test.
+    let kafka = Kafka::start(KafkaOptions { nodes: 3, ..KafkaOptions::default() }).unwrap();
     let bootstrap = kafka.bootstrap(Listener::Plain);
     let witness = kafka.witness();
     let topic = unique("alone");

@@ -5,14 +5,18 @@
 //! killed goes on where it was, and one that is run again adds nothing (see `landing` for why).
 
 mod abandon;
+mod begin;
 mod changes;
 mod commits;
 mod copy;
 mod error;
 mod journal;
 mod landing;
+mod left;
 mod maker;
 mod memory;
+mod others;
+mod own_settings;
 pub mod plan;
 mod protection;
 mod reader;
@@ -30,19 +34,18 @@ use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
 pub use self::error::Error;
-use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
+use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request, TopicSettings};
 pub use self::maker::Counts;
-use self::plan::{Action, Earlier, GroupPlan, Plan, TargetFacts, TopicPlan};
+use self::own_settings::OwnSettings;
+use self::plan::{Action, GroupPlan, Plan, TargetFacts, TopicPlan};
 use self::protection::Protection;
-use self::rehearsal::Rehearsal;
 pub use self::report::{Outcome, RestoreReport, TopicReport};
 use self::runs::Runs;
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
-use crate::config::restore::{Checked, ExistingTopics, WhichBackup};
-use crate::error::Kind;
+use crate::config::restore::{Checked, WhichBackup};
 use crate::format::layout::RestoreId;
-use crate::format::manifest::{Manifest, TopicSummary};
+use crate::format::manifest::Manifest;
 use crate::format::segment::TopicKey;
 use crate::kafka::Cluster;
 use crate::offsets::groups::GroupReport;
@@ -132,20 +135,13 @@ async fn backup(config: &Checked) -> Result<Chosen, Error> {
     Ok(Chosen { archive, manifest, warnings })
 }
 
-/// A plan, and the topics that were there when it was made.
+/// A plan, and the target as it was when the plan was made.
 struct Planned {
     request: Request,
     plan: Plan,
-    existing: BTreeMap<String, plan::Existing>,
-}
-
-/// The journal of a restore, and what stands in it.
-struct Found {
-    journal: Journal,
-    intent: Option<Intent>,
-    prepared: Option<Prepared>,
-    /// Why it is not the journal that the request alone leads to.
-    again: Option<String>,
+    facts: TargetFacts,
+    /// Whether an earlier run of the restore may have written records.
+    is_resumed: bool,
 }
 
 /// How far a restore is before this run does anything.
@@ -167,78 +163,6 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Finds out what is asked for, what the target looks like, and what an earlier run of the same restore has decided.
-    async fn begin(&self, at_ms: i64) -> Result<Begun, Error> {
-        let not_there = |reasons| Error::NotInBackup { backup_id: self.manifest.backup_id.clone(), reasons };
-        let topics = plan::wanted_topics(&self.manifest, self.config).map_err(not_there)?;
-        let groups = plan::wanted_groups(&self.manifest, self.config).map_err(not_there)?;
-        let facts = target::facts(&self.cluster, &topics, &groups).await?;
-        // The journal is read after the target: whoever created the topics that were seen had written it before.
-        let request = self.request(&topics, &facts);
-        let Found { journal, intent, prepared, again } = self.journal(&request).await?;
-        let done = journal.done().await?;
-        let policy = intent.as_ref().and_then(|intent| intent.existing_topics);
-        let earlier = Earlier {
-            actions: intent.map(|intent| intent.actions).unwrap_or_default(),
-            groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
-        };
-        let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
-        plan.warnings.extend(self.warnings.iter().cloned());
-        plan.warnings.extend(again);
-        if done.is_some() {
-            plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
-        }
-        if prepared.is_none() {
-            let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
-            Rehearsal { cluster, sources: &topics, facts: &facts, start_ms, at_ms }.of(&mut plan).await?;
-        }
-        Ok(Begun { journal, prepared, planned: Planned { request, plan, existing: facts.existing } })
-    }
-
-    fn request(&self, topics: &[(&TopicSummary, String)], facts: &TargetFacts) -> Request {
-        let names = topics.iter().map(|(source, target)| (source.topic.name.clone(), target.clone()));
-        Request {
-            backup_id: self.manifest.backup_id.clone(),
-            target_cluster_id: facts.cluster_id.clone(),
-            topics: names.collect(),
-            point_in_time_ms: self.config.point_in_time_ms,
-            start_ms: self.config.start_ms,
-            original_offset_header: self.config.config.original_offset_header.clone(),
-            partition_mapping: self.config.config.partition_mapping.clone(),
-        }
-    }
-
-    /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
-    /// number.
-    async fn journal(&self, request: &Request) -> Result<Found, Error> {
-        let metadata = self.cluster.metadata(None).await?;
-        let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
-        let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
-        let mut id = first.clone();
-        let mut again = None;
-        for attempt in 2.. {
-            let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
-            let intent = journal.intent(request).await?;
-            let is_abandoned = journal.is_abandoned().await?;
-            match journal.prepared().await? {
-                _ if is_abandoned => {
-                    again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
-                }
-                Some(prepared) if !prepared.is_current(&ids) => {
-                    let changed = prepared.changed(&ids).join(", ");
-                    again = Some(format!(
-                        "topics were deleted or created again since restore {id} wrote to them, so that this is another \
-                         restore: {changed}",
-                        id = journal.id
-                    ));
-                }
-                prepared => return Ok(Found { journal, intent, prepared, again }),
-            }
-            id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
-        }
-        Err(Error::NoAnswer)
-    }
-
     async fn restore(
         &self,
         planned: Planned,
@@ -252,46 +176,92 @@ impl Restore<'_> {
             return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
         }
         let before = journal.done().await?;
+        let written = journal.written().await?;
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
-        let runs = if before.is_some() { Runs::default() } else { self.runs(&planned.plan).await? };
-        let prepared = self.prepare(&planned, journal, lease).await?;
-        let Planned { mut plan, .. } = planned;
+        let is_written = before.is_some() || written.is_some();
+        let runs = if is_written { Runs::default() } else { self.runs(&planned.plan).await? };
+        let prepared = match self.prepare(&planned, journal, lease).await {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.left_created(error, journal).await),
+        };
+        let Planned { mut plan, facts, is_resumed, .. } = planned;
         let mut report = match before {
             // Its topics have had their own settings since it ended, and whatever their owner has set after that.
             Some(before) => self.again(&mut plan, &prepared, before, journal, lease).await?,
-            None => match self.write(&mut plan, &prepared, runs, journal, lease).await {
-                Ok(report) => report,
-                Err(error) => return Err(self.left(error, &plan, &prepared, journal, lease).await),
-            },
+            None => {
+                let written = match written {
+                    Some(written) => Ok(written),
+                    None => self.write(&mut plan, &prepared, is_resumed, runs, journal, lease).await,
+                };
+                let ended = match written {
+                    Ok(written) => self.put_back(&prepared, written, journal, lease).await,
+                    Err(error) => Err(error),
+                };
+                match ended {
+                    Ok(report) => report,
+                    Err(error) => return Err(self.left(error, &plan, &facts, &prepared, journal, lease).await),
+                }
+            }
         };
         report.duration_ms = now_ms() - started_ms;
         journal.write_done(&report).await?;
         Ok(report)
     }
 
-    /// Writes what is not written yet, under protective settings; then commits the offsets and gives the topics the settings
-    /// that they have in the end.
+    /// Writes what is not written yet, under protective settings; then commits the offsets.
     async fn write(
         &self,
         plan: &mut Plan,
         prepared: &Prepared,
+        is_resumed: bool,
         runs: Runs,
         journal: &Journal,
         lease: &Lease,
     ) -> Result<RestoreReport, Error> {
-        let protection = Protection::new(&self.cluster, prepared);
-        protection.hold().await?;
-        let (partitions, topics) = tokio::select! {
-            copied = self.copy(plan, prepared, runs, false, journal, lease) => copied?,
-            error = protection.watch() => return Err(error),
+        let protection = Protection::new(&self.cluster, prepared, journal, lease).await?;
+        let landed = match is_resumed {
+            true => target::landed(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await?,
+            false => BTreeSet::new(),
+        };
+        protection.hold(&landed).await?;
+        let mut runs = runs;
+        let (partitions, topics) = loop {
+            let copied = tokio::select! {
+                copied = self.copy(plan, prepared, runs, false, journal, lease) => copied,
+                error = protection.watch() => return Err(error),
+            };
+            match copied {
+                Ok(copied) => break copied,
+                // A broker that learns of a reversal refuses records at once. They are sent again when it is undone, as by a run
+                // that comes after a killed one.
+                Err(error) if error.may_be_a_reversal() && protection.look().await? => {
+                    tracing::warn!("records were refused under a setting that was set back: {error}");
+                    runs = self.runs(plan).await?;
+                }
+                Err(error) => return Err(error),
+            }
         };
         protection.look().await?;
         target::nothing_swept(&self.cluster, prepared).await?;
+        changes::none_lost(&self.cluster, prepared, &partitions).await?;
         plan.warnings.extend(protection.warnings());
         let groups = self.groups(plan, &partitions, journal, None).await?;
         lease.check().await?;
-        protection::put_back(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await?;
-        Ok(self.report(plan, &partitions, topics, groups, journal, false))
+        journal.write_written(self.report(plan, &partitions, topics, groups, journal, false)).await
+    }
+
+    /// Gives the topics the settings that they have in the end.
+    async fn put_back(
+        &self,
+        prepared: &Prepared,
+        mut report: RestoreReport,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<RestoreReport, Error> {
+        let settings = journal.settings().await?;
+        let topics: Vec<OwnSettings> = prepared.topics.iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
+        report.warnings.extend(own_settings::put_back(&self.cluster, &topics, lease).await?);
+        Ok(report)
     }
 
     /// Says what became of a restore that has ended; only offsets of groups that it could not commit are tried again.
@@ -337,33 +307,6 @@ impl Restore<'_> {
         }
     }
 
-    /// What a run that ends early leaves behind. A failure that only another command can mend gives topics that were there
-    /// before their own settings back; one that the same command overcomes leaves them, since records of any age are under
-    /// way. Either way the error names the topics that have the settings of a restore.
-    async fn left(&self, error: Error, plan: &Plan, prepared: &Prepared, journal: &Journal, lease: &Lease) -> Error {
-        let is_kept = |topic: &TopicPlan| matches!(topic.action, Action::Use | Action::Append);
-        let topics =
-            || plan.topics.iter().zip(&prepared.topics).filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
-        let kept: Vec<&PreparedTopic> =
-            topics().filter(|(topic, _)| is_kept(topic)).map(|(_, prepared)| prepared).collect();
-        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
-        let put_back = match is_resumed || kept.is_empty() {
-            true => false,
-            false => match lease.check().await {
-                Ok(()) => protection::put_back(&self.cluster, &kept).await.is_ok(),
-                Err(_) => false,
-            },
-        };
-        let left: Vec<&str> = topics()
-            .filter(|(topic, _)| !(put_back && is_kept(topic)))
-            .map(|(topic, _)| topic.target.as_str())
-            .collect();
-        match settings_left(&left, &journal.id) {
-            Some(left) => Error::Left { error: Box::new(error), left },
-            None => error,
-        }
-    }
-
     /// The runs of everything that is restored: every list is read, and every segment is there.
     async fn runs(&self, plan: &Plan) -> Result<Runs, Error> {
         let Self { archive, manifest, .. } = self;
@@ -382,7 +325,8 @@ impl Restore<'_> {
 
     /// Brings the target into the state in which records can be written, once.
     async fn prepare(&self, planned: &Planned, journal: &Journal, lease: &Lease) -> Result<Prepared, Error> {
-        let Planned { request, plan, existing } = planned;
+        let Planned { request, plan, facts, .. } = planned;
+        let existing = &facts.existing;
         if let Some(prepared) = journal.prepared().await? {
             return Ok(prepared);
         }
@@ -390,17 +334,22 @@ impl Restore<'_> {
         let id = |topic: &TopicPlan| Some((topic.target.clone(), existing.get(&topic.target)?.id));
         let overwritten: BTreeMap<String, Uuid> = plan.topics.iter().filter(is_overwritten).filter_map(id).collect();
         let actions = plan.topics.iter().map(|topic| (topic.target.clone(), topic.action)).collect();
+        let settings = |topic: &TopicPlan| {
+            let after = plan::protection::afterwards(topic, existing.get(&topic.target));
+            (topic.target.clone(), TopicSettings { meanwhile: topic.configs_meanwhile.clone(), after })
+        };
         let intent = journal
             .write_intent(Intent {
                 request: request.clone(),
                 actions,
                 overwritten,
                 existing_topics: Some(self.config.config.existing_topics),
+                settings: plan.topics.iter().filter(|topic| !is_kept(topic)).map(settings).collect(),
             })
             .await?;
         let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease).await?;
         let ends = target::ends(&self.cluster, plan).await?;
-        let strangers = target::not_new(plan, &ends);
+        let strangers = target::not_new(plan, existing, &ends);
         if !strangers.is_empty() {
             return Err(Error::Refused(strangers));
         }
@@ -472,47 +421,10 @@ impl Restore<'_> {
     }
 }
 
-/// Names that one line lists at most.
-const NAMES_LISTED_MAX: usize = 20;
-
-/// Which topics have the settings of a restore, and how to finish.
-fn settings_left(topics: &[&str], id: &RestoreId) -> Option<String> {
-    let listed = topics.iter().take(NAMES_LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
-    let others = match topics.len().saturating_sub(NAMES_LISTED_MAX) {
-        0 => String::new(),
-        others => format!(" and {others} others"),
-    };
-    (!topics.is_empty()).then(|| {
-        format!(
-            "{} topics keep the settings of a restore, such as no retention ({listed}{others}), until the same command \
-             completes it or restore --abandon {id} gives them their own settings",
-            topics.len()
-        )
-    })
-}
-
-/// A restore's name does not tell what was to be done with topics that were there; who asks for something else now, and gets
-/// nothing, is told.
-fn other_policy(id: &RestoreId, then: Option<ExistingTopics>, now: ExistingTopics) -> Option<String> {
-    then.filter(|then| *then != now).map(|then| {
-        format!(
-            "restore {id} has ended, with --existing-topics {then}: nothing is done with {now}; give another --restore-id to \
-             restore again"
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_policy_than_that_of_a_restore_that_has_ended_is_told() {
-        let id: RestoreId = "r".parse().unwrap();
-        let told = |then, now| other_policy(&id, then, now);
-        assert_eq!(told(Some(ExistingTopics::Append), ExistingTopics::Append), None);
-        assert_eq!(told(None, ExistingTopics::Append), None, "an older journal does not know");
-        let text = told(Some(ExistingTopics::Append), ExistingTopics::Overwrite).unwrap();
-        assert!(text.contains("with --existing-topics append: nothing is done with overwrite"), "{text}");
+/// Whether the topic is used as it is.
+fn is_kept(topic: &TopicPlan) -> bool {
+    match topic.action {
+        Action::Use | Action::Append => true,
+        Action::Create | Action::Overwrite => false,
     }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::{Abandoned, Intent, Journal, PreparedTopic};
-use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, protection};
+use uuid::Uuid;
+
+use super::journal::{Abandoned, Intent, Journal, Prepared};
+use super::own_settings::{self, OwnSettings};
+use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
@@ -14,7 +17,9 @@ use crate::stop::Stop;
 use crate::store::lease::{Holder, Lease, WaitPolicy};
 
 /// Gives the topics of a restore the settings that they would have at its end, and marks its journal, so that no run resumes
-/// it. Records that it has written stay. It waits for a run of the restore that is at work, as long as a lease lasts.
+/// it. Records that it has written stay, and so does every setting that somebody else has changed since. It waits for a run of
+/// the restore that is at work, as long as a lease lasts. A restore that is completed is not marked: only settings that it may
+/// have left are looked at.
 ///
 /// # Errors
 /// [`Error::NothingToAbandon`], and when archive or cluster cannot be read or changed.
@@ -33,7 +38,7 @@ pub async fn run(config: &Checked, id: &RestoreId, stop: &Stop) -> Result<Restor
         () = stop.wait() => return Err(Error::Interrupted),
     };
     let journal = Journal::new(archive.store.clone(), &archive.keys, id.clone());
-    let holder = Holder::current(id.as_str());
+    let holder = holder(id);
     let lease =
         Lease::acquire(&archive.store, &journal.lease(), holder, LEASE_TTL_MS, WaitPolicy::UpTo(LEASE_WAIT_MS)).await?;
     let abandoned = abandon(&archive, &cluster, &journal, &lease, started_ms).await;
@@ -41,6 +46,12 @@ pub async fn run(config: &Checked, id: &RestoreId, stop: &Stop) -> Result<Restor
         tracing::warn!("the lease of the restore could not be released and has to expire: {error}");
     }
     abandoned
+}
+
+/// Another holder than a run of the restore: the lease of an earlier start of the same run would be taken at once, while that
+/// run may be at work on another machine.
+fn holder(id: &RestoreId) -> Holder {
+    Holder::current(&format!("abandon {id}"))
 }
 
 async fn abandon(
@@ -53,27 +64,18 @@ async fn abandon(
     let nothing = || Error::NothingToAbandon { id: journal.id.clone(), archive: archive.name.clone() };
     let target_cluster_id = cluster.cluster_id().unwrap_or_default();
     let intent: Intent = journal.begun().await?.ok_or_else(nothing)?;
-    if intent.request.target_cluster_id != target_cluster_id || journal.done().await?.is_some() {
+    if intent.request.target_cluster_id != target_cluster_id {
         return Err(nothing());
     }
-    let mut warnings = Vec::new();
-    if let Some(prepared) = journal.prepared().await? {
-        let names: Vec<String> = prepared.topics.iter().map(|topic| topic.target.clone()).collect();
-        let metadata = cluster.metadata(Some(&names)).await?;
-        let ids: BTreeMap<_, _> = metadata.topics.values().map(|topic| (topic.name.clone(), topic.id)).collect();
-        let changed = prepared.changed(&ids);
-        let ours: Vec<&PreparedTopic> =
-            prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str())).collect();
-        lease.check().await?;
-        protection::put_back(cluster, &ours).await?;
-        warnings.extend(
-            changed.iter().map(|topic| format!("topic {topic:?} is not the one of the restore: it is left as it is")),
-        );
-        warnings.extend(ours.iter().map(|topic| {
-            format!("topic {:?} has its settings back; it may hold a part of the restored records", topic.target)
-        }));
+    let warnings = match (journal.is_abandoned().await?, journal.prepared().await?) {
+        // What its topics have now, they were given since.
+        (true, _) => vec![format!("restore {} was abandoned before: nothing was changed", journal.id)],
+        (false, Some(prepared)) => written_to(cluster, journal, &prepared, lease).await?,
+        (false, None) => only_created(cluster, &intent, lease).await?,
+    };
+    if journal.done().await?.is_none() {
+        journal.write_abandoned(Abandoned { at_ms: now_ms() }).await?;
     }
-    journal.write_abandoned(Abandoned { at_ms: now_ms() }).await?;
     Ok(RestoreReport {
         outcome: Outcome::Abandoned,
         restore_id: journal.id.clone(),
@@ -90,4 +92,93 @@ async fn abandon(
         problems: Vec::new(),
         warnings,
     })
+}
+
+/// The topics of a restore that may have written records.
+async fn written_to(
+    cluster: &Cluster,
+    journal: &Journal,
+    prepared: &Prepared,
+    lease: &Lease,
+) -> Result<Vec<String>, Error> {
+    let ids = ids(cluster, prepared.topics.iter().map(|topic| topic.target.clone()).collect()).await?;
+    let changed = prepared.changed(&ids);
+    let settings = journal.settings().await?;
+    let ours = prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str()));
+    let ours: Vec<OwnSettings> = ours.map(|topic| OwnSettings::new(topic, &settings)).collect();
+    let mut warnings: Vec<String> = changed
+        .iter()
+        .map(|topic| format!("topic {topic:?} is not the one of the restore: it is left as it is"))
+        .collect();
+    warnings.extend(own_settings::put_back(cluster, &ours, lease).await?);
+    warnings.extend(ours.iter().map(|topic| {
+        format!("topic {:?} has its own settings; it may hold a part of the restored records", topic.topic())
+    }));
+    Ok(warnings)
+}
+
+/// The topics of a restore that ended before it could write: it has created or replaced some of them.
+async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Result<Vec<String>, Error> {
+    let Created { topics, lost } = created(cluster, intent).await?;
+    let mut warnings = own_settings::put_back(cluster, &topics, lease).await?;
+    warnings.extend(
+        topics
+            .iter()
+            .map(|topic| format!("topic {:?} was created by the restore, and has its own settings", topic.topic())),
+    );
+    warnings.extend(lost.iter().map(|topic| {
+        format!("topic {topic:?} was deleted to be overwritten, and not created again: only the backup has its records")
+    }));
+    Ok(warnings)
+}
+
+/// What a restore that ended before it could write has done to the target.
+pub struct Created {
+    /// The settings of those topics that it has created or replaced.
+    pub topics: Vec<OwnSettings>,
+    /// Topics that it has deleted and not created again.
+    pub lost: Vec<String>,
+}
+
+/// Finds out what a restore that ended before it could write has done.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Error> {
+    let ids = ids(cluster, intent.actions.keys().cloned().collect()).await?;
+    let (there, gone) = intent.created(&ids);
+    Ok(Created {
+        topics: there.into_iter().filter_map(|topic| OwnSettings::of_intent(topic, intent)).collect(),
+        lost: gone.into_iter().map(str::to_owned).collect(),
+    })
+}
+
+/// The ids of those topics that are there.
+async fn ids(cluster: &Cluster, names: Vec<String>) -> Result<BTreeMap<String, Uuid>, Error> {
+    let metadata = cluster.metadata(Some(&names)).await?;
+    let there = metadata.topics.into_iter().filter(|(_, topic)| topic.error.is_none());
+    Ok(there.map(|(name, topic)| (name, topic.id)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::lease::{LeaseRecord, Liveness, Verdict, judge};
+
+    #[test]
+    fn the_lease_of_a_run_on_another_machine_is_waited_for() {
+        let id: RestoreId = "r1".parse().unwrap();
+        let record = |holder| LeaseRecord {
+            version: 1,
+            holder,
+            acquired_at_ms: 0,
+            renewed_at_ms: 0,
+            ttl_ms: LEASE_TTL_MS,
+            released: false,
+        };
+        let running = record(Holder::current(id.as_str()));
+        let verdict = |me: &Holder| judge(Some((1, &running)), me, 1_000, 0, |_| Liveness::Unknown);
+        assert!(matches!(verdict(&holder(&id)), Verdict::WaitUntil(_)));
+        assert_eq!(verdict(&Holder::current(id.as_str())), Verdict::Take { epoch: 2 }, "the same run, started again");
+    }
 }

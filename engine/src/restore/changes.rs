@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::Error;
-use super::journal::Prepared;
+use super::journal::{Prepared, PreparedTopic};
 use super::target::listed;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::{Cluster, TopicPartition};
 use crate::offsets::positions::Restored;
+
+/// The cluster has no topic of this name, or none of this id.
+const UNKNOWN: [i16; 2] = [3, 100];
 
 /// Where a partition begins and ends, and where a restore had it begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +27,47 @@ struct Extent {
 /// # Errors
 /// When a leader does not answer.
 pub async fn since(cluster: &Cluster, prepared: &Prepared, restored: &Restored) -> Result<Vec<String>, Error> {
+    let extents = extents(cluster, prepared, restored).await?;
+    Ok(extents.iter().filter_map(|(topic, extents)| change(topic, extents)).collect())
+}
+
+/// Sees, when everything has landed, that the topics are those that were written to, and end behind the last record.
+///
+/// # Errors
+/// [`Error::Changed`] with all topics of which this is not so, and when a leader does not answer.
+pub async fn none_lost(cluster: &Cluster, prepared: &Prepared, restored: &Restored) -> Result<(), Error> {
+    let names: Vec<String> = prepared.topics.iter().map(|topic| topic.target.clone()).collect();
+    let metadata = cluster.metadata(Some(&names)).await?;
+    let mut ids = BTreeMap::new();
+    for (name, topic) in metadata.topics {
+        match topic.error {
+            None => drop(ids.insert(name, topic.id)),
+            Some(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
+            Some(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
+    }
+    let others = prepared.changed(&ids);
+    if !others.is_empty() {
+        let text =
+            |topic: &&str| format!("topic {topic:?} was deleted, or created again, while the restore wrote to it");
+        return Err(Error::Changed(others.iter().map(text).collect()));
+    }
+    let extents = extents(cluster, prepared, restored).await?;
+    let lost: Vec<String> = extents.iter().filter_map(|(topic, extents)| lost(topic, extents)).collect();
+    if lost.is_empty() { Ok(()) } else { Err(Error::Changed(lost)) }
+}
+
+/// The partitions that were restored, by topic.
+async fn extents<'p>(
+    cluster: &Cluster,
+    prepared: &'p Prepared,
+    restored: &Restored,
+) -> Result<Vec<(&'p str, Vec<Extent>)>, Error> {
     let ends: BTreeMap<TopicPartition, i64> =
         restored.values().map(|partition| (partition.target.clone(), partition.end_offset)).collect();
     let start_offsets = listed(cluster, ends.keys().cloned(), Position::Earliest).await?;
     let end_offsets = listed(cluster, ends.keys().cloned(), Position::HighWatermark).await?;
-    let mut changes = Vec::new();
-    for topic in &prepared.topics {
+    let of_topic = |topic: &'p PreparedTopic| {
         let extents = (0..).zip(&topic.base_offsets).filter_map(|(partition, base_offset)| {
             let key = (topic.target.clone(), partition);
             Some(Extent {
@@ -39,9 +77,14 @@ pub async fn since(cluster: &Cluster, prepared: &Prepared, restored: &Restored) 
                 end_offset: *end_offsets.get(&key)?,
             })
         });
-        changes.extend(change(&topic.target, &extents.collect::<Vec<_>>()));
-    }
-    Ok(changes)
+        (topic.target.as_str(), extents.collect())
+    };
+    Ok(prepared.topics.iter().map(of_topic).collect())
+}
+
+fn lost(topic: &str, partitions: &[Extent]) -> Option<String> {
+    let lost = partitions.iter().filter(|extent| extent.end_offset < extent.restored_end_offset).count();
+    (lost > 0).then(|| format!("topic {topic:?} ends before the last restored record in {lost} of its partitions"))
 }
 
 fn change(topic: &str, partitions: &[Extent]) -> Option<String> {
@@ -80,5 +123,13 @@ mod tests {
         let both = told(&[lost, swept]);
         assert!(both.contains("lack at the end of 1 ") && both.contains("from the beginning of 1 "), "{both}");
         assert!(both.contains("another restoreId"), "it says what to do");
+    }
+
+    #[test]
+    fn a_partition_that_ends_too_early_has_lost_records_and_one_that_was_written_to_has_not() {
+        let as_left = Extent { base_offset: 0, restored_end_offset: 30, start_offset: 0, end_offset: 30 };
+        assert_eq!(lost("t", &[as_left, Extent { end_offset: 31, ..as_left }]), None);
+        let replaced = Extent { end_offset: 0, ..as_left };
+        assert!(lost("t", &[as_left, replaced]).unwrap().contains("in 1 of its partitions"));
     }
 }

@@ -101,7 +101,8 @@ pub enum Error {
     /// Records that the restore has written were deleted while it runs.
     #[error(
         "topic {topic:?} partition {partition} begins at offset {start_offset} now, and this restore wrote from offset \
-         {base_offset} on: restored records were deleted (by a retention that another program set, or by DeleteRecords)"
+         {base_offset} on: restored records were deleted (by a retention that another program set, or by DeleteRecords): delete \
+         the topic, or choose another (topicMapping), and restore under another restoreId"
     )]
     Swept {
         /// The topic's name in the target.
@@ -113,6 +114,9 @@ pub enum Error {
         /// The log start offset now.
         start_offset: i64,
     },
+    /// Topics that the restore has written to are others now, or have lost records of it.
+    #[error("{}: delete what is left of the topics and restore under another restoreId", .0.join("; "))]
+    Changed(Vec<String>),
     /// The restore ended early, and topics are left with the settings of a restore.
     #[error("{error}; {left}")]
     Left {
@@ -242,7 +246,7 @@ pub enum Error {
 const NAMES_LISTED_MAX: usize = 10;
 
 /// How many names, and the first of them.
-fn listed(names: &[String]) -> String {
+pub fn listed(names: &[String]) -> String {
     let first = names.iter().take(NAMES_LISTED_MAX).cloned().collect::<Vec<_>>().join(", ");
     match names.len() {
         0 => "0".to_owned(),
@@ -251,7 +255,26 @@ fn listed(names: &[String]) -> String {
     }
 }
 
+/// What a broker answers to records that a topic's settings do not let in: `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, and
+/// `INVALID_RECORD`, which is a record without a key on a compacted topic.
+const REFUSED_RECORDS: [i16; 3] = [10, 32, 87];
+
 impl Error {
+    /// Whether it may be due to a protective setting that another program has set back.
+    pub fn may_be_a_reversal(&self) -> bool {
+        let Self::Kafka(error) = self else { return false };
+        error.code().is_some_and(|code| REFUSED_RECORDS.contains(&code))
+    }
+
+    /// Whether the same command cannot complete the restore, whatever is done about the cause: records of it are lost or
+    /// changed.
+    pub const fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Stamped { .. } | Self::Swept { .. } | Self::Changed(_) | Self::Surprise { .. } | Self::Shrunk { .. }
+        )
+    }
+
     /// What it asks of whoever reads it.
     pub fn kind(&self) -> Kind {
         match self {
@@ -265,7 +288,8 @@ impl Error {
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
             Self::NotInBackup { .. } | Self::NothingToAbandon { .. } => Kind::Usage,
-            Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } | Self::Swept { .. } => Kind::Conflict,
+            Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
+            Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
                 Kind::Conflict
             }

@@ -5,14 +5,16 @@
 //! restores/<id>/intent      before a topic is deleted or created: what is asked for, and what happens to which topic
 //! restores/<id>/prepared    before the first record: producer, topic ids, and where every partition ended
 //! restores/<id>/maps/..     one for each partition that is finished
+//! restores/<id>/settings    what other programs have set on its topics meanwhile
 //! restores/<id>/groups/..   for each group: where it stood before its offsets are committed, and that they are
+//! restores/<id>/written     the report, before the topics get their own settings back
 //! restores/<id>/done        the report
 //! restores/<id>/abandoned   it is never to be resumed
 //! ```
 //!
-//! Each is created once. A restore that is run again begins behind the last of them that is there.
+//! Each but `settings` and `done` is created once. A restore that is run again begins behind the last of them that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,43 @@ pub struct Intent {
     /// What was to be done with topics that were there; absent in journals of the first programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub existing_topics: Option<ExistingTopics>,
+    /// The settings of those topics that are created or replaced, by the topic's name in the target; absent in journals of the
+    /// first programs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, TopicSettings>,
+}
+
+/// The settings of a topic that is created or replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicSettings {
+    /// What is set while data flows.
+    pub meanwhile: BTreeMap<String, String>,
+    /// What is set after it; none for what is not set on the topic.
+    pub after: BTreeMap<String, Option<String>>,
+}
+
+impl Intent {
+    /// Topics that the restore was to create or replace and that are there, going by the topics' ids now, and those that it
+    /// has deleted and not created again.
+    pub fn created(&self, ids: &BTreeMap<String, Uuid>) -> (Vec<&str>, Vec<&str>) {
+        let is_new = |(_, action): &(&String, &Action)| matches!(action, Action::Create | Action::Overwrite);
+        let names = || self.actions.iter().filter(is_new).map(|(name, _)| name.as_str());
+        let is_there = |name: &&str| ids.get(*name).is_some_and(|id| self.overwritten.get(*name) != Some(id));
+        let is_gone = |name: &&str| !ids.contains_key(*name) && self.overwritten.contains_key(*name);
+        (names().filter(is_there).collect(), names().filter(is_gone).collect())
+    }
+}
+
+/// What became of the settings of topics since the restore began to write.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// What another program has set in the place of a protective setting, by topic and setting; none where it took the
+    /// setting off the topic. It is put back in the end, in the place of what was there before the restore.
+    pub reversed: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    /// Topics that have their own settings back, since a run failed in a way that the same command may not overcome.
+    pub put_back: BTreeSet<String>,
 }
 
 /// Where a group stood before a restore committed its offsets.
@@ -273,6 +312,41 @@ impl Journal {
         self.create("prepared", DocumentKind::Journal, prepared).await
     }
 
+    /// What became of the settings of topics since the first record.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn settings(&self) -> Result<Settings, Error> {
+        Ok(self.read("settings", DocumentKind::Journal).await?.unwrap_or_default())
+    }
+
+    /// Writes down what became of the settings of topics, in the place of what was written before. Only the holder of the
+    /// lease does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_settings(&self, settings: &Settings) -> Result<(), Error> {
+        let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, settings);
+        Ok(self.store.put(&format!("{}settings", self.folder), sealed.into()).await?)
+    }
+
+    /// The report of a restore that has written everything, and has only to give the topics their own settings.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn written(&self) -> Result<Option<RestoreReport>, Error> {
+        self.read("written", DocumentKind::RestoreReport).await
+    }
+
+    /// Writes down that only the topics' own settings are missing: from here on a topic may lose records, and no protective
+    /// setting is ever set again.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_written(&self, report: RestoreReport) -> Result<RestoreReport, Error> {
+        self.create("written", DocumentKind::RestoreReport, report).await
+    }
+
     /// The report of the restore, if it has ended.
     ///
     /// # Errors
@@ -382,247 +456,4 @@ pub fn base_offsets(ends: &BTreeMap<TopicPartition, i64>, topic: &str, partition
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Kind;
-    use crate::kafka::groups::CommittedOffset;
-    use crate::restore::{Counts, Outcome, TopicReport};
-
-    fn request() -> Request {
-        Request {
-            backup_id: "b".parse().unwrap(),
-            target_cluster_id: "target".to_owned(),
-            topics: [("orders".to_owned(), "orders-2".to_owned())].into(),
-            point_in_time_ms: None,
-            start_ms: None,
-            original_offset_header: None,
-            partition_mapping: BTreeMap::new(),
-        }
-    }
-
-    fn intent(action: Action) -> Intent {
-        let actions = [("orders-2".to_owned(), action)].into();
-        Intent { request: request(), actions, overwritten: BTreeMap::new(), existing_topics: None }
-    }
-
-    async fn journal(folder: &tempfile::TempDir) -> Journal {
-        let storage = format!("file://{}", folder.path().display()).parse().unwrap();
-        let store = Store::open_or_create(&storage).await.unwrap();
-        Journal::new(store, &ArchiveKeys::new(&"a".parse().unwrap()), "r".parse().unwrap())
-    }
-
-    #[tokio::test]
-    async fn the_first_intent_counts_whatever_a_later_run_sees() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = journal(&folder).await;
-        assert_eq!(journal.intent(&request()).await.unwrap(), None);
-        assert_eq!(journal.backup_id().await.unwrap(), None);
-        journal.write_intent(intent(Action::Create)).await.unwrap();
-        assert_eq!(journal.backup_id().await.unwrap(), Some("b".parse().unwrap()));
-        let again = journal.write_intent(intent(Action::Use)).await.unwrap();
-        assert_eq!(again, intent(Action::Create));
-        assert_eq!(journal.intent(&request()).await.unwrap(), Some(intent(Action::Create)));
-    }
-
-    #[tokio::test]
-    async fn a_restore_of_something_else_under_the_same_id_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = journal(&folder).await;
-        journal.write_intent(intent(Action::Create)).await.unwrap();
-        let changes: [fn(&mut Request); 7] = [
-            |request| request.backup_id = "b2".parse().unwrap(),
-            |request| request.target_cluster_id = "elsewhere".to_owned(),
-            |request| drop(request.topics.insert("payments".to_owned(), "payments".to_owned())),
-            |request| request.point_in_time_ms = Some(1),
-            |request| request.start_ms = Some(1),
-            |request| request.original_offset_header = Some("h".to_owned()),
-            |request| drop(request.partition_mapping.insert("orders".to_owned(), [(0, 1)].into())),
-        ];
-        for change in changes {
-            let mut other = request();
-            change(&mut other);
-            assert_eq!(journal.intent(&other).await.unwrap_err().kind(), Kind::Conflict, "{other:?}");
-            assert_ne!(other.default_id(), request().default_id(), "{other:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_was_done_with_a_group_is_remembered_under_any_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = journal(&folder).await;
-        let offset = |offset| CommittedOffset { offset, leader_epoch: -1, metadata: String::new() };
-        let wanted: CommittedOffsets = [(("t".to_owned(), 0), offset(5)), (("t".to_owned(), 1), offset(6))].into();
-        let found: CommittedOffsets = [(("t".to_owned(), 1), offset(3)), (("u".to_owned(), 1), offset(9))].into();
-        for group in ["g", "../../g", "", "a/b", "\u{1f980} \n"] {
-            assert_eq!(journal.group_before(group).await.unwrap(), None, "{group:?}");
-            let before = GroupBefore::new(group, &wanted, &found);
-            assert_eq!((before.offset(&("t".to_owned(), 0)), before.offset(&("t".to_owned(), 1))), (None, Some(3)));
-            journal.write_group_before(before.clone()).await.unwrap();
-            assert_eq!(journal.group_before(group).await.unwrap(), Some(before));
-            assert_eq!(journal.group_committed(group).await.unwrap(), None);
-            let report =
-                |committed| GroupReport { source: "s".to_owned(), target: group.to_owned(), committed, left_out: 0 };
-            journal.write_group_committed(group, report(2)).await.unwrap();
-            assert_eq!(journal.write_group_committed(group, report(3)).await.unwrap(), report(2), "the first counts");
-            assert_eq!(journal.group_committed(group).await.unwrap(), Some(report(2)));
-        }
-    }
-
-    #[test]
-    fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
-        let topic = |target: &str, id| PreparedTopic {
-            target: target.to_owned(),
-            topic_id: Uuid::from_u128(id),
-            max_batch_bytes: 0,
-            base_offsets: Vec::new(),
-            configs_meanwhile: BTreeMap::new(),
-            configs_after: BTreeMap::new(),
-        };
-        let prepared = Prepared {
-            producer_id: 1,
-            producer_epoch: 0,
-            joined_records_bytes: None,
-            topics: vec![topic("orders", 1), topic("payments", 2)],
-        };
-        let ids = |pairs: &[(&str, u128)]| {
-            pairs.iter().map(|(name, id)| ((*name).to_owned(), Uuid::from_u128(*id))).collect::<BTreeMap<_, _>>()
-        };
-        assert!(prepared.is_current(&ids(&[("orders", 1), ("payments", 2), ("others", 3)])));
-        assert!(!prepared.is_current(&ids(&[("orders", 1)])));
-        assert_eq!(prepared.changed(&ids(&[("orders", 1), ("payments", 3)])), ["payments"]);
-    }
-
-    #[test]
-    fn base_offsets_stand_in_the_order_of_partitions_and_none_may_lack() {
-        let ends: BTreeMap<_, _> = [(("t".to_owned(), 1), 7), (("t".to_owned(), 0), 5)].into();
-        assert_eq!(base_offsets(&ends, "t", 2), Some(vec![5, 7]));
-        assert_eq!(base_offsets(&ends, "t", 3), None);
-    }
-
-    /// A journal that holds what version 1 of this program wrote into it. These files are never written again.
-    async fn golden(folder: &tempfile::TempDir) -> Journal {
-        let journal = journal(folder).await;
-        let files: [(&str, &'static [u8]); 4] = [
-            ("intent", include_bytes!("../../tests/golden/v1/restore/intent")),
-            ("prepared", include_bytes!("../../tests/golden/v1/restore/prepared")),
-            ("maps/00001/000007", include_bytes!("../../tests/golden/v1/restore/map")),
-            ("done", include_bytes!("../../tests/golden/v1/restore/done")),
-        ];
-        for (name, bytes) in files {
-            let key = format!("{}{name}", journal.folder);
-            journal.store.create(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
-        }
-        journal
-    }
-
-    fn text(text: &str) -> String {
-        text.to_owned()
-    }
-
-    #[tokio::test]
-    async fn a_journal_of_version_1_is_gone_on_with() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = golden(&folder).await;
-        let request = Request {
-            backup_id: "shop-20260212-143000".parse().unwrap(),
-            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
-            topics: [(text("orders"), text("orders-2")), (text("audit"), text("audit"))].into(),
-            point_in_time_ms: Some(1_770_906_600_123),
-            start_ms: Some(1_700_000_000_000),
-            original_offset_header: Some(text("source-offset")),
-            partition_mapping: BTreeMap::new(),
-        };
-        // A restore that was begun by an older program goes on only if its request still has the same name.
-        assert_eq!(request.default_id().as_str(), "r-0eb92eb6092c0a73");
-        let intent = journal.intent(&request).await.unwrap().unwrap();
-        assert_eq!(intent.actions, [(text("orders-2"), Action::Overwrite), (text("audit"), Action::Append)].into());
-        assert_eq!(intent.overwritten, [(text("orders-2"), Uuid::from_u128(5))].into());
-        assert_eq!(intent.existing_topics, None);
-
-        let prepared = journal.prepared().await.unwrap().unwrap();
-        assert_eq!(prepared.producer(), Producer { id: 4_000_000_007, epoch: 3 });
-        let [orders, audit] = prepared.topics.as_slice() else { panic!("{} topics", prepared.topics.len()) };
-        assert_eq!((orders.target.as_str(), orders.topic_id), ("orders-2", Uuid::from_u128(6)));
-        assert_eq!((orders.max_batch_bytes, orders.base_offsets.as_slice()), (1_048_588, &[0, 0][..]));
-        assert_eq!(orders.configs_meanwhile, [(text("retention.ms"), text("-1"))].into());
-        assert_eq!(orders.configs_after, [(text("retention.ms"), None)].into());
-        assert_eq!((audit.topic_id, audit.base_offsets.as_slice()), (Uuid::nil(), &[17][..]));
-        assert_eq!(audit.configs_after, [(text("cleanup.policy"), Some(text("compact")))].into());
-
-        let map = journal.map(1, 7).await.unwrap().unwrap();
-        assert_eq!((map.records(), map.translate(107)), (2_000_005, 21));
-    }
-
-    #[tokio::test]
-    async fn what_a_journal_of_version_1_says_of_policy_and_groups_is_read_and_still_written_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = journal(&folder).await;
-        let files: [(&str, &'static [u8]); 3] = [
-            ("intent", include_bytes!("../../tests/golden/v1/restore/intent-with-policy")),
-            (
-                "groups/834d97761b49d6a3d612ae68c181329d/before",
-                include_bytes!("../../tests/golden/v1/restore/group-before"),
-            ),
-            (
-                "groups/834d97761b49d6a3d612ae68c181329d/committed",
-                include_bytes!("../../tests/golden/v1/restore/group-committed"),
-            ),
-        ];
-        for (name, bytes) in files {
-            let key = format!("{}{name}", journal.folder);
-            journal.store.create(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
-        }
-        let request = Request {
-            backup_id: "shop-20260212-143000".parse().unwrap(),
-            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
-            ..request()
-        };
-        let intent = journal.intent(&request).await.unwrap().unwrap();
-        assert_eq!(intent.existing_topics, Some(ExistingTopics::Overwrite));
-        let before = journal.group_before("billing-2").await.unwrap().unwrap();
-        assert_eq!(before.offsets, [(text("orders-2"), 0, 7), (text("orders-2"), 2, 0)]);
-        let report = journal.group_committed("billing-2").await.unwrap().unwrap();
-        assert_eq!((report.source.as_str(), report.committed, report.left_out), ("billing", 2, 1));
-        // What this program writes is what it reads: the same bytes.
-        let sealed = [
-            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent),
-            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &before),
-            document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &report),
-        ];
-        for ((name, golden), sealed) in files.iter().zip(sealed) {
-            assert_eq!(String::from_utf8_lossy(golden), String::from_utf8_lossy(&sealed), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_intent_with_other_numbers_for_partitions_is_read_and_still_written_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = journal(&folder).await;
-        let bytes: &[u8] = include_bytes!("../../tests/golden/v1/restore/intent-with-partitions");
-        journal.store.create(&format!("{}intent", journal.folder), bytes::Bytes::from_static(bytes)).await.unwrap();
-        let request = Request {
-            backup_id: "shop-20260212-143000".parse().unwrap(),
-            target_cluster_id: text("q3nQpogpmv3qTkVvPCD9OA"),
-            partition_mapping: [(text("orders"), [(0, 2), (2, 0)].into())].into(),
-            ..request()
-        };
-        let intent = journal.intent(&request).await.unwrap().unwrap();
-        let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
-        assert_eq!(String::from_utf8_lossy(bytes), String::from_utf8_lossy(&sealed));
-    }
-
-    #[tokio::test]
-    async fn a_report_of_version_1_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let done = golden(&folder).await.done().await.unwrap().unwrap();
-        assert_eq!((done.outcome, done.records, done.duration_ms), (Outcome::Partial, 2_000_005, 1_234));
-        assert_eq!((done.restore_id.as_str(), done.archive.as_str()), ("r-0123456789abcdef", "shop"));
-        let counts =
-            Counts { records: 2_000_005, passed: 40, rewritten: 3, skipped: 2, joined: 0, records_outside_time: 9 };
-        assert_eq!(done.topics, [TopicReport { source: text("orders"), target: text("orders-2"), counts }]);
-        let group = GroupReport { source: text("billing"), target: text("billing-2"), committed: 2, left_out: 1 };
-        assert_eq!(done.groups, [group]);
-        assert_eq!((done.problems, done.warnings), (vec![text("a problem")], vec![text("a warning")]));
-        assert!(!done.already_restored && done.plan.is_none());
-    }
-}
+mod tests;

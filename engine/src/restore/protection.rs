@@ -3,25 +3,27 @@
 //! Strimzi's Topic Operator sets every managed topic back to what its KafkaTopic says, every two minutes by default; other
 //! tools do the same. So the settings are read again while data flows and before the restore ends. A reversal that shows in
 //! the log when it has done harm (records were swept) is undone once; a second one, and any that could change records without
-//! a trace, ends the restore.
+//! a trace, ends the restore. What the other program had set is remembered, and put back in the end (`own_settings`): the
+//! owner's newest word counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Error;
-use super::journal::{Prepared, PreparedTopic};
+use super::journal::{Journal, Prepared, PreparedTopic, Settings};
 use super::topics::set;
 use crate::kafka::Cluster;
-use crate::kafka::topics::{ConfigChange, ConfigEntry, overrides};
+use crate::kafka::topics::{ConfigChange, ConfigEntry, ConfigSource};
+use crate::store::lease::Lease;
 
 /// The first looks come soon, since a reversal does the least harm then; later ones this far apart at most.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Brokers learn of a change a moment after the controller has made it, and until then show the value of before. So a
 /// difference counts only when it has been seen this often, so far apart.
-const CONFIRMATIONS: u32 = 3;
-const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+pub const CONFIRMATIONS: u32 = 3;
+pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// How long brokers may take to show a change.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,31 +42,65 @@ struct Difference {
     setting: String,
     wanted: String,
     found: String,
+    /// What is set on the topic itself; none if the value comes from elsewhere.
+    own: Option<String>,
 }
 
 /// The protective settings of all topics of a restore.
-pub struct Protection {
-    cluster: Cluster,
+pub struct Protection<'a> {
+    cluster: &'a Cluster,
+    journal: &'a Journal,
+    lease: &'a Lease,
     held: Vec<Held>,
-    /// Topics and settings that were set back and set again.
-    reverted: Mutex<BTreeSet<(String, String)>>,
+    seen: Mutex<Seen>,
 }
 
-impl Protection {
+/// What other programs have done so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// As the journal has it.
+    settings: Settings,
+    /// Topics and settings that were set back since this run began.
+    in_this_run: BTreeSet<(String, String)>,
+}
+
+impl<'a> Protection<'a> {
     /// The settings that a restore has prepared.
-    pub fn new(cluster: &Cluster, prepared: &Prepared) -> Self {
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn new(
+        cluster: &'a Cluster,
+        prepared: &Prepared,
+        journal: &'a Journal,
+        lease: &'a Lease,
+    ) -> Result<Self, Error> {
         let held = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
-        Self { cluster: cluster.clone(), held: held.map(Held::new).collect(), reverted: Mutex::default() }
+        let seen = Seen { settings: journal.settings().await?, in_this_run: BTreeSet::new() };
+        Ok(Self { cluster, journal, lease, held: held.map(Held::new).collect(), seen: Mutex::new(seen) })
     }
 
     /// Sets what differs, on created and existing topics alike, and reads it again: a topic that another client has created
-    /// has settings of its own.
+    /// has settings of its own. In topics that hold records of an earlier run, `landed`, a difference is a reversal, unless
+    /// that run has put their settings back itself.
     ///
     /// # Errors
     /// What the cluster refuses, by topic, and [`Error::Reverted`] when a setting does not hold even now.
-    pub async fn hold(&self) -> Result<(), Error> {
-        let differences = self.differences_of(&self.held.iter().collect::<Vec<_>>()).await?;
-        self.set(&differences).await
+    pub async fn hold(&self, landed: &BTreeSet<String>) -> Result<(), Error> {
+        let differences = match landed.is_empty() {
+            true => self.differences_of(&self.held.iter().collect::<Vec<_>>()).await?,
+            false => self.confirmed_differences().await?,
+        };
+        let put_back = lock(&self.seen).settings.put_back.clone();
+        let was_held = |topic: &String| landed.contains(topic) && !put_back.contains(topic);
+        let reversals = differences.iter().filter(|(topic, _)| was_held(topic));
+        self.count(&reversals.map(|(topic, found)| (topic.clone(), found.clone())).collect()).await?;
+        self.set(&differences).await?;
+        if !put_back.is_empty() {
+            lock(&self.seen).settings.put_back.clear();
+            self.remember().await?;
+        }
+        Ok(())
     }
 
     /// Looks again and again, and ends when the settings cannot be held.
@@ -74,7 +110,7 @@ impl Protection {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LOOK_EVERY_MAX);
             match self.look().await {
-                Ok(()) => {}
+                Ok(_) => {}
                 // Brokers that do not answer now are asked again; the last look must succeed.
                 Err(error) if error.kind() == crate::error::Kind::Unavailable => {
                     tracing::warn!("the settings of the topics could not be read again: {error}");
@@ -84,48 +120,78 @@ impl Protection {
         }
     }
 
-    /// Reads the settings again, and undoes a first reversal.
+    /// Reads the settings again, and undoes a first reversal. Whether there was one.
     ///
     /// # Errors
     /// [`Error::Reverted`], and when the cluster cannot be asked.
-    pub async fn look(&self) -> Result<(), Error> {
+    pub async fn look(&self) -> Result<bool, Error> {
         let differences = self.confirmed_differences().await?;
-        for (topic, differences) in &differences {
-            let Some(held) = self.held.iter().find(|held| held.topic == *topic) else { continue };
-            for difference in differences {
-                let is_first = lock(&self.reverted).insert((topic.clone(), difference.setting.clone()));
-                if !may_be_undone(held, difference, is_first) {
-                    return Err(reverted(topic, difference.clone()));
-                }
-                tracing::warn!(
-                    topic,
-                    setting = difference.setting,
-                    found = difference.found,
-                    "another program has set a setting of the restore back: it is set again"
-                );
-            }
-        }
-        self.set(&differences).await
+        self.count(&differences).await?;
+        self.set(&differences).await?;
+        Ok(!differences.is_empty())
     }
 
     /// What was set back and set again, in one line each.
     pub fn warnings(&self) -> Vec<String> {
-        let reverted = lock(&self.reverted);
-        let text = |(topic, setting): &(String, String)| {
+        let text = |topic: &String, setting: &String, found: &Option<String>| {
+            let in_the_end = match found {
+                Some(found) => format!("in the end it is {found}, as that program has set it"),
+                None => "in the end it is not set on the topic, as that program had it".to_owned(),
+            };
             format!(
                 "topic {topic:?}: another program set {setting} back while the restore ran, and the restore set it again; no \
-                 record was lost by it"
+                 record was lost by it; {in_the_end}"
             )
         };
-        reverted.iter().map(text).collect()
+        let seen = lock(&self.seen);
+        let reversed = seen.settings.reversed.iter();
+        reversed
+            .flat_map(|(topic, of_topic)| of_topic.iter().map(move |(name, found)| text(topic, name, found)))
+            .collect()
+    }
+
+    /// Remembers reversals, also those that end the restore.
+    async fn count(&self, reversals: &BTreeMap<String, Vec<Difference>>) -> Result<(), Error> {
+        if reversals.is_empty() {
+            return Ok(());
+        }
+        let mut ends_with = None;
+        for (topic, differences) in reversals {
+            let Some(held) = self.held.iter().find(|held| held.topic == *topic) else { continue };
+            for difference in differences {
+                let is_first = lock(&self.seen).note(topic, difference);
+                if may_be_undone(held, difference, is_first) {
+                    tracing::warn!(
+                        topic,
+                        setting = difference.setting,
+                        found = difference.found,
+                        "another program has set a setting of the restore back: it is set again"
+                    );
+                } else if ends_with.is_none() {
+                    ends_with = Some(reverted(topic, difference.clone()));
+                }
+            }
+        }
+        self.remember().await?;
+        ends_with.map_or(Ok(()), Err)
+    }
+
+    async fn remember(&self) -> Result<(), Error> {
+        let settings = lock(&self.seen).settings.clone();
+        self.lease.check().await?;
+        self.journal.write_settings(&settings).await
     }
 
     /// Sets what differs, and waits until brokers show it.
     async fn set(&self, differences: &BTreeMap<String, Vec<Difference>>) -> Result<(), Error> {
+        if differences.is_empty() {
+            return Ok(());
+        }
         let of_topic = |differences: &Vec<Difference>| {
             set(&differences.iter().map(|difference| (difference.setting.clone(), difference.wanted.clone())).collect())
         };
-        change(&self.cluster, differences.iter().map(|(topic, found)| (topic.clone(), of_topic(found))).collect())
+        self.lease.check().await?;
+        change(self.cluster, differences.iter().map(|(topic, found)| (topic.clone(), of_topic(found))).collect())
             .await?;
         let deadline = Instant::now() + CHANGE_PATIENCE;
         let mut left = self.held_of(differences);
@@ -178,6 +244,15 @@ impl Protection {
     }
 }
 
+impl Seen {
+    /// Remembers what another program has set; whether it is the first time in this run.
+    fn note(&mut self, topic: &str, difference: &Difference) -> bool {
+        let Difference { setting, own, .. } = difference;
+        self.settings.reversed.entry(topic.to_owned()).or_default().insert(setting.clone(), own.clone());
+        self.in_this_run.insert((topic.to_owned(), setting.clone()))
+    }
+}
+
 impl Held {
     fn new(topic: &PreparedTopic) -> Self {
         let policy = topic.configs_after.get("cleanup.policy").and_then(Option::as_deref);
@@ -191,8 +266,10 @@ impl Held {
     /// What the topic's configuration has otherwise. A setting that the cluster does not show says nothing.
     fn differences(&self, entries: &[ConfigEntry]) -> Vec<Difference> {
         let difference = |(setting, wanted): (&String, &String)| {
-            let found = entries.iter().find(|entry| entry.name == *setting)?.value.clone()?;
-            (found != *wanted).then(|| Difference { setting: setting.clone(), wanted: wanted.clone(), found })
+            let entry = entries.iter().find(|entry| entry.name == *setting)?;
+            let found = entry.value.clone()?;
+            let own = (entry.source == ConfigSource::Topic).then(|| found.clone());
+            (found != *wanted).then(|| Difference { setting: setting.clone(), wanted: wanted.clone(), found, own })
         };
         self.wanted.iter().filter_map(difference).collect()
     }
@@ -212,34 +289,15 @@ fn may_be_undone(held: &Held, difference: &Difference, is_first: bool) -> bool {
 }
 
 fn reverted(topic: &str, difference: Difference) -> Error {
-    let Difference { setting, wanted, found } = difference;
+    let Difference { setting, wanted, found, .. } = difference;
     Error::Reverted { topic: topic.to_owned(), setting, wanted, found }
 }
 
-/// Gives topics the settings that they are to have in the end: `None` takes a setting off the topic. Only what differs is
-/// changed.
+/// Changes settings of topics.
 ///
 /// # Errors
 /// What the cluster refuses, by topic.
-pub async fn put_back(cluster: &Cluster, topics: &[&PreparedTopic]) -> Result<(), Error> {
-    let names = topics.iter().filter(|topic| !topic.configs_after.is_empty()).map(|topic| topic.target.clone());
-    let mut configs = cluster.topic_configs(&names.collect(), None).await;
-    let mut changes = BTreeMap::new();
-    for topic in topics {
-        let Some(entries) = configs.remove(&topic.target) else { continue };
-        let entries = entries.map_err(|error| Error::Topic { topic: topic.target.clone(), error: Box::new(error) })?;
-        let own = overrides(&entries);
-        let differs = topic.configs_after.iter().filter(|(name, value)| own.get(*name) != value.as_ref());
-        let back = |value: &Option<String>| value.clone().map_or(ConfigChange::Delete, ConfigChange::Set);
-        let differs: BTreeMap<_, _> = differs.map(|(name, value)| (name.clone(), back(value))).collect();
-        if !differs.is_empty() {
-            changes.insert(topic.target.clone(), differs);
-        }
-    }
-    change(cluster, changes).await
-}
-
-async fn change(cluster: &Cluster, changes: BTreeMap<String, BTreeMap<String, ConfigChange>>) -> Result<(), Error> {
+pub async fn change(cluster: &Cluster, changes: BTreeMap<String, BTreeMap<String, ConfigChange>>) -> Result<(), Error> {
     for (name, changed) in cluster.alter_topic_configs(&changes, false).await {
         changed.map_err(|error| Error::Topic { topic: name, error: Box::new(error) })?;
     }
@@ -253,7 +311,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::topics::ConfigSource;
 
     fn held(after: &str) -> Held {
         Held {
@@ -292,6 +349,7 @@ mod tests {
             setting: setting.to_owned(),
             wanted: String::new(),
             found: found.to_owned(),
+            own: None,
         };
         let retention = difference("retention.ms", "1000");
         assert!(may_be_undone(&held("delete"), &retention, true));
@@ -299,5 +357,17 @@ mod tests {
         let compacted = difference("cleanup.policy", "compact");
         assert!(!may_be_undone(&held("delete"), &compacted, true), "the log cleaner takes records for good");
         assert!(may_be_undone(&held("compact"), &compacted, true), "it takes what it takes in the end anyway");
+    }
+
+    #[test]
+    fn what_the_owner_has_set_on_the_topic_itself_is_what_is_put_back() {
+        let from = |source| ConfigEntry { source, ..entry("retention.ms", Some("1000")) };
+        let own = |source| held("delete").differences(&[from(source)])[0].own.clone();
+        assert_eq!(own(ConfigSource::Topic), Some("1000".to_owned()));
+        assert_eq!(own(ConfigSource::StaticBroker), None, "it was taken off the topic");
+        let mut seen = Seen::default();
+        let difference = &held("delete").differences(&[from(ConfigSource::Topic)])[0];
+        assert!(seen.note("t", difference) && !seen.note("t", difference));
+        assert_eq!(seen.settings.reversed["t"]["retention.ms"].as_deref(), Some("1000"));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
-use super::journal::Prepared;
+use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
 use crate::format::manifest::TopicSummary;
 use crate::kafka::list_offsets::Position;
@@ -50,6 +50,7 @@ pub async fn facts(
     let mut existing = BTreeMap::new();
     for topic in &there {
         let mut is_empty = true;
+        let mut end_offsets = Vec::new();
         for partition in &topic.partitions {
             let key = (topic.name.clone(), partition.partition);
             let offset = |listed: &BTreeMap<TopicPartition, Result<_, KafkaError>>| {
@@ -57,6 +58,7 @@ pub async fn facts(
             };
             let (start, end): (crate::kafka::list_offsets::ListedOffset, _) = (offset(&starts)?, offset(&ends)?);
             is_empty &= start.offset == end.offset;
+            end_offsets.push(end.offset);
         }
         let entries = configs.remove(&topic.name).ok_or(Error::NoAnswer)??;
         let max_message_bytes = number(&entries, "max.message.bytes").unwrap_or(MAX_MESSAGE_BYTES_DEFAULT);
@@ -68,6 +70,7 @@ pub async fn facts(
                 partitions: topic.partitions.len(),
                 replicas: topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0),
                 is_empty,
+                end_offsets,
                 min_insync_replicas: number(&entries, "min.insync.replicas").unwrap_or(1),
                 max_message_bytes,
                 configs: overrides(&entries),
@@ -122,12 +125,28 @@ async fn busy_groups(cluster: &Cluster, groups: BTreeSet<String>) -> BTreeMap<St
         .collect()
 }
 
-/// Topics that were to be new and hold something nevertheless: they are somebody else's.
-pub fn not_new(plan: &Plan, ends: &BTreeMap<TopicPartition, i64>) -> Vec<String> {
-    let is_created = |topic: &&TopicPlan| matches!(topic.action, Action::Create | Action::Overwrite);
-    let holds = |topic: &&TopicPlan| ends.iter().any(|((name, _), end)| *name == topic.target && *end > 0);
-    let text = |topic: &TopicPlan| format!("topic {:?} was just created and written to by somebody else", topic.target);
-    plan.topics.iter().filter(is_created).filter(holds).map(text).collect()
+/// Topics that are to be empty and were written to by somebody else: new ones, and those that were empty when the plan was
+/// made.
+pub fn not_new(
+    plan: &Plan,
+    existing: &BTreeMap<String, Existing>,
+    ends: &BTreeMap<TopicPartition, i64>,
+) -> Vec<String> {
+    let is_written_to = |topic: &&TopicPlan| {
+        let before = match topic.action {
+            Action::Create | Action::Overwrite => &[][..],
+            Action::Use => existing.get(&topic.target).map_or(&[][..], |existing| &existing.end_offsets),
+            Action::Append => return false,
+        };
+        let of_topic = ends.iter().filter(|((name, _), _)| *name == topic.target);
+        of_topic.into_iter().any(|((_, partition), end)| {
+            let before = usize::try_from(*partition).ok().and_then(|number| before.get(number));
+            *end > before.copied().unwrap_or(0)
+        })
+    };
+    let text =
+        |topic: &TopicPlan| format!("topic {:?} was empty and was just written to by somebody else", topic.target);
+    plan.topics.iter().filter(is_written_to).map(text).collect()
 }
 
 /// Where every partition of the topics ends now.
@@ -153,6 +172,22 @@ pub async fn listed(
 ) -> Result<BTreeMap<TopicPartition, i64>, Error> {
     let listed = cluster.list_offsets(partitions, position).await;
     listed.into_iter().map(|(key, listed)| Ok((key, listed?.offset))).collect()
+}
+
+/// Topics that hold anything behind the offsets at which the restore began.
+///
+/// # Errors
+/// When a leader does not answer.
+pub async fn landed(cluster: &Cluster, topics: &[&PreparedTopic]) -> Result<BTreeSet<String>, Error> {
+    let partitions = topics
+        .iter()
+        .flat_map(|topic| (0..).zip(&topic.base_offsets).map(|(partition, _)| (topic.target.clone(), partition)));
+    let ends = listed(cluster, partitions, Position::HighWatermark).await?;
+    let has_more = |topic: &&&PreparedTopic| {
+        let mut bases = (0..).zip(&topic.base_offsets);
+        bases.any(|(partition, base)| ends.get(&(topic.target.clone(), partition)).is_some_and(|end| end > base))
+    };
+    Ok(topics.iter().filter(has_more).map(|topic| topic.target.clone()).collect())
 }
 
 /// Sees that every partition still begins at or before the first record that the restore wrote to it.

@@ -20,6 +20,8 @@ pub struct Existing {
     pub replicas: usize,
     /// Whether no partition holds a record.
     pub is_empty: bool,
+    /// Where its partitions end, by number.
+    pub end_offsets: Vec<i64>,
     /// How many replicas have to hold a batch before it counts as written.
     pub min_insync_replicas: i64,
     /// The largest batch that it takes, in bytes.

@@ -199,6 +199,20 @@ fn expiry(source: &TopicSummary, retention_ms: i64, start_ms: Option<i64>, at_ms
     }
 }
 
+/// Whether records of any age stay in a topic that has the settings `after` the restore: then it can get them back although
+/// the restore is not complete. What is not in `after` is as it is now.
+pub fn survives(target: &str, after: &BTreeMap<String, Option<String>>, facts: &TargetFacts) -> bool {
+    let value = |name: &str| match after.get(name) {
+        Some(Some(value)) => Some(value),
+        Some(None) => facts.defaults.get(name),
+        None => facts.existing.get(target).and_then(|existing| existing.effective.get(name)),
+    };
+    let is_endless =
+        |name: &str| value(name).and_then(|value| value.parse::<i64>().ok()).is_some_and(|limit| limit < 0);
+    let deletes = value("cleanup.policy").is_none_or(|policy| policy.contains("delete"));
+    !deletes || (is_endless("retention.ms") && is_endless("retention.bytes"))
+}
+
 /// The largest batch that a created topic takes when its limit cannot be set, in bytes.
 pub fn max_batch_bytes_without(topic: &TopicPlan, facts: &TargetFacts) -> u64 {
     let limit = effective("max.message.bytes", topic, facts).and_then(|value| value.parse().ok());

@@ -89,6 +89,7 @@ fn existing(partitions: usize, is_empty: bool) -> Existing {
         partitions,
         replicas: 3,
         is_empty,
+        end_offsets: vec![i64::from(!is_empty); partitions],
         min_insync_replicas: 1,
         max_message_bytes: 4_000,
         configs: map(&[("cleanup.policy", "compact")]),
@@ -320,6 +321,28 @@ fn a_setting_that_the_target_refuses_is_left_out_only_where_no_record_is_lost() 
     assert!(matches!(harm("compression.type", Some("zstd"), None), Harm::Risk(_)));
     assert!(matches!(harm("cleanup.policy", Some("compact"), None), Harm::Risk(_)));
     assert_eq!(harm("retention.bytes", Some("-1"), None), Harm::None);
+}
+
+#[test]
+fn records_survive_only_without_an_end_or_under_compaction() {
+    use super::protection::survives;
+    let after = |pairs: &[(&str, Option<&str>)]| -> BTreeMap<String, Option<String>> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect()
+    };
+    let infinite = facts(|facts| facts.defaults = map(&[("retention.ms", "-1"), ("retention.bytes", "-1")]));
+    let limited = facts(|facts| facts.defaults = map(&[("retention.ms", "5"), ("retention.bytes", "-1")]));
+    let of_defaults = after(&[("retention.ms", None), ("retention.bytes", None), ("cleanup.policy", None)]);
+    assert!(survives("orders", &of_defaults, &infinite));
+    assert!(!survives("orders", &of_defaults, &limited) && !survives("orders", &of_defaults, &facts(|_| ())));
+    let own = |policy, retention| {
+        after(&[("cleanup.policy", policy), ("retention.ms", retention), ("retention.bytes", Some("-1"))])
+    };
+    assert!(survives("orders", &own(Some("compact"), Some("5")), &limited));
+    assert!(!survives("orders", &own(Some("compact,delete"), Some("5")), &limited));
+    assert!(survives("orders", &own(None, Some("-1")), &limited));
+    // A setting that is not changed stays as it is.
+    let topic = Existing { effective: map(&[("retention.ms", "-1")]), ..existing(2, true) };
+    assert!(survives("orders", &after(&[("retention.bytes", Some("-1"))]), &with_orders(topic)));
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! A restore owns what it writes until it is done: against other programs that change topics, and users that may not do it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod own_settings;
+mod replaced;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

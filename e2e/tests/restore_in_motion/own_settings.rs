@@ -1,0 +1,154 @@
+//! What the owner of a topic sets while a restore has other settings on it stays, and no topic keeps those of a restore unnoticed.
+
+use std::time::Duration;
+
+use e2e::dump::Record;
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::running::Running;
+use e2e::sample::Sample;
+use e2e::unique;
+use e2e::witness::{At, NewTopic, Witness, properties};
+
+use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, whole_records};
+
+const USAGE: i32 = 2;
+const SLOWLY: [&str; 2] = ["--rate-limit-bytes", "300000"];
+
+fn start(backed_up: &BackedUp, target: &str, more: &[&str]) -> Running {
+    let command = backed_up.command(target, &[&SLOWLY[..], more].concat());
+    backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+}
+
+fn is_written_to(witness: &Witness, topic: &str) -> bool {
+    witness.offsets(topic, At::Latest).is_ok_and(|ends| ends.iter().any(|end| *end > 10))
+}
+
+fn live_topic(witness: &Witness, settings: &[(&str, &str)]) -> String {
+    let topic = unique("live");
+    let new =
+        settings.iter().fold(NewTopic::new(&topic, Sample::PARTITIONS), |new, (name, value)| new.with(name, value));
+    witness.create_topics(&[new]).unwrap();
+    topic
+}
+
+fn abandon(backed_up: &BackedUp, id: &str) -> serde_json::Value {
+    let bootstrap = backed_up.kafka.bootstrap(Listener::Plain);
+    backed_up.repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--abandon", id])
+}
+
+#[test]
+fn a_setting_that_the_owner_gives_a_topic_while_a_restore_runs_is_there_afterwards() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "owned", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("max.message.bytes", "2000000")]);
+    let mut running = start(&backed_up, &target, &[]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    witness.alter_topic(&target, &properties([("retention.bytes", "100000000")]), &[]).unwrap();
+    let report = running.ended().unwrap().succeeded().json().unwrap();
+    assert!(report["warnings"].to_string().contains("retention.bytes"), "{report}");
+    assert_eq!(own_configs(&witness, &target).get("retention.bytes").map(String::as_str), Some("100000000"));
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
+}
+
+#[test]
+fn abandoning_leaves_what_the_owner_has_set_since_and_a_second_time_changes_nothing() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "left", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    running.signal("TERM").unwrap();
+    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    witness.alter_topic(&target, &properties([("retention.ms", "432000000")]), &[]).unwrap();
+    let report = abandon(&backed_up, "r1");
+    assert!(report["warnings"].to_string().contains("432000000"), "it says what it leaves: {report}");
+    let owned = [("retention.ms".to_owned(), "432000000".to_owned())].into();
+    assert_eq!(own_configs(&witness, &target), owned);
+    witness.alter_topic(&target, &properties([("retention.ms", "-1")]), &[]).unwrap();
+    assert_eq!(abandon(&backed_up, "r1")["outcome"], "abandoned");
+    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"));
+}
+
+#[test]
+fn a_restore_into_a_topic_that_another_restore_has_not_finished_is_refused() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "second", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    let before = own_configs(&witness, &target);
+    let append = ["--existing-topics", "append", "--restore-id"];
+    let mut running = start(&backed_up, &target, &[&append[..], &["r1"]].concat());
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    running.signal("TERM").unwrap();
+    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    let ended = backed_up.restore(&target, &[&append[..], &["r2"]].concat());
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("restore r1") && ended.stderr.contains("--abandon r1"), "{ended:?}");
+    assert_ne!(own_configs(&witness, &target), before, "they are those of the first still");
+    abandon(&backed_up, "r1");
+    backed_up.restore(&target, &[&append[..], &["r2"]].concat()).succeeded();
+    assert_eq!(own_configs(&witness, &target), before);
+}
+
+#[test]
+fn a_conflict_leaves_half_restored_records_protected_and_the_same_command_completes_them() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "half", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    // A setting that does no harm, and is set back again and again.
+    let (other, name) = (witness.clone(), target.clone());
+    let program = Meddler::new(Duration::from_millis(500), move || {
+        other.alter_topic(&name, &properties([("retention.bytes", "100000000000")]), &[]).is_ok()
+    });
+    let ended = running.ended().unwrap();
+    drop(program);
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("--abandon r1") && ended.stderr.contains(&target), "{ended:?}");
+    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"), "{ended:?}");
+    backed_up.restore(&target, &["--restore-id", "r1"]).succeeded();
+    assert_eq!(whole_records(&witness, &target), backed_up.sample.records);
+    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("86400000"));
+}
+
+#[test]
+fn topics_that_were_created_before_a_restore_failed_are_named_and_get_their_settings() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let stem = unique("created");
+    let (first, second) = (format!("{stem}-1"), format!("{stem}-2"));
+    for topic in [&first, &second] {
+        witness.create_topics(&[NewTopic::new(topic, 1).with("retention.ms", 86_400_000_000_000_i64)]).unwrap();
+        witness.produce(topic, &properties([]), &[Record::new(0, OLD_MS, "k", "v")]).unwrap();
+    }
+    let backed_up = BackedUp::new(kafka, "unused", 6);
+    let repository = &backed_up.repository;
+    let topics = format!("{stem}.*");
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "two", "--topics", &topics]);
+    let configs = own_configs(&witness, &first);
+    let (other, name) = (witness.clone(), second.clone());
+    let client = Meddler::new(Duration::ZERO, move || other.create_topics(&[NewTopic::new(&name, 2)]).is_ok());
+    let common = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "two"];
+    let restore = [&common[..], &["--existing-topics", "overwrite", "--restore-id", "r1"]].concat();
+    let ended = repository.run(&restore).unwrap();
+    drop(client);
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("2 partitions instead of 1"), "the client was never faster: {ended:?}");
+    assert!(ended.stderr.contains(&first) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
+    assert_ne!(own_configs(&witness, &first), configs);
+    repository.report(&[&common[..], &["--abandon", "r1"]].concat());
+    assert_eq!(own_configs(&witness, &first), configs);
+    assert_eq!(repository.run(&[&common[..], &["--abandon", "r2"]].concat()).unwrap().code, Some(USAGE));
+}
+
+#[test]
+fn records_that_a_broker_refuses_under_a_reversed_setting_are_sent_again() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "refused", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("refused-target"));
+    let mut running = start(&backed_up, &target, &[]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    witness.alter_topic(&target, &properties([("message.timestamp.before.max.ms", "3600000")]), &[]).unwrap();
+    let report = running.ended().unwrap().succeeded().json().unwrap();
+    assert!(report["warnings"].to_string().contains("message.timestamp.before.max.ms"), "{report}");
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
+}

@@ -1,0 +1,92 @@
+//! A restore reports records as restored only if they are in the topics that it has written them to, and never writes them twice.
+
+use e2e::dump::Record;
+use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::runs::Repository;
+use e2e::unique;
+use e2e::witness::{At, NewTopic, Witness, properties};
+
+use crate::{CONFLICT, OLD_MS};
+
+/// Topics and a backup of all of them.
+struct Topics {
+    kafka: &'static Kafka,
+    repository: Repository<'static>,
+    names: Vec<String>,
+}
+
+impl Topics {
+    /// Topics of one partition, with so many records each.
+    fn new(stem: &str, records: &[i64]) -> Self {
+        let kafka = Kafka::shared(Shared::Plain);
+        let (witness, stem) = (kafka.witness(), unique(stem));
+        let name = |number: usize| format!("{stem}-{number}");
+        let names: Vec<String> = (0..records.len()).map(name).collect();
+        for (name, count) in names.iter().zip(records) {
+            witness.create_topics(&[NewTopic::new(name, 1)]).unwrap();
+            let value = "v".repeat(1_000);
+            let records: Vec<Record> =
+                (0..*count).map(|n| Record::new(0, OLD_MS + n, n.to_string(), value.as_str())).collect();
+            let small = properties([("batch.size", "4096"), ("linger.ms", "0")]);
+            witness.produce(name, &small, &records).unwrap();
+        }
+        let repository = Repository::folder().unwrap();
+        let bootstrap = kafka.bootstrap(Listener::Plain);
+        let topics = format!("{stem}.*");
+        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topics]);
+        Self { kafka, repository, names }
+    }
+
+    fn restore(&self, more: &[&str]) -> Vec<String> {
+        let bootstrap = self.kafka.bootstrap(Listener::Plain);
+        let command = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--existing-topics"];
+        [&command[..], more].concat().into_iter().map(str::to_owned).collect()
+    }
+}
+
+fn replace(witness: &Witness, topic: &str) {
+    witness.delete_topics(&[topic]).unwrap();
+    // The deletion takes a moment to be known everywhere.
+    while witness.create_topics(&[NewTopic::new(topic, 1)]).is_err() {}
+}
+
+fn end(witness: &Witness, topic: &str) -> i64 {
+    witness.offsets(topic, At::Latest).unwrap()[0]
+}
+
+#[test]
+fn a_topic_that_is_replaced_behind_a_running_restore_is_not_reported_as_restored() {
+    let topics = Topics::new("behind", &[10, 3_000]);
+    let witness = topics.kafka.witness();
+    let command = topics.restore(&["overwrite", "--rate-limit-bytes", "300000"]);
+    let mut running = topics.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    let [first, second] = topics.names.as_slice() else { unreachable!() };
+    running.wait_until("the first topic is restored", || {
+        let ends = |topic: &str| witness.offsets(topic, At::Latest).ok().map(|ends| ends[0]);
+        ends(first) == Some(10) && ends(second).is_some_and(|end| (1..1_000).contains(&end))
+    });
+    replace(&witness, first);
+    let ended = running.ended().unwrap();
+    assert_eq!(end(&witness, first), 0);
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{first:?}")), "{ended:?}");
+}
+
+#[test]
+fn a_restore_appends_nothing_twice_when_one_of_its_topics_was_replaced() {
+    let topics = Topics::new("appended", &[10, 20]);
+    let witness = topics.kafka.witness();
+    let command = topics.restore(&["append"]);
+    let append: Vec<&str> = command.iter().map(String::as_str).collect();
+    topics.repository.run(&append).unwrap().succeeded();
+    let [first, second] = topics.names.as_slice() else { unreachable!() };
+    assert_eq!([end(&witness, first), end(&witness, second)], [20, 40]);
+    replace(&witness, first);
+    let ended = topics.repository.run(&append).unwrap();
+    assert_eq!(end(&witness, second), 40, "{ended:?}");
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{second:?}")), "{ended:?}");
+    // What was lost can be restored alone.
+    topics.repository.run(&[&append[..], &["--topics", first]].concat()).unwrap().succeeded();
+    assert_eq!([end(&witness, first), end(&witness, second)], [10, 40]);
+}

@@ -1,0 +1,153 @@
+//! How a run begins: what is asked for, what the target looks like, and what an earlier run of the same restore has decided.
+
+use super::error::listed;
+use super::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
+use super::plan::{self, Earlier, Plan, TargetFacts, TopicPlan};
+use super::rehearsal::Rehearsal;
+use super::{Begun, Error, Planned, Restore, is_kept, others, target};
+use crate::config::restore::ExistingTopics;
+use crate::format::layout::RestoreId;
+use crate::format::manifest::TopicSummary;
+
+/// The journal of a restore, and what stands in it.
+struct Found {
+    journal: Journal,
+    intent: Option<Intent>,
+    prepared: Option<Prepared>,
+    /// Why it is not the journal that the request alone leads to.
+    again: Option<String>,
+    /// Why nothing may be appended by it.
+    refusal: Option<String>,
+}
+
+impl Restore<'_> {
+    /// Finds out what is asked for, what the target looks like, and what an earlier run of the same restore has decided.
+    pub(super) async fn begin(&self, at_ms: i64) -> Result<Begun, Error> {
+        let not_there = |reasons| Error::NotInBackup { backup_id: self.manifest.backup_id.clone(), reasons };
+        let topics = plan::wanted_topics(&self.manifest, self.config).map_err(not_there)?;
+        let groups = plan::wanted_groups(&self.manifest, self.config).map_err(not_there)?;
+        let facts = target::facts(&self.cluster, &topics, &groups).await?;
+        // The journal is read after the target: whoever created the topics that were seen had written it before.
+        let request = self.request(&topics, &facts);
+        let Found { journal, intent, prepared, again, refusal } = self.journal(&request).await?;
+        let done = journal.done().await?;
+        let policy = intent.as_ref().and_then(|intent| intent.existing_topics);
+        let earlier = Earlier {
+            actions: intent.map(|intent| intent.actions).unwrap_or_default(),
+            groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
+        };
+        let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
+        plan.warnings.extend(self.warnings.iter().cloned());
+        plan.warnings.extend(again);
+        plan.refusals.extend(refusal);
+        if done.is_some() {
+            plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
+        }
+        if prepared.is_none() {
+            let kept = plan.topics.iter().filter(|topic| is_kept(topic));
+            let kept = kept.filter_map(|topic| Some((topic.target.as_str(), facts.existing.get(&topic.target)?)));
+            plan.refusals
+                .extend(others::holding(&self.archive, &journal.id, &facts.cluster_id, &kept.collect()).await?);
+            let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
+            Rehearsal { cluster, sources: &topics, facts: &facts, start_ms, at_ms }.of(&mut plan).await?;
+        }
+        let is_resumed = prepared.is_some();
+        Ok(Begun { journal, prepared, planned: Planned { request, plan, facts, is_resumed } })
+    }
+
+    fn request(&self, topics: &[(&TopicSummary, String)], facts: &TargetFacts) -> Request {
+        let names = topics.iter().map(|(source, target)| (source.topic.name.clone(), target.clone()));
+        Request {
+            backup_id: self.manifest.backup_id.clone(),
+            target_cluster_id: facts.cluster_id.clone(),
+            topics: names.collect(),
+            point_in_time_ms: self.config.point_in_time_ms,
+            start_ms: self.config.start_ms,
+            original_offset_header: self.config.config.original_offset_header.clone(),
+            partition_mapping: self.config.config.partition_mapping.clone(),
+        }
+    }
+
+    /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
+    /// number.
+    async fn journal(&self, request: &Request) -> Result<Found, Error> {
+        let metadata = self.cluster.metadata(None).await?;
+        let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
+        let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
+        let mut id = first.clone();
+        let (mut again, mut refusal) = (None, None);
+        for attempt in 2.. {
+            let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+            let intent = journal.intent(request).await?;
+            let is_abandoned = journal.is_abandoned().await?;
+            match journal.prepared().await? {
+                _ if is_abandoned => {
+                    again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
+                }
+                Some(prepared) if !prepared.is_current(&ids) => {
+                    refusal = self.appended(&journal.id, &prepared, &prepared.changed(&ids)).await?;
+                    let changed = prepared.changed(&ids).join(", ");
+                    again = Some(format!(
+                        "topics were deleted or created again since restore {id} wrote to them, so that this is another \
+                         restore: {changed}",
+                        id = journal.id
+                    ));
+                }
+                prepared => {
+                    // One that was begun since has been decided on with all this in view.
+                    let refusal = refusal.filter(|_| intent.is_none());
+                    return Ok(Found { journal, intent, prepared, again, refusal });
+                }
+            }
+            id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
+        }
+        Err(Error::NoAnswer)
+    }
+
+    /// Why the same command may not append again, when some topics of an earlier restore are others now: the topics that are
+    /// not `changed` hold its records.
+    async fn appended(&self, id: &RestoreId, prepared: &Prepared, changed: &[&str]) -> Result<Option<String>, Error> {
+        if self.config.config.existing_topics != ExistingTopics::Append {
+            return Ok(None);
+        }
+        let unchanged: Vec<&PreparedTopic> =
+            prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str())).collect();
+        let landed: Vec<String> =
+            target::landed(&self.cluster, &unchanged).await?.iter().map(|topic| format!("{topic:?}")).collect();
+        Ok((!landed.is_empty()).then(|| {
+            format!(
+                "restore {id} has appended records to {} topics that are still the same, and the same command would append them \
+                 a second time: leave these topics out (--topics, --exclude-topics) to restore the others, or give another \
+                 restoreId to append to all: {}",
+                landed.len(),
+                listed(&landed)
+            )
+        }))
+    }
+}
+
+/// A restore's name does not tell what was to be done with topics that were there; who asks for something else now, and gets
+/// nothing, is told.
+fn other_policy(id: &RestoreId, then: Option<ExistingTopics>, now: ExistingTopics) -> Option<String> {
+    then.filter(|then| *then != now).map(|then| {
+        format!(
+            "restore {id} has ended, with --existing-topics {then}: nothing is done with {now}; give another --restore-id to \
+             restore again"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_policy_than_that_of_a_restore_that_has_ended_is_told() {
+        let id: RestoreId = "r".parse().unwrap();
+        let told = |then, now| other_policy(&id, then, now);
+        assert_eq!(told(Some(ExistingTopics::Append), ExistingTopics::Append), None);
+        assert_eq!(told(None, ExistingTopics::Append), None, "an older journal does not know");
+        let text = told(Some(ExistingTopics::Append), ExistingTopics::Overwrite).unwrap();
+        assert!(text.contains("with --existing-topics append: nothing is done with overwrite"), "{text}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What a run that ends early leaves behind, and what it says of it.
+
+use std::collections::BTreeSet;
+
+use super::abandon::{self, Created};
+use super::error::listed;
+use super::journal::{Journal, Prepared, PreparedTopic};
+use super::own_settings::{self, OwnSettings};
+use super::plan::{self, Plan, TargetFacts};
+use super::{Error, Restore, is_kept, target};
+use crate::error::Kind;
+use crate::format::layout::RestoreId;
+use crate::store::lease::Lease;
+
+impl Restore<'_> {
+    /// What a run that ends early leaves behind. A failure that the same command may not overcome gives topics that were there
+    /// before their own settings back, where all that was written survives under them: the same command can still complete the
+    /// restore. Either way the error names the topics that have the settings of a restore.
+    pub(super) async fn left(
+        &self,
+        error: Error,
+        plan: &Plan,
+        facts: &TargetFacts,
+        prepared: &Prepared,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Error {
+        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
+        let back = match is_resumed {
+            true => BTreeSet::new(),
+            false => self.put_back_early(plan, facts, prepared, journal, lease).await.unwrap_or_default(),
+        };
+        let left = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
+        let left: Vec<String> =
+            left.map(|topic| &topic.target).filter(|topic| !back.contains(*topic)).cloned().collect();
+        match settings_left(&left, &journal.id, error.is_final()) {
+            Some(left) => Error::Left { error: Box::new(error), left },
+            None => error,
+        }
+    }
+
+    /// Gives kept topics their settings back in which nothing can be lost by it, and returns their names.
+    async fn put_back_early(
+        &self,
+        plan: &Plan,
+        facts: &TargetFacts,
+        prepared: &Prepared,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<BTreeSet<String>, Error> {
+        let topics = || plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
+        let landed = target::landed(&self.cluster, &topics().map(|(_, prepared)| prepared).collect::<Vec<_>>()).await?;
+        let is_safe = |topic: &&PreparedTopic| {
+            let survives = || plan::protection::survives(&topic.target, &topic.configs_after, facts);
+            !topic.configs_meanwhile.is_empty() && (!landed.contains(&topic.target) || survives())
+        };
+        let safe: Vec<&PreparedTopic> = topics().map(|(_, prepared)| prepared).filter(is_safe).collect();
+        if safe.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let names: BTreeSet<String> = safe.iter().map(|topic| topic.target.clone()).collect();
+        let mut settings = journal.settings().await?;
+        lease.check().await?;
+        // Before they are changed: the next run must not take it for the doing of another program.
+        settings.put_back.extend(names.iter().cloned());
+        journal.write_settings(&settings).await?;
+        let own: Vec<OwnSettings> = safe.into_iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
+        own_settings::put_back(&self.cluster, &own, lease).await?;
+        Ok(names)
+    }
+
+    /// What a run leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
+    /// restore.
+    pub(super) async fn left_created(&self, error: Error, journal: &Journal) -> Error {
+        let found = async {
+            let Some(intent) = journal.begun().await? else { return Ok::<_, Error>((Vec::new(), Vec::new())) };
+            let Created { topics, lost } = abandon::created(&self.cluster, &intent).await?;
+            let held = own_settings::protective(&self.cluster, topics).await?;
+            Ok((held.iter().map(|topic| topic.topic().to_owned()).collect(), lost))
+        };
+        // The first error counts.
+        let Ok((held, lost)) = found.await else { return error };
+        let mut left: Vec<String> = settings_left(&held, &journal.id, false).into_iter().collect();
+        if !lost.is_empty() {
+            left.push(format!(
+                "deleted and not created again: {}; the same command creates and restores them",
+                listed(&lost)
+            ));
+        }
+        match left.is_empty() {
+            true => error,
+            false => Error::Left { error: Box::new(error), left: left.join("; ") },
+        }
+    }
+}
+
+/// Which topics have the settings of a restore, and how to finish.
+fn settings_left(topics: &[String], id: &RestoreId, is_final: bool) -> Option<String> {
+    let finish = match is_final {
+        true => format!("until restore --abandon {id} gives them their own settings"),
+        false => format!("until the same command completes it or restore --abandon {id} gives them their own settings"),
+    };
+    (!topics.is_empty()).then(|| {
+        format!("topics that keep the settings of a restore, such as no retention: {}, {finish}", listed(topics))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_to_finish_is_said_of_topics_that_keep_the_settings_of_a_restore() {
+        let id: RestoreId = "r".parse().unwrap();
+        let topics = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(settings_left(&[], &id, false), None);
+        let text = settings_left(&topics, &id, false).unwrap();
+        assert!(
+            text.contains("2 (a, b)") && text.contains("the same command completes it or restore --abandon r"),
+            "{text}"
+        );
+        let text = settings_left(&topics, &id, true).unwrap();
+        assert!(!text.contains("the same command") && text.contains("restore --abandon r"), "{text}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Other restores of the archive that have not ended and hold settings of the same topics.
+//!
+//! A restore that appends to a topic takes the settings that it finds for those of the topic's owner, and puts them back in
+//! the end. If they are the protective settings of a restore that was interrupted, the topic would keep them for ever.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::Error;
+use super::journal::{Intent, Journal, Prepared, PreparedTopic, TopicSettings};
+use super::plan::Existing;
+use crate::format::layout::RestoreId;
+use crate::repository::Archive;
+use crate::store::REQUESTS_AT_ONCE;
+
+/// Which of the topics have the settings of another restore that has not ended, in one line each. One listing, one small
+/// object or two for each restore of the archive, and two more for those of the same topics.
+///
+/// # Errors
+/// When the archive cannot be read.
+pub async fn holding(
+    archive: &Archive,
+    own: &RestoreId,
+    cluster_id: &str,
+    topics: &BTreeMap<&str, &Existing>,
+) -> Result<Vec<String>, Error> {
+    if topics.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = archive.store.list_dirs(&archive.keys.restores()).await?;
+    let others = names.into_iter().filter_map(|name| name.parse().ok()).filter(|id: &RestoreId| id != own);
+    let looked = others.map(|id| one(Journal::new(archive.store.clone(), &archive.keys, id), cluster_id, topics));
+    let found: Vec<Vec<String>> = stream::iter(looked).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn one(journal: Journal, cluster_id: &str, topics: &BTreeMap<&str, &Existing>) -> Result<Vec<String>, Error> {
+    let held: Vec<String> = match journal.prepared().await? {
+        Some(prepared) => held(&prepared, topics),
+        // It may have ended after it had created topics, and before it could write.
+        None => match journal.begun().await? {
+            Some(intent) if intent.request.target_cluster_id == cluster_id => held_since_creation(&intent, topics),
+            Some(_) | None => Vec::new(),
+        },
+    };
+    if held.is_empty() || journal.done().await?.is_some() || journal.is_abandoned().await? {
+        return Ok(Vec::new());
+    }
+    let id = &journal.id;
+    let text = |topic: String| {
+        format!(
+            "topic {topic:?} has the settings of restore {id}, which has not ended: run that restore again to complete it, or \
+             give the topic its own settings with restore --abandon {id}, first"
+        )
+    };
+    Ok(held.into_iter().map(text).collect())
+}
+
+/// Those topics that are the ones of a restore and have a protective setting of it.
+fn held(prepared: &Prepared, topics: &BTreeMap<&str, &Existing>) -> Vec<String> {
+    let is_held = |topic: &&PreparedTopic| {
+        topics.get(topic.target.as_str()).is_some_and(|existing| {
+            existing.id == topic.topic_id && is_protected(existing, &topic.configs_meanwhile, &topic.configs_after)
+        })
+    };
+    prepared.topics.iter().filter(is_held).map(|topic| topic.target.clone()).collect()
+}
+
+/// Those topics that a restore may have created and that have a protective setting of it.
+fn held_since_creation(intent: &Intent, topics: &BTreeMap<&str, &Existing>) -> Vec<String> {
+    let is_held = |(topic, settings): &(&String, &TopicSettings)| {
+        topics.get(topic.as_str()).is_some_and(|existing| {
+            let is_new = intent.overwritten.get(*topic) != Some(&existing.id);
+            is_new && is_protected(existing, &settings.meanwhile, &settings.after)
+        })
+    };
+    intent.settings.iter().filter(is_held).map(|(topic, _)| topic.clone()).collect()
+}
+
+fn is_protected(
+    existing: &Existing,
+    meanwhile: &BTreeMap<String, String>,
+    after: &BTreeMap<String, Option<String>>,
+) -> bool {
+    meanwhile.iter().any(|(name, ours)| {
+        existing.configs.get(name) == Some(ours) && after.get(name).and_then(Option::as_ref) != Some(ours)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::kafka::permissions::Operations;
+
+    #[test]
+    fn a_topic_is_held_while_it_has_a_setting_that_it_does_not_have_in_the_end() {
+        let text = |value: &str| value.to_owned();
+        let prepared = Prepared {
+            producer_id: 1,
+            producer_epoch: 0,
+            topics: vec![PreparedTopic {
+                target: text("t"),
+                topic_id: Uuid::from_u128(1),
+                max_batch_bytes: 1,
+                base_offsets: vec![0],
+                configs_meanwhile: [(text("a"), text("x")), (text("retention.ms"), text("-1"))].into(),
+                configs_after: [(text("a"), Some(text("x"))), (text("retention.ms"), None)].into(),
+            }],
+        };
+        let is_held = |id: u128, configs: &[(&str, &str)]| {
+            let existing = Existing {
+                id: Uuid::from_u128(id),
+                internal: false,
+                partitions: 1,
+                replicas: 1,
+                is_empty: false,
+                end_offsets: vec![1],
+                min_insync_replicas: 1,
+                max_message_bytes: 1,
+                configs: configs.iter().map(|(name, value)| (text(name), text(value))).collect(),
+                effective: BTreeMap::new(),
+                operations: Operations::NOT_TOLD,
+            };
+            !held(&prepared, &[("t", &existing)].into()).is_empty()
+        };
+        assert!(is_held(1, &[("retention.ms", "-1")]));
+        assert!(!is_held(2, &[("retention.ms", "-1")]), "a namesake");
+        assert!(!is_held(1, &[("a", "x")]), "it has this one in the end too");
+        assert!(!is_held(1, &[("retention.ms", "5")]) && !is_held(1, &[]));
+    }
+}
