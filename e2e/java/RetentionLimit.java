@@ -31,6 +31,23 @@ public final class RetentionLimit {
         public void close() {}
     }
 
+    /** For CreateTopics, where min.insync.replicas must be given too. */
+    public static final class OnCreateWithReplicas implements CreateTopicPolicy {
+        @Override
+        public void validate(RequestMetadata request) {
+            check(request.topic(), request.configs());
+            if (request.configs() == null || !request.configs().containsKey("min.insync.replicas")) {
+                throw new PolicyViolationException(request.topic() + ": min.insync.replicas must be given");
+            }
+        }
+
+        @Override
+        public void configure(Map<String, ?> configs) {}
+
+        @Override
+        public void close() {}
+    }
+
     /** For IncrementalAlterConfigs. */
     public static final class OnAlter implements AlterConfigPolicy {
         @Override

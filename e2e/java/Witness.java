@@ -350,8 +350,10 @@ public final class Witness {
     }
 
     private static Object allow(JsonNode request) throws Exception {
+        boolean prefixed = request.has("prefix");
         ResourcePattern resource = new ResourcePattern(
-            ResourceType.fromString(request.get("resource").asText()), request.get("name").asText(), PatternType.LITERAL);
+            ResourceType.fromString(request.get("resource").asText()),
+            request.get(prefixed ? "prefix" : "name").asText(), prefixed ? PatternType.PREFIXED : PatternType.LITERAL);
         AccessControlEntry entry = new AccessControlEntry(request.get("principal").asText(), "*",
             AclOperation.fromString(request.get("operation").asText()), AclPermissionType.ALLOW);
         admin(request).createAcls(List.of(new AclBinding(resource, entry))).all().get();

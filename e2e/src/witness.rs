@@ -247,6 +247,15 @@ impl Witness {
         self.call("allow", rule)
     }
 
+    /// Allows it on all resources whose names begin with `prefix`.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn allow_prefixed(&self, principal: &str, operation: &str, resource: &str, prefix: &str) -> Result<()> {
+        let rule = json!({ "principal": principal, "operation": operation, "resource": resource, "prefix": prefix });
+        self.call("allow", rule)
+    }
+
     /// Gives a user, new or not, this password for SCRAM-SHA-512. Brokers may take a moment to know it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! A restore owns what it writes until it is done: against other programs that change topics, and users that may not do it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod guarded;
 mod own_settings;
 mod replaced;
 
@@ -19,7 +20,6 @@ use e2e::unique;
 use e2e::witness::{NewTopic, Position, Witness, properties};
 use serde_json::Value;
 
-const DENIED: i32 = 4;
 const CONFLICT: i32 = 6;
 const INTERRUPTED: i32 = 8;
 /// Names how many topics are overwritten at once, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
@@ -283,107 +283,6 @@ fn a_restore_that_has_ended_never_touches_settings_again() {
     assert_eq!(ended.code, Some(5), "{ended:?}");
     assert!(!ended.stderr.contains("--abandon"), "{ended:?}");
     assert_eq!(own_configs(&witness, &target), owned);
-}
-
-/// A topic with records that a user may not overwrite, for one reason or another, and a backup of it.
-struct Guarded {
-    kafka: &'static Kafka,
-    repository: Repository<'static>,
-    topic: String,
-    records: u64,
-}
-
-impl Guarded {
-    fn new() -> Self {
-        let kafka = Kafka::shared(Shared::Secure);
-        let sample = Sample::write(&kafka.witness(), "guarded", 600).unwrap();
-        let repository = Repository::folder().unwrap();
-        let bootstrap = kafka.bootstrap(Listener::Plain);
-        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &sample.topic]);
-        Self { kafka, repository, topic: sample.topic, records: sample.records }
-    }
-
-    /// Overwrites the topic as a user who may do these things with it.
-    fn overwrite(&self, operations: &[&str], more: &[&str]) -> Ended {
-        let (name, password) = (unique("user"), unique("password"));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &password).unwrap();
-        for operation in operations {
-            self.kafka.witness().allow(&format!("User:{name}"), operation, "TOPIC", &self.topic).unwrap();
-        }
-        self.kafka.add_user(&name, &password).unwrap();
-        let bootstrap = self.kafka.bootstrap(Listener::SaslPlain);
-        let protocol = Listener::SaslPlain.security_protocol();
-        let command =
-            ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--existing-topics", "overwrite"];
-        let login = ["--security-protocol", protocol, "--sasl-mechanism", "SCRAM-SHA-512", "--username", &name];
-        let password = ["--password-file", file.path().to_str().unwrap()];
-        self.repository.run(&[&command[..], &login, &password, more].concat()).unwrap()
-    }
-}
-
-#[test]
-fn nothing_is_deleted_for_a_user_who_lacks_a_permission_and_the_dry_run_says_so() {
-    let guarded = Guarded::new();
-    let witness = guarded.kafka.witness();
-    let id = witness.describe_topic(&guarded.topic).unwrap().id;
-    let all = ["READ", "WRITE", "CREATE", "DELETE", "ALTER_CONFIGS", "DESCRIBE_CONFIGS"];
-    for missing in ["WRITE", "CREATE", "DELETE", "ALTER_CONFIGS"] {
-        let operations: Vec<&str> = all.into_iter().filter(|operation| *operation != missing).collect();
-        for more in [&["--dry-run"][..], &[]] {
-            let ended = guarded.overwrite(&operations, more);
-            assert_eq!(ended.code, Some(DENIED), "without {missing} {more:?}: {ended:?}");
-            let named = missing.replace('_', "").to_lowercase();
-            assert!(ended.stderr.to_lowercase().contains(&named), "without {missing}: {ended:?}");
-            assert_eq!(witness.describe_topic(&guarded.topic).unwrap().id, id, "without {missing}");
-        }
-    }
-    assert_eq!(whole_records(&witness, &guarded.topic), guarded.records);
-    guarded.overwrite(&all, &[]).succeeded();
-    assert_ne!(witness.describe_topic(&guarded.topic).unwrap().id, id);
-    assert_eq!(whole_records(&witness, &guarded.topic), guarded.records);
-}
-
-#[test]
-fn a_policy_that_limits_retention_refuses_before_a_deletion_or_does_no_harm() {
-    let kafka = Kafka::start(KafkaOptions { limits_retention: true, ..KafkaOptions::default() }).unwrap();
-    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
-    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
-    let repository = Repository::folder().unwrap();
-    for (stem, age_ms, days, is_restored) in
-        [("new", 60_000, 7, true), ("old", 30 * 86_400_000, 7, false), ("old-and-short", 30 * 86_400_000, 1, false)]
-    {
-        let topic = unique(stem);
-        let retention_ms = days * 86_400_000_i64;
-        witness
-            .create_topics(&[NewTopic::new(&topic, 1)
-                .with("retention.ms", retention_ms)
-                .with("segment.ms", 604_800_000)])
-            .unwrap();
-        let records: Vec<Record> = (0..100).map(|n| Record::new(0, now_ms - age_ms + n, n.to_string(), "v")).collect();
-        witness.produce(&topic, &properties([]), &records).unwrap();
-        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", stem, "--topics", &topic]);
-        let id = witness.describe_topic(&topic).unwrap().id;
-        let restore =
-            ["restore", "--bootstrap-servers", &bootstrap, "--archive", stem, "--existing-topics", "overwrite"];
-        for more in [&["--dry-run"][..], &[]] {
-            let ended = repository.run(&[&restore[..], more].concat()).unwrap();
-            let said = format!("{}{}", ended.stdout, ended.stderr);
-            assert!(said.contains("retention.ms"), "{stem}: {ended:?}");
-            if is_restored {
-                assert_eq!(ended.code, Some(0), "{stem}: {ended:?}");
-            } else {
-                assert!(said.contains("give a startTime"), "{stem}: {ended:?}");
-                assert_ne!(ended.code, Some(0), "{stem}: {ended:?}");
-                assert_eq!(witness.describe_topic(&topic).unwrap().id, id, "{stem}: nothing was deleted");
-            }
-        }
-        if is_restored {
-            let ends: Vec<i64> = witness.offsets(&topic, e2e::witness::At::Latest).unwrap();
-            assert_eq!(ends, [100]);
-            assert_eq!(own_configs(&witness, &topic).get("retention.ms"), Some(&retention_ms.to_string()));
-        }
-    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::findings::{self, Findings};
 use super::judgement::{After, Idle, Silence, after, falls_behind, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
 use super::patience::Patience;
-use super::queue::{Cleaning, NO_BROKER, Queue, Task};
+use super::queue::{NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
 use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};

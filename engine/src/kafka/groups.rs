@@ -580,7 +580,7 @@ fn collect_offsets(
     retriable.map_or(Ok(offsets), Err)
 }
 
-fn build_offset_commit(
+pub(crate) fn build_offset_commit(
     version: i16,
     group: &str,
     partitions: &[TopicPartition],
@@ -607,7 +607,7 @@ fn build_offset_commit(
         .with_topics(topics.collect())
 }
 
-fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> Answers<TopicPartition, ()> {
+pub(crate) fn process_offset_commit(group: &str, response: OffsetCommitResponse) -> Answers<TopicPartition, ()> {
     let answers = response.topics.into_iter().flat_map(|topic| {
         topic.partitions.into_iter().map(move |answer| {
             let key = (topic.name.to_string(), answer.partition_index);

@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use kafka_protocol::messages::{
     CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, MetadataRequest,
+    OffsetCommitRequest,
 };
 use uuid::Uuid;
 
 use crate::error::Kind;
 use crate::kafka::cluster::{CONTROL_LANE, Cluster};
-use crate::kafka::error::Error;
+use crate::kafka::coordinators::REQUESTS_AT_ONCE;
+use crate::kafka::error::{Error, GROUP_AUTHORIZATION_FAILED};
+use crate::kafka::groups::{CommittedOffset, CommittedOffsets, build_offset_commit, process_offset_commit};
 use crate::kafka::metadata::build_metadata;
 use crate::kafka::produce::{ProduceBatch, ProducedPartition};
 
@@ -26,6 +30,8 @@ const NO_PARTITION: i32 = i32::MAX;
 /// An operation on a topic, by its number in the protocol (`org.apache.kafka.common.acl.AclOperation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
+    /// To read records, and to commit offsets.
+    Read = 3,
     /// To write records.
     Write = 4,
     /// To create the topic; a permission on the cluster serves as well, and does not show here.
@@ -65,6 +71,8 @@ pub struct Capabilities {
     pub delete_topics: bool,
     /// IncrementalAlterConfigs (KIP-339, Kafka 2.3).
     pub alter_configs: bool,
+    /// OffsetCommit.
+    pub commit_offsets: bool,
     /// InitProducerId: idempotent producers (KIP-98, Kafka 0.11).
     pub producer_ids: bool,
 }
@@ -72,7 +80,7 @@ pub struct Capabilities {
 impl Default for Capabilities {
     /// Everything, as Apache Kafka 2.3 and later serve it.
     fn default() -> Self {
-        Self { create_topics: true, delete_topics: true, alter_configs: true, producer_ids: true }
+        Self { create_topics: true, delete_topics: true, alter_configs: true, commit_offsets: true, producer_ids: true }
     }
 }
 
@@ -92,6 +100,7 @@ impl Cluster {
                         create_topics: connection.version::<CreateTopicsRequest>().is_ok(),
                         delete_topics: connection.version::<DeleteTopicsRequest>().is_ok(),
                         alter_configs: connection.version::<IncrementalAlterConfigsRequest>().is_ok(),
+                        commit_offsets: connection.version::<OffsetCommitRequest>().is_ok(),
                         producer_ids: connection.version::<InitProducerIdRequest>().is_ok(),
                     });
                 }
@@ -148,6 +157,39 @@ impl Cluster {
             denied.extend(answers.into_iter().filter(|(_, error)| error.kind() == Kind::Denied));
         }
         Ok(denied)
+    }
+
+    /// Those of the groups whose offsets this user may not commit, with what the broker says; they need not be there. A broker
+    /// checks `Read` on the group before it looks for a topic (`KafkaApis.handleOffsetCommitRequest`), so a request for a topic
+    /// that nobody has is answered with the one or with the other, by any broker, and commits nothing.
+    ///
+    /// # Errors
+    /// When no broker answers for as long as the retry timeout.
+    pub async fn groups_denied_to_commit(&self, groups: &BTreeSet<String>) -> Result<BTreeMap<String, Error>, Error> {
+        let asked = groups.iter().map(|group| async move {
+            let error = self.ask_to_commit(group).await?;
+            Ok::<_, Error>(error.map(|error| (group.clone(), error)))
+        });
+        let answers: Vec<Option<(String, Error)>> =
+            stream::iter(asked).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn ask_to_commit(&self, group: &str) -> Result<Option<Error>, Error> {
+        let nobody = format!("check-{}", Uuid::new_v4().simple());
+        let offset = CommittedOffset { offset: 0, leader_epoch: -1, metadata: String::new() };
+        let offsets: CommittedOffsets = [((nobody.clone(), 0), offset)].into();
+        let partitions = [(nobody, 0)];
+        let mut retry = self.retry();
+        let response = loop {
+            retry.ready().await;
+            match self.call_any_once(|version| build_offset_commit(version, group, &partitions, &offsets)).await {
+                Ok(response) => break response,
+                Err(error) => retry.again(error).await?,
+            }
+        };
+        let refused = process_offset_commit(group, response).into_iter().find_map(|(_, answer)| answer.err());
+        Ok(refused.filter(|error| error.code() == Some(GROUP_AUTHORIZATION_FAILED)))
     }
 
     async fn ask_to_write_once(&self, topics: &[String]) -> Result<Vec<(String, Error)>, Error> {

@@ -1,5 +1,7 @@
 //! How a run begins: what is asked for, what the target looks like, and what an earlier run of the same restore has decided.
 
+use std::collections::BTreeSet;
+
 use super::error::listed;
 use super::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
 use super::plan::{self, Earlier, Plan, TargetFacts, TopicPlan};
@@ -31,6 +33,9 @@ impl Restore<'_> {
         let request = self.request(&topics, &facts);
         let Found { journal, intent, prepared, again, refusal } = self.journal(&request).await?;
         let done = journal.done().await?;
+        let ids = facts.existing.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
+        let created = intent.as_ref().map(|intent| intent.created(&ids).0.into_iter().map(str::to_owned).collect());
+        let created: BTreeSet<String> = created.unwrap_or_default();
         let policy = intent.as_ref().and_then(|intent| intent.existing_topics);
         let earlier = Earlier {
             actions: intent.map(|intent| intent.actions).unwrap_or_default(),
@@ -49,10 +54,27 @@ impl Restore<'_> {
             plan.refusals
                 .extend(others::holding(&self.archive, &journal.id, &facts.cluster_id, &kept.collect()).await?);
             let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
-            Rehearsal { cluster, sources: &topics, facts: &facts, start_ms, at_ms }.of(&mut plan).await?;
+            Rehearsal { cluster, sources: &topics, facts: &facts, created: &created, start_ms, at_ms }
+                .of(&mut plan)
+                .await?;
+            plan.refusals.extend(self.expiring(&plan, &facts, at_ms).await?);
         }
         let is_resumed = prepared.is_some();
         Ok(Begun { journal, prepared, planned: Planned { request, plan, facts, is_resumed } })
+    }
+
+    /// Why topics must not be overwritten under a retention that the restore cannot lift, in one line each.
+    async fn expiring(&self, plan: &Plan, facts: &TargetFacts, at_ms: i64) -> Result<Vec<String>, Error> {
+        let limited = |topic: &TopicPlan| plan::protection::limited_retention(topic, facts);
+        if !plan.refusals.is_empty() || !plan.topics.iter().any(|topic| limited(topic).is_some()) {
+            return Ok(Vec::new());
+        }
+        let (runs, start_ms) = (self.runs(plan).await?, self.config.start_ms);
+        let expiring = plan.topics.iter().filter_map(|topic| {
+            let of_topic = runs.contents(&topic.source.name);
+            plan::protection::expiring_runs(&topic.target, limited(topic)?, of_topic, start_ms, at_ms)
+        });
+        Ok(expiring.collect())
     }
 
     fn request(&self, topics: &[(&TopicSummary, String)], facts: &TargetFacts) -> Request {

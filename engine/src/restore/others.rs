@@ -101,6 +101,7 @@ mod tests {
         let prepared = Prepared {
             producer_id: 1,
             producer_epoch: 0,
+            joined_records_bytes: None,
             topics: vec![PreparedTopic {
                 target: text("t"),
                 topic_id: Uuid::from_u128(1),

@@ -2,23 +2,30 @@
 //!
 //! Nothing here changes the target, and a dry run does all of it: the requests that the cluster serves, the permissions of
 //! this user, a producer id, and every topic as it is created, protected and left, by requests that are only validated.
+//!
+//! A topic that is to be overwritten has a name that cannot be created, and a controller answers `TOPIC_ALREADY_EXISTS` before
+//! it looks at settings or policies (`ReplicationControlManager.createTopics`). So its creation is validated under a trial
+//! name that begins with its own. When the trial name is refused whatever the settings are, nothing proves that the topic can
+//! be created again, and the plan is refused.
+
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
-use super::Error;
+use self::settings::Configs;
 use super::plan::protection::{self, Harm};
 use super::plan::{Action, Plan, TargetFacts, TopicPlan};
 use super::topics::{new_topic, set};
+use super::{Error, is_kept};
 use crate::error::Kind;
 use crate::format::manifest::TopicSummary;
+use crate::kafka::groups::GroupKind;
 use crate::kafka::permissions::Operation;
-use crate::kafka::topics::NewTopic;
+use crate::kafka::topics::{ConfigChange, NewTopic};
 use crate::kafka::{Cluster, Error as KafkaError};
 
-/// `TOPIC_AUTHORIZATION_FAILED`.
-const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// `TOPIC_ALREADY_EXISTS`.
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 /// `UNKNOWN_TOPIC_OR_PARTITION`.
@@ -27,6 +34,8 @@ const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_CONFIG: i16 = 40;
 /// `INVALID_REQUEST`: what some versions say of a setting that they do not know.
 const INVALID_REQUEST: i16 = 42;
+/// `TOPIC_DELETION_DISABLED`: the brokers have `delete.topic.enable=false`.
+const TOPIC_DELETION_DISABLED: i16 = 73;
 /// `POLICY_VIOLATION`: a create-topic or alter-config policy of the cluster refuses it (KIP-108, KIP-133).
 const POLICY_VIOLATION: i16 = 44;
 /// The longest name that a topic can have.
@@ -40,6 +49,8 @@ pub struct Rehearsal<'a> {
     pub sources: &'a [(&'a TopicSummary, String)],
     /// What the target looks like.
     pub facts: &'a TargetFacts,
+    /// Topics that an earlier run of the restore has created already.
+    pub created: &'a BTreeSet<String>,
     /// The earliest timestamp that is restored, in milliseconds since the epoch.
     pub start_ms: Option<i64>,
     /// The time of the restore, in milliseconds since the epoch.
@@ -60,11 +71,14 @@ impl Rehearsal<'_> {
         }
         self.permissions(plan).await?;
         self.cluster.init_producer_id(None, 0).await.map_err(Error::NoProducer)?;
+        self.deletions(plan).await?;
+        self.groups(plan).await?;
         if !self.facts.capabilities.alter_configs {
             self.without_alter_configs(plan);
         }
         self.in_the_end(plan).await?;
         self.while_data_flows(plan).await?;
+        self.put_back(plan).await?;
         for topic in &mut plan.topics {
             topic.configs_created = protection::created_with(topic, self.facts);
         }
@@ -81,23 +95,82 @@ impl Rehearsal<'_> {
             .into_iter()
             .map(|(topic, error)| format!("Write on topic {topic:?} ({error})"))
             .collect();
-        for topic in &plan.topics {
+        let overwritten = || plan.topics.iter().filter(|topic| self.is_overwritten(topic));
+        for topic in overwritten() {
             let Some(existing) = self.facts.existing.get(&topic.target) else { continue };
-            let lacks = |operation| existing.operations.allows(operation) == Some(false);
-            if topic.action == Action::Overwrite && lacks(Operation::Delete) {
+            if existing.operations.allows(Operation::Delete) == Some(false) {
                 missing.push(format!("Delete on topic {:?}, which is to be overwritten", topic.target));
             }
         }
+        // The permission on a name is looked at before whether a topic has it.
+        let new: Vec<NewTopic> = overwritten().map(|topic| new_topic(topic, BTreeMap::new())).collect();
+        missing.extend(denied("Create", self.cluster.create_topics(&new, true).await));
         if self.facts.capabilities.alter_configs {
             let changes = plan.topics.iter().map(|topic| (topic.target.clone(), set(&topic.configs_meanwhile)));
-            let verdicts = self.cluster.alter_topic_configs(&changes.collect(), true).await;
-            let denied = |(topic, verdict): (String, Result<(), KafkaError>)| {
-                let error = verdict.err().filter(|error| error.kind() == Kind::Denied)?;
-                Some(format!("AlterConfigs on topic {topic:?} ({error})"))
-            };
-            missing.extend(verdicts.into_iter().filter_map(denied));
+            missing.extend(denied("AlterConfigs", self.cluster.alter_topic_configs(&changes.collect(), true).await));
         }
         if missing.is_empty() { Ok(()) } else { Err(Error::NotAllowed(missing)) }
+    }
+
+    /// Groups whose offsets could not be committed now: the records come back all the same.
+    async fn groups(&self, plan: &mut Plan) -> Result<(), Error> {
+        let commits = || plan.groups.iter().filter(|group| group.kind != GroupKind::Share && !group.offsets.is_empty());
+        if commits().next().is_some() && !self.facts.capabilities.commit_offsets {
+            plan.busy_groups.push("the cluster has no OffsetCommit: no committed offsets are restored".to_owned());
+            return Ok(());
+        }
+        let groups: BTreeSet<String> = commits().map(|group| group.target.clone()).collect();
+        let denied = self.cluster.groups_denied_to_commit(&groups).await?;
+        let text = |(group, error): (String, KafkaError)| {
+            format!("group {group:?}: its offsets could not be committed, the user lacks Read on the group ({error})")
+        };
+        let topics: BTreeSet<&str> =
+            commits().flat_map(|group| group.offsets.iter().map(|offset| offset.topic.as_str())).collect();
+        let lacks_read = |topic: &&TopicPlan| {
+            let existing = self.facts.existing.get(&topic.target).filter(|_| self.is_there(topic));
+            topics.contains(topic.source.name.as_str())
+                && existing.is_some_and(|existing| existing.operations.allows(Operation::Read) == Some(false))
+        };
+        let lacking = plan.topics.iter().filter(lacks_read).map(|topic| {
+            format!(
+                "no group's offsets on topic {:?} could be committed, the user lacks Read on the topic",
+                topic.target
+            )
+        });
+        let told: Vec<String> = denied.into_iter().map(text).chain(lacking).collect();
+        plan.busy_groups.extend(told);
+        Ok(())
+    }
+
+    /// Whether the cluster deletes topics at all: asked with an id that no topic has.
+    async fn deletions(&self, plan: &mut Plan) -> Result<(), Error> {
+        if !plan.topics.iter().any(|topic| self.is_overwritten(topic) && self.has_an_id(topic)) {
+            return Ok(());
+        }
+        let nobody = [(String::new(), Uuid::new_v4())].into();
+        let answers = self.cluster.delete_topics(&nobody).await;
+        if answers.into_values().any(|answer| answer.is_err_and(|error| error.code() == Some(TOPIC_DELETION_DISABLED)))
+        {
+            plan.refusals.push(
+                "the cluster deletes no topics (delete.topic.enable=false): nothing can be overwritten".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the topic needs no creation: it is kept, or an earlier run has created it.
+    fn is_there(&self, topic: &TopicPlan) -> bool {
+        is_kept(topic) || self.created.contains(&topic.target)
+    }
+
+    /// Whether the topic is still to be deleted.
+    fn is_overwritten(&self, topic: &TopicPlan) -> bool {
+        topic.action == Action::Overwrite && !self.is_there(topic) && self.facts.existing.contains_key(&topic.target)
+    }
+
+    /// Brokers before Kafka 2.8 have no topic ids, and delete by name: they are not asked.
+    fn has_an_id(&self, topic: &TopicPlan) -> bool {
+        self.facts.existing.get(&topic.target).is_some_and(|existing| !existing.id.is_nil())
     }
 
     /// Protective settings that cannot be set, because they could not be taken back: by those values that hold anyway.
@@ -118,12 +191,15 @@ impl Rehearsal<'_> {
         let tried = self.create(plan, |topic| topic.configs.clone()).await;
         for (name, error) in self.verdicts(plan, tried)? {
             let Some(topic) = plan.topics.iter().find(|topic| topic.target == name) else { continue };
-            let refused = self.refused_alone(topic, &topic.configs).await;
+            let trial = self.trial_name(topic);
+            let check = async |configs: &Configs| self.creates(topic, &trial, configs).await;
+            let refused = settings::refused(None, &topic.configs, &error, check).await;
             let Plan { topics, warnings, refusals, .. } = &mut *plan;
             let Some(topic) = topics.iter_mut().find(|topic| topic.target == name) else { continue };
-            if refused.is_empty() {
-                refusals.push(format!("topic {name:?} cannot be created as it is planned: {error}"));
-            }
+            let Some(refused) = refused else {
+                refusals.push(not_creatable(&name, &trial, &error));
+                continue;
+            };
             topic.configs.retain(|setting, _| !refused.contains_key(setting));
             warnings.extend(
                 refused.into_iter().map(|(setting, why)| {
@@ -134,34 +210,89 @@ impl Rehearsal<'_> {
         Ok(())
     }
 
-    /// The protective settings, on topics that are created and on those that are there.
+    /// The protective settings, on topics that are created and on those that are there. The configuration of the end has been
+    /// accepted, so that whatever is refused here is about a protective setting.
     async fn while_data_flows(&self, plan: &mut Plan) -> Result<(), Error> {
         if !plan.refusals.is_empty() {
             return Ok(());
         }
         let mut tried = self.create(plan, |topic| protection::created_with(topic, self.facts)).await;
-        let there = plan.topics.iter().filter_map(|topic| {
-            let existing = self.facts.existing.get(&topic.target).filter(|_| is_kept(topic))?;
-            Some((topic.target.clone(), set(&protection::changed(topic, existing))))
-        });
-        let there: BTreeMap<_, _> = there.filter(|(_, changes)| !changes.is_empty()).collect();
-        tried.extend(self.cluster.alter_topic_configs(&there, true).await);
+        tried.extend(self.cluster.alter_topic_configs(&self.kept(plan, |changes| set(&changes)), true).await);
         for (name, error) in self.verdicts(plan, tried)? {
             let Some(topic) = plan.topics.iter().find(|topic| topic.target == name) else { continue };
-            let refused = match self.facts.existing.get(&name).filter(|_| is_kept(topic)) {
-                Some(existing) => self.refused_changes(topic, &protection::changed(topic, existing)).await,
-                None => self.refused_alone(topic, &topic.configs_meanwhile).await,
+            let refused = match self.facts.existing.get(&name).filter(|_| self.is_there(topic)) {
+                Some(existing) => {
+                    let check = async |configs: &Configs| self.alters(&name, set(configs)).await;
+                    settings::refused(Some(&Configs::new()), &protection::changed(topic, existing), &error, check).await
+                }
+                None => {
+                    let trial = self.trial_name(topic);
+                    let check = async |configs: &Configs| self.creates(topic, &trial, configs).await;
+                    let wanted = protection::created_with(topic, self.facts);
+                    settings::refused(Some(&topic.configs), &wanted, &error, check).await
+                }
             };
             let Plan { topics, warnings, refusals, .. } = &mut *plan;
             let Some(topic) = topics.iter_mut().find(|topic| topic.target == name) else { continue };
-            if refused.is_empty() {
+            let Some(refused) = refused else {
                 refusals.push(format!("topic {name:?} cannot take the settings of a restore: {error}"));
-            }
+                continue;
+            };
             for (setting, why) in refused {
                 self.do_without(topic, &setting, &why.to_string(), warnings, refusals);
             }
         }
         Ok(())
+    }
+
+    /// The settings that topics which are kept have again in the end: a policy that came after them may refuse them. A
+    /// setting that could not be put back is not changed.
+    async fn put_back(&self, plan: &mut Plan) -> Result<(), Error> {
+        if !plan.refusals.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = self.kept(plan, |_| ()).into_keys().collect();
+        let back = |plan: &Plan, name: &str| -> Option<BTreeMap<String, ConfigChange>> {
+            let topic = plan.topics.iter().find(|topic| topic.target == name)?;
+            let existing = self.facts.existing.get(name)?;
+            let changed = protection::changed(topic, existing);
+            let mut after = protection::afterwards(topic, Some(existing));
+            after.retain(|setting, _| changed.contains_key(setting));
+            Some(after.into_iter().map(|(setting, value)| (setting, back_to(value))).collect())
+        };
+        let changes: BTreeMap<String, BTreeMap<String, ConfigChange>> =
+            names.iter().filter_map(|name| Some((name.clone(), back(plan, name)?))).collect();
+        let tried = self.cluster.alter_topic_configs(&changes, true).await;
+        for (name, error) in self.verdicts(plan, tried)? {
+            let mut refused = BTreeMap::new();
+            for (setting, change) in changes.get(&name).into_iter().flatten() {
+                if let Err(why) = self.alters(&name, [(setting.clone(), change.clone())].into()).await
+                    && is_about_a_setting(&why)
+                {
+                    refused.insert(setting.clone(), why);
+                }
+            }
+            let Plan { topics, warnings, refusals, .. } = &mut *plan;
+            let Some(topic) = topics.iter_mut().find(|topic| topic.target == name) else { continue };
+            if refused.is_empty() {
+                refusals.push(format!("topic {name:?} could not get its settings back after the restore: {error}"));
+            }
+            for (setting, why) in refused {
+                let why = format!("it could not be put back after the restore: {why}");
+                self.do_without(topic, &setting, &why, warnings, refusals);
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes of topics that are kept, without those of which nothing changes.
+    fn kept<T>(&self, plan: &Plan, of: impl Fn(Configs) -> T) -> BTreeMap<String, T> {
+        let there = plan.topics.iter().filter_map(|topic| {
+            let existing = self.facts.existing.get(&topic.target).filter(|_| self.is_there(topic))?;
+            let changes = protection::changed(topic, existing);
+            (!changes.is_empty()).then(|| (topic.target.clone(), of(changes)))
+        });
+        there.collect()
     }
 
     /// Leaves a protective setting out, or refuses the plan when records would be lost without it.
@@ -188,55 +319,40 @@ impl Rehearsal<'_> {
         }
     }
 
-    /// Asks whether topics can be created with a configuration. One that is still to be deleted has a name that cannot be
-    /// created: it is tried under another name.
+    /// Asks whether topics can be created with a configuration, by their own names.
     async fn create(
         &self,
         plan: &Plan,
-        configs: impl Fn(&TopicPlan) -> BTreeMap<String, String>,
+        configs: impl Fn(&TopicPlan) -> Configs,
     ) -> BTreeMap<String, Result<(), KafkaError>> {
-        let created = plan.topics.iter().filter(|topic| !is_kept(topic));
+        let created = plan.topics.iter().filter(|topic| !self.is_there(topic));
         let tried: Vec<(String, NewTopic)> = created
             .map(|topic| {
-                let name = self.name_to_try(topic);
+                let name = self.trial_name(topic);
                 (topic.target.clone(), NewTopic { name, ..new_topic(topic, configs(topic)) })
             })
             .collect();
         let new: Vec<NewTopic> = tried.iter().map(|(_, new)| new.clone()).collect();
         let mut verdicts = self.cluster.create_topics(&new, true).await;
-        let mut told = BTreeMap::new();
-        for (target, new) in tried {
-            let Some(verdict) = verdicts.remove(&new.name) else { continue };
-            let verdict = match verdict {
-                Err(error) if new.name != target && self.is_about_the_name(&target, &new, &error).await => Ok(()),
-                verdict => verdict.map(drop),
-            };
-            told.insert(target, verdict);
-        }
-        told
+        let verdict = |(target, new): (String, NewTopic)| Some((target, verdicts.remove(&new.name)?.map(drop)));
+        tried.into_iter().filter_map(verdict).collect()
     }
 
-    /// Whether a refusal may be about the other name under which a topic is tried: this user may create topics of its own name
-    /// only, or a policy wants names of some form. Then only the creation itself can tell.
-    async fn is_about_the_name(&self, target: &str, tried: &NewTopic, error: &KafkaError) -> bool {
-        match error.code() {
-            Some(TOPIC_AUTHORIZATION_FAILED) => {
-                let existing = self.facts.existing.get(target);
-                existing.is_some_and(|existing| existing.operations.allows(Operation::Create) != Some(false))
-            }
-            Some(POLICY_VIOLATION) => !self.is_taken_bare(tried).await,
-            Some(_) | None => false,
-        }
+    /// Asks whether one topic can be created under this name with these settings.
+    async fn creates(&self, topic: &TopicPlan, name: &str, configs: &Configs) -> Result<(), KafkaError> {
+        let new = NewTopic { name: name.to_owned(), ..new_topic(topic, configs.clone()) };
+        let verdict = self.cluster.create_topics(std::slice::from_ref(&new), true).await.remove(name);
+        verdict.map_or(Ok(()), |verdict| verdict.map(drop))
     }
 
-    /// Whether the topic could be created without any setting.
-    async fn is_taken_bare(&self, topic: &NewTopic) -> bool {
-        let bare = NewTopic { configs: BTreeMap::new(), ..topic.clone() };
-        let verdict = self.cluster.create_topics(std::slice::from_ref(&bare), true).await.remove(&bare.name);
-        verdict.is_some_and(|verdict| verdict.is_ok())
+    /// Asks whether one topic can be changed so.
+    async fn alters(&self, topic: &str, changes: BTreeMap<String, ConfigChange>) -> Result<(), KafkaError> {
+        let changes = [(topic.to_owned(), changes)].into();
+        self.cluster.alter_topic_configs(&changes, true).await.remove(topic).unwrap_or(Ok(()))
     }
 
-    fn name_to_try(&self, topic: &TopicPlan) -> String {
+    /// The name under which the creation of a topic is validated: its own, unless a topic has it.
+    fn trial_name(&self, topic: &TopicPlan) -> String {
         match self.facts.existing.contains_key(&topic.target) {
             true => other_name(&topic.target, Uuid::new_v4()),
             false => topic.target.clone(),
@@ -262,65 +378,57 @@ impl Rehearsal<'_> {
                 // It is not there any more: likewise.
                 Some(UNKNOWN_TOPIC_OR_PARTITION) => {}
                 Some(_) if error.kind() == Kind::Denied => {
-                    let is_kept = plan.topics.iter().any(|topic| topic.target == name && is_kept(topic));
-                    let operation = if is_kept { "AlterConfigs" } else { "Create" };
-                    missing.push(format!("{operation} on topic {name:?} ({error})"));
+                    let action = plan.topics.iter().find(|topic| topic.target == name).map(|topic| topic.action);
+                    missing.push(not_permitted(&name, action, &error));
                 }
-                Some(_) if matches!(error.kind(), Kind::Conflict | Kind::Usage) => refused.push((name, error)),
+                Some(_) if is_about_a_setting(&error) || matches!(error.kind(), Kind::Conflict | Kind::Usage) => {
+                    refused.push((name, error));
+                }
                 Some(_) | None => return Err(Error::Topic { topic: name, error: Box::new(error) }),
             }
         }
         if missing.is_empty() { Ok(refused) } else { Err(Error::NotAllowed(missing)) }
     }
+}
 
-    /// Those settings with which a topic cannot be created even if it has no other.
-    async fn refused_alone(
-        &self,
-        topic: &TopicPlan,
-        configs: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, KafkaError> {
-        let mut refused = BTreeMap::new();
-        let bare = NewTopic { name: self.name_to_try(topic), ..new_topic(topic, BTreeMap::new()) };
-        if !self.is_taken_bare(&bare).await {
-            return refused;
-        }
-        for (setting, value) in configs {
-            let new = NewTopic { configs: [(setting.clone(), value.clone())].into(), ..bare.clone() };
-            let verdict = self.cluster.create_topics(std::slice::from_ref(&new), true).await.remove(&new.name);
-            if let Some(Err(error)) = verdict.filter(|verdict| verdict.as_ref().is_err_and(is_about_a_setting)) {
-                refused.insert(setting.clone(), error);
-            }
-        }
-        refused
-    }
+/// Topics on which an operation is denied, in one line each.
+fn denied<T>(operation: &str, verdicts: BTreeMap<String, Result<T, KafkaError>>) -> impl Iterator<Item = String> {
+    verdicts.into_iter().filter_map(move |(topic, verdict)| {
+        let error = verdict.err().filter(|error| error.kind() == Kind::Denied)?;
+        Some(format!("{operation} on topic {topic:?} ({error})"))
+    })
+}
 
-    /// Those settings to which a topic that is there cannot be changed.
-    async fn refused_changes(
-        &self,
-        topic: &TopicPlan,
-        configs: &BTreeMap<String, String>,
-    ) -> BTreeMap<String, KafkaError> {
-        let mut refused = BTreeMap::new();
-        for (setting, value) in configs {
-            let alone = set(&[(setting.clone(), value.clone())].into());
-            let change = [(topic.target.clone(), alone)].into();
-            let verdict = self.cluster.alter_topic_configs(&change, true).await.remove(&topic.target);
-            if let Some(Err(error)) = verdict.filter(|verdict| verdict.as_ref().is_err_and(is_about_a_setting)) {
-                refused.insert(setting.clone(), error);
-            }
-        }
-        refused
+/// The permission that a topic of the plan lacks. Create on the name of a topic that is to be overwritten is there, or would
+/// have been missed before: it is the trial name that may not be created.
+fn not_permitted(topic: &str, action: Option<Action>, error: &KafkaError) -> String {
+    match action {
+        Some(Action::Use | Action::Append) => format!("AlterConfigs on topic {topic:?} ({error})"),
+        Some(Action::Overwrite) => format!(
+            "Create on topics whose names begin with {topic:?} (a prefixed permission): the topic is to be overwritten, and \
+             only the validated creation of another topic proves that it can be created again ({error})"
+        ),
+        Some(Action::Create) | None => format!("Create on topic {topic:?} ({error})"),
     }
 }
 
-/// Whether the topic is used as it is.
-fn is_kept(topic: &TopicPlan) -> bool {
-    match topic.action {
-        Action::Use | Action::Append => true,
-        Action::Create | Action::Overwrite => false,
+fn not_creatable(topic: &str, trial: &str, error: &KafkaError) -> String {
+    match topic == trial {
+        true => format!("topic {topic:?} cannot be created as it is planned: {error}"),
+        false => format!(
+            "topic {topic:?} is to be overwritten, and nothing proves that it can be created again: a trial under the name \
+             {trial:?} is refused whatever its settings are: {error}; let the policy accept such names, restore under another \
+             name (topicMapping), or delete the topic beforehand"
+        ),
     }
 }
 
+/// The change that gives a setting this value; `None` takes it off the topic.
+fn back_to(value: Option<String>) -> ConfigChange {
+    value.map_or(ConfigChange::Delete, ConfigChange::Set)
+}
+
+/// Whether a refusal may be about the value of a setting.
 fn is_about_a_setting(error: &KafkaError) -> bool {
     matches!(error.code(), Some(INVALID_CONFIG | INVALID_REQUEST | POLICY_VIOLATION))
 }

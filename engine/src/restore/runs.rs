@@ -47,6 +47,12 @@ impl Runs {
         self.0.remove(&(topic.to_owned(), partition)).unwrap_or_default()
     }
 
+    /// What the runs of a topic hold, by the topic's name in the source.
+    pub fn contents(&self, topic: &str) -> impl Iterator<Item = &Content> {
+        let of_topic = self.0.iter().filter(move |((name, _), _)| name == topic);
+        of_topic.flat_map(|(_, runs)| runs.iter().map(|(_, run)| &run.content))
+    }
+
     /// The segments that the runs are in, as often as there are runs.
     pub fn segments(&self) -> impl Iterator<Item = &SegmentRef> {
         self.0.values().flatten().map(|(segment, _)| segment)

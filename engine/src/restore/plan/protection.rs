@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, TargetFacts, TopicPlan};
 use crate::format::manifest::{PartitionSummary, TopicSummary};
+use crate::format::run::Content;
 
 /// What remains on the local disk of a broker with tiered storage while everything is kept remotely, per partition: one
 /// segment of the default size.
@@ -136,6 +137,10 @@ pub fn without(
         "retention.ms" => match number {
             Some(retention_ms) if retention_ms < 0 => Harm::None,
             Some(retention_ms) => expiry(source, retention_ms, start_ms, at_ms),
+            // What is overwritten cannot be restored again under another name.
+            None if topic.action == Action::Overwrite => {
+                Harm::Loss("it is not known: brokers may delete old records while the restore runs".to_owned())
+            }
             None => Harm::Risk("it is not known: brokers may delete old records while the restore runs".to_owned()),
         },
         "retention.bytes" => match number.map(u64::try_from) {
@@ -197,6 +202,39 @@ fn expiry(source: &TopicSummary, retention_ms: i64, start_ms: Option<i64>, at_ms
              startTime to leave old records out, or let the cluster allow a longer retention"
         )),
     }
+}
+
+/// The retention, in milliseconds, under which an overwritten topic is written to; `None` when the restore lifts it, or when
+/// there is none.
+pub fn limited_retention(topic: &TopicPlan, facts: &TargetFacts) -> Option<i64> {
+    if topic.action != Action::Overwrite || topic.configs_meanwhile.contains_key("retention.ms") {
+        return None;
+    }
+    let retention_ms = effective("retention.ms", topic, facts)?.parse::<i64>().ok()?;
+    (retention_ms >= 0).then_some(retention_ms)
+}
+
+/// Why a topic must not be overwritten under this retention: runs of the backup hold only older records. The largest
+/// timestamp of a whole partition would hide them behind one record that is young.
+pub fn expiring_runs<'r>(
+    target: &str,
+    retention_ms: i64,
+    runs: impl Iterator<Item = &'r Content>,
+    start_ms: Option<i64>,
+    at_ms: i64,
+) -> Option<String> {
+    let oldest_kept_ms = at_ms.saturating_sub(retention_ms);
+    if start_ms.is_some_and(|start_ms| start_ms >= oldest_kept_ms) {
+        return None;
+    }
+    let expiring = runs.filter(|run| run.records > 0 && run.max_timestamp_ms.0 < oldest_kept_ms).count();
+    (expiring > 0).then(|| {
+        format!(
+            "topic {target:?}: retention.ms cannot be set while the restore runs, it is {retention_ms}, and {expiring} runs of the \
+             backup hold only older records, which brokers may delete before the restore ends; give a startTime to leave old \
+             records out, let the cluster allow a longer retention, or restore under another name (topicMapping)"
+        )
+    })
 }
 
 /// Whether records of any age stay in a topic that has the settings `after` the restore: then it can get them back although

@@ -324,6 +324,30 @@ fn a_setting_that_the_target_refuses_is_left_out_only_where_no_record_is_lost() 
 }
 
 #[test]
+fn a_topic_is_not_overwritten_under_a_retention_that_may_take_records() {
+    use super::protection::{Harm, expiring_runs, limited_retention, without};
+    let manifest = manifest(vec![topic("orders", &[("retention.ms", "3600000")])]);
+    let overwrite = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+    let facts = with_orders(Existing { effective: map(&[("retention.ms", "-1")]), ..existing(2, false) });
+    let mut plan = made(&manifest, &overwrite, &facts);
+    assert_eq!(limited_retention(&plan.topics[0], &facts), None, "it is lifted while data flows");
+    let mut unknown = plan.topics[0].clone();
+    unknown.configs.remove("retention.ms");
+    let unknown = without("retention.ms", &manifest.topics[0], &unknown, &facts, None, NOW_MS);
+    assert!(matches!(unknown, Harm::Loss(_)), "{unknown:?}");
+    plan.topics[0].configs_meanwhile.remove("retention.ms");
+    assert_eq!(limited_retention(&plan.topics[0], &facts), Some(3_600_000));
+
+    let run =
+        |max_timestamp_ms| Content { records: 1, max_timestamp_ms: Timestamp(max_timestamp_ms), ..Content::default() };
+    let runs = [run(NOW_MS - 5_000), run(NOW_MS)];
+    let told = |retention_ms, start_ms| expiring_runs("orders", retention_ms, runs.iter(), start_ms, NOW_MS);
+    assert_eq!(told(5_000, None), None);
+    assert!(told(4_999, None).unwrap().contains("1 runs"));
+    assert_eq!(told(4_999, Some(NOW_MS - 4_000)), None, "older records are not wanted");
+}
+
+#[test]
 fn records_survive_only_without_an_end_or_under_compaction() {
     use super::protection::survives;
     let after = |pairs: &[(&str, Option<&str>)]| -> BTreeMap<String, Option<String>> {
