@@ -386,6 +386,10 @@ impl Run<'_> {
     /// Stretches of one partition are read at different times, and some by earlier runs: the log must still be the one of the cut, and
     /// hold what was read of each.
     async fn give_up_truncated(&self, cut: &Cut, findings: &mut Findings) {
+        // Epochs are asked for by name: a topic that was created again has none of those that were read of the one before.
+        if let Err(error) = self.cluster.refresh().await {
+            tracing::debug!(%error, "which topics are gone is known as of the last metadata");
+        }
         let mut read = findings.epochs_read();
         read.retain(|((topic, _), _)| !self.cluster.is_gone(&topic.name, topic.id));
         let mut cuts = Vec::new();
