@@ -90,3 +90,23 @@ fn a_restore_appends_nothing_twice_when_one_of_its_topics_was_replaced() {
     topics.repository.run(&[&append[..], &["--topics", first]].concat()).unwrap().succeeded();
     assert_eq!([end(&witness, first), end(&witness, second)], [10, 40]);
 }
+
+#[test]
+fn a_restore_overwrites_nothing_twice_when_one_of_its_topics_was_replaced() {
+    let topics = Topics::new("overwritten", &[10, 20]);
+    let witness = topics.kafka.witness();
+    let command = topics.restore(&["overwrite"]);
+    let overwrite: Vec<&str> = command.iter().map(String::as_str).collect();
+    topics.repository.run(&overwrite).unwrap().succeeded();
+    let [first, second] = topics.names.as_slice() else { unreachable!() };
+    // Applications go on with it.
+    witness.produce(second, &properties([]), &[Record::new(0, OLD_MS, "later", "v")]).unwrap();
+    replace(&witness, first);
+    for more in [&["--dry-run"][..], &[]] {
+        let ended = topics.repository.run(&[&overwrite[..], more].concat()).unwrap();
+        assert_eq!(end(&witness, second), 21, "{ended:?}");
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains("with all that was written since"), "{ended:?}");
+    }
+    topics.repository.run(&[&overwrite[..], &["--topics", first]].concat()).unwrap().succeeded();
+    assert_eq!([end(&witness, first), end(&witness, second)], [10, 21]);
+}

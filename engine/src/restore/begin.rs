@@ -107,7 +107,7 @@ impl Restore<'_> {
                     again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
                 }
                 Some(prepared) if !prepared.is_current(&ids) => {
-                    refusal = self.appended(&journal.id, &prepared, &prepared.changed(&ids)).await?;
+                    refusal = self.written_before(&journal.id, &prepared, &prepared.changed(&ids)).await?;
                     let changed = prepared.changed(&ids).join(", ");
                     again = Some(format!(
                         "topics were deleted or created again since restore {id} wrote to them, so that this is another \
@@ -126,21 +126,28 @@ impl Restore<'_> {
         Err(Error::NoAnswer)
     }
 
-    /// Why the same command may not append again, when some topics of an earlier restore are others now: the topics that are
-    /// not `changed` hold its records.
-    async fn appended(&self, id: &RestoreId, prepared: &Prepared, changed: &[&str]) -> Result<Option<String>, Error> {
-        if self.config.config.existing_topics != ExistingTopics::Append {
-            return Ok(None);
-        }
+    /// Why the same command may not append to, or overwrite, its topics again, when some topics of an earlier restore are others now:
+    /// the topics that are not `changed` hold its records, and whatever was written since.
+    async fn written_before(
+        &self,
+        id: &RestoreId,
+        prepared: &Prepared,
+        changed: &[&str],
+    ) -> Result<Option<String>, Error> {
+        let again = match self.config.config.existing_topics {
+            // Topics that hold records are refused in any case.
+            ExistingTopics::Fail => return Ok(None),
+            ExistingTopics::Append => "append them a second time",
+            ExistingTopics::Overwrite => "delete them, with all that was written since",
+        };
         let unchanged: Vec<&PreparedTopic> =
             prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str())).collect();
         let landed: Vec<String> =
             target::landed(&self.cluster, &unchanged).await?.iter().map(|topic| format!("{topic:?}")).collect();
         Ok((!landed.is_empty()).then(|| {
             format!(
-                "restore {id} has appended records to {} topics that are still the same, and the same command would append them \
-                 a second time: leave these topics out (--topics, --exclude-topics) to restore the others, or give another \
-                 restoreId to append to all: {}",
+                "restore {id} has written records to {} topics that are still the same, and the same command would {again}: leave \
+                 these topics out (--topics, --exclude-topics) to restore the others, or give another restoreId to restore all: {}",
                 landed.len(),
                 listed(&landed)
             )
