@@ -54,7 +54,7 @@ pub struct RestoreReport {
     pub duration_ms: i64,
     /// Records that the restore has put into the target, in this run and before it.
     pub records: u64,
-    /// Bytes of the record batches that hold them; those that the first programs restored are not counted.
+    /// Bytes of the record batches that hold them, as the backup has them; those that the first programs restored are not counted.
     #[serde(default)]
     pub bytes: u64,
     /// The topics.

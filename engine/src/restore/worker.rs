@@ -109,7 +109,12 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         maker.begin_frame(frame.offsets.start);
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
+            let skipped = maker.counts().skipped;
             let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch));
+            if maker.counts().skipped == skipped {
+                // As the backup has it, so that a run that is not read again counts for as much.
+                worker.map.add_bytes(batch.bytes().len() as u64);
+            }
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
@@ -199,7 +204,6 @@ impl Worker {
         }
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;
-        self.map.add_bytes(bytes);
         if self.landing.skip(records).map_err(|error| self.surprise(error))? {
             return Ok(());
         }
@@ -335,6 +339,8 @@ impl Worker {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
             }
             let landed = self.landed().await?;
+            // The end tells how many records there are, and not whose: another client may have written as many as are missing.
+            self.check_last_batch(landed).await?;
             for first in self.landing.landed_without_answer(landed) {
                 self.check_times_at(self.target.base_offset.saturating_add_unsigned(first)).await?;
             }
@@ -398,37 +404,50 @@ impl Worker {
     /// The batch that holds the record at this offset. None when it cannot be seen: it was deleted, it stands behind a
     /// transaction that is open, or we may write to the topic and not read it.
     async fn batch_at(&mut self, offset: i64) -> Result<Option<LastBatch>, Error> {
-        // One whole batch comes, however small the limit (KIP-74).
-        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
         let mut budget = self.budget();
         loop {
-            let Target { topic, topic_id, partition, lane, .. } = &self.target;
-            let leader = self.shared.cluster.leader(topic, *partition)?;
-            let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
-            let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };
-            let fetched = self.shared.cluster.fetch(leader.broker, *lane, &[target], limits).await?;
-            let error = match fetched.into_iter().next().map(|answer| answer.outcome).ok_or(Error::NoAnswer)? {
-                Ok(fetched) => {
-                    let first = batches(&fetched.records, true).next().transpose();
-                    let first = first.map_err(|error| self.broken(error.into()))?;
-                    return Ok(first.filter(|batch| batch.offsets().contains(&offset)).map(|batch| LastBatch {
-                        base_offset: batch.base_offset(),
-                        producer_id: batch.producer_id(),
-                        producer_epoch: batch.producer_epoch(),
-                        base_sequence: batch.base_sequence(),
-                        has_log_append_time: batch.is_log_append_time(),
-                    }));
-                }
-                Err(FetchError::OffsetOutOfRange(_)) => return Ok(None),
-                Err(FetchError::Final(error)) if error.kind() == Kind::Denied => return Ok(None),
-                Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => error,
-                Err(FetchError::Final(error)) => return Err(error.into()),
+            let error = match self.shared.cluster.leader(&self.target.topic, self.target.partition) {
+                // There is none for a moment.
+                Err(error) if error.is_retriable() => error,
+                leader => match self.ask_batch_at(leader?.broker, offset).await? {
+                    Ok(batch) => return Ok(batch),
+                    Err(passing) => passing,
+                },
             };
             let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
             tokio::time::sleep(pause).await;
             if let Err(refused) = self.shared.cluster.refresh().await {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
             }
+        }
+    }
+
+    /// One look at the batch that holds the record at this offset. The inner failure may pass.
+    async fn ask_batch_at(&self, broker: i32, offset: i64) -> Result<Result<Option<LastBatch>, KafkaError>, Error> {
+        // One whole batch comes, however small the limit (KIP-74).
+        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
+        let Target { topic, topic_id, partition, lane, .. } = &self.target;
+        let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
+        let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };
+        let fetched = self.shared.cluster.fetch(broker, *lane, &[target], limits).await?;
+        match fetched.into_iter().next().map(|answer| answer.outcome).ok_or(Error::NoAnswer)? {
+            Ok(fetched) => {
+                let first = batches(&fetched.records, true).next().transpose();
+                let first = first.map_err(|error| self.broken(error.into()))?;
+                Ok(Ok(first.filter(|batch| batch.offsets().contains(&offset)).map(|batch| LastBatch {
+                    base_offset: batch.base_offset(),
+                    producer_id: batch.producer_id(),
+                    producer_epoch: batch.producer_epoch(),
+                    base_sequence: batch.base_sequence(),
+                    has_log_append_time: batch.is_log_append_time(),
+                })))
+            }
+            Err(FetchError::OffsetOutOfRange(_)) => Ok(Ok(None)),
+            Err(FetchError::Final(error)) if error.kind() == Kind::Denied => Ok(Ok(None)),
+            Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => {
+                Ok(Err(error))
+            }
+            Err(FetchError::Final(error)) => Err(error.into()),
         }
     }
 
