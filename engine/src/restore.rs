@@ -226,9 +226,16 @@ impl Restore<'_> {
         protection.hold(&landed).await?;
         let mut runs = runs;
         let (partitions, topics) = loop {
+            let stop = Stop::default();
+            let mut copying = std::pin::pin!(self.copy(plan, prepared, runs, false, journal, lease, &stop));
             let copied = tokio::select! {
-                copied = self.copy(plan, prepared, runs, false, journal, lease) => copied,
-                error = protection.watch() => return Err(error),
+                copied = &mut copying => copied,
+                error = protection.watch() => {
+                    // What is on its way comes to rest before anybody changes a setting.
+                    stop.set();
+                    drop(copying.await);
+                    return Err(error);
+                }
             };
             match copied {
                 Ok(copied) => break copied,
@@ -273,7 +280,8 @@ impl Restore<'_> {
         journal: &Journal,
         lease: &Lease,
     ) -> Result<RestoreReport, Error> {
-        let (partitions, topics) = self.copy(plan, prepared, Runs::default(), true, journal, lease).await?;
+        let (partitions, topics) =
+            self.copy(plan, prepared, Runs::default(), true, journal, lease, &Stop::default()).await?;
         plan.warnings.extend(changes::since(&self.cluster, prepared, &partitions).await?);
         let groups = self.groups(plan, &partitions, journal, Some(&before)).await?;
         lease.check().await?;

@@ -26,6 +26,7 @@ use crate::offsets::positions::{Restored, RestoredPartition};
 use crate::rate_limit::RateLimiter;
 use crate::rewrite::joining::Limits;
 use crate::rewrite::{self, Cut, HeaderValue, InjectedHeader};
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::store::lease::Lease;
 
@@ -66,7 +67,10 @@ struct Copier {
 }
 
 impl Restore<'_> {
-    /// Copies all partitions that are not finished yet; gives back where everything stands.
+    /// Copies all partitions that are not finished yet; gives back where everything stands. When one fails, or the run is asked to end,
+    /// also by `stop`, the others end once every batch that is on its way has been answered: whoever changes the topics' settings
+    /// after that changes them for nothing that is still to land.
+    #[expect(clippy::too_many_arguments, reason = "two runs of one restore, and what ends them")]
     pub(super) async fn copy(
         &self,
         plan: &Plan,
@@ -75,6 +79,7 @@ impl Restore<'_> {
         has_ended: bool,
         journal: &Journal,
         lease: &Lease,
+        stop: &Stop,
     ) -> Result<(Restored, Vec<TopicReport>), Error> {
         let names: BTreeSet<String> = plan.topics.iter().map(|topic| topic.target.clone()).collect();
         self.cluster.follow(&names).await?;
@@ -87,41 +92,51 @@ impl Restore<'_> {
             queues: ProduceQueues::new(self.cluster.clone()),
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
-            limiter: RateLimiter::new(self.config.config.rate_limit, self.stop.clone()),
+            limiter: RateLimiter::new(self.config.config.rate_limit, stop.clone()),
             memory: Memory::new(self.config.config.parallelism)
                 .for_batches_up_to(self.config.config.decompressed_batch_bytes_max),
             progress: self.progress.clone(),
-            stop: self.stop.clone(),
+            stop: stop.clone(),
         });
         let copier = Copier { shared, store: self.archive.store.clone(), journal: journal.clone(), has_ended };
         let mut partitions = Restored::new();
         let mut counts: Vec<Counts> = vec![Counts::default(); plan.topics.len()];
-        let mut take = |ended: Result<Result<Copied, Error>, JoinError>| -> Result<(), Error> {
-            let copied = ended.map_err(|_| Error::WorkerEnded)??;
-            counts[copied.topic].add(&copied.counts);
-            let source = plan.topics[copied.topic].source.name.clone();
-            partitions.insert((source, copied.partition), copied.restored);
-            Ok(())
+        let mut failure = None;
+        let mut take = |ended: Result<Result<Copied, Error>, JoinError>| match ended.unwrap_or(Err(Error::WorkerEnded))
+        {
+            Ok(copied) => {
+                counts[copied.topic].add(&copied.counts);
+                let source = plan.topics[copied.topic].source.name.clone();
+                partitions.insert((source, copied.partition), copied.restored);
+            }
+            Err(error) => {
+                stop.set();
+                failure.get_or_insert(error);
+            }
         };
+        let mut waiting = self.waiting(plan, prepared, runs)?.into_iter();
+        let mut next = waiting.next();
         let mut tasks = JoinSet::new();
-        for waiting in self.waiting(plan, prepared, runs)? {
-            let memory = Arc::clone(&copier.shared);
-            let mut place = Box::pin(memory.memory.place(place_bytes(&waiting.content, waiting.work.piece_bytes)));
-            let place = loop {
-                tokio::select! {
-                    place = &mut place => break place,
-                    Some(ended) = tasks.join_next() => take(ended)?,
+        while !tasks.is_empty() || (next.is_some() && !stop.is_set()) {
+            let wanted = next.as_ref().map_or(0, |next| place_bytes(&next.content, next.work.piece_bytes));
+            tokio::select! {
+                Some(ended) = tasks.join_next() => take(ended),
+                place = copier.shared.memory.place(wanted), if next.is_some() && !stop.is_set() => {
+                    let Some(begins) = std::mem::replace(&mut next, waiting.next()) else { continue };
+                    let copier = copier.clone();
+                    tasks.spawn(async move {
+                        let copied = copier.copy(begins).await;
+                        drop(place);
+                        copied
+                    });
                 }
-            };
-            let copier = copier.clone();
-            tasks.spawn(async move {
-                let copied = copier.copy(waiting).await;
-                drop(place);
-                copied
-            });
+                () = self.stop.wait(), if !stop.is_set() => stop.set(),
+            }
         }
-        while let Some(ended) = tasks.join_next().await {
-            take(ended)?;
+        match failure {
+            Some(error) => return Err(error),
+            None if next.is_some() => return Err(Error::Interrupted),
+            None => {}
         }
         lease.check().await?;
         let report = |(topic, counts): (&TopicPlan, Counts)| TopicReport {

@@ -42,12 +42,13 @@ pub struct Maker {
     request: Request,
     joiner: Joiner,
     counts: Counts,
+    source_bytes: u64,
 }
 
 impl Maker {
     /// A maker of what is requested; small batches are joined within the limits, if there are any.
     pub fn new(request: Request, limits: Option<joining::Limits>) -> Self {
-        Self { request, joiner: Joiner::new(limits), counts: Counts::default() }
+        Self { request, joiner: Joiner::new(limits), counts: Counts::default(), source_bytes: 0 }
     }
 
     /// The records that are wanted.
@@ -58,6 +59,11 @@ impl Maker {
     /// What was done so far; records are not counted here.
     pub const fn counts(&self) -> Counts {
         Counts { joined: self.joiner.joined(), ..self.counts }
+    }
+
+    /// Bytes of the source's batches of which something was wanted.
+    pub const fn source_bytes(&self) -> u64 {
+        self.source_bytes
     }
 
     /// Begins a frame. Its first batch may begin before it: the log had come to begin inside that batch, and what lies before had
@@ -88,6 +94,7 @@ impl Maker {
                 rewritten.batches
             }
         };
+        self.source_bytes += batch.bytes().len() as u64;
         self.joiner.push(made, batch.bytes().len(), scratch)
     }
 

@@ -109,12 +109,7 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         maker.begin_frame(frame.offsets.start);
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let skipped = maker.counts().skipped;
             let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch));
-            if maker.counts().skipped == skipped {
-                // As the backup has it, so that a run that is not read again counts for as much.
-                worker.map.add_bytes(batch.bytes().len() as u64);
-            }
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
@@ -126,6 +121,8 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         worker.shared.progress.add(frame.offsets.end.abs_diff(at), 0, 0);
     }
     worker.finish().await?;
+    // As the backup has them, so that a run that is not read again counts for as much.
+    worker.map.add_bytes(maker.source_bytes());
     let counts = Counts { records: worker.map.records(), ..maker.counts() };
     Ok((worker.map, counts))
 }
