@@ -60,6 +60,8 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// How often a run makes its decisions, when other runs of the same restore change the journal before it has the lease.
+const BEGINNINGS_MAX: usize = 5;
 /// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
 const GROUPS_AT_ONCE: usize = 16;
 
@@ -83,24 +85,30 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         () = stop.wait() => return Err(Error::Interrupted),
     };
     let run = Restore { config, archive, manifest, warnings, cluster, progress, stop };
-    let Begun { journal, prepared, planned } = run.begin(started_ms).await?;
-    if config.config.dry_run {
-        run.runs(&planned.plan).await?;
-        return Ok(run.planned(planned.plan, journal.id, now_ms() - started_ms));
+    for _ in 0..BEGINNINGS_MAX {
+        let begun = run.begin(started_ms).await?;
+        if config.config.dry_run {
+            run.runs(&begun.planned.plan).await?;
+            return Ok(run.planned(begun.planned.plan, begun.journal.id, now_ms() - started_ms));
+        }
+        if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
+            return Err(Error::Refused(begun.planned.plan.refusals));
+        }
+        let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
+        let holder = Holder::current(begun.journal.id.as_str());
+        let lease = Lease::acquire(&run.archive.store, &begun.journal.lease(), holder, LEASE_TTL_MS, wait).await?;
+        let restored = run.restore(begun, &lease, started_ms).await;
+        let released = lease.release().await;
+        let restored = restored?;
+        if let Err(error) = released {
+            tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
+        }
+        if let Some(restored) = restored {
+            return Ok(restored);
+        }
+        tracing::info!("another run has changed the restore since this one began: it begins again");
     }
-    if prepared.is_none() && !planned.plan.refusals.is_empty() {
-        return Err(Error::Refused(planned.plan.refusals));
-    }
-    let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
-    let holder = Holder::current(journal.id.as_str());
-    let lease = Lease::acquire(&run.archive.store, &journal.lease(), holder, LEASE_TTL_MS, wait).await?;
-    let restored = run.restore(planned, &journal, &lease, started_ms).await;
-    let released = lease.release().await;
-    let restored = restored?;
-    if let Err(error) = released {
-        tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
-    }
-    Ok(restored)
+    Err(Error::Contended)
 }
 
 /// The backup that is restored.
@@ -147,6 +155,7 @@ struct Planned {
 /// How far a restore is before this run does anything.
 struct Begun {
     journal: Journal,
+    intent: Option<Intent>,
     prepared: Option<Prepared>,
     planned: Planned,
 }
@@ -163,13 +172,22 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    async fn restore(
-        &self,
-        planned: Planned,
-        journal: &Journal,
-        lease: &Lease,
-        started_ms: i64,
-    ) -> Result<RestoreReport, Error> {
+    /// Whether the journal is as it was when this run made its decisions. Until it had the lease, another run may have prepared the
+    /// restore, or abandoned it.
+    async fn is_current(&self, begun: &Begun) -> Result<bool, Error> {
+        let Begun { journal, intent, prepared, planned } = begun;
+        Ok(!journal.is_abandoned().await?
+            && journal.intent(&planned.request).await? == *intent
+            && journal.prepared().await? == *prepared)
+    }
+
+    /// Restores under the lease; none when the decisions have to be made again.
+    async fn restore(&self, begun: Begun, lease: &Lease, started_ms: i64) -> Result<Option<RestoreReport>, Error> {
+        if !self.is_current(&begun).await? {
+            return Ok(None);
+        }
+        let Begun { journal, planned, .. } = begun;
+        let journal = &journal;
         // A prune that ended before it could see our lease may have taken the backup; from here on it sees it. A run may even have
         // made another one of its id.
         if self.archive.manifest(&self.manifest.backup_id).await? != self.manifest {
@@ -205,7 +223,7 @@ impl Restore<'_> {
         };
         report.duration_ms = now_ms() - started_ms;
         journal.write_done(&report).await?;
-        Ok(report)
+        Ok(Some(report))
     }
 
     /// Writes what is not written yet, under protective settings; then commits the offsets.

@@ -8,6 +8,12 @@ use e2e::running::Running;
 use e2e::sample::Sample;
 use e2e::unique;
 use e2e::witness::{At, NewTopic, Witness, properties};
+use kafka_backup::config::storage::StorageConfig;
+use kafka_backup::format::document::{self, DocumentKind, Encoding};
+use kafka_backup::format::manifest::VERSION;
+use kafka_backup::store::Store;
+use kafka_backup::store::lease::{Holder, Lease, WaitPolicy};
+use serde_json::json;
 
 use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, whole_records};
 
@@ -67,6 +73,34 @@ fn abandoning_leaves_what_the_owner_has_set_since_and_a_second_time_changes_noth
     witness.alter_topic(&target, &properties([("retention.ms", "-1")]), &[]).unwrap();
     assert_eq!(abandon(&backed_up, "r1")["outcome"], "abandoned");
     assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"));
+}
+
+/// Two hosts: one abandons the restore, while the other has made its decisions and waits for the lease.
+#[test]
+fn a_restore_that_is_abandoned_while_another_run_waits_for_its_lease_is_not_resumed() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "waited", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    running.signal("TERM").unwrap();
+    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let storage: StorageConfig = backed_up.repository.url().parse().unwrap();
+    let (store, holder) = (runtime.block_on(Store::open(&storage)).unwrap(), Holder::current("abandon r1"));
+    let lease = Lease::acquire(&store, "archives/a/restores/r1/lease", holder, 60_000, WaitPolicy::UpTo(90_000));
+    let lease = runtime.block_on(lease).unwrap();
+    let waiting = start(&backed_up, &target, &["--restore-id", "r1"]);
+    std::thread::sleep(Duration::from_secs(5));
+    // What --abandon writes in the end, as the settings are not what this is about.
+    let abandoned = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &json!({ "atMs": 1 }));
+    runtime.block_on(store.put("archives/a/restores/r1/abandoned", abandoned.into())).unwrap();
+    let end = witness.offsets(&target, At::Latest).unwrap();
+    runtime.block_on(lease.release()).unwrap();
+    let ended = waiting.ended().unwrap();
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), end, "nothing was written: {ended:?}");
 }
 
 #[test]

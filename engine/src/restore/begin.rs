@@ -11,7 +11,7 @@ use crate::config::restore::ExistingTopics;
 use crate::format::layout::RestoreId;
 use crate::format::manifest::TopicSummary;
 
-/// The journal of a restore, and what stands in it.
+/// The journal of a restore, and what it holds.
 struct Found {
     journal: Journal,
     intent: Option<Intent>,
@@ -38,7 +38,7 @@ impl Restore<'_> {
         let created: BTreeSet<String> = created.unwrap_or_default();
         let policy = intent.as_ref().and_then(|intent| intent.existing_topics);
         let earlier = Earlier {
-            actions: intent.map(|intent| intent.actions).unwrap_or_default(),
+            actions: intent.as_ref().map(|intent| intent.actions.clone()).unwrap_or_default(),
             groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
         };
         let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
@@ -60,7 +60,7 @@ impl Restore<'_> {
             plan.refusals.extend(self.expiring(&plan, &facts, at_ms).await?);
         }
         let is_resumed = prepared.is_some();
-        Ok(Begun { journal, prepared, planned: Planned { request, plan, facts, is_resumed } })
+        Ok(Begun { journal, intent, prepared, planned: Planned { request, plan, facts, is_resumed } })
     }
 
     /// Why topics must not be overwritten under a retention that the restore cannot lift, in one line each.

@@ -141,6 +141,12 @@ pub enum Error {
         /// Why.
         error: Box<crate::kafka::Error>,
     },
+    /// Other runs of the same restore do not let this one decide.
+    #[error(
+        "nothing was restored: other runs of this restore changed its journal each time while this one waited for the lease: see that \
+         one runs at a time, then run the same command again"
+    )]
+    Contended,
     /// Stored bytes are not what was written.
     #[error("{key}, bytes {start}..{end}: {error}")]
     Damaged {
@@ -288,6 +294,7 @@ impl Error {
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
             Self::NotInBackup { .. } | Self::NothingToAbandon { .. } => Kind::Usage,
+            Self::Contended => Kind::Conflict,
             Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
             Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
