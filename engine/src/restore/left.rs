@@ -28,7 +28,11 @@ impl Restore<'_> {
         let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
         let back = match is_resumed {
             true => BTreeSet::new(),
-            false => self.put_back_early(plan, facts, prepared, journal, lease).await.unwrap_or_default(),
+            false => self.put_back_early(plan, facts, prepared, journal, lease).await.unwrap_or_else(|error| {
+                // They are among those that are named.
+                tracing::warn!("topics could not be given their own settings: {error}");
+                BTreeSet::new()
+            }),
         };
         let left = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
         let left: Vec<String> =
@@ -50,8 +54,10 @@ impl Restore<'_> {
     ) -> Result<BTreeSet<String>, Error> {
         let topics = || plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
         let landed = target::landed(&self.cluster, &topics().map(|(_, prepared)| prepared).collect::<Vec<_>>()).await?;
+        let mut settings = journal.settings().await?;
         let is_safe = |topic: &&PreparedTopic| {
-            let survives = || plan::protection::survives(&topic.target, &topic.configs_after, facts);
+            let own = OwnSettings::new(topic, &settings);
+            let survives = || plan::protection::survives(&topic.target, own.after(), facts);
             !topic.configs_meanwhile.is_empty() && (!landed.contains(&topic.target) || survives())
         };
         let safe: Vec<&PreparedTopic> = topics().map(|(_, prepared)| prepared).filter(is_safe).collect();
@@ -59,7 +65,6 @@ impl Restore<'_> {
             return Ok(BTreeSet::new());
         }
         let names: BTreeSet<String> = safe.iter().map(|topic| topic.target.clone()).collect();
-        let mut settings = journal.settings().await?;
         lease.check().await?;
         // Before they are changed: the next run must not take it for the doing of another program.
         settings.put_back.extend(names.iter().cloned());

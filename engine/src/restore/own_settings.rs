@@ -43,6 +43,11 @@ impl OwnSettings {
         &self.topic
     }
 
+    /// What the topic has in the end; none for what is not set on it.
+    pub const fn after(&self) -> &BTreeMap<String, Option<String>> {
+        &self.after
+    }
+
     /// Whether the topic has a protective setting that it does not have in the end.
     pub fn are_protective(&self, entries: &[ConfigEntry]) -> bool {
         self.back(entries).0.keys().any(|name| self.meanwhile.contains_key(name))
