@@ -68,6 +68,11 @@ impl Archive {
         Self { store, name, keys }
     }
 
+    /// The same archive, for reading.
+    pub fn reading(&self) -> repository::Archive {
+        repository::Archive::new(self.store.clone(), self.name.clone())
+    }
+
     /// Makes the repository and the archive, or sees that they are ours. Call it with the archive's lease held.
     ///
     /// # Errors
@@ -129,7 +134,7 @@ impl Archive {
                 None => Ok(Begun::New(id.clone())),
             };
         }
-        let listing = repository::Archive::new(self.store.clone(), self.name.clone()).listing().await?;
+        let listing = self.reading().listing().await?;
         let mut ids: Vec<BackupId> = listing.unfinished().cloned().collect();
         ids.retain(|id| id.time_ms().is_none_or(|at_ms| now_ms - at_ms < RESUME_AGE_MAX_MS + CUT_DELAY_MAX_MS));
         let cuts = ids.into_iter().map(|id| async move {
@@ -341,7 +346,7 @@ impl Archive {
 
     /// A segment that is not there, of these.
     async fn missing(&self, segments: &[SegmentRef]) -> Result<Option<String>, Error> {
-        let reading = repository::Archive::new(self.store.clone(), self.name.clone());
+        let reading = self.reading();
         let listed = reading.list_folders(reading.folders_of(segments.iter())).await?;
         let listed: BTreeSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let keys = segments.iter().map(|segment| self.keys.segment(&segment.id));

@@ -188,7 +188,7 @@ fn partition_cut(
     notes: &mut Notes,
 ) -> PartitionCut {
     let listed = |listed: &Listed| match listed.get(key) {
-        Some(Ok(listed)) if listed.offset < 0 => Err(format!("the broker tells offset {}", listed.offset)),
+        Some(Ok(listed)) if listed.offset < 0 => Err(format!("the broker returned offset {}", listed.offset)),
         Some(Ok(listed)) => Ok(*listed),
         Some(Err(error)) => Err(error.to_string()),
         None => Err("the cluster said nothing about it".to_owned()),

@@ -8,7 +8,6 @@ use crate::config::retention::RetentionConfig;
 use crate::format::contents::ArchiveContents;
 use crate::format::layout::BackupId;
 use crate::prune::{self, Sweep};
-use crate::repository;
 use crate::stop::Stop;
 use crate::store::lease::Lease;
 
@@ -34,7 +33,7 @@ impl Kept {
         stop: &Stop,
     ) -> Self {
         let mut kept = Self::default();
-        match prune::under(&reading(archive), retention, made, lease, stop).await {
+        match prune::under(&archive.reading(), retention, made, lease, stop).await {
             Ok(prune::Pruned { removed, problems, sweep }) => {
                 kept.pruned = removed.into_iter().map(|decision| decision.backup_id).collect();
                 kept.warnings.extend(problems.into_iter().map(|problem| format!("retention: {problem}")));
@@ -53,7 +52,7 @@ impl Kept {
                 Err(error) => self.warnings.push(not_all(&error)),
             }
         }
-        match reading(archive).contents().await {
+        match archive.reading().contents().await {
             Ok(contents) => self.contents = Some(contents),
             Err(error) => self.warnings.push(format!("what the archive holds could not be counted: {error}")),
         }
@@ -62,10 +61,6 @@ impl Kept {
         }
         self
     }
-}
-
-fn reading(archive: &Archive) -> repository::Archive {
-    repository::Archive::new(archive.store.clone(), archive.name.clone())
 }
 
 fn not_all(error: &prune::Error) -> String {

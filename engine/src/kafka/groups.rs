@@ -23,7 +23,9 @@ use crate::kafka::TopicPartition;
 use crate::kafka::api::Api;
 use crate::kafka::cluster::{Answers, CONTROL_LANE, Cluster};
 use crate::kafka::coordinators::{CoordinatorOf, REQUESTS_AT_ONCE};
-use crate::kafka::error::{Error, GROUP_ID_NOT_FOUND, Resource, UNSTABLE_OFFSET_COMMIT, UNSUPPORTED_VERSION};
+use crate::kafka::error::{
+    Error, GROUP_ID_NOT_FOUND, Resource, UNKNOWN_TOPIC_OR_PARTITION, UNSTABLE_OFFSET_COMMIT, UNSUPPORTED_VERSION,
+};
 use crate::kafka::metadata::{string, topic_name};
 use crate::kafka::rounds::{Rounds, of_all};
 use crate::kafka::share_groups::{build_describe_share_groups, process_describe_share_groups};
@@ -191,10 +193,16 @@ impl Cluster {
     /// them are in no list.
     ///
     /// # Errors
-    /// As [`Cluster::metadata`].
+    /// As [`Cluster::metadata`], and what the broker says of the topic, other than that it is not there: before the first commit of a
+    /// cluster it is not.
     pub async fn leaderless_coordinators(&self) -> Result<Vec<i32>, Error> {
         let metadata = self.metadata(Some(&[OFFSETS_TOPIC.to_owned()])).await?;
-        let topic = metadata.topics.get(OFFSETS_TOPIC).filter(|topic| topic.error.is_none());
+        let topic = metadata.topics.get(OFFSETS_TOPIC);
+        if let Some(error) = topic.and_then(|topic| topic.error.as_ref())
+            && error.code() != Some(UNKNOWN_TOPIC_OR_PARTITION)
+        {
+            return Err(error.clone());
+        }
         let partitions = topic.map_or(&[][..], |topic| &topic.partitions).iter();
         Ok(partitions.filter(|partition| partition.leader.is_none()).map(|partition| partition.partition).collect())
     }

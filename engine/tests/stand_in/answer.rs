@@ -115,10 +115,10 @@ fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
 }
 
 fn metadata_of(topic: &Topic) -> MetadataResponseTopic {
-    let partitions = (0..).zip(&topic.partitions).map(|(number, _)| {
+    let partitions = (0..).zip(&topic.partitions).map(|(number, log)| {
         MetadataResponsePartition::default()
             .with_partition_index(number)
-            .with_leader_id(BROKER)
+            .with_leader_id(if log.state().has_no_leader { BrokerId(-1) } else { BROKER })
             .with_leader_epoch(0)
             .with_replica_nodes(vec![BROKER])
             .with_isr_nodes(vec![BROKER])
@@ -126,6 +126,7 @@ fn metadata_of(topic: &Topic) -> MetadataResponseTopic {
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&topic.name))))
         .with_topic_id(topic.id)
+        .with_is_internal(topic.name == "__consumer_offsets")
         .with_partitions(partitions.collect())
 }
 

@@ -34,3 +34,22 @@ async fn a_group_that_cannot_be_read_makes_the_backup_partial_and_is_named() {
         assert_eq!(names_it, outcome == Outcome::Partial, "{wanted}: {:?}", report.problems);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_whose_coordinator_nobody_leads_are_in_no_list_and_make_the_backup_partial() {
+    let partition = |has_no_leader| {
+        let log = Log::default();
+        log.state().has_no_leader = has_no_leader;
+        log
+    };
+    for (has_no_leader, outcome) in [(false, Outcome::Completed), (true, Outcome::Partial)] {
+        let coordinators = Topic::new("__consumer_offsets", vec![partition(false), partition(has_no_leader)]);
+        let broker = Broker::start(vec![Topic::new("orders", vec![Log::of_noise(3, 10, 1)]), coordinators]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = configs::backup(&broker, folder.path(), json!({}));
+        let report = backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+        assert_eq!((report.outcome, report.topics, report.records), (outcome, 1, 3), "{report:?}");
+        let names_it = report.problems.iter().any(|problem| problem.contains("partitions [1] of __consumer_offsets"));
+        assert_eq!(names_it, has_no_leader, "{:?}", report.problems);
+    }
+}

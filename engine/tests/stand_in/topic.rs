@@ -35,6 +35,8 @@ pub struct State {
     pub ends_at: i64,
     /// What a fetch is answered instead of batches.
     pub error_code: i16,
+    /// Whether nobody leads the partition.
+    pub has_no_leader: bool,
     /// What a question for its offsets is answered instead of them.
     pub offsets_error: i16,
     /// The broker that readers are sent to, with no records.

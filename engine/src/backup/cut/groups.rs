@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Notes;
 use crate::config::backup::Checked;
+use crate::error::Kind;
 use crate::format::manifest::{CommittedOffset, Group};
 use crate::kafka::groups::{CommittedOffsets, GroupKind, ListedGroup, ListedKind, Stability};
 use crate::kafka::{Cluster, Error as KafkaError};
@@ -49,6 +50,10 @@ pub(super) async fn take(
             "groups whose positions are in partitions {partitions:?} of __consumer_offsets are not in the backup: these partitions have \
              no leader, and no broker lists their groups"
         )),
+        // Whoever backs up some topics seldom may describe this one, and nothing is known to be missing.
+        Err(error) if error.kind() == Kind::Denied => {
+            tracing::debug!(%error, "whether every group has a coordinator cannot be seen");
+        }
         Err(error) => notes.warning(format!("whether every group has a coordinator cannot be seen: {error}")),
     }
     let wanted = wanted(&listed, patterns, sight(cluster).await, notes);
