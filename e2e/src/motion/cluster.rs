@@ -203,7 +203,7 @@ impl Cluster<'_> {
                 described.partitions.iter().all(|partition| partition.in_sync.len() == partition.replicas.len())
             })
         };
-        // One topic of many tells of all, roughly; the one that an election is about is looked at too.
+        // One topic of many stands for all, roughly; the one that an election is about is looked at too.
         while begin.elapsed() < PATIENCE && !self.topics.iter().filter(|topic| topic.name.ends_with("-0")).all(is_whole)
         {
             sleep(Duration::from_millis(200));

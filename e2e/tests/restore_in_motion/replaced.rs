@@ -1,5 +1,7 @@
 //! A restore reports records as restored only if they are in the topics that it has written them to, and never writes them twice.
 
+use std::time::{Duration, Instant};
+
 use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
@@ -47,7 +49,10 @@ impl Topics {
 fn replace(witness: &Witness, topic: &str) {
     witness.delete_topics(&[topic]).unwrap();
     // The deletion takes a moment to be known everywhere.
-    while witness.create_topics(&[NewTopic::new(topic, 1)]).is_err() {}
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = witness.create_topics(&[NewTopic::new(topic, 1)]) {
+        assert!(Instant::now() < deadline, "{topic}: {error:#}");
+    }
 }
 
 fn end(witness: &Witness, topic: &str) -> i64 {
@@ -99,7 +104,7 @@ fn a_restore_overwrites_nothing_twice_when_one_of_its_topics_was_replaced() {
     let overwrite: Vec<&str> = command.iter().map(String::as_str).collect();
     topics.repository.run(&overwrite).unwrap().succeeded();
     let [first, second] = topics.names.as_slice() else { unreachable!() };
-    // Applications go on with it.
+    // Applications keep using it.
     witness.produce(second, &properties([]), &[Record::new(0, OLD_MS, "later", "v")]).unwrap();
     replace(&witness, first);
     for more in [&["--dry-run"][..], &[]] {
