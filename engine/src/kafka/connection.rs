@@ -76,7 +76,8 @@ struct State {
     waiting: HashMap<i32, oneshot::Sender<Result<Bytes, Error>>>,
     /// Why nothing can be sent any more.
     broken: Option<Error>,
-    answered: bool,
+    /// When the last answer came.
+    answered_at: Option<Instant>,
     /// The broker asked us to keep quiet until then (KIP-219).
     quiet_until: Option<Instant>,
 }
@@ -100,12 +101,20 @@ impl Shared {
     }
 
     fn fail_io(&self, error: &io::Error) {
-        let answered = self.state().answered;
+        let answered = self.state().answered_at.is_some();
         self.fail(self.transport.explain_io(&self.address, error, answered));
     }
 
     fn quiet_until(&self) -> Option<Instant> {
         self.state().quiet_until
+    }
+
+    /// Since when a request has been the broker's to answer, that was put in line at `started`. A broker answers the requests of a
+    /// connection one after the other, and may use up its time for each; and time in which it wants no request from us does not
+    /// count against it.
+    fn waits_since(&self, started: Instant) -> Instant {
+        let state = self.state();
+        [state.answered_at, state.quiet_until].into_iter().flatten().fold(started, Instant::max)
     }
 }
 
@@ -129,7 +138,7 @@ impl Connection {
                 next_correlation_id: 0,
                 waiting: HashMap::new(),
                 broken: None,
-                answered: false,
+                answered_at: None,
                 quiet_until: None,
             }),
         });
@@ -320,8 +329,7 @@ impl<A: Api> Pending<A> {
 
     async fn frame(mut self) -> Result<Bytes, Error> {
         loop {
-            // Time in which the broker wants no request from us does not count against it.
-            let from = self.connection.inner.shared.quiet_until().map_or(self.started, |until| until.max(self.started));
+            let from = self.connection.inner.shared.waits_since(self.started);
             let deadline = from + self.timeout;
             match tokio::time::timeout_at(deadline.into(), &mut self.receiver).await {
                 Ok(Ok(answer)) => return answer,
@@ -331,7 +339,7 @@ impl<A: Api> Pending<A> {
                         why: "given up".to_owned(),
                     });
                 }
-                Err(_) if self.connection.inner.shared.quiet_until().is_some_and(|until| until > from) => {}
+                Err(_) if self.connection.inner.shared.waits_since(self.started) > from => {}
                 Err(_) => {
                     let error = Error::Timeout {
                         address: self.connection.address().to_owned(),
@@ -405,7 +413,7 @@ async fn read(stream: impl AsyncRead + Unpin, shared: Arc<Shared>) {
                 let correlation_id = (&frame[..4]).get_i32();
                 let answer = {
                     let mut state = shared.state();
-                    state.answered = true;
+                    state.answered_at = Some(Instant::now());
                     state.waiting.remove(&correlation_id)
                 };
                 match answer {
@@ -580,6 +588,22 @@ mod tests {
         assert!(matches!(other.response().await.unwrap_err(), Error::Timeout { .. }));
         assert!(!connection.is_alive());
         assert!(connection.start(1, &ListGroupsRequest::default()).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_has_its_time_from_the_answer_before_it() {
+        let (connection, mut fake) = pair(LONG).await;
+        let (first, second) = (list(&connection), list(&connection));
+        let (_, _, id) = fake.request().await;
+        fake.request().await;
+        let put_in_line = second.started;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        fake.answer(id, &groups(1)).await;
+        first.response().await.unwrap();
+        let shared = &connection.inner.shared;
+        assert!(shared.waits_since(put_in_line) > put_in_line, "the broker begins with it now");
+        let later = Instant::now() + LONG;
+        assert_eq!(shared.waits_since(later), later, "one that comes later has its time from then on");
     }
 
     #[tokio::test]
