@@ -80,12 +80,14 @@ impl ProduceQueues {
     pub fn push(&self, broker: i32, lane: usize, batch: ProduceBatch) -> PendingBatch {
         let (answer, pending) = oneshot::channel();
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        // One whose task has ended would send nothing any more.
+        queues.retain(|_, queue| !queue.arrivals.is_closed());
         let queue = queues.entry((broker, lane)).or_insert_with(|| {
             let (arrivals, arriving) = mpsc::unbounded_channel();
             let task = tokio::spawn(send_all(self.cluster.clone(), broker, lane, arriving)).abort_handle();
             Queue { arrivals, task }
         });
-        // A queue that has ended drops the batch, and with it the answer's other end, which says so.
+        // One that has ended since drops the batch, and with it the answer's other end, which says so.
         drop(queue.arrivals.send(Queued { batch, answer }));
         PendingBatch(pending)
     }
