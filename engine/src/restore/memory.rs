@@ -41,8 +41,10 @@ pub struct Memory {
     in_flight_bytes: usize,
     reading: Arc<Semaphore>,
     reading_bytes: usize,
+    /// Those that nobody works at.
     benches: Mutex<Vec<Bench>>,
-    benches_max: usize,
+    /// How many may be worked at.
+    free_benches: Semaphore,
     decompressed_batch_bytes_max: usize,
 }
 
@@ -57,7 +59,7 @@ impl Memory {
             reading: Arc::new(Semaphore::new(reading_bytes)),
             reading_bytes,
             benches: Mutex::new(Vec::new()),
-            benches_max: workers,
+            free_benches: Semaphore::new(workers.max(1)),
             decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
         }
     }
@@ -87,8 +89,11 @@ impl Memory {
         Room { _permit: Arc::clone(&self.reading).acquire_many_owned(permits).await.ok() }
     }
 
-    /// Lends working memory for a moment, in which nothing is waited for.
-    pub fn with_bench<T>(&self, work: impl FnOnce(&mut Bench) -> T) -> T {
+    /// Lends working memory for a moment, in which nothing is waited for: there is some for each worker, however many threads
+    /// the machine has.
+    pub async fn with_bench<T>(&self, work: impl FnOnce(&mut Bench) -> T) -> T {
+        // The semaphore is never closed.
+        let _free = self.free_benches.acquire().await.ok();
         // What a panic left behind is only memory.
         let benches = || self.benches.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Bench {
@@ -97,10 +102,7 @@ impl Memory {
         };
         let mut bench = benches().pop().unwrap_or_else(new);
         let done = work(&mut bench);
-        let mut benches = benches();
-        if benches.len() < self.benches_max {
-            benches.push(bench);
-        }
+        benches().push(bench);
         done
     }
 }
@@ -112,6 +114,7 @@ fn permits(bytes: usize, all_bytes: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use super::*;
@@ -142,10 +145,26 @@ mod tests {
         assert!(memory.try_room(1).is_some());
     }
 
-    #[test]
-    fn no_more_working_memory_is_kept_than_there_are_workers() {
-        let memory = Memory::new(2);
-        memory.with_bench(|_| memory.with_bench(|_| memory.with_bench(|_| ())));
-        assert_eq!(memory.benches.lock().unwrap().len(), 2);
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn there_is_no_more_working_memory_than_there_are_workers() {
+        let memory = Arc::new(Memory::new(2));
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let work = |_| {
+            let (memory, at_work) = (Arc::clone(&memory), Arc::clone(&at_work));
+            tokio::spawn(async move {
+                let most = memory.with_bench(|_| {
+                    let now = at_work.fetch_add(1, Ordering::SeqCst) + 1;
+                    std::thread::sleep(Duration::from_millis(5));
+                    at_work.fetch_sub(1, Ordering::SeqCst);
+                    now
+                });
+                most.await
+            })
+        };
+        let tasks: Vec<_> = (0..8).map(work).collect();
+        for task in tasks {
+            assert!(task.await.unwrap() <= 2);
+        }
+        assert!(memory.benches.lock().unwrap().len() <= 2);
     }
 }

@@ -32,7 +32,7 @@ impl Source {
     /// What the store fails with, and [`Error::Damaged`] when the bytes are not what was written.
     pub async fn next(&mut self, memory: &Memory) -> Result<Option<Frame>, Error> {
         loop {
-            if let Some(frame) = memory.with_bench(|bench| self.reader.next_frame(&mut bench.decompressor))? {
+            if let Some(frame) = memory.with_bench(|bench| self.reader.next_frame(&mut bench.decompressor)).await? {
                 return Ok(Some(frame));
             }
             let piece = match self.ahead.take() {

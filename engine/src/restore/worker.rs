@@ -109,14 +109,14 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         maker.begin_frame(frame.offsets.start);
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch));
+            let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch)).await;
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
             at = next;
         }
         // Frames are the same in every run of a restore, so that what is joined is too, wherever a run begins.
-        let made = shared.memory.with_bench(|bench| maker.end_frame(&mut bench.scratch));
+        let made = shared.memory.with_bench(|bench| maker.end_frame(&mut bench.scratch)).await;
         worker.send_all(made).await?;
         worker.shared.progress.add(frame.offsets.end.abs_diff(at), 0, 0);
     }
