@@ -94,6 +94,7 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         target,
         landing: Landing::default(),
         on_the_way: VecDeque::new(),
+        sent_to: None,
         rooms: VecDeque::new(),
         map,
     };
@@ -158,6 +159,8 @@ struct Worker {
     target: Target,
     landing: Landing,
     on_the_way: VecDeque<PendingBatch>,
+    /// The broker that the newest of them was sent to.
+    sent_to: Option<i32>,
     /// One for each unanswered batch, in order.
     rooms: VecDeque<Room>,
     map: OffsetMap,
@@ -209,7 +212,7 @@ impl Worker {
             return Err(Error::Interrupted);
         }
         let room = loop {
-            if self.landing.has_room() {
+            if self.landing.has_room() && !self.must_come_to_rest() {
                 if let Some(room) = self.shared.memory.try_room(batch.len_bytes()) {
                     break room;
                 }
@@ -244,7 +247,14 @@ impl Worker {
         let batch =
             ProduceBatch { topic: topic.clone(), topic_id: *topic_id, partition: *partition, batch: sent.bytes };
         self.on_the_way.push_back(self.shared.queues.push(leader.broker, *lane, batch));
+        self.sent_to = Some(leader.broker);
         Ok(())
+    }
+
+    /// Whether another broker leads the partition than the one that has unanswered batches of it: the new one would miss them.
+    fn must_come_to_rest(&self) -> bool {
+        let leader = self.shared.cluster.leader(&self.target.topic, self.target.partition);
+        !self.on_the_way.is_empty() && leader.is_ok_and(|leader| self.sent_to != Some(leader.broker))
     }
 
     /// Waits for the answer to the oldest batch, and sets right what is wrong.
