@@ -343,6 +343,37 @@ fn the_java_client_reads_a_record_that_fits_the_target_at_the_highest_lz4_level_
 }
 
 #[test]
+fn batches_that_are_larger_than_a_segment_of_the_target_are_split() {
+    const SEGMENT_BYTES: usize = 1 << 20;
+    let kafka = Kafka::shared(Shared::Plain);
+    let (bootstrap, witness, folder) =
+        (kafka.bootstrap(Listener::Plain), kafka.witness(), tempfile::tempdir().unwrap());
+    let (topic, target) = (unique("wide"), unique("short-segments"));
+    let limit = 4 * SEGMENT_BYTES;
+    witness
+        .create_topics(&[
+            NewTopic::new(&topic, 1).with("max.message.bytes", limit),
+            NewTopic::new(&target, 1).with("max.message.bytes", limit).with("segment.bytes", SEGMENT_BYTES),
+        ])
+        .unwrap();
+    let value = |number: u32| number.to_be_bytes().repeat(SEGMENT_BYTES / 16);
+    let records: Vec<Record> = (0..9).map(|number| Record::new(0, START_MS, "large", value(number))).collect();
+    witness.produce_batch(&topic, 0, "none", &records).unwrap();
+    let (repository, cluster) = (Repository::folder().unwrap(), ["--bootstrap-servers", &bootstrap]);
+    repository.report(&[&["backup", "--archive", "a", "--backup-id", "b", "--topics", &topic][..], &cluster].concat());
+    let mapping = format!("{topic}={target}");
+    let restore = ["restore", "--backup", "b", "--topic-mapping", &mapping];
+    let report = repository.report(&[&restore[..], &cluster].concat());
+    assert_eq!(report["records"], 9, "{report}");
+    let dumped = [&topic, &target].map(|topic| {
+        let folder = folder.path().join(topic);
+        witness.dump(topic, &folder).unwrap();
+        folder
+    });
+    assert_eq!(compare::dumps(&dumped[0], &dumped[1], Rules::RESTORED).unwrap().records, 9);
+}
+
+#[test]
 fn partitions_come_back_under_other_numbers_and_groups_follow_them() {
     let backed_up = BackedUp::new("partitions");
     let (folder, group, target) = (tempfile::tempdir().unwrap(), unique("follows"), unique("renumbered"));

@@ -13,7 +13,7 @@ use crate::kafka::{Cluster, Error as KafkaError, TopicMetadata, TopicPartition};
 use crate::offsets::groups;
 
 /// Settings of brokers that are the defaults of topic settings under another name.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 10] = [
     ("cleanup.policy", "log.cleanup.policy"),
     ("compression.type", "compression.type"),
     ("max.message.bytes", "message.max.bytes"),
@@ -23,6 +23,7 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("message.timestamp.type", "log.message.timestamp.type"),
     ("min.insync.replicas", "min.insync.replicas"),
     ("retention.bytes", "log.retention.bytes"),
+    ("segment.bytes", "log.segment.bytes"),
 ];
 
 /// Looks at the target: only what a plan depends on.

@@ -14,6 +14,8 @@ use crate::format::run::Content;
 /// What remains on the local disk of a broker with tiered storage while everything is kept remotely, per partition: one
 /// segment of the default size.
 const LOCAL_RETENTION_BYTES: u64 = 1 << 30;
+/// The size of segments unless it is set otherwise (`log.segment.bytes`).
+const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
 
 /// The protective settings of a topic.
 pub fn settings(
@@ -254,5 +256,12 @@ pub fn survives(target: &str, after: &BTreeMap<String, Option<String>>, facts: &
 /// The largest batch that a created topic takes when its limit cannot be set, in bytes.
 pub fn max_batch_bytes_without(topic: &TopicPlan, facts: &TargetFacts) -> u64 {
     let limit = effective("max.message.bytes", topic, facts).and_then(|value| value.parse().ok());
-    limit.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT)
+    limit.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).min(topic.max_batch_bytes)
+}
+
+/// The largest segment of a topic with these settings, in bytes: a broker refuses a batch that is larger, whatever
+/// `max.message.bytes` is (`RECORD_LIST_TOO_LARGE`, `UnifiedLog.append` in Kafka).
+pub fn segment_bytes(own: &BTreeMap<String, String>, facts: &TargetFacts) -> u64 {
+    let value = own.get("segment.bytes").or_else(|| facts.defaults.get("segment.bytes"));
+    value.and_then(|value| value.parse().ok()).unwrap_or(SEGMENT_BYTES_DEFAULT)
 }

@@ -258,6 +258,18 @@ fn an_existing_topic_keeps_its_limit_and_its_configuration_and_that_is_said() {
 }
 
 #[test]
+fn no_batch_is_larger_than_a_segment_of_the_target() {
+    let segments_of = |bytes: &str| map(&[("segment.bytes", bytes)]);
+    let kept = with_orders(Existing { effective: segments_of("3000"), ..existing(2, true) });
+    assert_eq!(made(&orders(), &config(|_| ()), &kept).topics[0].max_batch_bytes, 3_000);
+    let archived = manifest(vec![topic("orders", &[("segment.bytes", "3000")])]);
+    let created = made(&archived, &config(|_| ()), &facts(|_| ()));
+    assert_eq!(created.topics[0].max_batch_bytes, 3_000, "the source had larger segments when it took its batches");
+    let by_default = facts(|facts| facts.defaults = map(&[("segment.bytes", "2000")]));
+    assert_eq!(made(&orders(), &config(|_| ()), &by_default).topics[0].max_batch_bytes, 2_000);
+}
+
+#[test]
 fn topics_of_kafka_itself_are_never_written_to() {
     for policy in [ExistingTopics::Fail, ExistingTopics::Append, ExistingTopics::Overwrite] {
         let to_internal = config(|config| {

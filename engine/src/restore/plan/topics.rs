@@ -192,6 +192,7 @@ pub fn topic_plan(
     }
     let content = source.content();
     let largest = content.batch_bytes_max + BATCH_ROOM_BYTES;
+    let own = existing.filter(|_| !is_created).map_or(&configs, |existing| &existing.effective);
     let max_batch_bytes = match existing {
         Some(existing) if !is_created => existing.max_message_bytes,
         Some(_) | None => {
@@ -199,13 +200,13 @@ pub fn topic_plan(
             archived.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).max(largest)
         }
     };
+    let max_batch_bytes = max_batch_bytes.min(protection::segment_bytes(own, facts));
     if content.batch_bytes_max > max_batch_bytes {
         plan.warnings.push(format!(
             "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}: these are split",
             content.batch_bytes_max
         ));
     }
-    let own = existing.filter(|_| !is_created).map_or(&configs, |existing| &existing.effective);
     let mut topic = TopicPlan {
         source: source.topic.clone(),
         target: target.to_owned(),
