@@ -106,14 +106,15 @@ pub fn afterwards(topic: &TopicPlan, existing: Option<&Existing>) -> BTreeMap<St
 pub enum Harm {
     /// The value that holds anyway does the same.
     None,
-    /// What may happen, and is noticed if it does.
+    /// What may happen, and is noticed if it does; nothing is lost that cannot be restored again.
     Risk(String),
     /// Which records would be lost or changed, for certain.
     Loss(String),
 }
 
 /// What it means for this topic to do without the setting; `at_ms` is the time of the restore, in milliseconds since the
-/// epoch, `start_ms` the earliest timestamp that is restored.
+/// epoch, `start_ms` the earliest timestamp that is restored. What a topic that is overwritten may lose, it must be taken to
+/// lose: it could not be restored again under another name.
 pub fn without(
     name: &str,
     source: &TopicSummary,
@@ -122,6 +123,24 @@ pub fn without(
     start_ms: Option<i64>,
     at_ms: i64,
 ) -> Harm {
+    let may_lose = |text: String| match topic.action {
+        Action::Overwrite => Harm::Loss(text),
+        Action::Create | Action::Use | Action::Append => Harm::Risk(text),
+    };
+    let behind = |limit_ms: i64| {
+        let oldest_taken_ms = at_ms.saturating_sub(limit_ms);
+        if start_ms.is_some_and(|start_ms| start_ms >= oldest_taken_ms) {
+            return Harm::None;
+        }
+        // Of times only the latest of each partition is known.
+        match partitions(source, |partition| newest_ms(partition) < oldest_taken_ms) {
+            0 => may_lose(format!("it is {limit_ms}: older records are refused; give a startTime to leave them out")),
+            behind => Harm::Loss(format!(
+                "it is {limit_ms}: all records of {behind} partitions are older and would be refused; give a startTime to leave \
+                 them out"
+            )),
+        }
+    };
     let effective = effective(name, topic, facts);
     if effective == topic.configs_meanwhile.get(name).map(String::as_str) {
         return Harm::None;
@@ -133,17 +152,15 @@ pub fn without(
         "cleanup.policy" => {
             Harm::Risk(format!("it is {shown}: the log cleaner may remove superseded records while the restore runs"))
         }
-        "message.timestamp.type" if effective == Some("LogAppendTime") => {
-            Harm::Loss("it is LogAppendTime: every record would get the time of the restore".to_owned())
-        }
+        "message.timestamp.type" => match effective {
+            Some("CreateTime") => Harm::None,
+            Some(_) => Harm::Loss(format!("it is {shown}: every record would get the time of the restore")),
+            None => may_lose("it is not known: records may get the time of the restore".to_owned()),
+        },
         "retention.ms" => match number {
             Some(retention_ms) if retention_ms < 0 => Harm::None,
             Some(retention_ms) => expiry(source, retention_ms, start_ms, at_ms),
-            // What is overwritten cannot be restored again under another name.
-            None if topic.action == Action::Overwrite => {
-                Harm::Loss("it is not known: brokers may delete old records while the restore runs".to_owned())
-            }
-            None => Harm::Risk("it is not known: brokers may delete old records while the restore runs".to_owned()),
+            None => may_lose("it is not known: brokers may delete old records while the restore runs".to_owned()),
         },
         "retention.bytes" => match number.map(u64::try_from) {
             Some(Err(_)) => Harm::None,
@@ -151,31 +168,29 @@ pub fn without(
                 0 => Harm::Risk(format!("it is {limit}: brokers may delete records if a partition grows beyond it")),
                 over => Harm::Loss(format!("it is {limit}, and {over} partitions of the backup hold more bytes")),
             },
-            None => Harm::Risk("it is not known: brokers may delete records while the restore runs".to_owned()),
+            None => may_lose("it is not known: brokers may delete records while the restore runs".to_owned()),
         },
-        "message.timestamp.after.max.ms" | "message.timestamp.difference.max.ms" => match number {
-            Some(limit_ms) => {
-                match partitions(source, |partition| newest_ms(partition) > at_ms.saturating_add(limit_ms)) {
-                    0 => Harm::Risk(format!("it is {limit_ms}: records with other timestamps are refused")),
-                    ahead => Harm::Loss(format!(
-                        "it is {limit_ms}: {ahead} partitions of the backup hold records that are further ahead and would be refused"
-                    )),
-                }
-            }
-            None => Harm::Risk("it is not known: records with timestamps far from now may be refused".to_owned()),
+        "message.timestamp.after.max.ms" => match number {
+            Some(limit_ms) => ahead(source, limit_ms, at_ms),
+            None => may_lose("it is not known: records with timestamps ahead of now may be refused".to_owned()),
         },
         "message.timestamp.before.max.ms" => match number {
-            Some(limit_ms) => {
-                match partitions(source, |partition| newest_ms(partition) < at_ms.saturating_sub(limit_ms)) {
-                    0 => Harm::Risk(format!("it is {limit_ms}: older records are refused")),
-                    behind => Harm::Loss(format!(
-                        "it is {limit_ms}: all records of {behind} partitions are older and would be refused"
-                    )),
-                }
-            }
-            None => Harm::Risk("it is not known: records with timestamps far from now may be refused".to_owned()),
+            Some(limit_ms) => behind(limit_ms),
+            None => may_lose("it is not known: records with timestamps long past may be refused".to_owned()),
         },
-        "max.message.bytes" => Harm::Risk(format!("it is {shown}: larger batches are split")),
+        "message.timestamp.difference.max.ms" => match number {
+            Some(limit_ms) => match ahead(source, limit_ms, at_ms) {
+                Harm::None => behind(limit_ms),
+                harm => harm,
+            },
+            None => may_lose("it is not known: records with timestamps far from now may be refused".to_owned()),
+        },
+        "max.message.bytes" => match number.map(u64::try_from) {
+            Some(Ok(limit)) if source.content().batch_bytes_max <= limit => Harm::None,
+            _ => may_lose(format!(
+                "it is {shown}: larger batches are split, and a record that is larger alone is refused"
+            )),
+        },
         _ => Harm::None,
     }
 }
@@ -187,6 +202,16 @@ fn newest_ms(partition: &PartitionSummary) -> i64 {
 /// Partitions with records of which this is so.
 fn partitions(source: &TopicSummary, is_so: impl Fn(&PartitionSummary) -> bool) -> usize {
     source.partitions.iter().filter(|partition| partition.content.records > 0 && is_so(partition)).count()
+}
+
+/// Whether a limit for timestamps ahead of the broker's time refuses records. The largest of each partition are known.
+fn ahead(source: &TopicSummary, limit_ms: i64, at_ms: i64) -> Harm {
+    match partitions(source, |partition| newest_ms(partition) > at_ms.saturating_add(limit_ms)) {
+        0 => Harm::None,
+        ahead => Harm::Loss(format!(
+            "it is {limit_ms}: {ahead} partitions of the backup hold records that are further ahead and would be refused"
+        )),
+    }
 }
 
 fn expiry(source: &TopicSummary, retention_ms: i64, start_ms: Option<i64>, at_ms: i64) -> Harm {

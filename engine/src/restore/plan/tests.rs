@@ -329,7 +329,10 @@ fn a_setting_that_the_target_refuses_is_left_out_only_where_no_record_is_lost() 
     assert!(matches!(harm("message.timestamp.type", Some("LogAppendTime"), None), Harm::Loss(_)));
     assert_eq!(harm("message.timestamp.type", Some("CreateTime"), None), Harm::None);
     assert!(matches!(harm("message.timestamp.before.max.ms", Some("1000"), None), Harm::Loss(_)));
-    assert!(matches!(harm("message.timestamp.after.max.ms", Some("1000"), None), Harm::Risk(_)));
+    assert!(matches!(harm("message.timestamp.before.max.ms", Some(&age_ms.to_string()), None), Harm::Risk(_)));
+    assert_eq!(harm("message.timestamp.before.max.ms", Some("1000"), Some(NOW_MS - 1000)), Harm::None);
+    assert_eq!(harm("message.timestamp.after.max.ms", Some("1000"), None), Harm::None, "no record is ahead of now");
+    assert!(matches!(harm("message.timestamp.after.max.ms", Some(&(-age_ms - 1).to_string()), None), Harm::Loss(_)));
     assert!(matches!(harm("compression.type", Some("zstd"), None), Harm::Risk(_)));
     assert!(matches!(harm("cleanup.policy", Some("compact"), None), Harm::Risk(_)));
     assert_eq!(harm("retention.bytes", Some("-1"), None), Harm::None);
@@ -347,6 +350,21 @@ fn a_topic_is_not_overwritten_under_a_retention_that_may_take_records() {
     unknown.configs.remove("retention.ms");
     let unknown = without("retention.ms", &manifest.topics[0], &unknown, &facts, None, NOW_MS);
     assert!(matches!(unknown, Harm::Loss(_)), "{unknown:?}");
+    // What could not be restored again under another name must not be deleted on a hope.
+    for (setting, value) in [
+        ("max.message.bytes", Some("4999")),
+        ("message.timestamp.before.max.ms", Some("1500000")),
+        ("message.timestamp.before.max.ms", None),
+        ("message.timestamp.type", None),
+        ("retention.bytes", None),
+    ] {
+        let mut topic = plan.topics[0].clone();
+        topic.configs.extend(value.map(|value| (setting.to_owned(), value.to_owned())));
+        let harm = |topic: &TopicPlan| without(setting, &manifest.topics[0], topic, &facts, None, NOW_MS);
+        assert!(matches!(harm(&topic), Harm::Loss(_)), "{setting} {value:?}: {:?}", harm(&topic));
+        topic.action = Action::Create;
+        assert!(matches!(harm(&topic), Harm::Risk(_)), "{setting} {value:?}: {:?}", harm(&topic));
+    }
     plan.topics[0].configs_meanwhile.remove("retention.ms");
     assert_eq!(limited_retention(&plan.topics[0], &facts), Some(3_600_000));
 
