@@ -52,7 +52,7 @@ use crate::offsets::groups::GroupReport;
 use crate::offsets::positions::Restored;
 use crate::progress::Progress;
 use crate::repository::{self, Archive, Repository};
-use crate::rewrite::joining;
+use crate::rewrite::{BOUNDARY_RULES, joining};
 use crate::stop::Stop;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
@@ -97,7 +97,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
         let holder = Holder::current(begun.journal.id.as_str());
         let lease = Lease::acquire(&run.archive.store, &begun.journal.lease(), holder, LEASE_TTL_MS, wait).await?;
-        let restored = run.restore(begun, &lease, started_ms).await;
+        let restored = run.under_lease(begun, &lease, started_ms).await;
         let released = lease.release().await;
         let restored = restored?;
         if let Err(error) = released {
@@ -181,13 +181,38 @@ impl Restore<'_> {
             && journal.prepared().await? == *prepared)
     }
 
+    /// Restores under the lease, while the archive names the restore as one that has not ended; none when the decisions have to
+    /// be made again.
+    async fn under_lease(&self, begun: Begun, lease: &Lease, started_ms: i64) -> Result<Option<RestoreReport>, Error> {
+        let journal = begun.journal.clone();
+        journal.open(&self.manifest.backup_id).await?;
+        let restored = self.restore(begun, lease, started_ms).await;
+        if lease.check().await.is_ok()
+            && let Err(error) = journal.close(&self.manifest.backup_id).await
+        {
+            tracing::warn!("the archive goes on naming restore {} as one that has not ended: {error}", journal.id);
+        }
+        restored
+    }
+
     /// Restores under the lease; none when the decisions have to be made again.
     async fn restore(&self, begun: Begun, lease: &Lease, started_ms: i64) -> Result<Option<RestoreReport>, Error> {
         if !self.is_current(&begun).await? {
             return Ok(None);
         }
-        let Begun { journal, planned, .. } = begun;
-        let journal = &journal;
+        let Begun { journal, mut planned, .. } = begun;
+        match self.complete(&mut planned, &journal, lease).await {
+            Ok(mut report) => {
+                report.duration_ms = now_ms() - started_ms;
+                journal.write_done(&report).await?;
+                Ok(Some(report))
+            }
+            Err(error) => Err(self.left(error, &planned, &journal, lease).await),
+        }
+    }
+
+    /// Does what is left to do, in the order of the journal.
+    async fn complete(&self, planned: &mut Planned, journal: &Journal, lease: &Lease) -> Result<RestoreReport, Error> {
         // A prune that ended before it could see our lease may have taken the backup; from here on it sees it. A run may even have
         // made another one of its id.
         if self.archive.manifest(&self.manifest.backup_id).await? != self.manifest {
@@ -198,32 +223,17 @@ impl Restore<'_> {
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
         let is_written = before.is_some() || written.is_some();
         let runs = if is_written { Runs::default() } else { self.runs(&planned.plan).await? };
-        let prepared = match self.prepare(&planned, journal, lease).await {
-            Ok(prepared) => prepared,
-            Err(error) => return Err(self.left_created(error, journal).await),
-        };
-        let Planned { mut plan, facts, is_resumed, .. } = planned;
-        let mut report = match before {
+        let prepared = self.prepare(planned, journal, lease).await?;
+        let Planned { plan, is_resumed, .. } = planned;
+        if let Some(before) = before {
             // Its topics have had their own settings since it ended, and whatever their owner has set after that.
-            Some(before) => self.again(&mut plan, &prepared, before, journal, lease).await?,
-            None => {
-                let written = match written {
-                    Some(written) => Ok(written),
-                    None => self.write(&mut plan, &prepared, is_resumed, runs, journal, lease).await,
-                };
-                let ended = match written {
-                    Ok(written) => self.put_back(&prepared, written, journal, lease).await,
-                    Err(error) => Err(error),
-                };
-                match ended {
-                    Ok(report) => report,
-                    Err(error) => return Err(self.left(error, &plan, &facts, &prepared, journal, lease).await),
-                }
-            }
+            return self.again(plan, &prepared, before, journal, lease).await;
+        }
+        let written = match written {
+            Some(written) => written,
+            None => self.write(plan, &prepared, *is_resumed, runs, journal, lease).await?,
         };
-        report.duration_ms = now_ms() - started_ms;
-        journal.write_done(&report).await?;
-        Ok(Some(report))
+        self.put_back(&prepared, written, journal, lease).await
     }
 
     /// Writes what is not written yet, under protective settings; then commits the offsets.
@@ -236,7 +246,10 @@ impl Restore<'_> {
         journal: &Journal,
         lease: &Lease,
     ) -> Result<RestoreReport, Error> {
-        let protection = Protection::new(&self.cluster, prepared, journal, lease).await?;
+        if !prepared.has_our_boundaries() {
+            return Err(Error::OtherBoundaries { id: journal.id.clone() });
+        }
+        let protection = Protection::new(&self.cluster, plan, prepared, journal, lease).await?;
         let landed = match is_resumed {
             true => target::landed(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await?,
             false => BTreeSet::new(),
@@ -398,6 +411,7 @@ impl Restore<'_> {
         let prepared = Prepared {
             producer_id: producer.id,
             producer_epoch: producer.epoch,
+            boundary_rules: BOUNDARY_RULES,
             joined_records_bytes: (!self.config.config.keep_batches).then_some(joining::RECORDS_BYTES_MAX),
             topics,
         };

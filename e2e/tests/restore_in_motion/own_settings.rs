@@ -75,6 +75,39 @@ fn abandoning_leaves_what_the_owner_has_set_since_and_a_second_time_changes_noth
     assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"));
 }
 
+#[test]
+fn a_setting_that_the_owner_gives_a_topic_between_two_runs_of_a_restore_is_there_afterwards() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "between", 600);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let retention = |value: &str| [("retention.ms".to_owned(), value.to_owned())].into();
+    let before = own_configs(&witness, &target);
+    let slowest = backed_up.command(&target, &["--rate-limit-bytes", "1"]);
+    let mut running = backed_up.repository.start(&slowest.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the settings are changed", || own_configs(&witness, &target) != before);
+    running.kill().unwrap();
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), vec![0; 6], "no record has landed");
+    witness.alter_topic(&target, &properties([("retention.ms", "86400000000000")]), &[]).unwrap();
+    let report = backed_up.restore(&target, &[]).succeeded().json().unwrap();
+    assert!(report["warnings"].to_string().contains("86400000000000"), "it says what it puts back: {report}");
+    assert_eq!(own_configs(&witness, &target), retention("86400000000000"));
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
+}
+
+#[test]
+fn abandoning_a_complete_restore_changes_nothing() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "complete", 600);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    backed_up.restore(&target, &["--restore-id", "r1"]).succeeded();
+    // What its owner wants now looks like the setting of a restore.
+    witness.alter_topic(&target, &properties([("retention.ms", "-1")]), &[]).unwrap();
+    let report = abandon(&backed_up, "r1");
+    assert!(report["warnings"].to_string().contains("r1 is complete: nothing was changed"), "{report}");
+    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"));
+    assert!(backed_up.restore(&target, &["--restore-id", "r1"]).succeeded().json().unwrap()["alreadyRestored"] == true);
+}
+
 /// Two hosts: one abandons the restore, while the other has made its decisions and waits for the lease.
 #[test]
 fn a_restore_that_is_abandoned_while_another_run_waits_for_its_lease_is_not_resumed() {

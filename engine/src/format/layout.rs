@@ -10,6 +10,8 @@
 //! archives/<archive>/backups/<backup id>/manifest   created once: this makes segments a backup
 //! archives/<archive>/progress/<backup id>/          the cut and the checkpoints of a run that has not committed
 //! archives/<archive>/restores/<restore id>/         journal and offset maps of a restore
+//! archives/<archive>/restores-of/<backup id>/<id>   a restore of a backup: its journal goes some time after the backup
+//! archives/<archive>/unfinished-restores/<id>       a restore that has not ended; so none of those that have is looked at
 //! ```
 //!
 //! A command must cost what it does, and not what the archive holds. So:
@@ -373,6 +375,31 @@ impl ArchiveKeys {
     /// The folder of one restore, with its closing slash.
     pub fn restore_folder(&self, id: &RestoreId) -> String {
         format!("{}/restores/{id}/", self.root)
+    }
+
+    /// The folder with a folder for each backup that was restored, with its closing slash.
+    pub fn restored(&self) -> String {
+        format!("{}/restores-of/", self.root)
+    }
+
+    /// The folder that names the restores of a backup, with its closing slash.
+    pub fn restores_of(&self, backup: &BackupId) -> String {
+        format!("{}/restores-of/{backup}/", self.root)
+    }
+
+    /// Says that a restore is one of this backup.
+    pub fn restore_of(&self, backup: &BackupId, id: &RestoreId) -> String {
+        format!("{}/restores-of/{backup}/{id}", self.root)
+    }
+
+    /// The folder that names the restores that have not ended, with its closing slash.
+    pub fn unfinished_restores(&self) -> String {
+        format!("{}/unfinished-restores/", self.root)
+    }
+
+    /// Says that a restore has not ended.
+    pub fn unfinished_restore(&self, id: &RestoreId) -> String {
+        format!("{}/unfinished-restores/{id}", self.root)
     }
 
     /// The last part of `key` when it stands right under `folder`.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Error;
-use super::plan::{Facts, Finished, Named, Needs, Progress, Restore, Stored, Told, Unfinished};
+use super::plan::{Deletion, Facts, Finished, Named, Needs, Progress, Restore, Stored, Told, Unfinished};
 use crate::error::Kind;
 use crate::format::document::{self, DocumentKind};
 use crate::format::facts::{BackupFacts, Holdings};
@@ -20,6 +20,8 @@ use crate::store::{self, Object, REQUESTS_AT_ONCE};
 const RESTORE_INTENT: &str = "intent";
 /// The object that ends a restore; without it, the restore may be gone on with.
 const RESTORE_DONE: &str = "done";
+/// The object that ends a restore which is never to be completed.
+const RESTORE_ABANDONED: &str = "abandoned";
 /// The folder of a restore's lease.
 const RESTORE_LEASE: &str = "lease";
 /// Backups whose parts are read at once, where that is needed.
@@ -143,8 +145,11 @@ pub async fn named_by(archive: &Archive, id: &BackupId) -> Result<Result<Named, 
 
 /// Restores that are running, or ended without an end so lately that they may be gone on with.
 async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<Restore>, Error> {
-    let names = archive.store.list_dirs(&archive.keys.restores()).await?;
-    let looked = names.into_iter().map(|id| restore(archive, id, grace_ms, now_ms));
+    let folder = archive.keys.unfinished_restores();
+    let named = archive.store.list(&folder).await?;
+    let ids = named.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key).map(str::to_owned));
+    let ids: Vec<String> = ids.collect();
+    let looked = ids.into_iter().map(|id| restore(archive, id, grace_ms, now_ms));
     let looked: Vec<Option<Restore>> = stream::iter(looked).buffered(REQUESTS_AT_ONCE).try_collect().await?;
     Ok(looked.into_iter().flatten().collect())
 }
@@ -152,7 +157,7 @@ async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<R
 async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> Result<Option<Restore>, Error> {
     let store = &archive.store;
     let folder = format!("{}{id}/", archive.keys.restores());
-    // One that has ended reads nothing any more, also when it is run again. Most have.
+    // One that has ended reads nothing any more, also when it is run again.
     if store.exists(&format!("{folder}{RESTORE_DONE}")).await? {
         return Ok(None);
     }
@@ -164,6 +169,27 @@ async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> R
     }
     let backup = backup_of(archive, &format!("{folder}{RESTORE_INTENT}")).await?;
     Ok(Some(Restore { id, backup }))
+}
+
+/// The journals of the ended restores of a backup that is gone, in the order in which they are to be deleted: the names by
+/// which they are found are the second step. What a restore that has not ended has done to topics can still be undone.
+///
+/// # Errors
+/// What the store fails with.
+pub async fn journals_of(archive: &Archive, backup: &BackupId) -> Result<[Vec<Deletion>; 2], Error> {
+    let folder = archive.keys.restores_of(backup);
+    let deletion = |object: Object| Deletion { key: object.key, bytes: object.size };
+    let mut steps = [Vec::new(), Vec::new()];
+    for named in archive.store.list(&folder).await? {
+        let Some(id) = ArchiveKeys::leaf(&folder, &named.key) else { continue };
+        let journal = format!("{}{id}/", archive.keys.restores());
+        let ends = [RESTORE_DONE, RESTORE_ABANDONED].map(|name| format!("{journal}{name}"));
+        if archive.store.exists(&ends[0]).await? || archive.store.exists(&ends[1]).await? {
+            steps[0].extend(archive.store.list(&journal).await?.into_iter().map(deletion));
+            steps[1].push(deletion(named));
+        }
+    }
+    Ok(steps)
 }
 
 /// The backup that a restore names before it reads the first record; `None` when it has not, or in a way that is not

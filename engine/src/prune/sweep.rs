@@ -1,4 +1,4 @@
-//! Deleting segments and parts that no backup needs, a folder at a time.
+//! Deleting segments and parts that no backup needs, a folder at a time, and the journals of restores of backups that are gone.
 //!
 //! It takes no lease, since it can take long. What goes was decided while the archive's lease was held, and nothing can need it again:
 //! an object is only named by the run that wrote it, under the lease of its epoch, or by a manifest that was listed then. So the
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::Error;
-use super::facts::{named_by, named_in};
+use super::facts::{journals_of, named_by, named_in};
 use super::plan::{Deletion, Keeps, Named, Needed, Stored, unneeded};
 use crate::clock::now_ms;
 use crate::error::Kind;
@@ -37,6 +37,8 @@ pub struct Sweep {
     archive: Archive,
     needed: Needed,
     folders: BTreeSet<BackupId>,
+    /// Backups that are gone and were restored.
+    restored: Vec<BackupId>,
     /// The newest epoch whose objects may go.
     epoch_max: u64,
     grace_ms: i64,
@@ -98,12 +100,15 @@ impl Sweep {
         grace_ms: i64,
     ) -> Result<Self, Error> {
         let mut folders = BTreeSet::new();
+        let mut restored = Vec::new();
         if needed.unknown.is_empty() {
             let (segments, parts) = (archive.keys.segments(), archive.keys.parts());
             let (segments, parts) = futures::try_join!(archive.folders(&segments), archive.folders(&parts))?;
+            restored = archive.folders(&archive.keys.restored()).await?;
+            restored.retain(|id| !needed.folders.contains_key(id));
             folders = segments.into_iter().chain(parts).filter(|id| is_looked_at(&needed.folders, id, scope)).collect();
         }
-        Ok(Self { archive: archive.clone(), needed, folders, epoch_max, grace_ms })
+        Ok(Self { archive: archive.clone(), needed, folders, restored, epoch_max, grace_ms })
     }
 
     /// Why less may go than might, each in one line.
@@ -123,6 +128,9 @@ impl Sweep {
             swept.add(&deletions);
         }
         drop(found);
+        for id in &self.restored {
+            journals_of(&self.archive, id).await?.iter().for_each(|step| swept.add(step));
+        }
         Ok(swept)
     }
 
@@ -149,6 +157,17 @@ impl Sweep {
             swept.delete(&self.archive.store, &deletions).await?;
         }
         drop(found);
+        for id in &self.restored {
+            if stop.is_set() {
+                return Err(Error::Interrupted { deleted: swept.objects });
+            }
+            if self.is_there(id).await? {
+                continue;
+            }
+            for step in journals_of(&self.archive, id).await? {
+                swept.delete(&self.archive.store, &step).await?;
+            }
+        }
         Ok(swept)
     }
 

@@ -142,14 +142,53 @@ async fn a_cut_goes_after_its_checkpoints() {
     assert_eq!(keys, ["e000001-000000", "cut"]);
 }
 
+/// The folder of a restore that has begun.
+async fn begun_restore(sample: &Sample, id: &str, backup: &str) -> String {
+    let (id, keys) = (id.parse().unwrap(), &sample.archive.keys);
+    let folder = keys.restore_folder(&id);
+    sample.put(&keys.restore_of(&backup.parse().unwrap(), &id), b"{}".to_vec()).await;
+    sample.put(&keys.unfinished_restore(&id), b"{}".to_vec()).await;
+    let intent = serde_json::json!({ "request": { "backupId": backup, "topics": {} }, "overwritten": {} });
+    let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
+    sample.put(&format!("{folder}intent"), sealed).await;
+    folder
+}
+
+#[tokio::test]
+async fn the_journals_of_ended_restores_go_after_their_backup() {
+    let (sample, _) = four().await;
+    let keys_of = |id: &str| sample.archive.keys.restore_folder(&id.parse().unwrap());
+    for (id, backup, end) in [
+        ("done-gone", "b1", Some("done")),
+        ("abandoned-gone", "b1", Some("abandoned")),
+        ("open-gone", "b1", None),
+        ("done-kept", "b4", Some("done")),
+    ] {
+        let folder = begun_restore(&sample, id, backup).await;
+        if let Some(end) = end {
+            sample.put(&format!("{folder}{end}"), b"anything".to_vec()).await;
+            sample.put(&format!("{folder}maps/00000/000000"), b"anything".to_vec()).await;
+            sample.archive.store.delete(&sample.archive.keys.unfinished_restore(&id.parse().unwrap())).await.unwrap();
+        }
+    }
+    let planned = prune(&config(&sample, 1, NO_GRACE, false)).await;
+    let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
+    assert_eq!(ids(&report.removed), ["b1", "b2", "b3"]);
+    assert_eq!(planned.removed, report.removed);
+    let left = keys(&sample).await;
+    let is_left = |id: &str| left.iter().any(|key| key.starts_with(&keys_of(id)));
+    assert!(!is_left("done-gone") && !is_left("abandoned-gone"), "{left:?}");
+    assert!(is_left("open-gone"), "its topics may have the settings of a restore");
+    assert!(is_left("done-kept"), "it can be run again");
+    let named: Vec<&String> = left.iter().filter(|key| key.contains("/restores-of/")).collect();
+    assert_eq!(named.len(), 2, "{named:?}");
+}
+
 #[tokio::test]
 async fn what_a_running_restore_reads_stays() {
     let (sample, _) = four().await;
     let archive = &sample.archive;
-    let folder = archive.keys.restore_folder(&"r1".parse().unwrap());
-    let intent = serde_json::json!({ "request": { "backupId": "b1", "topics": {} }, "overwritten": {} });
-    let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
-    sample.put(&format!("{folder}intent"), sealed).await;
+    let folder = begun_restore(&sample, "r1", "b1").await;
     let holder = Holder::current("r1");
     let prefix = format!("{folder}lease");
     let lease = Lease::acquire(&archive.store, &prefix, holder, LEASE_TTL_MS, WaitPolicy::Refuse).await.unwrap();

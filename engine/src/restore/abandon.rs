@@ -18,8 +18,8 @@ use crate::store::lease::{Holder, Lease, WaitPolicy};
 
 /// Gives the topics of a restore the settings that they would have at its end, and marks its journal, so that no run resumes
 /// it. Records that it has written stay, and so does every setting that somebody else has changed since. It waits for a run of
-/// the restore that is at work, as long as a lease lasts. A restore that is completed is not marked: only settings that it may
-/// have left are looked at.
+/// the restore that is at work, as long as a lease lasts. A restore that is complete is left alone: its topics have had their
+/// own settings since, and whatever their owners have chosen after that.
 ///
 /// # Errors
 /// [`Error::NothingToAbandon`], and when archive or cluster cannot be read or changed.
@@ -67,15 +67,21 @@ async fn abandon(
     if intent.request.target_cluster_id != target_cluster_id {
         return Err(nothing());
     }
-    let warnings = match (journal.is_abandoned().await?, journal.prepared().await?) {
+    let warnings = if journal.done().await?.is_some() {
+        vec![format!("restore {} is complete: nothing was changed", journal.id)]
+    } else if journal.is_abandoned().await? {
         // What its topics have now, they were given since.
-        (true, _) => vec![format!("restore {} was abandoned before: nothing was changed", journal.id)],
-        (false, Some(prepared)) => written_to(cluster, journal, &prepared, lease).await?,
-        (false, None) => only_created(cluster, &intent, lease).await?,
-    };
-    if journal.done().await?.is_none() {
+        vec![format!("restore {} was abandoned before: nothing was changed", journal.id)]
+    } else {
+        let warnings = match journal.prepared().await? {
+            Some(prepared) => written_to(cluster, journal, &prepared, lease).await?,
+            None => only_created(cluster, &intent, lease).await?,
+        };
         journal.write_abandoned(Abandoned { at_ms: now_ms() }).await?;
-    }
+        warnings
+    };
+    lease.check().await?;
+    journal.close(&intent.request.backup_id).await?;
     Ok(RestoreReport {
         outcome: Outcome::Abandoned,
         restore_id: journal.id.clone(),
@@ -119,8 +125,14 @@ async fn written_to(
 
 /// The topics of a restore that ended before it could write: it has created or replaced some of them.
 async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Result<Vec<String>, Error> {
-    let Created { topics, lost } = created(cluster, intent).await?;
+    let Created { topics, others, lost } = created(cluster, intent).await?;
     let mut warnings = own_settings::put_back(cluster, &topics, lease).await?;
+    warnings.extend(others.iter().map(|topic| {
+        format!(
+            "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is \
+             left as it is"
+        )
+    }));
     warnings.extend(
         topics
             .iter()
@@ -133,9 +145,12 @@ async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Resu
 }
 
 /// What a restore that ended before it could write has done to the target.
+#[derive(Debug, Default)]
 pub struct Created {
     /// The settings of those topics that it has created or replaced.
     pub topics: Vec<OwnSettings>,
+    /// Topics that are there in the place of those, and have other settings.
+    pub others: Vec<String>,
     /// Topics that it has deleted and not created again.
     pub lost: Vec<String>,
 }
@@ -147,10 +162,17 @@ pub struct Created {
 pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Error> {
     let ids = ids(cluster, intent.actions.keys().cloned().collect()).await?;
     let (there, gone) = intent.created(&ids);
-    Ok(Created {
-        topics: there.into_iter().filter_map(|topic| OwnSettings::of_intent(topic, intent)).collect(),
-        lost: gone.into_iter().map(str::to_owned).collect(),
-    })
+    let mut entries = cluster.topic_configs(&there.iter().map(|topic| (*topic).to_owned()).collect(), None).await;
+    let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
+    for topic in there {
+        let entries = entries.remove(topic).ok_or(Error::NoAnswer)?;
+        let entries = entries.map_err(|error| Error::Topic { topic: topic.to_owned(), error: Box::new(error) })?;
+        match OwnSettings::of_intent(topic, intent).filter(|_| OwnSettings::is_as_created(topic, intent, &entries)) {
+            Some(settings) => created.topics.push(settings),
+            None => created.others.push(topic.to_owned()),
+        }
+    }
+    Ok(created)
 }
 
 /// The ids of those topics that are there.

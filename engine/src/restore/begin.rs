@@ -51,8 +51,9 @@ impl Restore<'_> {
         if prepared.is_none() {
             let kept = plan.topics.iter().filter(|topic| is_kept(topic));
             let kept = kept.filter_map(|topic| Some((topic.target.as_str(), facts.existing.get(&topic.target)?)));
-            plan.refusals
-                .extend(others::holding(&self.archive, &journal.id, &facts.cluster_id, &kept.collect()).await?);
+            let holding = others::holding(&self.archive, &journal.id, &facts.cluster_id, &kept.collect()).await?;
+            plan.refusals.extend(holding.refusals);
+            plan.warnings.extend(holding.warnings);
             let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
             Rehearsal { cluster, sources: &topics, facts: &facts, created: &created, start_ms, at_ms }
                 .of(&mut plan)

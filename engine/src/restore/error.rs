@@ -134,7 +134,7 @@ pub enum Error {
         archive: crate::format::layout::ArchiveName,
     },
     /// A topic could not be created, deleted or changed.
-    #[error("topic {topic:?}: {error}")]
+    #[error("{}", of_topic(topic, error))]
     Topic {
         /// The topic's name in the target.
         topic: String,
@@ -237,6 +237,15 @@ pub enum Error {
         /// The backup of the one that is there.
         backup_id: BackupId,
     },
+    /// Another version of the program began the restore, and divides batches otherwise.
+    #[error(
+        "restore {id} was begun by a version of kafka-backup that splits or joins batches otherwise, so that this one cannot resume \
+         it: complete it with that version, or end it with restore --abandon {id}, then restore again"
+    )]
+    OtherBoundaries {
+        /// The restore.
+        id: RestoreId,
+    },
     /// The cluster left something out of an answer.
     #[error("the cluster, or the store, left something out that was asked for: run the same command again")]
     NoAnswer,
@@ -246,6 +255,12 @@ pub enum Error {
     /// The run was asked to stop.
     #[error("stopped as asked; the same command goes on from there")]
     Interrupted,
+}
+
+/// An error with the name of its topic, which it may have already.
+fn of_topic(topic: &str, error: &crate::kafka::Error) -> String {
+    let (name, text) = (format!("topic {topic:?}: "), error.to_string());
+    if text.starts_with(&name) { text } else { name + &text }
 }
 
 /// Names that one line lists at most.
@@ -273,11 +288,16 @@ impl Error {
     }
 
     /// Whether the same command cannot complete the restore, whatever is done about the cause: records of it are lost or
-    /// changed.
+    /// changed, or this program would divide them otherwise.
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Stamped { .. } | Self::Swept { .. } | Self::Changed(_) | Self::Surprise { .. } | Self::Shrunk { .. }
+            Self::Stamped { .. }
+                | Self::Swept { .. }
+                | Self::Changed(_)
+                | Self::Surprise { .. }
+                | Self::Shrunk { .. }
+                | Self::OtherBoundaries { .. }
         )
     }
 
@@ -294,7 +314,7 @@ impl Error {
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
             Self::NotInBackup { .. } | Self::NothingToAbandon { .. } => Kind::Usage,
-            Self::Contended => Kind::Conflict,
+            Self::Contended | Self::OtherBoundaries { .. } => Kind::Conflict,
             Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
             Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
@@ -324,5 +344,17 @@ mod tests {
         assert!(error.contains("1 (t0) were replaced") && error.contains("2 (t1, t2) were deleted"), "{error}");
         assert!(error.contains("17 (t3, ") && error.contains("t12 and 7 others) are untouched"), "{error}");
         assert_eq!(listed(&[]), "0");
+    }
+
+    #[test]
+    fn an_error_of_a_topic_names_it_once() {
+        let resource = crate::kafka::error::Resource::Topic("t".to_owned());
+        let refused = crate::kafka::Error::Broker { resource, api: "CreateTopics", code: 44, message: None };
+        let lost = crate::kafka::Error::Lost { address: "b:9092".to_owned(), why: "closed".to_owned() };
+        for (error, rest) in [(refused, "POLICY_VIOLATION"), (lost, "")] {
+            let text = Error::Topic { topic: "t".to_owned(), error: Box::new(error) }.to_string();
+            assert_eq!(text.matches("topic \"t\"").count(), 1, "{text}");
+            assert!(text.starts_with(&format!("topic \"t\": {rest}")), "{text}");
+        }
     }
 }

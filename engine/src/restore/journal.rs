@@ -12,10 +12,24 @@
 //! restores/<id>/abandoned   it is never to be resumed
 //! ```
 //!
-//! Each but `settings` and `done` is created once. A restore that is run again begins behind the last of them that is there.
+//! Each but `settings` and `done` is created once. A restore that is run again begins behind the last of them that is there:
+//!
+//! | the last that is there | what the same command does | what `--abandon` does |
+//! |---|---|---|
+//! | nothing | decides and begins | refuses: there is nothing |
+//! | `intent` | creates what is missing, replaces what it has not replaced | gives the topics that it created their settings |
+//! | `prepared` | writes what is missing, under protective settings | gives its topics their own settings |
+//! | `written` | gives the topics their own settings | likewise |
+//! | `done` | commits offsets that are missing, and reports | nothing |
+//! | `abandoned` | begins another restore, whose name has a number | nothing |
+//!
+//! Beside the folder, `unfinished-restores/<id>` is there from before the intent until `done` or `abandoned` is, and
+//! `restores-of/<backup id>/<id>` from before the intent on: so nobody has to look at the restores of years to find those that
+//! hold topics or read a backup, and the journals of a backup's restores go when the backup has gone (`prune`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -30,8 +44,11 @@ use crate::kafka::groups::CommittedOffsets;
 use crate::kafka::producer_id::Producer;
 use crate::offsets::groups::GroupReport;
 use crate::offsets::map::OffsetMap;
+use crate::rewrite::BOUNDARY_RULES;
 use crate::store::{Created, Store};
 
+/// What an object holds that says something by its name.
+const NAMED: &[u8] = b"{}\n";
 /// The newest version of journals.
 pub const VERSION: u32 = 1;
 
@@ -171,6 +188,10 @@ impl PreparedTopic {
     }
 }
 
+const fn first_boundary_rules() -> u32 {
+    1
+}
+
 /// Everything that must not change between two runs of one restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -183,11 +204,20 @@ pub struct Prepared {
     /// runs. Absent where no batches are joined, and in journals of the first programs, which joined none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined_records_bytes: Option<u64>,
+    /// The rules by which batches are split and joined, [`BOUNDARY_RULES`]; 1 where it is absent, in journals of the first
+    /// programs.
+    #[serde(default = "first_boundary_rules")]
+    pub boundary_rules: u32,
     /// The topics, in the order of the plan.
     pub topics: Vec<PreparedTopic>,
 }
 
 impl Prepared {
+    /// Whether this program makes the same batches as the one that began the restore.
+    pub const fn has_our_boundaries(&self) -> bool {
+        self.boundary_rules == BOUNDARY_RULES
+    }
+
     /// The one producer of the restore.
     pub fn producer(&self) -> Producer {
         Producer { id: self.producer_id, epoch: self.producer_epoch }
@@ -217,6 +247,7 @@ pub struct Abandoned {
 #[derive(Debug, Clone)]
 pub struct Journal {
     store: Store,
+    keys: ArchiveKeys,
     folder: String,
     /// The restore.
     pub id: RestoreId,
@@ -225,12 +256,38 @@ pub struct Journal {
 impl Journal {
     /// The journal of the restore of this id.
     pub fn new(store: Store, keys: &ArchiveKeys, id: RestoreId) -> Self {
-        Self { store, folder: keys.restore_folder(&id), id }
+        Self { store, keys: keys.clone(), folder: keys.restore_folder(&id), id }
     }
 
     /// The folder of its lease.
     pub fn lease(&self) -> String {
         format!("{}lease", self.folder)
+    }
+
+    /// Says that the restore has not ended, and of which backup it is. Only the holder of the lease does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn open(&self, backup: &BackupId) -> Result<(), Error> {
+        for key in [self.keys.restore_of(backup, &self.id), self.keys.unfinished_restore(&self.id)] {
+            self.store.put(&key, Bytes::from_static(NAMED)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that the restore has ended, if it has; and nothing of it if it has not begun. Only the holder of the lease does.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub async fn close(&self, backup: &BackupId) -> Result<(), Error> {
+        let has_begun = self.begun().await?.is_some();
+        if !has_begun {
+            self.store.delete(&self.keys.restore_of(backup, &self.id)).await?;
+        }
+        if !has_begun || self.done().await?.is_some() || self.is_abandoned().await? {
+            self.store.delete(&self.keys.unfinished_restore(&self.id)).await?;
+        }
+        Ok(())
     }
 
     fn map_key(&self, topic: usize, partition: i32) -> String {

@@ -1,57 +1,68 @@
 //! What a run that ends early leaves behind, and what it says of it.
 
-use std::collections::BTreeSet;
-
 use super::abandon::{self, Created};
 use super::error::listed;
 use super::journal::{Journal, Prepared, PreparedTopic};
 use super::own_settings::{self, OwnSettings};
-use super::plan::{self, Plan, TargetFacts};
-use super::{Error, Restore, is_kept, target};
+use super::plan;
+use super::{Error, Planned, Restore, is_kept, target};
 use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::store::lease::Lease;
 
 impl Restore<'_> {
-    /// What a run that ends early leaves behind. A failure that the same command may not overcome gives topics that were there
-    /// before their own settings back, where all that was written survives under them: the same command can still complete the
-    /// restore. Either way the error names the topics that have the settings of a restore.
-    pub(super) async fn left(
-        &self,
-        error: Error,
-        plan: &Plan,
-        facts: &TargetFacts,
-        prepared: &Prepared,
-        journal: &Journal,
-        lease: &Lease,
-    ) -> Error {
-        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
-        let back = match is_resumed {
-            true => BTreeSet::new(),
-            false => self.put_back_early(plan, facts, prepared, journal, lease).await.unwrap_or_else(|error| {
-                // They are among those that are named.
-                tracing::warn!("topics could not be given their own settings: {error}");
-                BTreeSet::new()
-            }),
+    /// The error of a run that ends early, with what the run leaves behind.
+    pub(super) async fn left(&self, error: Error, planned: &Planned, journal: &Journal, lease: &Lease) -> Error {
+        let left = async {
+            match (journal.done().await?, journal.prepared().await?) {
+                // Its topics have had their own settings since it ended.
+                (Some(_), _) => Ok(None),
+                (None, Some(prepared)) => self.left_protected(&error, planned, &prepared, journal, lease).await,
+                (None, None) => self.left_created(journal).await,
+            }
         };
-        let left = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
-        let left: Vec<String> =
-            left.map(|topic| &topic.target).filter(|topic| !back.contains(*topic)).cloned().collect();
-        match settings_left(&left, &journal.id, error.is_final()) {
-            Some(left) => Error::Left { error: Box::new(error), left },
-            None => error,
+        match left.await {
+            Ok(Some(left)) => Error::Left { error: Box::new(error), left },
+            Ok(None) => error,
+            Err(unknown) => {
+                tracing::warn!("it is not known what the restore leaves behind: {unknown}");
+                error
+            }
         }
     }
 
-    /// Gives kept topics their settings back in which nothing can be lost by it, and returns their names.
-    async fn put_back_early(
+    /// What a run leaves behind that may have written records. A failure that the same command may not overcome gives topics
+    /// that were there before their own settings back, where all that was written survives under them: the same command can
+    /// still complete the restore. Either way topics that have the settings of a restore are named.
+    async fn left_protected(
         &self,
-        plan: &Plan,
-        facts: &TargetFacts,
+        error: &Error,
+        planned: &Planned,
         prepared: &Prepared,
         journal: &Journal,
         lease: &Lease,
-    ) -> Result<BTreeSet<String>, Error> {
+    ) -> Result<Option<String>, Error> {
+        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
+        if !is_resumed && let Err(error) = self.put_back_early(planned, prepared, journal, lease).await {
+            // They are among those that are named.
+            tracing::warn!("topics could not be given their own settings: {error}");
+        }
+        let settings = journal.settings().await?;
+        let topics = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
+        let topics = topics.map(|topic| OwnSettings::new(topic, &settings)).collect();
+        let left = own_settings::protective(&self.cluster, topics).await;
+        Ok(settings_left(&left, &journal.id, error.is_final()))
+    }
+
+    /// Gives kept topics their settings back in which nothing can be lost by it.
+    async fn put_back_early(
+        &self,
+        planned: &Planned,
+        prepared: &Prepared,
+        journal: &Journal,
+        lease: &Lease,
+    ) -> Result<(), Error> {
+        let Planned { plan, facts, .. } = planned;
         let topics = || plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
         let landed = target::landed(&self.cluster, &topics().map(|(_, prepared)| prepared).collect::<Vec<_>>()).await?;
         let mut settings = journal.settings().await?;
@@ -62,29 +73,22 @@ impl Restore<'_> {
         };
         let safe: Vec<&PreparedTopic> = topics().map(|(_, prepared)| prepared).filter(is_safe).collect();
         if safe.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(());
         }
-        let names: BTreeSet<String> = safe.iter().map(|topic| topic.target.clone()).collect();
         lease.check().await?;
         // Before they are changed: the next run must not take it for the doing of another program.
-        settings.put_back.extend(names.iter().cloned());
+        settings.put_back.extend(safe.iter().map(|topic| topic.target.clone()));
         journal.write_settings(&settings).await?;
         let own: Vec<OwnSettings> = safe.into_iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
-        own_settings::put_back(&self.cluster, &own, lease).await?;
-        Ok(names)
+        own_settings::put_back(&self.cluster, &own, lease).await.map(drop)
     }
 
     /// What a run leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
     /// restore.
-    pub(super) async fn left_created(&self, error: Error, journal: &Journal) -> Error {
-        let found = async {
-            let Some(intent) = journal.begun().await? else { return Ok::<_, Error>((Vec::new(), Vec::new())) };
-            let Created { topics, lost } = abandon::created(&self.cluster, &intent).await?;
-            let held = own_settings::protective(&self.cluster, topics).await?;
-            Ok((held.iter().map(|topic| topic.topic().to_owned()).collect(), lost))
-        };
-        // The first error counts.
-        let Ok((held, lost)) = found.await else { return error };
+    async fn left_created(&self, journal: &Journal) -> Result<Option<String>, Error> {
+        let Some(intent) = journal.begun().await? else { return Ok(None) };
+        let Created { topics, lost, .. } = abandon::created(&self.cluster, &intent).await?;
+        let held = own_settings::protective(&self.cluster, topics).await;
         let mut left: Vec<String> = settings_left(&held, &journal.id, false).into_iter().collect();
         if !lost.is_empty() {
             left.push(format!(
@@ -92,10 +96,7 @@ impl Restore<'_> {
                 listed(&lost)
             ));
         }
-        match left.is_empty() {
-            true => error,
-            false => Error::Left { error: Box::new(error), left: left.join("; ") },
-        }
+        Ok((!left.is_empty()).then(|| left.join("; ")))
     }
 }
 

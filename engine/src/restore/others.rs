@@ -5,48 +5,86 @@
 
 use std::collections::BTreeMap;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
 use super::Error;
 use super::journal::{Intent, Journal, Prepared, PreparedTopic, TopicSettings};
 use super::plan::Existing;
-use crate::format::layout::RestoreId;
+use crate::error::Kind;
+use crate::format::layout::{ArchiveKeys, RestoreId};
 use crate::repository::Archive;
 use crate::store::REQUESTS_AT_ONCE;
 
-/// Which of the topics have the settings of another restore that has not ended, in one line each. One listing, one small
-/// object or two for each restore of the archive, and two more for those of the same topics.
+/// What is known of other restores that hold topics.
+#[derive(Debug, Default)]
+pub struct Holding {
+    /// Topics that have the settings of another restore, in one line each.
+    pub refusals: Vec<String>,
+    /// Restores of which that is not known, in one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Which of the topics have the settings of another restore that has not ended. One listing, and three small objects for each
+/// restore of the archive that has not ended.
 ///
 /// # Errors
-/// When the archive cannot be read.
+/// When the archive cannot be read. A damaged journal of another restore is a warning.
 pub async fn holding(
     archive: &Archive,
     own: &RestoreId,
     cluster_id: &str,
     topics: &BTreeMap<&str, &Existing>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Holding, Error> {
+    let mut holding = Holding::default();
     if topics.is_empty() {
-        return Ok(Vec::new());
+        return Ok(holding);
     }
-    let names = archive.store.list_dirs(&archive.keys.restores()).await?;
-    let others = names.into_iter().filter_map(|name| name.parse().ok()).filter(|id: &RestoreId| id != own);
-    let looked = others.map(|id| one(Journal::new(archive.store.clone(), &archive.keys, id), cluster_id, topics));
-    let found: Vec<Vec<String>> = stream::iter(looked).buffered(REQUESTS_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    let folder = archive.keys.unfinished_restores();
+    let named = archive.store.list(&folder).await?;
+    let ids = named.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key)?.parse().ok());
+    let others: Vec<RestoreId> = ids.filter(|id| id != own).collect();
+    let journals = others.into_iter().map(|id| Journal::new(archive.store.clone(), &archive.keys, id));
+    let looked = journals.map(|journal| one(journal, cluster_id, topics));
+    let mut found = stream::iter(looked).buffered(REQUESTS_AT_ONCE);
+    while let Some((id, held)) = found.next().await {
+        match held {
+            Ok(held) => holding.refusals.extend(held),
+            Err(error) if error.kind() == Kind::Corrupt => holding
+                .warnings
+                .push(format!("it is not known which topics restore {id} holds, which has not ended: {error}")),
+            Err(error) => return Err(error),
+        }
+    }
+    drop(found);
+    Ok(holding)
 }
 
-async fn one(journal: Journal, cluster_id: &str, topics: &BTreeMap<&str, &Existing>) -> Result<Vec<String>, Error> {
+async fn one(
+    journal: Journal,
+    cluster_id: &str,
+    topics: &BTreeMap<&str, &Existing>,
+) -> (RestoreId, Result<Vec<String>, Error>) {
+    let held = held_by(&journal, cluster_id, topics).await;
+    (journal.id, held)
+}
+
+async fn held_by(
+    journal: &Journal,
+    cluster_id: &str,
+    topics: &BTreeMap<&str, &Existing>,
+) -> Result<Vec<String>, Error> {
+    // It may have ended just before it would have said so.
+    if journal.done().await?.is_some() || journal.is_abandoned().await? {
+        return Ok(Vec::new());
+    }
+    let Some(intent) = journal.begun().await?.filter(|intent| intent.request.target_cluster_id == cluster_id) else {
+        return Ok(Vec::new());
+    };
     let held: Vec<String> = match journal.prepared().await? {
         Some(prepared) => held(&prepared, topics),
         // It may have ended after it had created topics, and before it could write.
-        None => match journal.begun().await? {
-            Some(intent) if intent.request.target_cluster_id == cluster_id => held_since_creation(&intent, topics),
-            Some(_) | None => Vec::new(),
-        },
+        None => held_since_creation(&intent, topics),
     };
-    if held.is_empty() || journal.done().await?.is_some() || journal.is_abandoned().await? {
-        return Ok(Vec::new());
-    }
     let id = &journal.id;
     let text = |topic: String| {
         format!(
@@ -102,6 +140,7 @@ mod tests {
             producer_id: 1,
             producer_epoch: 0,
             joined_records_bytes: None,
+            boundary_rules: 2,
             topics: vec![PreparedTopic {
                 target: text("t"),
                 topic_id: Uuid::from_u128(1),

@@ -1,15 +1,17 @@
 //! Gives topics the settings that they have in the end: what was there before the restore, or what the archive has.
 //!
 //! The owner of a topic may have changed it since. So a protective setting is changed only while it has the value that the
-//! restore has given it, and any other only while it is not set at all; all else is left and reported.
+//! restore has given it, and any other only while it is not set at all; all else is left and reported. A broker that has not
+//! learned of our own change yet shows what was there before: so a protective setting is also changed where it looks as if
+//! it had been put back already.
 
 use std::collections::BTreeMap;
 
 use super::Error;
 use super::journal::{Intent, PreparedTopic, Settings, TopicSettings};
 use super::protection::{CONFIRM_EVERY, CONFIRMATIONS, change};
-use crate::kafka::Cluster;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, overrides};
+use crate::kafka::{Cluster, Error as KafkaError};
 use crate::store::lease::Lease;
 
 /// The settings of one topic.
@@ -30,8 +32,20 @@ impl OwnSettings {
         Self { topic: topic.target.clone(), meanwhile: topic.configs_meanwhile.clone(), after }
     }
 
-    /// Those of a topic that was created, and of which the journal may not know more: only what the restore has set is
-    /// changed, since another client may have created it.
+    /// Whether a topic has all the settings with which the restore creates it. Another client may have created it, of which
+    /// the journal does not know more; or its owner has chosen other settings since.
+    pub fn is_as_created(topic: &str, intent: &Intent, entries: &[ConfigEntry]) -> bool {
+        let Some(TopicSettings { meanwhile, after }) = intent.settings.get(topic) else { return false };
+        let own = overrides(entries);
+        let value = |name: &String| entries.iter().find(|entry| entry.name == *name)?.value.as_ref();
+        let is_ours = |(name, after): (&String, &Option<String>)| match meanwhile.get(name) {
+            Some(ours) => value(name) == Some(ours),
+            None => own.get(name) == after.as_ref(),
+        };
+        after.iter().all(is_ours)
+    }
+
+    /// Those of a topic that was created, and of which the journal may not know more.
     pub fn of_intent(topic: &str, intent: &Intent) -> Option<Self> {
         let TopicSettings { meanwhile, after } = intent.settings.get(topic)?.clone();
         let after = after.into_iter().filter(|(name, _)| meanwhile.contains_key(name)).collect();
@@ -50,56 +64,87 @@ impl OwnSettings {
 
     /// Whether the topic has a protective setting that it does not have in the end.
     pub fn are_protective(&self, entries: &[ConfigEntry]) -> bool {
-        self.back(entries).0.keys().any(|name| self.meanwhile.contains_key(name))
+        self.states(entries).any(|(name, _, state)| self.meanwhile.contains_key(name) && matches!(state, State::Ours))
     }
 
     /// What has to be changed, and what somebody else has set and is left, by its name and value.
     fn back(&self, entries: &[ConfigEntry]) -> (BTreeMap<String, ConfigChange>, Vec<(String, String)>) {
-        let own = overrides(entries);
-        let value = |name: &String| entries.iter().find(|entry| entry.name == *name)?.value.as_ref();
         let (mut changes, mut others) = (BTreeMap::new(), Vec::new());
-        for (name, after) in &self.after {
-            if own.get(name) == after.as_ref() {
-                continue;
-            }
-            let of_somebody_else = match self.meanwhile.get(name) {
-                Some(ours) => value(name).filter(|found| *found != ours),
-                None => own.get(name),
-            };
-            match of_somebody_else {
-                Some(found) => others.push((name.clone(), found.clone())),
-                None => {
+        for (name, after, state) in self.states(entries) {
+            match state {
+                State::Right => {}
+                State::Ours | State::LooksPutBack => {
                     changes.insert(name.clone(), after.clone().map_or(ConfigChange::Delete, ConfigChange::Set));
                 }
+                State::SomebodyElses(found) => others.push((name.clone(), found)),
             }
         }
         (changes, others)
     }
+
+    /// Each setting, what it is in the end, and what it is now.
+    fn states(&self, entries: &[ConfigEntry]) -> impl Iterator<Item = (&String, &Option<String>, State)> {
+        let own = overrides(entries);
+        let shown = |name: &String| entries.iter().find(|entry| entry.name == *name)?.value.clone();
+        self.after.iter().map(move |(name, after)| {
+            let (own, shown) = (own.get(name), shown(name));
+            let is_after = own == after.as_ref();
+            let state = match (self.meanwhile.get(name), shown, own) {
+                (Some(ours), Some(shown), _) if shown != *ours && is_after => State::LooksPutBack,
+                (Some(ours), Some(shown), _) if shown != *ours => State::SomebodyElses(shown),
+                _ if is_after => State::Right,
+                (None, _, Some(own)) => State::SomebodyElses(own.clone()),
+                (Some(_), ..) | (None, _, None) => State::Ours,
+            };
+            (name, after, state)
+        })
+    }
 }
 
-/// Those of the topics that have a protective setting now.
-///
-/// # Errors
-/// When the cluster does not show their settings.
-pub async fn protective(cluster: &Cluster, topics: Vec<OwnSettings>) -> Result<Vec<OwnSettings>, Error> {
-    let entries = entries(cluster, &topics).await?;
-    let has = |topic: &OwnSettings| entries.get(&topic.topic).is_some_and(|entries| topic.are_protective(entries));
-    Ok(topics.into_iter().filter(has).collect())
+/// What a setting of a topic is now.
+enum State {
+    /// What it is in the end.
+    Right,
+    /// What it is in the end, while the restore had given it another value: it was put back before, or the broker has not
+    /// learned of that value yet.
+    LooksPutBack,
+    /// What the restore has given it, or not set.
+    Ours,
+    /// What somebody else has given it since.
+    SomebodyElses(String),
 }
 
-/// Gives topics the settings that they are to have in the end. Returns what is left as somebody else has set it, in one line
-/// each.
+/// Names of those topics that have a protective setting now, or may have one, since the cluster does not show their settings.
+pub async fn protective(cluster: &Cluster, topics: Vec<OwnSettings>) -> Vec<String> {
+    let entries = entries(cluster, &topics).await;
+    let may_have = |topic: &OwnSettings| match entries.get(&topic.topic) {
+        Some(Ok(entries)) => topic.are_protective(entries),
+        Some(Err(_)) => true,
+        None => false,
+    };
+    topics.into_iter().filter(may_have).map(|topic| topic.topic).collect()
+}
+
+/// Gives topics the settings that they are to have in the end, those among them that the cluster lets us see and change.
+/// Returns what is left as somebody else has set it, in one line each.
 ///
 /// # Errors
-/// What the cluster refuses, by topic, and a lost lease.
+/// The first thing that the cluster refuses, by topic, when all others have their settings; and a lost lease.
 pub async fn put_back(cluster: &Cluster, topics: &[OwnSettings], lease: &Lease) -> Result<Vec<String>, Error> {
     let mut looks = 1;
-    let (changes, others) = loop {
-        let entries = entries(cluster, topics).await?;
-        let none = Vec::new();
-        let back = topics.iter().map(|topic| (topic, topic.back(entries.get(&topic.topic).unwrap_or(&none))));
-        let (mut changes, mut others) = (BTreeMap::new(), Vec::new());
-        for (topic, (of_topic, left)) in back {
+    let (changes, others, failed) = loop {
+        let entries = entries(cluster, topics).await;
+        let (mut changes, mut others, mut failed) = (BTreeMap::new(), Vec::new(), None);
+        for topic in topics {
+            let (of_topic, left) = match entries.get(&topic.topic) {
+                Some(Ok(entries)) => topic.back(entries),
+                Some(Err(error)) => {
+                    let error = Box::new(error.clone());
+                    failed.get_or_insert(Error::Topic { topic: topic.topic.clone(), error });
+                    continue;
+                }
+                None => continue,
+            };
             if !of_topic.is_empty() {
                 changes.insert(topic.topic.clone(), of_topic);
             }
@@ -107,23 +152,20 @@ pub async fn put_back(cluster: &Cluster, topics: &[OwnSettings], lease: &Lease) 
         }
         // A broker that has not learned of our own change yet shows a value that is not ours.
         if others.is_empty() || looks >= CONFIRMATIONS {
-            break (changes, others);
+            break (changes, others, failed);
         }
         looks += 1;
         tokio::time::sleep(CONFIRM_EVERY).await;
     };
     lease.check().await?;
     change(cluster, changes).await?;
-    Ok(others)
+    failed.map_or(Ok(others), Err)
 }
 
-async fn entries(cluster: &Cluster, topics: &[OwnSettings]) -> Result<BTreeMap<String, Vec<ConfigEntry>>, Error> {
+/// What the cluster shows of the topics whose settings differ in the end.
+async fn entries(cluster: &Cluster, topics: &[OwnSettings]) -> BTreeMap<String, Result<Vec<ConfigEntry>, KafkaError>> {
     let names = topics.iter().filter(|topic| !topic.after.is_empty()).map(|topic| topic.topic.clone());
-    let entries = |(topic, entries): (String, Result<_, _>)| match entries {
-        Ok(entries) => Ok((topic, entries)),
-        Err(error) => Err(Error::Topic { topic, error: Box::new(error) }),
-    };
-    cluster.topic_configs(&names.collect(), None).await.into_iter().map(entries).collect()
+    cluster.topic_configs(&names.collect(), None).await
 }
 
 fn left_alone(topic: &str, setting: &str, found: &str) -> String {
@@ -176,8 +218,46 @@ mod tests {
             entry("segment.ms", "8", Topic),
         ];
         let (changes, others) = topic().back(&theirs);
-        assert!(changes.is_empty() && !topic().are_protective(&theirs), "{changes:?}");
+        assert!(!topic().are_protective(&theirs));
+        assert!(changes.is_empty(), "what is not set on a topic and is as wanted needs no change: {changes:?}");
         assert_eq!(others, [(text("retention.ms"), text("5000")), (text("segment.ms"), text("8"))]);
+    }
+
+    #[test]
+    fn a_setting_that_looks_put_back_is_changed_all_the_same() {
+        let stale = [
+            entry("retention.bytes", "100", ConfigSource::Default),
+            entry("retention.ms", "1000", ConfigSource::Topic),
+            entry("segment.ms", "7", ConfigSource::Topic),
+        ];
+        let (changes, others) = topic().back(&stale);
+        let expected = [("retention.bytes", ConfigChange::Delete), ("retention.ms", ConfigChange::Set(text("1000")))];
+        assert_eq!(changes, expected.map(|(name, change)| (text(name), change)).into());
+        assert!(others.is_empty() && !topic().are_protective(&stale), "{others:?}");
+    }
+
+    #[test]
+    fn a_topic_with_one_other_setting_is_not_taken_for_one_that_the_restore_created() {
+        let mut intent: Intent = serde_json::from_value(serde_json::json!({
+            "request": {
+                "backupId": "b", "targetClusterId": "c", "topics": {}, "pointInTimeMs": null, "startMs": null,
+                "originalOffsetHeader": null
+            },
+            "actions": {}, "overwritten": {}
+        }))
+        .unwrap();
+        let OwnSettings { topic: name, meanwhile, after } = topic();
+        intent.settings.insert(name, TopicSettings { meanwhile, after });
+        let created = |bytes: &str, ms: &str, segment: &str| {
+            let entries = [
+                entry("retention.bytes", bytes, ConfigSource::Default),
+                entry("retention.ms", ms, ConfigSource::Topic),
+                entry("segment.ms", segment, ConfigSource::Topic),
+            ];
+            OwnSettings::is_as_created("t", &intent, &entries)
+        };
+        assert!(created("-1", "-1", "7"));
+        assert!(!created("-1", "-1", "8") && !created("-1", "1000", "7") && !created("5", "-1", "7"));
     }
 
     #[test]

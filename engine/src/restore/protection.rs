@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Error;
 use super::journal::{Journal, Prepared, PreparedTopic, Settings};
+use super::plan::Plan;
 use super::topics::set;
+use super::{Error, is_kept};
 use crate::kafka::Cluster;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, ConfigSource};
 use crate::store::lease::Lease;
@@ -32,6 +33,10 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 struct Held {
     topic: String,
     wanted: BTreeMap<String, String>,
+    /// What is set on the topic in the end; none for what is not set on it.
+    after: BTreeMap<String, Option<String>>,
+    /// Whether the topic was there before the restore.
+    is_kept: bool,
     /// Whether the topic is compacted in the end: then the log cleaner takes nothing that it would not take anyway.
     is_compacted_in_the_end: bool,
 }
@@ -71,36 +76,59 @@ impl<'a> Protection<'a> {
     /// When the journal cannot be read.
     pub async fn new(
         cluster: &'a Cluster,
+        plan: &Plan,
         prepared: &Prepared,
         journal: &'a Journal,
         lease: &'a Lease,
     ) -> Result<Self, Error> {
-        let held = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
+        let topics = plan.topics.iter().zip(&prepared.topics);
+        let held = topics.filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
+        let held = held.map(|(plan, topic)| Held::new(topic, is_kept(plan))).collect();
         let seen = Seen { settings: journal.settings().await?, in_this_run: BTreeSet::new() };
-        Ok(Self { cluster, journal, lease, held: held.map(Held::new).collect(), seen: Mutex::new(seen) })
+        Ok(Self { cluster, journal, lease, held, seen: Mutex::new(seen) })
     }
 
     /// Sets what differs, on created and existing topics alike, and reads it again: a topic that another client has created
     /// has settings of its own. In topics that hold records of an earlier run, `landed`, a difference is a reversal, unless
-    /// that run has put their settings back itself.
+    /// that run has put their settings back itself. In others it is none, but what their owners have set since the restore was
+    /// prepared counts in the end.
     ///
     /// # Errors
     /// What the cluster refuses, by topic, and [`Error::Reverted`] when a setting does not hold even now.
     pub async fn hold(&self, landed: &BTreeSet<String>) -> Result<(), Error> {
-        let differences = match landed.is_empty() {
-            true => self.differences_of(&self.held.iter().collect::<Vec<_>>()).await?,
-            false => self.confirmed_differences().await?,
-        };
+        let mut differences = self.differences_of(&self.held.iter().collect::<Vec<_>>()).await?;
+        if !landed.is_empty() || !self.chosen_since(&differences).is_empty() {
+            differences = self.confirmed_differences().await?;
+        }
         let put_back = lock(&self.seen).settings.put_back.clone();
-        let was_held = |topic: &String| landed.contains(topic) && !put_back.contains(topic);
-        let reversals = differences.iter().filter(|(topic, _)| was_held(topic));
-        self.count(&reversals.map(|(topic, found)| (topic.clone(), found.clone())).collect()).await?;
+        let (reversals, others) =
+            differences.clone().into_iter().partition(|(topic, _)| landed.contains(topic) && !put_back.contains(topic));
+        self.count(&reversals).await?;
+        let chosen = self.chosen_since(&others);
+        let must_remember = !chosen.is_empty() || !put_back.is_empty();
+        for (topic, difference) in chosen {
+            lock(&self.seen).settings.note(topic, difference);
+        }
+        if must_remember {
+            // Before anything is set: whoever comes after a kill here could not tell what was there.
+            self.remember().await?;
+        }
         self.set(&differences).await?;
         if !put_back.is_empty() {
             lock(&self.seen).settings.put_back.clear();
             self.remember().await?;
         }
         Ok(())
+    }
+
+    /// What the owners of topics have set since the restore was prepared.
+    fn chosen_since<'d>(
+        &self,
+        differences: &'d BTreeMap<String, Vec<Difference>>,
+    ) -> Vec<(&'d String, &'d Difference)> {
+        let held = |topic: &String| self.held.iter().find(|held| held.topic == *topic);
+        let all = differences.iter().flat_map(|(topic, found)| found.iter().map(move |difference| (topic, difference)));
+        all.filter(|(topic, difference)| held(topic).is_some_and(|held| held.is_chosen_since(difference))).collect()
     }
 
     /// Looks again and again, and ends when the settings cannot be held.
@@ -139,7 +167,7 @@ impl<'a> Protection<'a> {
                 None => "in the end it is not set on the topic, as that program had it".to_owned(),
             };
             format!(
-                "topic {topic:?}: another program set {setting} back while the restore ran, and the restore set it again; no \
+                "topic {topic:?}: another program changed {setting} before the restore had ended, and the restore set it again; no \
                  record was lost by it; {in_the_end}"
             )
         };
@@ -247,20 +275,36 @@ impl<'a> Protection<'a> {
 impl Seen {
     /// Remembers what another program has set; whether it is the first time in this run.
     fn note(&mut self, topic: &str, difference: &Difference) -> bool {
+        self.settings.note(topic, difference);
+        self.in_this_run.insert((topic.to_owned(), difference.setting.clone()))
+    }
+}
+
+impl Settings {
+    /// Remembers what another program has set.
+    fn note(&mut self, topic: &str, difference: &Difference) {
         let Difference { setting, own, .. } = difference;
-        self.settings.reversed.entry(topic.to_owned()).or_default().insert(setting.clone(), own.clone());
-        self.in_this_run.insert((topic.to_owned(), setting.clone()))
+        self.reversed.entry(topic.to_owned()).or_default().insert(setting.clone(), own.clone());
     }
 }
 
 impl Held {
-    fn new(topic: &PreparedTopic) -> Self {
+    fn new(topic: &PreparedTopic, is_kept: bool) -> Self {
         let policy = topic.configs_after.get("cleanup.policy").and_then(Option::as_deref);
         Self {
             topic: topic.target.clone(),
             wanted: topic.configs_meanwhile.clone(),
+            after: topic.configs_after.clone(),
+            is_kept,
             is_compacted_in_the_end: policy.is_some_and(|policy| policy.contains("compact")),
         }
+    }
+
+    /// Whether the owner of a topic that was there before has set it since the restore was prepared. A topic that the restore
+    /// creates has its settings from the beginning; where another client was faster, the restore's count all the same.
+    fn is_chosen_since(&self, difference: &Difference) -> bool {
+        let after = self.after.get(&difference.setting).and_then(Option::as_ref);
+        self.is_kept && difference.own.is_some() && difference.own.as_ref() != after
     }
 
     /// What the topic's configuration has otherwise. A setting that the cluster does not show says nothing.
@@ -318,6 +362,8 @@ mod tests {
             wanted: [("cleanup.policy", "delete"), ("retention.ms", "-1")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            after: [("retention.ms".to_owned(), Some("1000".to_owned()))].into(),
+            is_kept: true,
             is_compacted_in_the_end: after.contains("compact"),
         }
     }
@@ -341,6 +387,20 @@ mod tests {
             held("delete").differences(&[entry("retention.ms", None)]).is_empty(),
             "what is not shown says nothing"
         );
+    }
+
+    #[test]
+    fn what_the_owner_has_chosen_is_told_from_what_was_there_before() {
+        let found = |own: Option<&str>| Difference {
+            setting: "retention.ms".to_owned(),
+            wanted: "-1".to_owned(),
+            found: String::new(),
+            own: own.map(str::to_owned),
+        };
+        let held = held("delete");
+        assert!(held.is_chosen_since(&found(Some("5"))));
+        assert!(!held.is_chosen_since(&found(Some("1000"))) && !held.is_chosen_since(&found(None)));
+        assert!(!Held { is_kept: false, ..held }.is_chosen_since(&found(Some("5"))), "another client was faster");
     }
 
     #[test]

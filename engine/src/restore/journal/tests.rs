@@ -103,6 +103,7 @@ fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
         producer_id: 1,
         producer_epoch: 0,
         joined_records_bytes: None,
+        boundary_rules: 2,
         topics: vec![topic("orders", 1), topic("payments", 2)],
     };
     let ids = |pairs: &[(&str, u128)]| {
@@ -111,6 +112,15 @@ fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
     assert!(prepared.is_current(&ids(&[("orders", 1), ("payments", 2), ("others", 3)])));
     assert!(!prepared.is_current(&ids(&[("orders", 1)])));
     assert_eq!(prepared.changed(&ids(&[("orders", 1), ("payments", 3)])), ["payments"]);
+}
+
+#[test]
+fn a_restore_of_a_program_that_divides_batches_otherwise_is_told_from_ours() {
+    let prepared = |rules: &str| -> Prepared {
+        serde_json::from_str(&format!(r#"{{"producerId":1,"producerEpoch":0,{rules}"topics":[]}}"#)).unwrap()
+    };
+    assert!(!prepared("").has_our_boundaries() && !prepared(r#""boundaryRules":3,"#).has_our_boundaries());
+    assert!(prepared(&format!(r#""boundaryRules":{BOUNDARY_RULES},"#)).has_our_boundaries());
 }
 
 #[test]
