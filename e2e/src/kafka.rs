@@ -69,9 +69,10 @@ impl Default for KafkaOptions {
 }
 
 impl KafkaOptions {
-    /// The class path with the policies, where brokers have them.
+    /// The class path with the policies of `e2e/java`, where brokers have one.
     fn add_classes(&self, command: &mut Command) -> Result<()> {
-        if self.limits_retention {
+        let has_policy = self.extra_properties.iter().any(|(name, _)| name == "create.topic.policy.class.name");
+        if self.limits_retention || has_policy {
             let (libs, classes) = (self.version.libs()?, witness::compiled()?);
             // The class path came last.
             command.arg("-cp").arg(format!("{}/*:{}", libs.display(), classes.display()));

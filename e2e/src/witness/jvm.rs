@@ -99,11 +99,12 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The folder with the classes of the witness and of the brokers' policies, compiled once for each state of their sources.
 pub fn compiled() -> Result<PathBuf> {
-    const SOURCES: [(&str, &str); 4] = [
+    const SOURCES: [(&str, &str); 5] = [
         ("Witness.java", include_str!("../../java/Witness.java")),
         ("Oracle.java", include_str!("../../java/Oracle.java")),
         ("Transform.java", include_str!("../../java/Transform.java")),
         ("RetentionLimit.java", include_str!("../../java/RetentionLimit.java")),
+        ("RefusedNames.java", include_str!("../../java/RefusedNames.java")),
     ];
     let jdk = cache::jdk()?;
     let libs = Version::V4_3.libs()?;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod guarded;
+mod overwritten;
 mod own_settings;
 mod replaced;
 
@@ -22,7 +23,7 @@ use serde_json::Value;
 
 const CONFLICT: i32 = 6;
 const INTERRUPTED: i32 = 8;
-/// Names how many topics are overwritten at once, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
+/// Names how many topics are overwritten, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
 const TOPICS: &str = "E2E_TOPICS";
 /// 2023: older than any retention of the tests.
 const OLD_MS: i64 = 1_700_000_000_000;

@@ -1,0 +1,199 @@
+//! Many topics are overwritten, and the restore fails at each step: few topics are missing afterwards, the error says which, and the
+//! same command makes all of them whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use e2e::cli::Ended;
+use e2e::dump::Record;
+use e2e::kafka::{Kafka, KafkaOptions, Listener};
+use e2e::running::Running;
+use e2e::runs::Repository;
+use e2e::witness::{At, NewTopic, Witness, properties};
+
+use crate::{OLD_MS, TOPICS};
+
+/// Topics that are deleted before the first of them is created again.
+const REPLACED_AT_ONCE: usize = 16;
+const USAGE: i32 = 2;
+const UNAVAILABLE: i32 = 3;
+
+/// Topics with a record each, and a backup of them.
+struct Topics {
+    kafka: Kafka,
+    witness: Witness,
+    repository: Repository<'static>,
+    names: Vec<String>,
+    /// Lists the names that the broker refuses to create.
+    refused: tempfile::NamedTempFile,
+}
+
+/// What topics are, as a failure leaves them.
+#[derive(Debug, Default)]
+struct Found {
+    untouched: BTreeSet<String>,
+    replaced: BTreeSet<String>,
+    missing: BTreeSet<String>,
+}
+
+impl Topics {
+    fn new(count: usize) -> Self {
+        let refused = tempfile::NamedTempFile::new().unwrap();
+        let policy = [
+            ("create.topic.policy.class.name", "RefusedNames"),
+            ("e2e.refused.names", refused.path().to_str().unwrap()),
+        ];
+        let extra_properties = policy.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let kafka = Kafka::start(KafkaOptions { heap_mb: 768, extra_properties, ..KafkaOptions::default() }).unwrap();
+        let witness = kafka.witness();
+        let names: Vec<String> = (0..count).map(|number| format!("t-{number:04}")).collect();
+        for part in names.chunks(600) {
+            let new = part.iter().map(|name| NewTopic::new(name, 1).with("segment.ms", 604_800_000));
+            witness.create_topics(&new.collect::<Vec<_>>()).unwrap();
+        }
+        for name in &names {
+            let record = Record::new(0, OLD_MS, name.as_str(), "v");
+            witness.produce(name, &properties([]), &[record]).unwrap();
+        }
+        let repository = Repository::folder().unwrap();
+        let bootstrap = kafka.bootstrap(Listener::Plain);
+        let report = repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"]);
+        assert_eq!(report["records"], count, "{report}");
+        Self { kafka, witness, repository, names, refused }
+    }
+
+    fn ids(&self) -> BTreeMap<String, String> {
+        let id = |name: &String| Some((name.clone(), self.witness.describe_topic(name).ok()?.id));
+        self.names.iter().filter_map(id).collect()
+    }
+
+    fn found(&self, before: &BTreeMap<String, String>) -> Found {
+        let mut now = self.ids();
+        loop {
+            // The last request of a run that was killed may still be at work.
+            std::thread::sleep(Duration::from_secs(1));
+            let later = self.ids();
+            if later == now {
+                break;
+            }
+            now = later;
+        }
+        let mut found = Found::default();
+        for name in &self.names {
+            let of = match now.get(name) {
+                Some(id) if before[name] == *id => &mut found.untouched,
+                Some(_) => &mut found.replaced,
+                None => &mut found.missing,
+            };
+            of.insert(name.clone());
+        }
+        for name in &found.untouched {
+            assert_eq!(self.witness.offsets(name, At::Latest).unwrap(), [1], "{name} is untouched");
+        }
+        found
+    }
+
+    fn command(&self, id: &str) -> Vec<String> {
+        let bootstrap = self.kafka.bootstrap(Listener::Plain);
+        let command = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--restore-id", id];
+        let overwrite = ["--existing-topics", "overwrite", "--retry-timeout-ms", "10000"];
+        command.iter().chain(&overwrite).map(|argument| (*argument).to_owned()).collect()
+    }
+
+    fn start(&self, id: &str) -> Running {
+        self.repository.start(&self.command(id).iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    }
+
+    fn run(&self, id: &str) -> Ended {
+        self.repository.run(&self.command(id).iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    }
+
+    /// The same command makes all topics whole: each is another one, with its own record and its own settings.
+    fn completes(&self, id: &str, before: &BTreeMap<String, String>) {
+        let report = self.run(id).succeeded().json().unwrap();
+        assert_eq!((&report["outcome"], &report["restoreId"]), (&"completed".into(), &id.into()), "{report}");
+        for name in &self.names {
+            let topic = self.witness.describe_topic(name).unwrap();
+            assert_ne!(topic.id, before[name], "{name} is overwritten");
+            assert_eq!(topic.configs, properties([("segment.ms", "604800000")]), "{name}");
+            assert_eq!(self.witness.offsets(name, At::Latest).unwrap(), [1], "{name}");
+        }
+        let sampled = [0, self.names.len() / 2, self.names.len() - 1].map(|number| self.names[number].clone());
+        let positions = sampled.clone().map(|name| e2e::witness::Position::new(name, 0, 0));
+        let records = self.witness.next_records(&positions).unwrap();
+        for (name, record) in sampled.iter().zip(records) {
+            assert_eq!(record.unwrap().key.as_deref(), Some(name.as_bytes()), "{name} has its own record");
+        }
+    }
+
+    fn journal(&self, id: &str, object: &str) -> PathBuf {
+        self.repository.path().join("archives/a/restores").join(id).join(object)
+    }
+}
+
+/// The names that stand in an error between two of its words.
+fn said(error: &str, from: &str, to: &str) -> usize {
+    let (_, after) = error.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {error}"));
+    let (text, _) = after.split_once(to).unwrap_or_else(|| panic!("no {to:?} in {error}"));
+    text.trim().split(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("no number in {text:?}: {error}"))
+}
+
+#[test]
+fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_the_same_command() {
+    let count = std::env::var(TOPICS).map_or(60, |topics| topics.parse::<usize>().unwrap());
+    let topics = Topics::new(count);
+    let names = &topics.names;
+    let middle = count / 2;
+
+    // The broker refuses to create one again: the first, which is replaced alone; one in the middle; the last.
+    for (number, id) in [(0, "first"), (middle, "middle"), (count - 1, "last")] {
+        let before = topics.ids();
+        std::fs::write(topics.refused.path(), format!("{}\n", names[number])).unwrap();
+        let ended = topics.run(id);
+        assert_eq!(ended.code, Some(USAGE), "{ended:?}");
+        let found = topics.found(&before);
+        assert_eq!(found.missing, [names[number].clone()].into(), "{found:?}");
+        let error = &ended.stderr;
+        assert!(error.contains("the name is refused") && error.contains(&names[number]), "{error}");
+        let replaced = said(error, "of the topics to overwrite", "were replaced");
+        let deleted = said(error, "are empty,", "were deleted");
+        let untouched = said(error, "about to be,", "are untouched");
+        assert_eq!((untouched, replaced + deleted), (found.untouched.len(), count - untouched), "{error}");
+        assert!(deleted <= REPLACED_AT_ONCE && (number > 0 || deleted == 1), "{error}");
+        assert!(error.contains(&format!("deleted and not created again: 1 ({})", names[number])), "{error}");
+        std::fs::write(topics.refused.path(), "").unwrap();
+        topics.completes(id, &before);
+    }
+
+    // The run is killed, at each object of its journal and while topics are replaced.
+    for id in ["intent", "replacing", "prepared", "maps", "written"] {
+        let before = topics.ids();
+        let mut running = topics.start(id);
+        running.wait_until(id, || match id {
+            "replacing" => {
+                topics.witness.describe_topic(&names[middle]).is_ok_and(|topic| topic.id != before[&names[middle]])
+            }
+            object => topics.journal(id, object).exists(),
+        });
+        running.kill().unwrap();
+        let found = topics.found(&before);
+        assert!(found.missing.len() <= REPLACED_AT_ONCE, "{id}: {found:?}");
+        topics.completes(id, &before);
+    }
+
+    // The broker is gone for longer than a restore waits.
+    let before = topics.ids();
+    let mut running = topics.start("gone");
+    running.wait_until("topics are replaced", || {
+        topics.witness.describe_topic(&names[middle]).is_ok_and(|topic| topic.id != before[&names[middle]])
+    });
+    let node = topics.kafka.node_ids().next().unwrap();
+    topics.kafka.kill_node(node).unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(UNAVAILABLE), "{ended:?}");
+    topics.kafka.start_node(node).unwrap();
+    let found = topics.found(&before);
+    assert!(found.missing.len() <= REPLACED_AT_ONCE && !found.replaced.is_empty(), "{found:?}");
+    topics.completes("gone", &before);
+}
