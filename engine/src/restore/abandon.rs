@@ -1,12 +1,8 @@
 //! Ends a restore that is not to be completed: its topics get their own settings back, and it is never resumed.
 
-use std::collections::BTreeMap;
-
-use uuid::Uuid;
-
 use super::journal::{Abandoned, Intent, Journal, Prepared};
 use super::own_settings::{self, OwnSettings};
-use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport};
+use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
@@ -107,10 +103,9 @@ async fn written_to(
     prepared: &Prepared,
     lease: &Lease,
 ) -> Result<Vec<String>, Error> {
-    let ids = ids(cluster, prepared.topics.iter().map(|topic| topic.target.clone()).collect()).await?;
-    let changed = prepared.changed(&ids);
+    let changed = target::changed(cluster, prepared).await?;
     let settings = journal.settings().await?;
-    let ours = prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str()));
+    let ours = prepared.topics.iter().filter(|topic| !changed.contains(&topic.target));
     let ours: Vec<OwnSettings> = ours.map(|topic| OwnSettings::new(topic, &settings)).collect();
     let mut warnings: Vec<String> = changed
         .iter()
@@ -160,7 +155,7 @@ pub struct Created {
 /// # Errors
 /// When the cluster cannot be asked.
 pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Error> {
-    let ids = ids(cluster, intent.actions.keys().cloned().collect()).await?;
+    let ids = target::ids(cluster, &intent.actions.keys().cloned().collect::<Vec<_>>()).await?;
     let (there, gone) = intent.created(&ids);
     let mut entries = cluster.topic_configs(&there.iter().map(|topic| (*topic).to_owned()).collect(), None).await;
     let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
@@ -173,13 +168,6 @@ pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Erro
         }
     }
     Ok(created)
-}
-
-/// The ids of those topics that are there.
-async fn ids(cluster: &Cluster, names: Vec<String>) -> Result<BTreeMap<String, Uuid>, Error> {
-    let metadata = cluster.metadata(Some(&names)).await?;
-    let there = metadata.topics.into_iter().filter(|(_, topic)| topic.error.is_none());
-    Ok(there.map(|(name, topic)| (name, topic.id)).collect())
 }
 
 #[cfg(test)]

@@ -94,33 +94,31 @@ impl Restore<'_> {
     /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
     /// number.
     async fn journal(&self, request: &Request) -> Result<Found, Error> {
-        let metadata = self.cluster.metadata(None).await?;
-        let ids = metadata.topics.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
         let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
         let mut id = first.clone();
         let (mut again, mut refusal) = (None, None);
         for attempt in 2.. {
             let journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
             let intent = journal.intent(request).await?;
-            let is_abandoned = journal.is_abandoned().await?;
-            match journal.prepared().await? {
-                _ if is_abandoned => {
-                    again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
-                }
-                Some(prepared) if !prepared.is_current(&ids) => {
-                    refusal = self.written_before(&journal.id, &prepared, &prepared.changed(&ids)).await?;
-                    let changed = prepared.changed(&ids).join(", ");
-                    again = Some(format!(
-                        "topics were deleted or created again since restore {id} wrote to them, so that this is another \
-                         restore: {changed}",
-                        id = journal.id
-                    ));
-                }
-                prepared => {
+            let prepared = journal.prepared().await?;
+            if journal.is_abandoned().await? {
+                again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
+            } else {
+                let changed = match &prepared {
+                    Some(prepared) => target::changed(&self.cluster, prepared).await?,
+                    None => Vec::new(),
+                };
+                let Some(written) = prepared.as_ref().filter(|_| !changed.is_empty()) else {
                     // One that was begun since has been decided on with all this in view.
                     let refusal = refusal.filter(|_| intent.is_none());
                     return Ok(Found { journal, intent, prepared, again, refusal });
-                }
+                };
+                refusal = self.written_before(&journal.id, written, &changed).await?;
+                again = Some(format!(
+                    "topics were deleted or created again since restore {} wrote to them, so that this is another restore: {}",
+                    journal.id,
+                    changed.join(", ")
+                ));
             }
             id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
         }
@@ -133,7 +131,7 @@ impl Restore<'_> {
         &self,
         id: &RestoreId,
         prepared: &Prepared,
-        changed: &[&str],
+        changed: &[String],
     ) -> Result<Option<String>, Error> {
         let again = match self.config.config.existing_topics {
             // Topics that hold records are refused in any case.
@@ -142,7 +140,7 @@ impl Restore<'_> {
             ExistingTopics::Overwrite => "delete them, with all that was written since",
         };
         let unchanged: Vec<&PreparedTopic> =
-            prepared.topics.iter().filter(|topic| !changed.contains(&topic.target.as_str())).collect();
+            prepared.topics.iter().filter(|topic| !changed.contains(&topic.target)).collect();
         let landed: Vec<String> =
             target::landed(&self.cluster, &unchanged).await?.iter().map(|topic| format!("{topic:?}")).collect();
         Ok((!landed.is_empty()).then(|| {

@@ -5,13 +5,10 @@ use std::collections::BTreeMap;
 
 use super::Error;
 use super::journal::{Prepared, PreparedTopic};
-use super::target::listed;
+use super::target::{self, listed};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::{Cluster, TopicPartition};
 use crate::offsets::positions::Restored;
-
-/// The cluster has no topic of this name, or none of this id.
-const UNKNOWN: [i16; 2] = [3, 100];
 
 /// Where a partition begins and ends, and where a restore had it begin and end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +33,10 @@ pub async fn since(cluster: &Cluster, prepared: &Prepared, restored: &Restored) 
 /// # Errors
 /// [`Error::Changed`] with all topics of which this is not so, and when a leader does not answer.
 pub async fn none_lost(cluster: &Cluster, prepared: &Prepared, restored: &Restored) -> Result<(), Error> {
-    let names: Vec<String> = prepared.topics.iter().map(|topic| topic.target.clone()).collect();
-    let metadata = cluster.metadata(Some(&names)).await?;
-    let mut ids = BTreeMap::new();
-    for (name, topic) in metadata.topics {
-        match topic.error {
-            None => drop(ids.insert(name, topic.id)),
-            Some(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
-            Some(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
-        }
-    }
-    let others = prepared.changed(&ids);
+    let others = target::changed(cluster, prepared).await?;
     if !others.is_empty() {
         let text =
-            |topic: &&str| format!("topic {topic:?} was deleted, or created again, while the restore wrote to it");
+            |topic: &String| format!("topic {topic:?} was deleted, or created again, while the restore wrote to it");
         return Err(Error::Changed(others.iter().map(text).collect()));
     }
     let extents = extents(cluster, prepared, restored).await?;

@@ -223,11 +223,6 @@ impl Prepared {
         Producer { id: self.producer_id, epoch: self.producer_epoch }
     }
 
-    /// Whether the topics are still the ones that were written to.
-    pub fn is_current(&self, ids: &BTreeMap<String, Uuid>) -> bool {
-        self.changed(ids).is_empty()
-    }
-
     /// Names of the topics that are others now, or not there.
     pub fn changed(&self, ids: &BTreeMap<String, Uuid>) -> Vec<&str> {
         let is_other = |topic: &&PreparedTopic| ids.get(&topic.target) != Some(&topic.topic_id);

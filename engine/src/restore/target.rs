@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use uuid::Uuid;
+
 use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
+use super::protection::{CONFIRM_EVERY, CONFIRMATIONS};
 use crate::format::manifest::TopicSummary;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::permissions::Operations;
@@ -12,6 +15,8 @@ use crate::kafka::topics::{ConfigEntry, overrides};
 use crate::kafka::{Cluster, Error as KafkaError, TopicMetadata, TopicPartition};
 use crate::offsets::groups;
 
+/// The cluster has no topic of this name, or none of this id.
+const UNKNOWN: [i16; 2] = [3, 100];
 /// Settings of brokers that are the defaults of topic settings under another name.
 const DEFAULTS: [(&str, &str); 10] = [
     ("cleanup.policy", "log.cleanup.policy"),
@@ -148,6 +153,44 @@ pub fn not_new(
     let text =
         |topic: &TopicPlan| format!("topic {:?} was empty and was just written to by somebody else", topic.target);
     plan.topics.iter().filter(is_written_to).map(text).collect()
+}
+
+/// Names of the topics of a restore that are others now, or not there, each time when they are looked at: a broker that has just
+/// started may not know what the others do.
+///
+/// # Errors
+/// When the cluster cannot be asked, or says of a topic neither.
+pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<String>, Error> {
+    let mut changed: Vec<String> = prepared.topics.iter().map(|topic| topic.target.clone()).collect();
+    for look in 0..CONFIRMATIONS {
+        if changed.is_empty() {
+            break;
+        }
+        if look > 0 {
+            tokio::time::sleep(CONFIRM_EVERY).await;
+        }
+        let ids = ids(cluster, &changed).await?;
+        let others = prepared.changed(&ids);
+        changed.retain(|name| others.contains(&name.as_str()));
+    }
+    Ok(changed)
+}
+
+/// The ids of those topics that are there.
+///
+/// # Errors
+/// When the cluster cannot be asked, or does not tell whether a topic is there.
+pub async fn ids(cluster: &Cluster, names: &[String]) -> Result<BTreeMap<String, Uuid>, Error> {
+    let metadata = cluster.metadata(Some(names)).await?;
+    let mut ids = BTreeMap::new();
+    for (name, topic) in metadata.topics {
+        match topic.error {
+            None => drop(ids.insert(name, topic.id)),
+            Some(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
+            Some(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+        }
+    }
+    Ok(ids)
 }
 
 /// Where every partition of the topics ends now.

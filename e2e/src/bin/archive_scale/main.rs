@@ -165,7 +165,10 @@ fn scale(options: &Options) -> Result<()> {
                     figures.peak_mib
                 ))?;
             }
-            Err(error) => say(&format!("| {name} | failed: {error:#} |"))?,
+            Err(error) => {
+                eprintln!("{error:#}");
+                say(&format!("| {name} | failed |"))?;
+            }
         }
     }
     Ok(())
@@ -189,7 +192,8 @@ fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<(&'
     let newest = [&one_topic[..], &[&mapped]].concat();
     // What is restored of a synthetic backup is never there, so the plan of it has to do.
     let time = utc(middle_ms);
-    let of_then = [&one_topic[..], &[&mapped_too, "--point-in-time", &time, "--dry-run"]].concat();
+    let then = [&mapped_too, "--point-in-time", &time, "--replication-factor", "1", "--dry-run"];
+    let of_then = [&one_topic[..], &then].concat();
     Ok(vec![
         ("choose the newest", words(&[program, "choose", storage])),
         ("choose by time", words(&[program, "choose", storage, &middle])),
