@@ -157,6 +157,24 @@ fn groups_that_permissions_hide_are_told_of_and_those_of_the_examples_hide_none(
 }
 
 #[test]
+fn topics_that_permissions_hide_are_told_of_where_all_are_asked_for() {
+    let source = Source::new();
+    let tells = |rules: &[Rule], topics: &[&str]| {
+        let ended = source.run(&Repository::folder().unwrap(), rules, &[&["backup"], topics].concat());
+        ended.json().unwrap()["warnings"].to_string().contains("it lacks Describe on all topics")
+    };
+    let rules = rules("kafka-user-backup.yaml");
+    let of_one = rules.iter().map(|rule| Rule {
+        name: if rule.resource == "TOPIC" { source.topic.clone() } else { rule.name.clone() },
+        ..rule.clone()
+    });
+    let of_one: Vec<Rule> = of_one.collect();
+    assert!(tells(&of_one, &[]) && tells(&of_one, &["--topics", ".*"]));
+    assert!(!tells(&of_one, &["--topics", &source.topic]), "nothing else was asked for");
+    assert!(!tells(&rules, &[]), "nothing is hidden");
+}
+
+#[test]
 fn without_one_of_their_permissions_something_is_missing_and_is_told() {
     let source = Source::new();
     for (left_out, rules) in without_one(&rules("kafka-user-backup.yaml")) {

@@ -33,8 +33,8 @@ use self::archive::{Archive, Begun};
 use self::checkpoints::Checkpoints;
 use self::committed::{EpochRead, Stretch};
 pub use self::error::Error;
-use self::findings::Findings;
-use self::lineage::Lineage;
+use self::findings::{Findings, PartitionKey};
+use self::lineage::{Fate, Lineage};
 pub use self::patience::Patience;
 use self::queue::{Cleaning, Queue, Task};
 pub use self::report::{BackupReport, Outcome};
@@ -360,6 +360,7 @@ impl Run<'_> {
         let mut problems = cut.problems.clone();
         problems.extend(findings.problems());
         problems.extend(topics.iter().flat_map(losses));
+        problems.extend(self.compacted_since(cut, &topics).await);
         let mut warnings = cut.warnings.clone();
         warnings.extend(topics.iter().flat_map(expiries));
         let manifest = Manifest {
@@ -383,13 +384,56 @@ impl Run<'_> {
         self.archive.store_manifest(lease, manifest, &runs.segments).await
     }
 
+    /// Finds out which topics of the cut are gone, by several looks: a broker that has just started may not know a topic yet.
+    async fn look_for_topics(&self, cut: &Cut) {
+        const LOOKS: u32 = 3;
+        for look in 1..=LOOKS {
+            if let Err(error) = self.cluster.refresh().await {
+                tracing::debug!(%error, "which topics are gone is known as of the last metadata");
+            }
+            let is_gone = |topic: &TopicCut| self.cluster.is_gone(&topic.topic.name, topic.topic.id);
+            if look == LOOKS || !cut.topics.iter().any(is_gone) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Topics that were not compacted at the cut, and of which records vanished before they were read, may be compacted now: then
+    /// it was the log cleaner that took them, and a key may have no value in the backup.
+    async fn compacted_since(&self, cut: &Cut, topics: &[TopicSummary]) -> Vec<String> {
+        const POLICY: &str = "cleanup.policy";
+        let has_gaps = |topic: &&TopicSummary| topic.content().holes.compaction > 0;
+        let with_gaps: BTreeSet<&TopicKey> = topics.iter().filter(has_gaps).map(|topic| &topic.topic).collect();
+        let was_whole = |topic: &&TopicCut| Cleaning::of(topic) == Cleaning::Never && with_gaps.contains(&topic.topic);
+        let names: BTreeSet<String> =
+            cut.topics.iter().filter(was_whole).map(|topic| topic.topic.name.clone()).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let configs = self.cluster.topic_configs(&names, Some(&[POLICY])).await;
+        let changed = configs.into_iter().filter_map(|(topic, entries)| {
+            let policy = entries.ok().and_then(|entries| entries.into_iter().find(|entry| entry.name == POLICY)?.value);
+            match policy {
+                Some(policy) if !policy.contains("compact") => None,
+                Some(policy) => Some(format!(
+                    "topic {topic:?}: cleanup.policy became {policy} after the cut, and records are missing between those that were \
+                     read: a key may have no value in the backup"
+                )),
+                None => Some(format!(
+                    "topic {topic:?}: records are missing between those that were read, and whether the topic has become compacted \
+                     since the cut is not known"
+                )),
+            }
+        });
+        changed.collect()
+    }
+
     /// Stretches of one partition are read at different times, and some by earlier runs: the log must still be the one of the cut, and
     /// hold what was read of each.
     async fn give_up_truncated(&self, cut: &Cut, findings: &mut Findings) {
+        self.look_for_topics(cut).await;
         // Epochs are asked for by name: a topic that was created again has none of those that were read of the one before.
-        if let Err(error) = self.cluster.refresh().await {
-            tracing::debug!(%error, "which topics are gone is known as of the last metadata");
-        }
         let mut read = findings.epochs_read();
         read.retain(|((topic, _), _)| !self.cluster.is_gone(&topic.name, topic.id));
         let mut cuts = Vec::new();
@@ -407,6 +451,12 @@ impl Run<'_> {
         let epochs = read.iter().chain(&cuts);
         let epochs = epochs.map(|((topic, partition), read)| ((topic.name.clone(), *partition), read.leader_epoch));
         let lineage = Lineage::ask(&self.cluster, epochs.collect::<Vec<_>>()).await;
+        let is_unknown = |((topic, partition), read): &&(PartitionKey, EpochRead)| {
+            lineage.fate(&topic.name, *partition, *read) == Fate::Unknown
+        };
+        for (partition, _) in read.iter().chain(&cuts).filter(is_unknown) {
+            findings.is_unproven(partition.clone());
+        }
         let lost =
             read.into_iter().filter(|((topic, partition), read)| lineage.has_lost(&topic.name, *partition, *read));
         let shorter =

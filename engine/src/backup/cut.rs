@@ -32,6 +32,7 @@ pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_
     let metadata = cluster.metadata(None).await?;
     let mut notes = Notes::default();
     let topics = selected_topics(&metadata.topics, config, &mut notes)?;
+    hidden_topics(cluster, config, &mut notes).await;
     let names: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
     cluster.follow(&names).await?;
     let configs = cluster.topic_configs(&names, None).await;
@@ -118,6 +119,26 @@ fn selected_topics<'a>(
         notes.problem(format!("topic {:?} is not in the backup: {error}", topic.name));
     }
     Ok(whole)
+}
+
+/// Topics that this user may not describe are in no list, without a word. Whoever asks for all of them is told.
+async fn hidden_topics(cluster: &Cluster, config: &Checked, notes: &mut Notes) {
+    let nobodys = format!("kafka-backup-{}", uuid::Uuid::new_v4());
+    // Only what asks for everything fits such a name.
+    if select([nobodys.as_str()].into_iter(), &config.topics, &config.exclude_topics).names.is_empty() {
+        return;
+    }
+    match cluster.sees_topic(&nobodys).await {
+        Ok(true) => {}
+        Ok(false) => notes.warning(
+            "the user may not describe every topic: topics that are hidden from it are not in the backup (it lacks Describe on all \
+             topics)"
+                .to_owned(),
+        ),
+        Err(error) => {
+            notes.warning(format!("whether the cluster has topics that are hidden from this user is not known: {error}"));
+        }
+    }
 }
 
 fn partitions_of(topic: &TopicMetadata) -> impl Iterator<Item = TopicPartition> {

@@ -18,6 +18,7 @@ pub struct Findings {
     behind: BTreeMap<PartitionKey, String>,
     gone: BTreeSet<PartitionKey>,
     read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
+    unproven: BTreeMap<String, BTreeSet<i32>>,
 }
 
 impl Findings {
@@ -53,6 +54,11 @@ impl Findings {
         *end_offset = (*end_offset).max(epoch.end_offset);
     }
 
+    /// The partition is in the backup, and nobody has told in the end whether its log is still the one that was read.
+    pub fn is_unproven(&mut self, (topic, partition): PartitionKey) {
+        self.unproven.entry(topic.name).or_default().insert(partition);
+    }
+
     /// Whether the topic of this partition was found to be gone.
     pub fn is_gone(&self, topic: &TopicKey, partition: i32) -> bool {
         !self.gone.is_empty() && self.gone.contains(&(topic.clone(), partition))
@@ -74,7 +80,13 @@ impl Findings {
         let given_up = self.given_up.iter().map(|((topic, partition), why)| {
             format!("partition {}-{partition} is not in the backup: {why}", topic.name)
         });
-        given_up.chain(self.behind.values().cloned()).collect()
+        let unproven = self.unproven.iter().map(|(topic, partitions)| {
+            format!(
+                "topic {topic:?}, partitions {partitions:?}: no leader told at the end whether the log is still the one that was \
+                 read: after an unclean election the backup may hold records of both"
+            )
+        });
+        given_up.chain(self.behind.values().cloned()).chain(unproven).collect()
     }
 
     /// The reason for which the first partition was given up.

@@ -77,9 +77,20 @@ pub fn falls_behind(began: Instant, behind_since: Instant, now: Instant, patienc
     now.duration_since(behind_since) > allowed
 }
 
-/// Whether requests for the task have failed for as long as they may.
+/// So many answers in a row say that a partition cannot be read, before it is given up. While brokers restart one after the
+/// other, or partitions go back to the brokers that are to lead them, each broker says so once, and the partition waits for
+/// its turn in between.
+const FAILURES_MIN: u32 = 8;
+
+/// Whether requests for the task have failed for as long, and as often, as they may.
 pub fn is_hopeless(task: &Task, retry_timeout: Duration, now: Instant) -> bool {
-    task.trouble.as_ref().is_some_and(|trouble| now.duration_since(trouble.since) > retry_timeout)
+    task.trouble.as_ref().is_some_and(|trouble| trouble.failures >= FAILURES_MIN)
+        && has_failed_for(task, retry_timeout, now)
+}
+
+/// Whether requests for the task have failed for so long.
+pub fn has_failed_for(task: &Task, time: Duration, now: Instant) -> bool {
+    task.trouble.as_ref().is_some_and(|trouble| now.duration_since(trouble.since) > time)
 }
 
 /// How often, and since when, the first partition of a request gave nothing.
@@ -282,9 +293,15 @@ mod tests {
         let error = || Err(FetchError::Later(failed.clone()));
         let After::Elsewhere(task) = after(&task(Cleaning::Never), &error(), began) else { panic!("it may pass") };
         let later = began + Duration::from_secs(100);
-        let After::Elsewhere(task) = after(&task, &error(), later) else { panic!("it may pass") };
+        let After::Elsewhere(mut task) = after(&task, &error(), later) else { panic!("it may pass") };
+        assert!(has_failed_for(&task, Duration::from_secs(99), later));
+        assert!(!has_failed_for(&task, Duration::from_secs(100), later));
+        assert!(!is_hopeless(&task, Duration::from_secs(99), later), "it has waited for its turn between two brokers");
+        for _ in 2..FAILURES_MIN {
+            let After::Elsewhere(again) = after(&task, &error(), later) else { panic!("it may pass") };
+            task = again;
+        }
         assert!(is_hopeless(&task, Duration::from_secs(99), later));
-        assert!(!is_hopeless(&task, Duration::from_secs(100), later));
         assert_eq!(after(&task, &Ok(empty(20)), later).task().trouble, None);
     }
 }

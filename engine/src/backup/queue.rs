@@ -57,6 +57,8 @@ impl Cleaning {
 pub struct Trouble {
     /// When the first of them failed.
     pub since: Instant,
+    /// How many have failed, one after the other.
+    pub failures: u32,
     /// The last failure.
     pub last: crate::kafka::Error,
 }
@@ -90,8 +92,8 @@ impl Task {
     /// The task after another failure.
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
-        let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
-        Self { trouble: Some(Trouble { since, last }), ..self }
+        let (since, failures) = self.trouble.as_ref().map_or((now, 0), |trouble| (trouble.since, trouble.failures));
+        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), ..self }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::committed::Stretch;
 use super::findings::{self, Findings};
-use super::judgement::{After, Idle, Silence, after, falls_behind, is_hopeless, stalled, to_read_on};
+use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
 use super::patience::Patience;
 use super::queue::{NO_BROKER, Queue, Task};
@@ -197,7 +197,7 @@ impl Worker {
     fn unanswered(&self, tasks: Vec<Task>, error: &crate::kafka::Error, now: Instant) -> Vec<Task> {
         let troubled = tasks.into_iter().map(|task| task.troubled(error.clone(), now));
         let (hopeless, back): (Vec<_>, Vec<_>) =
-            troubled.partition(|task| is_hopeless(task, self.shared.retry_timeout, now));
+            troubled.partition(|task| has_failed_for(task, self.shared.retry_timeout, now));
         for task in hopeless {
             self.give_up(&task, Error::leaderless(&task, self.leader_error(&task)));
         }

@@ -1,4 +1,4 @@
-//! What the user may see of the cluster: a broker leaves groups out of a list without a word.
+//! What the user may see of the cluster: a broker leaves groups and topics out of a list without a word.
 //!
 //! ListGroups returns all groups to a user with `Describe` on the cluster, and to any other user those groups on which
 //! the user has `Describe` (`KafkaApis.handleListGroupsRequest`). It gives no error in either case. Two questions tell
@@ -12,16 +12,20 @@
 
 use kafka_protocol::messages::{
     DescribeClusterRequest, DescribeClusterResponse, DescribeGroupsRequest, DescribeGroupsResponse, GroupId,
+    MetadataResponse,
 };
 use uuid::Uuid;
 
 use crate::kafka::api::Api;
 use crate::kafka::cluster::Cluster;
 use crate::kafka::error::{Error, GROUP_AUTHORIZATION_FAILED, Resource};
-use crate::kafka::metadata::string;
+use crate::kafka::metadata::{build_metadata, string};
 
+/// `TOPIC_AUTHORIZATION_FAILED`.
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// The bit of `AclOperation.DESCRIBE` among authorized operations (KIP-430).
 const DESCRIBE: i32 = 1 << 8;
+
 impl Cluster {
     /// Whether a list of groups is one of all groups. `None` when the cluster does not say.
     ///
@@ -34,6 +38,24 @@ impl Cluster {
             match self.sees_every_group_once().await {
                 Ok(answer) => return Ok(answer),
                 Err(Error::Version { .. }) => return Ok(None),
+                Err(error) => retry.again(error).await?,
+            }
+        }
+    }
+
+    /// Whether a topic of this name, which need not be there, would be in a list of all topics. A broker checks the permission
+    /// before it looks for a topic that is named (`KafkaApis.handleTopicMetadataRequest`), and leaves topics without it out of a
+    /// list of all.
+    ///
+    /// # Errors
+    /// What the retry table does not retry, and [`Error::Exhausted`].
+    pub async fn sees_topic(&self, name: &str) -> Result<bool, Error> {
+        let mut retry = self.retry();
+        let names = [name.to_owned()];
+        loop {
+            retry.ready().await;
+            match self.call_any_once(|_| build_metadata(Some(&names))).await {
+                Ok(response) => return Ok(!is_hidden(&response)),
                 Err(error) => retry.again(error).await?,
             }
         }
@@ -52,6 +74,10 @@ impl Cluster {
             Err(error) => Err(error),
         }
     }
+}
+
+fn is_hidden(response: &MetadataResponse) -> bool {
+    response.topics.iter().any(|topic| topic.error_code == TOPIC_AUTHORIZATION_FAILED)
 }
 
 fn build_describe_group(group: &str) -> DescribeGroupsRequest {

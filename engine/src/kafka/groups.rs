@@ -21,12 +21,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::kafka::TopicPartition;
 use crate::kafka::api::Api;
-use crate::kafka::cluster::{Answers, CONTROL_LANE, Cluster};
+use crate::kafka::cluster::{Answers, CONTROL_LANE, Cluster, Leader};
 use crate::kafka::coordinators::{CoordinatorOf, REQUESTS_AT_ONCE};
 use crate::kafka::error::{
     Error, GROUP_ID_NOT_FOUND, Resource, UNKNOWN_TOPIC_OR_PARTITION, UNSTABLE_OFFSET_COMMIT, UNSUPPORTED_VERSION,
 };
-use crate::kafka::metadata::{string, topic_name};
+use crate::kafka::metadata::{PartitionMetadata, string, topic_name};
 use crate::kafka::rounds::{Rounds, of_all};
 use crate::kafka::share_groups::{build_describe_share_groups, process_describe_share_groups};
 use crate::kafka::streams_groups::{
@@ -189,13 +189,13 @@ impl Cluster {
         }
     }
 
-    /// Partitions of the topic in which the brokers keep the positions of groups that have no leader now: the groups that belong to
-    /// them are in no list.
+    /// Who leads the partitions of the topic in which the brokers keep the positions of groups, by their numbers: each leader lists
+    /// the groups of its partitions, and those of a partition without a leader are in no list.
     ///
     /// # Errors
     /// As [`Cluster::metadata`], and what the broker says of the topic, other than that it is not there: before the first commit of a
     /// cluster it is not.
-    pub async fn leaderless_coordinators(&self) -> Result<Vec<i32>, Error> {
+    pub async fn coordinator_leaders(&self) -> Result<BTreeMap<i32, Option<Leader>>, Error> {
         let metadata = self.metadata(Some(&[OFFSETS_TOPIC.to_owned()])).await?;
         let topic = metadata.topics.get(OFFSETS_TOPIC);
         if let Some(error) = topic.and_then(|topic| topic.error.as_ref())
@@ -203,8 +203,11 @@ impl Cluster {
         {
             return Err(error.clone());
         }
-        let partitions = topic.map_or(&[][..], |topic| &topic.partitions).iter();
-        Ok(partitions.filter(|partition| partition.leader.is_none()).map(|partition| partition.partition).collect())
+        let leader = |partition: &PartitionMetadata| {
+            let epoch = partition.leader_epoch;
+            (partition.partition, partition.leader.map(|broker| Leader { broker, epoch }))
+        };
+        Ok(topic.map_or(&[][..], |topic| &topic.partitions).iter().map(leader).collect())
     }
 
     /// State and members of groups of every kind. Every group is in the result; one that is not there is `Dead`. Each

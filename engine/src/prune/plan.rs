@@ -109,6 +109,10 @@ impl Progress {
     fn objects(&self) -> impl Iterator<Item = &Stored<BackupId>> {
         self.checkpoints.iter().chain(&self.cut)
     }
+
+    fn is_of(&self, backup: &BackupId) -> bool {
+        self.objects().any(|object| object.id == *backup)
+    }
 }
 
 /// A restore that may still read.
@@ -159,9 +163,9 @@ pub struct Plan {
     pub remove: Vec<Decision>,
     /// Backups that stay, the oldest first.
     pub keep: Vec<Decision>,
-    /// The first deletions, by steps: manifests, then facts, then checkpoints, then cuts. Within a step there is no order. After any
-    /// deletion of any step what is listed still is whole.
-    pub steps: [Vec<Deletion>; 4],
+    /// The first deletions, by steps: the spent progress of backups that go, then manifests, then facts, then checkpoints, then cuts.
+    /// Within a step there is no order. After any deletion of any step what is listed still is whole.
+    pub steps: [Vec<Deletion>; 6],
     /// What should be known of backups that stay, each in one line.
     pub problems: Vec<String>,
 }
@@ -291,7 +295,8 @@ fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
         }
     }
     newest_first.sort_by(|(a, told_a), (b, told_b)| (told_b.cut_at_ms, &b.id).cmp(&(told_a.cut_at_ms, &a.id)));
-    let mut complete_before = 0;
+    // Partial backups that would go if they counted.
+    let (mut complete_before, mut beyond) = (0, 0);
     for (rank, (backup, told)) in newest_first.into_iter().enumerate() {
         let is_newest = rank == 0 || (complete_before == 0 && !told.is_partial);
         let verdict = match (rules.just_made.as_ref() == Some(&backup.id), user(facts, backup)) {
@@ -305,11 +310,23 @@ fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
         let decision = Decision { backup_id: backup.id.clone(), why };
         if verdict.is_ok() {
             plan.remove.push(decision);
+            // Without the manifest, its cut would be one that a run resumes: the backup would come back.
+            for progress in facts.spent.iter().filter(|progress| progress.is_of(&backup.id)) {
+                plan.steps[SPENT_CHECKPOINTS].extend(progress.checkpoints.iter().map(deletion));
+                plan.steps[SPENT_CUTS].extend(progress.cut.iter().map(deletion));
+            }
             plan.steps[MANIFESTS].push(deletion(&backup.manifest));
             plan.steps[FACTS].extend(backup.facts.iter().map(deletion));
         } else {
+            beyond += usize::from(rules.max_backups.is_some_and(|max| rank >= max && told.is_partial));
             plan.keep.push(decision);
         }
+    }
+    if let Some(max) = rules.max_backups.filter(|max| complete_before < *max && beyond > 0) {
+        plan.problems.push(format!(
+            "{beyond} backups more than {max} are kept, since a partial backup does not count and only {complete_before} are complete: \
+             see why backups are partial, or give a maximum age too"
+        ));
     }
     plan.remove.reverse();
     plan.keep.reverse();
@@ -344,6 +361,7 @@ fn user(facts: &Facts, backup: &Finished) -> Option<String> {
 }
 
 fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
+    let gone = plan.gone();
     let is_old = |object: &Stored<BackupId>| is_older(object.modified_ms, grace_ms, now_ms);
     for Unfinished { id, is_at_work, progress } in &facts.unfinished {
         let all_old = progress.objects().all(is_old);
@@ -363,16 +381,18 @@ fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
     facts
         .spent
         .iter()
-        .filter(|progress| progress.objects().all(is_old))
+        .filter(|progress| progress.objects().all(is_old) && !gone.iter().any(|id| progress.is_of(id)))
         .for_each(|progress| plan.add_progress(progress));
     plan.steps[FACTS].extend(facts.spare.iter().filter(|object| is_old(object)).map(deletion));
 }
 
 /// The steps of [`Plan::steps`]. Cuts go last: checkpoints without one would be taken for those of the next backup of their id.
-const MANIFESTS: usize = 0;
-const FACTS: usize = 1;
-const CHECKPOINTS: usize = 2;
-const CUTS: usize = 3;
+const SPENT_CHECKPOINTS: usize = 0;
+const SPENT_CUTS: usize = 1;
+const MANIFESTS: usize = 2;
+const FACTS: usize = 3;
+const CHECKPOINTS: usize = 4;
+const CUTS: usize = 5;
 
 fn deletion<Id>(object: &Stored<Id>) -> Deletion {
     Deletion { key: object.key.clone(), bytes: object.bytes }
@@ -519,6 +539,30 @@ mod tests {
         let old = plan(&facts(2 * DAY_MS), &NONE, NOW_MS);
         assert_eq!((keys(&old.steps[CHECKPOINTS]), keys(&old.steps[CUTS])), (vec!["checkpoint"], vec!["cut"]));
         assert_eq!(steps(&plan(&facts(DAY_MS), &NONE, NOW_MS)), [""; 0]);
+    }
+
+    #[test]
+    fn a_backup_goes_after_its_spent_cut_which_a_run_would_resume() {
+        let progress = |id: &str| {
+            let object = |key: &str| Stored { key: key.to_owned(), ..stored(id, 0) };
+            Progress { checkpoints: vec![object("checkpoint")], cut: vec![object("cut")] }
+        };
+        let facts = Facts { spent: vec![progress("b1"), progress("b4")], ..four() };
+        let plan = plan(&facts, &Rules { max_backups: Some(3), ..NONE }, NOW_MS);
+        assert_eq!(steps(&plan), ["checkpoint", "cut", "b1"], "that of a kept one is too young");
+    }
+
+    #[test]
+    fn it_is_said_that_nothing_goes_while_every_backup_is_partial() {
+        let mut facts = four();
+        (0..6).for_each(|age| facts.backups.push(partial(&format!("p{age}"), age)));
+        let plan = |max| plan(&facts, &Rules { max_backups: Some(max), ..NONE }, NOW_MS);
+        assert!(
+            plan(5).problems.iter().any(|problem| problem.starts_with("1 backups more than 5 are kept")),
+            "{:?}",
+            plan(5).problems
+        );
+        assert!(plan(7).problems.is_empty() && plan(1).problems.is_empty(), "{:?}", plan(1).problems);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the stand-in answers to each request that a backup makes, as a broker would.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -86,7 +87,7 @@ fn api_versions() -> ApiVersionsResponse {
 
 fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
     let topics = match &request.topics {
-        None => state.topics.iter().map(metadata_of).collect(),
+        None => state.topics.iter().map(|topic| metadata_of(state, topic)).collect(),
         Some(asked) => asked
             .iter()
             .map(|asked| {
@@ -98,7 +99,7 @@ fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
                             .with_name(asked.name.clone())
                             .with_error_code(UNKNOWN_TOPIC_OR_PARTITION)
                     },
-                    metadata_of,
+                    |topic| metadata_of(state, topic),
                 )
             })
             .collect(),
@@ -114,19 +115,23 @@ fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
         .with_topics(topics)
 }
 
-fn metadata_of(topic: &Topic) -> MetadataResponseTopic {
+fn metadata_of(state: &State, topic: &Topic) -> MetadataResponseTopic {
+    let is_internal = topic.name == "__consumer_offsets";
+    // Coordinators move as long as groups are missed in lists.
+    let moves = state.groups.iter().map(|group| group.missed_lists).max().unwrap_or(0);
+    let epoch = if is_internal { i32::try_from(moves.min(state.lists.load(Ordering::SeqCst))).unwrap() } else { 0 };
     let partitions = (0..).zip(&topic.partitions).map(|(number, log)| {
         MetadataResponsePartition::default()
             .with_partition_index(number)
             .with_leader_id(if log.state().has_no_leader { BrokerId(-1) } else { BROKER })
-            .with_leader_epoch(0)
+            .with_leader_epoch(epoch)
             .with_replica_nodes(vec![BROKER])
             .with_isr_nodes(vec![BROKER])
     });
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&topic.name))))
         .with_topic_id(topic.id)
-        .with_is_internal(topic.name == "__consumer_offsets")
+        .with_is_internal(is_internal)
         .with_partitions(partitions.collect())
 }
 
@@ -185,7 +190,8 @@ fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> Describe
 }
 
 fn list_groups(state: &State) -> ListGroupsResponse {
-    let groups = state.groups.iter().map(|group| {
+    let list = state.lists.fetch_add(1, Ordering::SeqCst);
+    let groups = state.groups.iter().filter(|group| group.missed_lists <= list).map(|group| {
         ListedGroup::default()
             .with_group_id(GroupId(text(&group.name)))
             .with_protocol_type(text("consumer"))

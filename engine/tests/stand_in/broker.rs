@@ -24,6 +24,8 @@ pub struct Group {
     pub name: String,
     /// Topic, partition 0, offset; or the error code that is answered instead.
     pub committed: Result<(String, i64), i16>,
+    /// Lists of groups that it is not in, since its coordinator moves meanwhile.
+    pub missed_lists: u64,
 }
 
 /// What all its connections share.
@@ -36,6 +38,8 @@ pub struct State {
     /// Requests that were answered, by what was asked.
     answered: Mutex<BTreeMap<i16, u64>>,
     requests: AtomicU64,
+    /// Lists of groups that were answered.
+    pub lists: AtomicU64,
     is_away: AtomicBool,
     /// How often somebody came while it was away.
     in_vain: AtomicU64,
@@ -56,6 +60,7 @@ impl Broker {
             cluster_id: Arc::new(Mutex::new("stand-in".to_owned())),
             answered: Mutex::default(),
             requests: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
             in_vain: AtomicU64::new(0),
         });

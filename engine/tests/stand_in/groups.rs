@@ -13,7 +13,7 @@ const GROUP_AUTHORIZATION_FAILED: i16 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_that_cannot_be_read_makes_the_backup_partial_and_is_named() {
-    let group = |name: &str, committed| Group { name: name.to_owned(), committed };
+    let group = |name: &str, committed| Group { name: name.to_owned(), committed, missed_lists: 0 };
     let groups = vec![
         group("billing", Ok(("orders".to_owned(), 1))),
         group("secret", Err(GROUP_AUTHORIZATION_FAILED)),
@@ -32,6 +32,31 @@ async fn a_group_that_cannot_be_read_makes_the_backup_partial_and_is_named() {
         assert_eq!((report.outcome, report.groups, report.records), (outcome, held, 3), "{wanted}");
         let names_it = report.problems.iter().any(|problem| problem.contains("\"secret\""));
         assert_eq!(names_it, outcome == Outcome::Partial, "{wanted}: {:?}", report.problems);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_whose_coordinator_moves_while_groups_are_listed_is_in_the_backup_or_its_lack_is_told() {
+    // The last one moves for longer than a backup lists groups.
+    for (missed_lists, held, outcome) in
+        [(1, 2, Outcome::Completed), (3, 2, Outcome::Completed), (9, 1, Outcome::Partial)]
+    {
+        let group = |name: &str, missed_lists| Group {
+            name: name.to_owned(),
+            committed: Ok(("orders".to_owned(), 1)),
+            missed_lists,
+        };
+        let topics = vec![
+            Topic::new("orders", vec![Log::of_noise(3, 10, 1)]),
+            Topic::new("__consumer_offsets", vec![Log::default()]),
+        ];
+        let broker = Broker::start_with(topics, vec![group("stays", 0), group("moves", missed_lists)]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = configs::backup(&broker, folder.path(), json!({}));
+        let report = backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+        assert_eq!((report.outcome, report.groups), (outcome, held), "{missed_lists}: {report:?}");
+        let tells = report.problems.iter().any(|problem| problem.contains("groups may be missing"));
+        assert_eq!(tells, outcome == Outcome::Partial, "{:?}", report.problems);
     }
 }
 

@@ -13,6 +13,9 @@ use crate::kafka::groups::{CommittedOffsets, GroupKind, ListedGroup, ListedKind,
 use crate::kafka::{Cluster, Error as KafkaError};
 use crate::select::{Pattern, Selection, select};
 
+/// How often groups are listed while their coordinators move.
+const LISTS_MAX: usize = 5;
+
 /// Whether a list of groups may lack some, since the user may not describe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sight {
@@ -34,29 +37,9 @@ pub(super) async fn take(
         Some(patterns) => patterns,
         None => &[],
     };
-    let listed = match cluster.list_groups().await {
-        Ok((listed, gaps)) => {
-            gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
-            listed
-        }
-        Err(error) => {
-            notes.problem(format!("no consumer group is in the backup, since they cannot be listed: {error}"));
-            return Vec::new();
-        }
-    };
-    match cluster.leaderless_coordinators().await {
-        Ok(partitions) if partitions.is_empty() => {}
-        Ok(partitions) => notes.problem(format!(
-            "groups whose positions are in partitions {partitions:?} of __consumer_offsets are not in the backup: these partitions have \
-             no leader, and no broker lists their groups"
-        )),
-        // Whoever backs up some topics seldom may describe this one, and nothing is known to be missing.
-        Err(error) if error.kind() == Kind::Denied => {
-            tracing::debug!(%error, "whether every group has a coordinator cannot be seen");
-        }
-        Err(error) => notes.warning(format!("whether every group has a coordinator cannot be seen: {error}")),
-    }
-    let wanted = wanted(&listed, patterns, sight(cluster).await, notes);
+    let Some(listed) = list(cluster, notes).await else { return Vec::new() };
+    let sight = sight(cluster, notes).await;
+    let wanted = wanted(&listed, patterns, sight, notes);
     let mut groups = Vec::new();
     for (id, offsets) in cluster.committed_offsets_soon(&names_of(&wanted, |kind| kind != GroupKind::Share)).await {
         let Some(kind) = wanted.get(&id) else { continue };
@@ -84,12 +67,67 @@ pub(super) async fn take(
     groups
 }
 
-async fn sight(cluster: &Cluster) -> Sight {
+/// Lists the groups of all brokers. A broker lists the groups of those partitions of `__consumer_offsets` that it leads: those of a
+/// partition that moves between two answers may be in neither. So they are listed again until nothing has moved meanwhile, and
+/// what any list has is there.
+async fn list(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<ListedGroup>> {
+    let mut leaders = cluster.coordinator_leaders().await;
+    let mut listed: BTreeMap<String, ListedGroup> = BTreeMap::new();
+    let mut has_moved = true;
+    for _ in 0..LISTS_MAX {
+        let gaps = match cluster.list_groups().await {
+            Ok((groups, gaps)) => {
+                listed.extend(groups.into_iter().map(|group| (group.group.clone(), group)));
+                gaps
+            }
+            Err(error) => {
+                notes.problem(format!("no consumer group is in the backup, since they cannot be listed: {error}"));
+                return None;
+            }
+        };
+        let after = cluster.coordinator_leaders().await;
+        has_moved = matches!((&leaders, &after), (Ok(before), Ok(after)) if before != after);
+        leaders = after;
+        if !has_moved || !gaps.is_empty() {
+            gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
+            has_moved = false;
+            break;
+        }
+    }
+    if has_moved {
+        notes.problem(format!(
+            "groups may be missing in the backup: partitions of __consumer_offsets moved between brokers each of {LISTS_MAX} times when \
+             the groups were listed"
+        ));
+    }
+    match leaders {
+        Ok(leaders) => {
+            let leaderless: Vec<i32> =
+                leaders.into_iter().filter(|(_, leader)| leader.is_none()).map(|(partition, _)| partition).collect();
+            if !leaderless.is_empty() {
+                notes.problem(format!(
+                    "groups whose positions are in partitions {leaderless:?} of __consumer_offsets are not in the backup: these \
+                     partitions have no leader, and no broker lists their groups"
+                ));
+            }
+        }
+        // Whoever backs up some topics seldom may describe this one, and nothing is known to be missing.
+        Err(error) if error.kind() == Kind::Denied => {
+            tracing::debug!(%error, "whether every group has a coordinator cannot be seen");
+        }
+        Err(error) => notes.warning(format!("whether every group has a coordinator cannot be seen: {error}")),
+    }
+    Some(listed.into_values().collect())
+}
+
+async fn sight(cluster: &Cluster, notes: &mut Notes) -> Sight {
     match cluster.sees_every_group().await {
         Ok(Some(false)) => Sight::Limited,
         Ok(Some(true) | None) => Sight::Whole,
         Err(error) => {
-            tracing::debug!(%error, "whether all groups are listed is not known");
+            notes.warning(format!(
+                "whether the cluster has groups that are hidden from this user is not known: {error}"
+            ));
             Sight::Whole
         }
     }
