@@ -262,6 +262,8 @@ impl<'a> Pruning<'a> {
     async fn plan(&self, rules: &Rules) -> Result<Plan, Error> {
         let mut facts = self.facts(rules).await?;
         loop {
+            // As late as possible: to read the facts may have taken long, and a restore may have begun meanwhile.
+            facts.restores = facts::restores(self.archive, rules.grace_ms, now_ms()).await?;
             let plan = plan::plan(&facts, rules, now_ms());
             let Some(newest) = plan.newest_kept(&mut facts) else { return Ok(plan) };
             if plan.remove.is_empty() || rules.just_made.as_ref() == Some(&newest.id) {

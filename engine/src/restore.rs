@@ -213,8 +213,8 @@ impl Restore<'_> {
 
     /// Does what is left to do, in the order of the journal.
     async fn complete(&self, planned: &mut Planned, journal: &Journal, lease: &Lease) -> Result<RestoreReport, Error> {
-        // A prune that ended before it could see our lease may have taken the backup; from here on it sees it. A run may even have
-        // made another one of its id.
+        // A prune that ended before it could see this restore may have taken the backup. A run may even have made another one of its
+        // id.
         if self.archive.manifest(&self.manifest.backup_id).await? != self.manifest {
             return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
         }
@@ -377,6 +377,10 @@ impl Restore<'_> {
             let after = plan::protection::afterwards(topic, existing.get(&topic.target));
             (topic.target.clone(), TopicSettings { meanwhile: topic.configs_meanwhile.clone(), after })
         };
+        // A prune that had looked for restores before it could see this one may have taken the backup by now. Nothing was changed yet.
+        if !self.archive.store.exists(&self.archive.keys.manifest(&self.manifest.backup_id)).await? {
+            return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
+        }
         let intent = journal
             .write_intent(Intent {
                 request: request.clone(),

@@ -18,7 +18,7 @@ use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::sample::Sample;
 use e2e::unique;
-use e2e::witness::{NewTopic, Position, Witness, properties};
+use e2e::witness::{At, NewTopic, Position, Witness, properties};
 use serde_json::Value;
 
 const CONFLICT: i32 = 6;
@@ -241,10 +241,15 @@ fn a_restore_that_is_stopped_names_the_topics_that_it_leaves_changed_and_abandon
     assert_eq!(own_configs(&witness, &target), before);
     let never = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--abandon", "r2"];
     assert_eq!(backed_up.repository.run(&never).unwrap().code, Some(2));
-    // The same command is another restore now.
-    let report = backed_up.restore(&target, &more).succeeded().json().unwrap();
-    assert!(report["warnings"].to_string().contains("r1 was abandoned"), "{report}");
-    assert_eq!(report["restoreId"], "r1-2");
+    // The same command would append what has landed a second time.
+    let ends = witness.offsets(&target, At::Latest).unwrap();
+    let ended = backed_up.restore(&target, &more);
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("restore r1 has written records") && ended.stderr.contains(&target), "{ended:?}");
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), ends);
+    // Into another topic, it is another restore.
+    let (other, id) = (unique("other"), ["--restore-id", "r3"]);
+    backed_up.restore(&other, &id).succeeded();
     assert_eq!(own_configs(&witness, &target), before);
 }
 

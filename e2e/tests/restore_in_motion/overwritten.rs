@@ -12,12 +12,11 @@ use e2e::running::Running;
 use e2e::runs::Repository;
 use e2e::witness::{At, NewTopic, Witness, properties};
 
-use crate::{OLD_MS, TOPICS};
+use crate::{CONFLICT, OLD_MS, TOPICS};
 
 /// Topics that are deleted before the first of them is created again.
 const REPLACED_AT_ONCE: usize = 16;
 const USAGE: i32 = 2;
-const UNAVAILABLE: i32 = 3;
 
 /// Topics with a record each, and a backup of them.
 struct Topics {
@@ -94,19 +93,23 @@ impl Topics {
         found
     }
 
-    fn command(&self, id: &str) -> Vec<String> {
+    fn command(&self, id: &str, policy: &str) -> Vec<String> {
         let bootstrap = self.kafka.bootstrap(Listener::Plain);
         let command = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--restore-id", id];
-        let overwrite = ["--existing-topics", "overwrite", "--retry-timeout-ms", "10000"];
+        let overwrite = ["--existing-topics", policy];
         command.iter().chain(&overwrite).map(|argument| (*argument).to_owned()).collect()
     }
 
     fn start(&self, id: &str) -> Running {
-        self.repository.start(&self.command(id).iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+        self.repository.start(&self.command(id, "overwrite").iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
     }
 
     fn run(&self, id: &str) -> Ended {
-        self.repository.run(&self.command(id).iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+        self.run_with(id, "overwrite")
+    }
+
+    fn run_with(&self, id: &str, policy: &str) -> Ended {
+        self.repository.run(&self.command(id, policy).iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
     }
 
     /// The same command makes all topics whole: each is another one, with its own record and its own settings.
@@ -163,6 +166,13 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
         assert!(deleted <= REPLACED_AT_ONCE && (number > 0 || deleted == 1), "{error}");
         assert!(error.contains(&format!("deleted and not created again: 1 ({})", names[number])), "{error}");
         std::fs::write(topics.refused.path(), "").unwrap();
+        // Who has thought again loses nothing more.
+        for policy in ["fail", "append"] {
+            let ended = topics.run_with(id, policy);
+            assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+            assert!(ended.stderr.contains("was begun with --existing-topics overwrite"), "{ended:?}");
+        }
+        assert_eq!(topics.found(&before).untouched, found.untouched);
         topics.completes(id, &before);
     }
 
@@ -182,7 +192,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
         topics.completes(id, &before);
     }
 
-    // The broker is gone for longer than a restore waits.
+    // The broker is gone, and then the run.
     let before = topics.ids();
     let mut running = topics.start("gone");
     running.wait_until("topics are replaced", || {
@@ -190,8 +200,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
     });
     let node = topics.kafka.node_ids().next().unwrap();
     topics.kafka.kill_node(node).unwrap();
-    let ended = running.ended().unwrap();
-    assert_eq!(ended.code, Some(UNAVAILABLE), "{ended:?}");
+    running.kill().unwrap();
     topics.kafka.start_node(node).unwrap();
     let found = topics.found(&before);
     assert!(found.missing.len() <= REPLACED_AT_ONCE && !found.replaced.is_empty(), "{found:?}");

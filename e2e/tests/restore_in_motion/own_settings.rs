@@ -95,6 +95,19 @@ fn a_setting_that_the_owner_gives_a_topic_between_two_runs_of_a_restore_is_there
 }
 
 #[test]
+fn a_setting_that_the_owner_takes_off_a_topic_stays_off_where_the_default_is_what_a_restore_wants() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "taken-off", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.bytes", "100000000"), ("segment.ms", "86400000")]);
+    let mut running = start(&backed_up, &target, &[]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    witness.alter_topic(&target, &properties([]), &["retention.bytes"]).unwrap();
+    let report = running.ended().unwrap().succeeded().json().unwrap();
+    assert!(report["warnings"].to_string().contains("retention.bytes"), "{report}");
+    assert_eq!(own_configs(&witness, &target), properties([("segment.ms", "86400000")]));
+}
+
+#[test]
 fn abandoning_a_complete_restore_changes_nothing() {
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "complete", 600);
     let witness = backed_up.kafka.witness();

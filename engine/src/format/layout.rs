@@ -10,7 +10,7 @@
 //! archives/<archive>/backups/<backup id>/manifest   created once: this makes segments a backup
 //! archives/<archive>/progress/<backup id>/          the cut and the checkpoints of a run that has not committed
 //! archives/<archive>/restores/<restore id>/         journal and offset maps of a restore
-//! archives/<archive>/restores-of/<backup id>/<id>   a restore of a backup: its journal goes some time after the backup
+//! archives/<archive>/restores-of/<backup id>/<id>   a restore of a backup: most of its journal goes after the backup
 //! archives/<archive>/unfinished-restores/<id>       a restore that has not ended; so none of those that have is looked at
 //! ```
 //!

@@ -144,7 +144,10 @@ pub async fn named_by(archive: &Archive, id: &BackupId) -> Result<Result<Named, 
 }
 
 /// Restores that are running, or ended without an end so lately that they may be gone on with.
-async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<Restore>, Error> {
+///
+/// # Errors
+/// What the store fails with.
+pub async fn restores(archive: &Archive, grace_ms: i64, now_ms: i64) -> Result<Vec<Restore>, Error> {
     let folder = archive.keys.unfinished_restores();
     let named = archive.store.list(&folder).await?;
     let ids = named.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key).map(str::to_owned));
@@ -171,8 +174,9 @@ async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> R
     Ok(Some(Restore { id, backup }))
 }
 
-/// The journals of the ended restores of a backup that is gone, in the order in which they are to be deleted: the names by
-/// which they are found are the second step. What a restore that has not ended has done to topics can still be undone.
+/// What goes of the journals of the ended restores of a backup that is gone, in the order in which it is to be deleted: the names by
+/// which they are found are the second step. That a restore was begun with this backup, and has ended, stays: the same command
+/// would be another restore otherwise. What a restore that has not ended has done to topics can still be undone.
 ///
 /// # Errors
 /// What the store fails with.
@@ -185,7 +189,9 @@ pub async fn journals_of(archive: &Archive, backup: &BackupId) -> Result<[Vec<De
         let journal = format!("{}{id}/", archive.keys.restores());
         let ends = [RESTORE_DONE, RESTORE_ABANDONED].map(|name| format!("{journal}{name}"));
         if archive.store.exists(&ends[0]).await? || archive.store.exists(&ends[1]).await? {
-            steps[0].extend(archive.store.list(&journal).await?.into_iter().map(deletion));
+            let stays = [RESTORE_INTENT, RESTORE_DONE, RESTORE_ABANDONED].map(|name| format!("{journal}{name}"));
+            let objects = archive.store.list(&journal).await?.into_iter().filter(|object| !stays.contains(&object.key));
+            steps[0].extend(objects.map(deletion));
             steps[1].push(deletion(named));
         }
     }

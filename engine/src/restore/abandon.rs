@@ -122,12 +122,7 @@ async fn written_to(
 async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Result<Vec<String>, Error> {
     let Created { topics, others, lost } = created(cluster, intent).await?;
     let mut warnings = own_settings::put_back(cluster, &topics, lease).await?;
-    warnings.extend(others.iter().map(|topic| {
-        format!(
-            "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is \
-             left as it is"
-        )
-    }));
+    warnings.extend(others.iter().map(Other::text));
     warnings.extend(
         topics
             .iter()
@@ -145,9 +140,38 @@ pub struct Created {
     /// The settings of those topics that it has created or replaced.
     pub topics: Vec<OwnSettings>,
     /// Topics that are there in the place of those, and have other settings.
-    pub others: Vec<String>,
+    pub others: Vec<Other>,
     /// Topics that it has deleted and not created again.
     pub lost: Vec<String>,
+}
+
+/// A topic that has not all of the settings that the restore creates it with: another client has created it, or its owner has changed
+/// it since.
+#[derive(Debug)]
+pub struct Other {
+    topic: String,
+    /// Those settings that it has as the restore sets them while data flows.
+    protective: Vec<String>,
+}
+
+impl Other {
+    /// Whether the topic may keep settings of a restore.
+    pub fn is_protected(&self) -> bool {
+        !self.protective.is_empty()
+    }
+
+    /// What is to be said of it, in one line.
+    pub fn text(&self) -> String {
+        let Self { topic, protective } = self;
+        let left = format!(
+            "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is left as \
+             it is"
+        );
+        match protective.is_empty() {
+            true => left,
+            false => format!("{left}, with {} as a restore sets it: see whether that is wanted", protective.join(", ")),
+        }
+    }
 }
 
 /// Finds out what a restore that ended before it could write has done.
@@ -162,9 +186,11 @@ pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Erro
     for topic in there {
         let entries = entries.remove(topic).ok_or(Error::NoAnswer)?;
         let entries = entries.map_err(|error| Error::Topic { topic: topic.to_owned(), error: Box::new(error) })?;
-        match OwnSettings::of_intent(topic, intent).filter(|_| OwnSettings::is_as_created(topic, intent, &entries)) {
+        let settings = OwnSettings::of_intent(topic, intent);
+        let protective = settings.as_ref().map(|settings| settings.protective(&entries)).unwrap_or_default();
+        match settings.filter(|_| OwnSettings::is_as_created(topic, intent, &entries)) {
             Some(settings) => created.topics.push(settings),
-            None => created.others.push(topic.to_owned()),
+            None => created.others.push(Other { topic: topic.to_owned(), protective }),
         }
     }
     Ok(created)

@@ -45,10 +45,13 @@ impl Restore<'_> {
         plan.warnings.extend(self.warnings.iter().cloned());
         plan.warnings.extend(again);
         plan.refusals.extend(refusal);
+        let policy_now = self.config.config.existing_topics;
         if done.is_some() {
-            plan.warnings.extend(other_policy(&journal.id, policy, self.config.config.existing_topics));
+            plan.warnings.extend(other_policy(&journal.id, policy, policy_now));
         }
         if prepared.is_none() {
+            // What was decided under another policy may delete topics that this one keeps.
+            plan.refusals.extend(begun_otherwise(&journal.id, policy, policy_now));
             let kept = plan.topics.iter().filter(|topic| is_kept(topic));
             let kept = kept.filter_map(|topic| Some((topic.target.as_str(), facts.existing.get(&topic.target)?)));
             let holding = others::holding(&self.archive, &journal.id, &facts.cluster_id, &kept.collect()).await?;
@@ -102,6 +105,10 @@ impl Restore<'_> {
             let intent = journal.intent(request).await?;
             let prepared = journal.prepared().await?;
             if journal.is_abandoned().await? {
+                if let Some(written) = &prepared {
+                    let changed = target::changed(&self.cluster, written).await?;
+                    refusal = self.written_before(&journal.id, written, &changed).await?;
+                }
                 again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
             } else {
                 let changed = match &prepared {
@@ -125,8 +132,8 @@ impl Restore<'_> {
         Err(Error::NoAnswer)
     }
 
-    /// Why the same command may not append to, or overwrite, its topics again, when some topics of an earlier restore are others now:
-    /// the topics that are not `changed` hold its records, and whatever was written since.
+    /// Why the same command may not append to, or overwrite, its topics again, when an earlier restore was abandoned, or some of its
+    /// topics are others now: the topics that are not `changed` hold its records, and whatever was written since.
     async fn written_before(
         &self,
         id: &RestoreId,
@@ -154,6 +161,16 @@ impl Restore<'_> {
     }
 }
 
+/// Why a restore that was begun is not gone on with: its decisions were made under another policy.
+fn begun_otherwise(id: &RestoreId, then: Option<ExistingTopics>, now: ExistingTopics) -> Option<String> {
+    then.filter(|then| *then != now).map(|then| {
+        format!(
+            "restore {id} was begun with --existing-topics {then}, and not with {now}: give {then} to complete it, or end it with \
+             restore --abandon {id}"
+        )
+    })
+}
+
 /// A restore's name does not tell what was to be done with topics that were there; who asks for something else now, and gets
 /// nothing, is told.
 fn other_policy(id: &RestoreId, then: Option<ExistingTopics>, now: ExistingTopics) -> Option<String> {
@@ -177,5 +194,8 @@ mod tests {
         assert_eq!(told(None, ExistingTopics::Append), None, "an older journal does not know");
         let text = told(Some(ExistingTopics::Append), ExistingTopics::Overwrite).unwrap();
         assert!(text.contains("with --existing-topics append: nothing is done with overwrite"), "{text}");
+        let text = begun_otherwise(&id, Some(ExistingTopics::Overwrite), ExistingTopics::Fail).unwrap();
+        assert!(text.contains("begun with --existing-topics overwrite") && text.contains("--abandon r"), "{text}");
+        assert_eq!(begun_otherwise(&id, Some(ExistingTopics::Fail), ExistingTopics::Fail), None);
     }
 }

@@ -21,11 +21,12 @@
 //! | `prepared` | writes what is missing, under protective settings | gives its topics their own settings |
 //! | `written` | gives the topics their own settings | likewise |
 //! | `done` | commits offsets that are missing, and reports | nothing |
-//! | `abandoned` | begins another restore, whose name has a number | nothing |
+//! | `abandoned` | begins another restore, whose name has a number, unless topics hold its records | nothing |
 //!
 //! Beside the folder, `unfinished-restores/<id>` is there from before the intent until `done` or `abandoned` is, and
 //! `restores-of/<backup id>/<id>` from before the intent on: so nobody has to look at the restores of years to find those that
-//! hold topics or read a backup, and the journals of a backup's restores go when the backup has gone (`prune`).
+//! hold topics or read a backup. When the backup has gone, `prune` leaves `intent` and `done` or `abandoned` of a restore that has
+//! ended: they say what the same command has done.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! What a run that ends early leaves behind, and what it says of it.
 
-use super::abandon::{self, Created};
+use super::abandon::{self, Created, Other};
 use super::error::listed;
 use super::journal::{Journal, Prepared, PreparedTopic};
 use super::own_settings::{self, OwnSettings};
@@ -87,9 +87,10 @@ impl Restore<'_> {
     /// restore.
     async fn left_created(&self, journal: &Journal) -> Result<Option<String>, Error> {
         let Some(intent) = journal.begun().await? else { return Ok(None) };
-        let Created { topics, lost, .. } = abandon::created(&self.cluster, &intent).await?;
+        let Created { topics, others, lost } = abandon::created(&self.cluster, &intent).await?;
         let held = own_settings::protective(&self.cluster, topics).await;
         let mut left: Vec<String> = settings_left(&held, &journal.id, false).into_iter().collect();
+        left.extend(others.iter().filter(|other| other.is_protected()).map(Other::text));
         if !lost.is_empty() {
             left.push(format!(
                 "deleted and not created again: {}; the same command creates and restores them",

@@ -64,7 +64,13 @@ impl OwnSettings {
 
     /// Whether the topic has a protective setting that it does not have in the end.
     pub fn are_protective(&self, entries: &[ConfigEntry]) -> bool {
-        self.states(entries).any(|(name, _, state)| self.meanwhile.contains_key(name) && matches!(state, State::Ours))
+        !self.protective(entries).is_empty()
+    }
+
+    /// The protective settings that the topic has and does not have in the end.
+    pub fn protective(&self, entries: &[ConfigEntry]) -> Vec<String> {
+        let states = self.states(entries).filter(|(name, _, _)| self.meanwhile.contains_key(*name));
+        states.filter(|(_, _, state)| matches!(state, State::Ours)).map(|(name, _, _)| name.clone()).collect()
     }
 
     /// What has to be changed, and what somebody else has set and is left, by its name and value.

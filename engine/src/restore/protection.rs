@@ -127,8 +127,13 @@ impl<'a> Protection<'a> {
         differences: &'d BTreeMap<String, Vec<Difference>>,
     ) -> Vec<(&'d String, &'d Difference)> {
         let held = |topic: &String| self.held.iter().find(|held| held.topic == *topic);
+        let seen = lock(&self.seen);
+        let is_chosen = |(topic, difference): &(&String, &Difference)| {
+            let of_topic = seen.settings.reversed.get(*topic);
+            held(topic).is_some_and(|held| held.is_chosen_since(difference, of_topic))
+        };
         let all = differences.iter().flat_map(|(topic, found)| found.iter().map(move |difference| (topic, difference)));
-        all.filter(|(topic, difference)| held(topic).is_some_and(|held| held.is_chosen_since(difference))).collect()
+        all.filter(is_chosen).collect()
     }
 
     /// Looks again and again, and ends when the settings cannot be held.
@@ -153,6 +158,8 @@ impl<'a> Protection<'a> {
     /// # Errors
     /// [`Error::Reverted`], and when the cluster cannot be asked.
     pub async fn look(&self) -> Result<bool, Error> {
+        // Another run of the restore may have taken it over: then this one writes nothing more.
+        self.lease.check().await?;
         let differences = self.confirmed_differences().await?;
         self.count(&differences).await?;
         self.set(&differences).await?;
@@ -302,9 +309,10 @@ impl Held {
 
     /// Whether the owner of a topic that was there before has set it since the restore was prepared. A topic that the restore
     /// creates has its settings from the beginning; where another client was faster, the restore's count all the same.
-    fn is_chosen_since(&self, difference: &Difference) -> bool {
-        let after = self.after.get(&difference.setting).and_then(Option::as_ref);
-        self.is_kept && difference.own.is_some() && difference.own.as_ref() != after
+    fn is_chosen_since(&self, difference: &Difference, reversed: Option<&BTreeMap<String, Option<String>>>) -> bool {
+        let chosen = reversed.and_then(|reversed| reversed.get(&difference.setting));
+        let after = chosen.or_else(|| self.after.get(&difference.setting)).and_then(Option::as_ref);
+        self.is_kept && difference.own.as_ref() != after
     }
 
     /// What the topic's configuration has otherwise. A setting that the cluster does not show says nothing.
@@ -313,7 +321,17 @@ impl Held {
             let entry = entries.iter().find(|entry| entry.name == *setting)?;
             let found = entry.value.clone()?;
             let own = (entry.source == ConfigSource::Topic).then(|| found.clone());
-            (found != *wanted).then(|| Difference { setting: setting.clone(), wanted: wanted.clone(), found, own })
+            // The cluster's default may be what the restore wants: then only this shows that the owner has taken a setting off the
+            // topic.
+            let was_set =
+                self.after.get(setting).is_some_and(|after| after.as_ref().is_some_and(|after| after != wanted));
+            let is_taken_off = self.is_kept && was_set && own.is_none();
+            (found != *wanted || is_taken_off).then(|| Difference {
+                setting: setting.clone(),
+                wanted: wanted.clone(),
+                found,
+                own,
+            })
         };
         self.wanted.iter().filter_map(difference).collect()
     }
@@ -398,9 +416,13 @@ mod tests {
             own: own.map(str::to_owned),
         };
         let held = held("delete");
-        assert!(held.is_chosen_since(&found(Some("5"))));
-        assert!(!held.is_chosen_since(&found(Some("1000"))) && !held.is_chosen_since(&found(None)));
-        assert!(!Held { is_kept: false, ..held }.is_chosen_since(&found(Some("5"))), "another client was faster");
+        assert!(held.is_chosen_since(&found(Some("5")), None) && held.is_chosen_since(&found(None), None));
+        assert!(!held.is_chosen_since(&found(Some("1000")), None));
+        let chosen = [("retention.ms".to_owned(), Some("5".to_owned()))].into();
+        assert!(!held.is_chosen_since(&found(Some("5")), Some(&chosen)), "that is known");
+        assert!(held.is_chosen_since(&found(Some("1000")), Some(&chosen)), "the owner has gone back to it");
+        let created = Held { is_kept: false, ..held };
+        assert!(!created.is_chosen_since(&found(Some("5")), None), "another client was faster");
     }
 
     #[test]

@@ -150,9 +150,43 @@ pub fn not_new(
             *end > before.copied().unwrap_or(0)
         })
     };
-    let text =
-        |topic: &TopicPlan| format!("topic {:?} was empty and was just written to by somebody else", topic.target);
+    let text = |topic: &TopicPlan| match topic.action {
+        Action::Create | Action::Overwrite => just_written_to(&topic.target),
+        Action::Use | Action::Append => {
+            format!("topic {:?} was empty and was just written to by somebody else", topic.target)
+        }
+    };
     plan.topics.iter().filter(is_written_to).map(text).collect()
+}
+
+fn just_written_to(topic: &str) -> String {
+    format!(
+        "topic {topic:?} was just created by this restore, and somebody else has written to it: stop its producers, delete the topic, \
+         and run the same command again"
+    )
+}
+
+/// Which of the topics that were just created somebody has written to, in one line each.
+///
+/// # Errors
+/// When a leader does not answer.
+pub async fn written_to(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = topics.iter().map(|topic| topic.target.clone()).collect();
+    // Another client may have been faster, and have created a topic with fewer partitions than are planned.
+    let metadata = cluster.metadata(Some(&names)).await?;
+    let there = metadata.topics.values().filter(|topic| topic.error.is_none());
+    let partitions = there
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition)))
+        .collect::<Vec<_>>();
+    let ends = listed(cluster, partitions.into_iter(), Position::HighWatermark).await?;
+    let written: BTreeSet<&str> =
+        ends.iter().filter(|(_, end)| **end > 0).map(|((topic, _), _)| topic.as_str()).collect();
+    Ok(written.into_iter().map(just_written_to).collect())
+}
+
+fn partitions_of(topic: &TopicPlan) -> impl Iterator<Item = TopicPartition> {
+    let numbers = 0..i32::try_from(topic.target_partitions).unwrap_or(i32::MAX);
+    numbers.map(|partition| (topic.target.clone(), partition))
 }
 
 /// Names of the topics of a restore that are others now, or not there, each time when they are looked at: a broker that has just
@@ -198,11 +232,7 @@ pub async fn ids(cluster: &Cluster, names: &[String]) -> Result<BTreeMap<String,
 /// # Errors
 /// When a leader does not answer.
 pub async fn ends(cluster: &Cluster, plan: &Plan) -> Result<BTreeMap<TopicPartition, i64>, Error> {
-    let partitions = plan.topics.iter().flat_map(|topic| {
-        let numbers = 0..i32::try_from(topic.target_partitions).unwrap_or(i32::MAX);
-        numbers.map(|partition| (topic.target.clone(), partition))
-    });
-    listed(cluster, partitions, Position::HighWatermark).await
+    listed(cluster, plan.topics.iter().flat_map(partitions_of), Position::HighWatermark).await
 }
 
 /// These offsets of all partitions.

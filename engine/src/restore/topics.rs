@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Error;
 use super::plan::{Action, Plan, TopicPlan};
+use super::{Error, target};
 use crate::kafka::topics::{ConfigChange, NewTopic};
 use crate::kafka::{Cluster, Metadata};
 use crate::store::lease::Lease;
@@ -102,7 +102,10 @@ async fn replace(cluster: &Cluster, group: &[&TopicPlan], overwritten: &BTreeMap
     let names: BTreeSet<String> = ids.keys().cloned().collect();
     cluster.await_deleted(&ids, TOPICS_PATIENCE).await?;
     tracing::info!(topics = ?names, "topics were deleted, to be created again");
-    create_missing(cluster, group).await
+    create_missing(cluster, group).await?;
+    // A producer that goes on writing would cost all topics, if it were noticed only in the end.
+    let written_to = target::written_to(cluster, group).await?;
+    if written_to.is_empty() { Ok(()) } else { Err(Error::Refused(written_to)) }
 }
 
 async fn create_missing(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<(), Error> {

@@ -265,6 +265,10 @@ fn no_batch_is_larger_than_a_segment_of_the_target() {
     let archived = manifest(vec![topic("orders", &[("segment.bytes", "3000")])]);
     let created = made(&archived, &config(|_| ()), &facts(|_| ()));
     assert_eq!(created.topics[0].max_batch_bytes, 3_000, "the source had larger segments when it took its batches");
+    let overwrite = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+    let there = Existing { effective: segments_of("1073741824"), ..existing(2, false) };
+    let refused = made(&archived, &overwrite, &with_orders(there)).refusals;
+    assert!(refused[0].contains("a record may be larger"), "nothing is deleted on a hope: {refused:?}");
     let by_default = facts(|facts| facts.defaults = map(&[("segment.bytes", "2000")]));
     assert_eq!(made(&orders(), &config(|_| ()), &by_default).topics[0].max_batch_bytes, 2_000);
 }

@@ -202,10 +202,18 @@ pub fn topic_plan(
     };
     let max_batch_bytes = max_batch_bytes.min(protection::segment_bytes(own, facts));
     if content.batch_bytes_max > max_batch_bytes {
-        plan.warnings.push(format!(
-            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}: these are split",
+        let text = format!(
+            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}",
             content.batch_bytes_max
-        ));
+        );
+        match action {
+            // A record that is larger alone would be refused when the topic has been deleted.
+            Action::Overwrite => plan.refusals.push(format!(
+                "{text}, in which a record may be larger: restore under another name (topicMapping), into a topic with larger \
+                 segments (segment.bytes)"
+            )),
+            Action::Create | Action::Use | Action::Append => plan.warnings.push(format!("{text}: these are split")),
+        }
     }
     let mut topic = TopicPlan {
         source: source.topic.clone(),
