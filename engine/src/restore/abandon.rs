@@ -2,6 +2,7 @@
 
 use super::journal::{Abandoned, Intent, Journal, Prepared};
 use super::own_settings::{self, OwnSettings};
+use super::protection::{CONFIRM_EVERY, CONFIRMATIONS};
 use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, target};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
@@ -179,7 +180,16 @@ impl Other {
 /// # Errors
 /// When the cluster cannot be asked.
 pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Error> {
-    let ids = target::ids(cluster, &intent.actions.keys().cloned().collect::<Vec<_>>()).await?;
+    let names: Vec<String> = intent.actions.keys().cloned().collect();
+    let mut ids = target::ids(cluster, &names).await?;
+    for _ in 1..CONFIRMATIONS {
+        if intent.created(&ids).1.is_empty() {
+            break;
+        }
+        // A topic that was created just now is not known to every broker.
+        tokio::time::sleep(CONFIRM_EVERY).await;
+        ids = target::ids(cluster, &names).await?;
+    }
     let (there, gone) = intent.created(&ids);
     let mut entries = cluster.topic_configs(&there.iter().map(|topic| (*topic).to_owned()).collect(), None).await;
     let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
