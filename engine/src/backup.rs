@@ -455,7 +455,7 @@ impl Run<'_> {
             lineage.fate(&topic.name, *partition, *read) == Fate::Unknown
         };
         for (partition, _) in read.iter().chain(&cuts).filter(is_unknown) {
-            findings.is_unproven(partition.clone());
+            findings.stays_unproven(partition.clone());
         }
         let lost =
             read.into_iter().filter(|((topic, partition), read)| lineage.has_lost(&topic.name, *partition, *read));

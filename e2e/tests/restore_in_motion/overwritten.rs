@@ -135,7 +135,7 @@ impl Topics {
     }
 }
 
-/// The names that stand in an error between two of its words.
+/// The number with which the text of an error between `from` and `to` begins.
 fn said(error: &str, from: &str, to: &str) -> usize {
     let (_, after) = error.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {error}"));
     let (text, _) = after.split_once(to).unwrap_or_else(|| panic!("no {to:?} in {error}"));

@@ -121,7 +121,7 @@ fn selected_topics<'a>(
     Ok(whole)
 }
 
-/// Topics that this user may not describe are in no list, without a word. Whoever asks for all of them is told.
+/// A list of all topics leaves out those that this user may not describe, and is no error. A backup of all topics warns of it.
 async fn hidden_topics(cluster: &Cluster, config: &Checked, notes: &mut Notes) {
     let nobodys = format!("kafka-backup-{}", uuid::Uuid::new_v4());
     // Only what asks for everything fits such a name.

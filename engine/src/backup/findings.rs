@@ -55,7 +55,7 @@ impl Findings {
     }
 
     /// The partition is in the backup, and nobody has told in the end whether its log is still the one that was read.
-    pub fn is_unproven(&mut self, (topic, partition): PartitionKey) {
+    pub fn stays_unproven(&mut self, (topic, partition): PartitionKey) {
         self.unproven.entry(topic.name).or_default().insert(partition);
     }
 

@@ -80,13 +80,16 @@ impl ProduceQueues {
     pub fn push(&self, broker: i32, lane: usize, batch: ProduceBatch) -> PendingBatch {
         let (answer, pending) = oneshot::channel();
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        // One whose task has ended would send nothing any more.
-        queues.retain(|_, queue| !queue.arrivals.is_closed());
-        let queue = queues.entry((broker, lane)).or_insert_with(|| {
+        let start = || {
             let (arrivals, arriving) = mpsc::unbounded_channel();
             let task = tokio::spawn(send_all(self.cluster.clone(), broker, lane, arriving)).abort_handle();
             Queue { arrivals, task }
-        });
+        };
+        let queue = queues.entry((broker, lane)).or_insert_with(start);
+        // One whose task has ended would send nothing any more.
+        if queue.arrivals.is_closed() {
+            *queue = start();
+        }
         // One that has ended since drops the batch, and with it the answer's other end, which says so.
         drop(queue.arrivals.send(Queued { batch, answer }));
         PendingBatch(pending)

@@ -164,8 +164,12 @@ impl Sweep {
             if self.is_there(id).await? {
                 continue;
             }
-            for step in journals_of(&self.archive, id).await? {
-                swept.delete(&self.archive.store, &step).await?;
+            let [journals, names] = journals_of(&self.archive, id).await?;
+            let problems = swept.problems.len();
+            swept.delete(&self.archive.store, &journals).await?;
+            // What could not be deleted now is found again by its name.
+            if swept.problems.len() == problems {
+                swept.delete(&self.archive.store, &names).await?;
             }
         }
         Ok(swept)

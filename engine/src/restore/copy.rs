@@ -67,7 +67,7 @@ struct Copier {
 }
 
 impl Restore<'_> {
-    /// Copies all partitions that are not finished yet; gives back where everything stands. When one fails, or the run is asked to end,
+    /// Copies all partitions that are not finished yet; returns where every record is in the target. When one fails, or the run is asked to end,
     /// also by `stop`, the others end once every batch that is on its way has been answered: whoever changes the topics' settings
     /// after that changes them for nothing that is still to land.
     #[expect(clippy::too_many_arguments, reason = "two runs of one restore, and what ends them")]

@@ -253,8 +253,8 @@ impl Worker {
 
     /// Whether another broker leads the partition than the one that has unanswered batches of it: the new one would miss them.
     fn must_come_to_rest(&self) -> bool {
-        let leader = self.shared.cluster.leader(&self.target.topic, self.target.partition);
-        !self.on_the_way.is_empty() && leader.is_ok_and(|leader| self.sent_to != Some(leader.broker))
+        let leader = || self.shared.cluster.leader(&self.target.topic, self.target.partition);
+        !self.on_the_way.is_empty() && leader().is_ok_and(|leader| self.sent_to != Some(leader.broker))
     }
 
     /// Waits for the answer to the oldest batch, and sets right what is wrong.
