@@ -393,6 +393,22 @@ impl Store {
         Ok(objects)
     }
 
+    /// As [`Store::list`], with everything that other machines have done until now, for a folder that this process may write to.
+    ///
+    /// An NFS client answers for the entries of a folder from its memory for up to a minute (`acdirmax`, nfs(5)). When it changes the
+    /// folder itself it learns whether others did (RFC 8881, `change_info4`; RFC 1813, `wcc_data`), so an empty file comes and goes first.
+    ///
+    /// # Errors
+    /// As [`Store::list`] and [`Store::put`].
+    pub async fn list_now(&self, prefix: &str) -> Result<Vec<Object>, Error> {
+        match &self.backend {
+            Backend::File(store) => store.touch(key::check_prefix(prefix)?).await?,
+            // S3 is consistent: a listing shows every write that was answered before it.
+            Backend::S3(_) => {}
+        }
+        self.list(prefix).await
+    }
+
     /// The names of the folders right below the folder `prefix` that have an object in them, sorted, without slashes.
     ///
     /// # Errors

@@ -366,6 +366,13 @@ impl FileStore {
         sync_folder(&self.root)
     }
 
+    /// Changes the folder and leaves it as it was.
+    pub(super) async fn touch(&self, prefix: &str) -> Result<(), Error> {
+        let key = join(prefix, "now");
+        let owned = key.clone();
+        self.blocking(&key, move |store| store.begin(&owned).map(drop)).await
+    }
+
     /// Every object under the folder, in no order.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
         let owned = prefix.to_owned();

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 pub use self::holder::{Holder, Liveness};
 use self::record::VERSION;
 pub use self::record::{CLOCK_SKEW_MS, LeaseRecord, Verdict, judge};
-use super::{CreatedOrSame, Store};
+use super::{CreatedOrSame, Object, Store};
 use crate::clock::{now_ms, utc};
 use crate::error::Kind;
 
@@ -267,7 +267,8 @@ impl Own {
     async fn is_superseded(&self) -> Result<bool, Error> {
         if !self.superseded.load(Ordering::Relaxed) {
             // All epochs, not just the next one: that one may have been removed by those who came after it.
-            let newer = epochs(&self.store, &self.prefix).await?.into_iter().any(|epoch| epoch > self.epoch);
+            let newer =
+                epochs_of(&self.store.list_now(&self.prefix).await?).into_iter().any(|epoch| epoch > self.epoch);
             self.superseded.fetch_or(newer, Ordering::Relaxed);
         }
         Ok(self.superseded.load(Ordering::Relaxed))
@@ -341,9 +342,12 @@ fn held(store: &Store, prefix: &str, record: &LeaseRecord) -> Error {
 }
 
 async fn epochs(store: &Store, prefix: &str) -> Result<Vec<u64>, Error> {
-    let objects = store.list(prefix).await?;
+    Ok(epochs_of(&store.list(prefix).await?))
+}
+
+fn epochs_of(objects: &[Object]) -> Vec<u64> {
     let names = objects.iter().filter_map(|object| object.key.rsplit('/').next());
-    Ok(names.filter(|name| name.len() == 20).filter_map(|name| name.parse().ok()).collect())
+    names.filter(|name| name.len() == 20).filter_map(|name| name.parse().ok()).collect()
 }
 
 async fn latest(store: &Store, prefix: &str) -> Result<Option<(u64, LeaseRecord)>, Error> {

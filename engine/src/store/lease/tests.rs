@@ -229,3 +229,17 @@ async fn an_unreadable_record_is_not_a_free_lease() {
     store.put(&key("lease", 1), Bytes::from_static(b"{}")).await.unwrap();
     assert!(matches!(acquire(&store, holder("run")).await, Err(Error::Record { .. })));
 }
+
+#[tokio::test]
+async fn finding_33_who_looks_for_a_successor_changes_the_folder_first_so_that_nfs_asks_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let lease = acquire(&store, Holder::current("a")).await.unwrap();
+    let folder = dir.path().join("lease");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    std::fs::File::open(&folder).unwrap().set_modified(long_ago).unwrap();
+    lease.check().await.unwrap();
+    assert_ne!(std::fs::metadata(&folder).unwrap().modified().unwrap(), long_ago);
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
