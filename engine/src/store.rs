@@ -43,6 +43,9 @@ pub const TEMPORARY_AGE_MS: i64 = 24 * 3600 * 1000;
 /// notice so many.
 pub const REQUESTS_AT_ONCE: usize = 16;
 
+/// What [`Store::check_writable`] creates.
+const WRITE_CHECK: &str = "write-check";
+
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -190,21 +193,17 @@ impl Store {
         }
     }
 
-    /// Writes, creates again and removes an object of its own, so that a run learns at its start what it would else
-    /// learn at its commit: that it may not write, or that the store takes the second writer of a key for the first.
+    /// Creates one object twice, so that a run learns at its start what it would else learn at its commit: that it may not write, or
+    /// that the store takes the second writer of a key for the first.
+    ///
+    /// The object stays, one for all runs: a writer without the right to delete is a sane protection of an archive, and would
+    /// leave one for each run. Which objects are uploaded in parts has no part in it: only segments are, whose names no other run has.
     ///
     /// # Errors
     /// [`Error::Misconfigured`] when the store does not honour conditional writes; as the calls it makes.
     pub async fn check_writable(&self) -> Result<(), Error> {
-        let key = format!("write-check-{}", uuid::Uuid::new_v4());
-        let first = self.create(&key, Bytes::from_static(b"first")).await?;
-        let second = self.create(&key, Bytes::from_static(b"second")).await;
-        // A writer without the right to delete is a sane protection of an archive; prune needs the right, backup not.
-        match self.delete(&key).await {
-            Ok(()) | Err(Error::Denied { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        if (first, second?) == (Created::New, Created::AlreadyThere) {
+        self.create(WRITE_CHECK, Bytes::from_static(b"first\n")).await?;
+        if self.create(WRITE_CHECK, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
             self.sweep_in_the_background();
             return Ok(());
         }

@@ -34,7 +34,7 @@ pub use self::part::UPLOAD_MEMORY_BYTES;
 pub(super) use self::upload::S3Upload;
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
-use super::transport::{PIECE_TIMEOUT, Transport};
+use super::transport::Transport;
 use super::{Created, Object, REQUESTS_AT_ONCE};
 use crate::breaker::Breaker;
 use crate::config::cluster::Tls;
@@ -42,8 +42,6 @@ use crate::config::pem::PemFile;
 use crate::config::storage::S3Storage;
 use crate::tls;
 
-/// Size of the parts of an object that is in memory as a whole, in bytes.
-const WHOLE_PART_BYTES: usize = 8 << 20;
 /// Objects that one request deletes: as many as S3 takes.
 const DELETIONS_OF_A_REQUEST: usize = 1_000;
 /// Such requests that are under way at a time. S3 takes a few thousand deletions a second.
@@ -273,7 +271,7 @@ impl S3Store {
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
         let token = uuid::Uuid::new_v4().to_string();
         for attempt in 0..CONFLICTS_MAX {
-            let written = self.operator.write_options(key, bytes.clone(), create_options(&token)).await.map(drop);
+            let written = self.operator.write_options(key, bytes.clone(), whole_options(&token)).await.map(drop);
             if let Some(created) = self.settle(key, &token, written).await? {
                 return Ok(created);
             }
@@ -310,8 +308,7 @@ impl S3Store {
     }
 
     pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        let options = WriteOptions { chunk: Some(WHOLE_PART_BYTES), concurrent: PARTS_IN_FLIGHT, ..Default::default() };
-        self.operator.write_options(key, bytes, options).await.map(drop).map_err(|error| self.error(key, &error))
+        self.operator.write(key, bytes).await.map(drop).map_err(|error| self.error(key, &error))
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
@@ -396,23 +393,23 @@ fn folder(prefix: &str) -> String {
     format!("{prefix}/")
 }
 
-/// For bytes that are in memory as a whole.
-fn create_options(token: &str) -> WriteOptions {
-    WriteOptions { chunk: Some(WHOLE_PART_BYTES), ..part_options(token) }
-}
-
-/// For parts that we cut ourselves.
-fn part_options(token: &str) -> WriteOptions {
+/// For bytes that are in memory as a whole. They go out in one request, which is the one whose condition [`super::Store::check_writable`]
+/// has tried: some stores honour `If-None-Match` of a PutObject and not of a CompleteMultipartUpload.
+fn whole_options(token: &str) -> WriteOptions {
     WriteOptions {
         if_not_exists: true,
-        concurrent: PARTS_IN_FLIGHT,
         user_metadata: Some(HashMap::from([(WRITTEN_BY.to_owned(), token.to_owned())])),
         ..Default::default()
     }
 }
 
+/// For parts that we cut ourselves.
+fn part_options(token: &str) -> WriteOptions {
+    WriteOptions { concurrent: PARTS_IN_FLIGHT, ..whole_options(token) }
+}
+
 fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(PIECE_TIMEOUT);
+    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
     if let Some(path) = ca_file {
         let files =
             PemFile::read_authorities(path).map_err(|error| place.misconfigured(format!("ca_file: {error}")))?;
@@ -689,19 +686,44 @@ mod tests {
         assert!(error.to_string().contains("If-None-Match"), "{error}");
     }
 
-    #[tokio::test]
-    async fn a_writer_that_may_not_delete_may_write() {
-        let puts = Mutex::new(0);
-        let store = serve(move |request| match request.method.as_str() {
-            "PUT" => {
-                *puts.lock().unwrap() += 1;
-                Some(if *puts.lock().unwrap() == 1 { OK.to_owned() } else { failed(412, "PreconditionFailed") })
+    /// A store that keeps the names of what is put, and denies deletions.
+    async fn append_only(conditional_uploads: bool) -> (Store, Arc<Mutex<Vec<String>>>) {
+        let keys = Arc::new(Mutex::new(Vec::<String>::new()));
+        let kept = Arc::clone(&keys);
+        let store = serve(move |request| {
+            let key = request.head.split(' ').nth(1).unwrap().split('?').next().unwrap().to_owned();
+            let mut kept = kept.lock().unwrap();
+            match request.method.as_str() {
+                "PUT" if kept.contains(&key) => Some(failed(412, "PreconditionFailed")),
+                "PUT" => {
+                    kept.push(key);
+                    Some(OK.to_owned())
+                }
+                "HEAD" => Some("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_owned()),
+                "POST" if !conditional_uploads => Some(failed(501, "NotImplemented")),
+                _ => Some(failed(403, "AccessDenied")),
             }
-            "HEAD" => Some("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_owned()),
-            _ => Some(failed(403, "AccessDenied")),
         })
         .await;
-        assert_eq!(store.check_writable().await, Ok(()));
+        (store, keys)
+    }
+
+    #[tokio::test]
+    async fn finding_34_writers_that_may_not_delete_leave_one_object_for_all_runs() {
+        let (store, keys) = append_only(true).await;
+        for _ in 0..3 {
+            assert_eq!(store.check_writable().await, Ok(()));
+        }
+        assert_eq!(*keys.lock().unwrap(), ["/bucket/write-check"]);
+    }
+
+    #[tokio::test]
+    async fn finding_34_a_large_document_is_created_under_the_condition_that_was_tried() {
+        // A store without multipart uploads shows that none is used.
+        let (store, _) = append_only(false).await;
+        let document = Bytes::from(vec![b'x'; 20 << 20]);
+        assert_eq!(store.create("manifest", document.clone()).await, Ok(Created::New));
+        assert_eq!(store.create("manifest", document).await, Ok(Created::AlreadyThere));
     }
 
     /// A store whose requests are counted, and fail until the breaker has opened so often.
