@@ -12,6 +12,7 @@
 mod backup;
 mod finding;
 mod frame;
+mod plausibility;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use self::backup::Wanted;
 pub use self::finding::{Finding, Stretch};
+use self::plausibility::Plausibility;
 use crate::clock::now_ms;
 use crate::config::backup::PARALLELISM_MAX;
 pub use crate::config::verify::Level;
@@ -109,6 +111,9 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Everything that is wrong.
     pub findings: Vec<Finding>,
+    /// What is as it was stored and may be less than the source had, each in one line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Backups that were deleted while they were looked at, which is no damage.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<BackupId>,
@@ -168,6 +173,7 @@ async fn verified(
         seen: backups.iter().any(is_shared).then(HashSet::new),
         elsewhere: BTreeSet::new(),
         unnamed: Vec::new(),
+        plausibility: Plausibility::default(),
         expected_offsets: 0,
         found: Found::default(),
     };
@@ -184,7 +190,7 @@ async fn verified(
         }
     }
     let leftovers = if config.archive.is_some() { run.leftovers(&verified).await? } else { Vec::new() };
-    let Found { parts, segments, records, bytes, findings } = run.found;
+    let Found { parts, segments, records, bytes, findings, warnings } = run.found;
     Ok(VerifyReport {
         outcome: if findings.is_empty() { Outcome::Intact } else { Outcome::Damaged },
         level: config.level,
@@ -194,6 +200,7 @@ async fn verified(
         records,
         bytes,
         findings,
+        warnings,
         deleted,
         leftovers,
         duration_ms: now_ms() - started_ms,
@@ -209,16 +216,18 @@ struct Found {
     records: u64,
     bytes: u64,
     findings: Vec<Finding>,
+    warnings: Vec<String>,
 }
 
 impl Found {
     fn add(&mut self, other: Self) {
-        let Self { parts, segments, records, bytes, findings } = other;
+        let Self { parts, segments, records, bytes, findings, warnings } = other;
         self.parts += parts;
         self.segments += segments;
         self.records += records;
         self.bytes += bytes;
         self.findings.extend(findings);
+        self.warnings.extend(warnings);
     }
 }
 
@@ -233,6 +242,7 @@ struct Run<'a> {
     elsewhere: BTreeSet<String>,
     /// Keys of what is in the folder of a backup that does not name it.
     unnamed: Vec<String>,
+    plausibility: Plausibility,
     expected_offsets: u64,
     found: Found,
 }
@@ -249,6 +259,7 @@ impl Run<'_> {
         if let Some((manifest, object)) = &manifest {
             wanted = self.parts(manifest, &mut found).await?;
             self.facts(id, listed, manifest, object, &wanted, &mut found).await?;
+            found.warnings.extend(self.plausibility.warnings(manifest));
         }
         if self.config.level >= Level::Objects {
             self.segments(&wanted, &mut found).await?;

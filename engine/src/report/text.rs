@@ -199,6 +199,7 @@ fn verify(report: &VerifyReport) -> String {
         records,
         bytes: read,
         findings,
+        warnings,
         deleted,
         leftovers,
         duration_ms,
@@ -221,6 +222,7 @@ fn verify(report: &VerifyReport) -> String {
     for finding in findings {
         out.line(format_args!("damage: {finding}"));
     }
+    out.notes("warning", warnings);
     for backup in deleted {
         out.line(format_args!("deleted meanwhile: {backup} (by prune or retention, which is no damage)"));
     }
