@@ -44,11 +44,10 @@ pub fn entry(name: &str, waiting_for: &str, make: impl FnOnce(&Path) -> Result<(
     if mark.exists() {
         return Ok(target);
     }
-    eprintln!("e2e: waiting for {waiting_for}");
     let parent = target.parent().context("a cache entry has a parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     let making = tempfile::tempdir_in(parent).with_context(|| format!("cannot write to {}", parent.display()))?;
-    make(making.path())?;
+    waiting(waiting_for, || make(making.path()))?;
     File::create(making.path().join(".ok")).context("cannot mark a cache entry")?;
     if target.exists() {
         // Left behind without its mark: whoever made it was interrupted, and we hold the lock.
@@ -145,23 +144,21 @@ pub fn run(command: &mut Command, install: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a tool that takes minutes to its end, as [`run`] does, and says every minute on standard error that it is at it.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_for_minutes(command: &mut Command, what: &str, install: &str) -> Result<()> {
+/// Says on standard error what is waited for, and every minute that it still is.
+pub fn waiting<T>(waiting_for: &str, work: impl FnOnce() -> T) -> T {
     const MINUTE: Duration = Duration::from_secs(60);
+    eprintln!("e2e: waiting for {waiting_for}");
     thread::scope(|scope| {
-        let (running, ended) = mpsc::channel::<()>();
+        let (working, ended) = mpsc::channel::<()>();
         scope.spawn(move || {
             let mut minutes = 0;
             while ended.recv_timeout(MINUTE) == Err(RecvTimeoutError::Timeout) {
                 minutes += 1;
-                eprintln!("e2e: {what}: {minutes} min");
+                eprintln!("e2e: waiting for {waiting_for}: {minutes} min");
             }
         });
-        let outcome = run(command, install);
-        drop(running);
+        let outcome = work();
+        drop(working);
         outcome
     })
 }

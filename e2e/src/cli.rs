@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::cache;
 use crate::process::{Output, Process};
 
 /// A `kafka-backup` command line with its environment.
@@ -142,7 +143,9 @@ fn run_cargo(program: &str) -> Result<PathBuf> {
         command.arg("--release");
     }
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let waiting_for = format!("cargo to build {program} (ten minutes the first time, seconds when it is built)");
+    let output = cache::waiting(&waiting_for, || command.output()).context("cannot run cargo")?;
     if !output.status.success() {
         bail!("cargo failed ({})", output.status);
     }

@@ -225,10 +225,9 @@ fn binary() -> Result<PathBuf> {
     if is_there() {
         return Ok(binary);
     }
-    eprintln!("e2e: waiting for {waiting_for}");
     let mut go = Command::new("go");
     go.args(["install", "-trimpath", "-ldflags", "-s -w", MODULE]).env("GOBIN", &folder).env("CGO_ENABLED", "0");
     // Go moves the finished binary into place, so that it is never seen half written.
-    cache::run(&mut go, "apt-get install golang (1.24 or later)")?;
+    cache::waiting(waiting_for, || cache::run(&mut go, "Go 1.25 or later from https://go.dev/dl"))?;
     Ok(binary)
 }

@@ -170,7 +170,7 @@ fn hyperkube() -> Result<PathBuf> {
                 flags += &format!(" -X {package}.{name}={value}");
             }
         }
-        module.build("building Kubernetes", folder, &flags, &["."])?;
+        module.build(folder, &flags, &["."])?;
         for component in COMPONENTS {
             symlink("hyperkube", folder.join(component)).context("cannot link")?;
         }
@@ -196,7 +196,7 @@ fn tools() -> Result<PathBuf> {
             flags += &format!(" -X {package}.k8sVersionMajor={major} -X {package}.k8sVersionMinor={minor}");
         }
         let programs = ["./coredns", "helm.sh/helm/v3/cmd/helm", "github.com/yannh/kubeconform/cmd/kubeconform"];
-        module.build("building the tools of Kubernetes", folder, &flags, &programs)?;
+        module.build(folder, &flags, &programs)?;
         let coredns = folder.join("coredns");
         let image = Image::new("localhost/coredns:e2e").entrypoint(&["/coredns"]).copy("coredns", &coredns, 0o755);
         image::write_into(folder, &image)?;
@@ -206,7 +206,7 @@ fn tools() -> Result<PathBuf> {
 
 fn packages() -> Result<PathBuf> {
     let name = format!("kubernetes/packages-{}", cache::key(&PACKAGES));
-    cache::entry(&name, "apt-get to fetch containerd and what belongs to it (37 MB)", |folder| {
+    cache::entry(&name, "apt-get to fetch containerd and what belongs to it (37 MB, half a minute)", |folder| {
         let fetched = tempfile::tempdir()?;
         // The user as which apt-get fetches has to get in.
         fs::set_permissions(fetched.path(), fs::Permissions::from_mode(0o755))?;
@@ -261,11 +261,11 @@ impl Module {
         Ok(Self { folder })
     }
 
-    fn build(&self, what: &str, into: &Path, linker_flags: &str, packages: &[&str]) -> Result<()> {
+    fn build(&self, into: &Path, linker_flags: &str, packages: &[&str]) -> Result<()> {
         let mut go = self.go();
         // A trailing slash says that it is a folder.
         go.args(["build", "-trimpath", "-ldflags", linker_flags, "-o"]).arg(into.join("")).args(packages);
-        cache::run_for_minutes(&mut go, what, GO)
+        cache::run(&mut go, GO)
     }
 
     fn folder_of(&self, module: &str) -> Result<PathBuf> {

@@ -110,13 +110,17 @@ pub fn compiled() -> Result<PathBuf> {
     let libs = Version::V4_3.libs()?;
     let mut hasher = DefaultHasher::new();
     (SOURCES, Version::V4_3.number()).hash(&mut hasher);
-    cache::entry(&format!("witness/{:016x}", hasher.finish()), "javac to compile the Java witness", |folder| {
-        let mut javac = Command::new(&jdk.javac);
-        javac.arg("-d").arg(folder).arg("-cp").arg(format!("{}/*", libs.display()));
-        for (name, source) in SOURCES {
-            fs::write(folder.join(name), source)?;
-            javac.arg(folder.join(name));
-        }
-        cache::run(&mut javac, cache::Jdk::INSTALL)
-    })
+    cache::entry(
+        &format!("witness/{:016x}", hasher.finish()),
+        "javac to compile the Java witness (seconds)",
+        |folder| {
+            let mut javac = Command::new(&jdk.javac);
+            javac.arg("-d").arg(folder).arg("-cp").arg(format!("{}/*", libs.display()));
+            for (name, source) in SOURCES {
+                fs::write(folder.join(name), source)?;
+                javac.arg(folder.join(name));
+            }
+            cache::run(&mut javac, cache::Jdk::INSTALL)
+        },
+    )
 }
