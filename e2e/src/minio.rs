@@ -1,5 +1,7 @@
 //! MinIO: an S3 server, built once from the Go module proxy and started on a free port.
 
+mod locked;
+
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
