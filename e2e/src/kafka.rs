@@ -97,6 +97,8 @@ pub enum Shared {
     Three,
     /// One node of the older line.
     Older,
+    /// One node of the newer line.
+    Newer,
 }
 
 /// A running cluster; dropping it ends its brokers and removes their data.
@@ -158,11 +160,13 @@ impl Kafka {
         static SECURE: LazyLock<Kafka> = LazyLock::new(|| start_shared(Shared::Secure));
         static THREE: LazyLock<Kafka> = LazyLock::new(|| start_shared(Shared::Three));
         static OLDER: LazyLock<Kafka> = LazyLock::new(|| start_shared(Shared::Older));
+        static NEWER: LazyLock<Kafka> = LazyLock::new(|| start_shared(Shared::Newer));
         match kind {
             Shared::Plain => &PLAIN,
             Shared::Secure => &SECURE,
             Shared::Three => &THREE,
             Shared::Older => &OLDER,
+            Shared::Newer => &NEWER,
         }
     }
 
@@ -447,6 +451,7 @@ fn start_shared(kind: Shared) -> Kafka {
         }
         Shared::Three => KafkaOptions { nodes: 3, heap_mb: 256, ..KafkaOptions::default() },
         Shared::Older => KafkaOptions { version: Version::V3_9, ..KafkaOptions::default() },
+        Shared::Newer => KafkaOptions { version: Version::V4_4, ..KafkaOptions::default() },
     };
     Kafka::start(options).unwrap_or_else(|error| panic!("cannot start the shared cluster {kind:?}: {error:#}"))
 }

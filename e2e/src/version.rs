@@ -11,7 +11,9 @@ use crate::cache::{self, Jdk};
 /// A release line of Apache Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
-    /// The current line.
+    /// The line after the current one.
+    V4_4,
+    /// The current line: the one of Strimzi 1.2.
     V4_3,
     /// The line before 4.0.
     V3_9,
@@ -21,6 +23,7 @@ impl Version {
     /// The release, as Maven and Kafka write it.
     pub const fn number(self) -> &'static str {
         match self {
+            Self::V4_4 => "4.4.0",
             Self::V4_3 => "4.3.1",
             Self::V3_9 => "3.9.2",
         }
@@ -28,6 +31,7 @@ impl Version {
 
     const fn pom(self) -> &'static str {
         match self {
+            Self::V4_4 => include_str!("../java/kafka-4.4.0.xml"),
             Self::V4_3 => include_str!("../java/kafka-4.3.1.xml"),
             Self::V3_9 => include_str!("../java/kafka-3.9.2.xml"),
         }
@@ -35,7 +39,9 @@ impl Version {
 
     const fn logging(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::V4_3 => ("log4j2.yaml", "-Dlog4j2.configurationFile=", include_str!("../java/log4j2.yaml")),
+            Self::V4_4 | Self::V4_3 => {
+                ("log4j2.yaml", "-Dlog4j2.configurationFile=", include_str!("../java/log4j2.yaml"))
+            }
             Self::V3_9 => {
                 ("log4j1.properties", "-Dlog4j.configuration=file:", include_str!("../java/log4j1.properties"))
             }

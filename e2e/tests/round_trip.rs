@@ -137,8 +137,8 @@ fn a_hostile_log_comes_back_equal_from_a_folder() {
 }
 
 #[test]
-fn a_hostile_log_comes_back_equal_from_s3() {
-    let kafka = Kafka::shared(Shared::Plain);
+fn a_hostile_log_comes_back_equal_from_s3_with_the_newer_line() {
+    let kafka = Kafka::shared(Shared::Newer);
     let log = hostile::write(kafka, 21).unwrap();
     comes_back_equal(kafka, &log, &Repository::bucket(Minio::shared(), "hostile").unwrap(), 22);
     log.open_transaction.abort().unwrap();

@@ -89,7 +89,7 @@ fn listeners(kafka: &Kafka, node: &Node) -> Lines {
 fn behaviour(kafka: &Kafka) -> Lines {
     let (replicas, in_sync) = if kafka.options.nodes < 3 { ("1", "1") } else { ("3", "2") };
     let protocols = match kafka.options.version {
-        Version::V4_3 => "classic,consumer,streams,share",
+        Version::V4_4 | Version::V4_3 => "classic,consumer,streams,share",
         Version::V3_9 => "classic,consumer",
     };
     let lines = [
