@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use e2e::cli::{self, Ended};
-use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::minio::{Minio, REGION};
 use e2e::port;
 use e2e::runs::Repository;
@@ -111,12 +111,7 @@ fn a_bucket_that_is_not_there_is_not_an_empty_one() {
 fn a_full_disk_is_said_and_leaves_no_backup() {
     let kafka = Kafka::shared(Shared::Plain);
     let bootstrap = kafka.bootstrap(Listener::Plain);
-    let topic = unique("full");
-    let witness = kafka.witness();
-    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
-    let records: Vec<_> =
-        (0..20).map(|n| e2e::dump::Record::new(0, n, "k", noise(200_000, n.unsigned_abs()))).collect();
-    witness.produce(&topic, &e2e::witness::properties([]), &records).unwrap();
+    let topic = a_topic_of_4_mb(kafka, "full");
 
     let small = Tmpfs::mount("size=1m");
     let storage = small.url();
@@ -133,6 +128,45 @@ fn a_full_disk_is_said_and_leaves_no_backup() {
     ]);
     holds_no_backup(small.folder.path());
     refused(&ended.unwrap(), UNAVAILABLE, &["space"]);
+}
+
+fn a_topic_of_4_mb(kafka: &Kafka, stem: &str) -> String {
+    let topic = unique(stem);
+    let witness = kafka.witness();
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    let records: Vec<_> =
+        (0..20).map(|n| e2e::dump::Record::new(0, n, "k", noise(200_000, n.unsigned_abs()))).collect();
+    witness.produce(&topic, &e2e::witness::properties([]), &records).unwrap();
+    topic
+}
+
+/// Finding 43: nobody compared the bytes of a restore with the room that the brokers have.
+#[test]
+fn a_plan_warns_when_the_brokers_have_no_room_for_what_is_restored() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let topic = a_topic_of_4_mb(kafka, "room");
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+
+    let disk = Tmpfs::mount("size=64m");
+    let logs = disk.folder.path().join("logs");
+    let extra_properties = vec![("log.dirs".to_owned(), logs.display().to_string())];
+    let target = Kafka::start(KafkaOptions { extra_properties, ..KafkaOptions::default() }).unwrap();
+    let bootstrap = target.bootstrap(Listener::Plain);
+    let plan = || {
+        let report = repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--dry-run"]);
+        report["warnings"].to_string()
+    };
+    assert!(!plan().contains("have room for"), "{}", plan());
+    let free = nix::sys::statvfs::statvfs(&logs).unwrap();
+    let left = free.blocks_available() * free.fragment_size();
+    fs::write(disk.folder.path().join("ballast"), vec![1; usize::try_from(left).unwrap() - (2 << 20)]).unwrap();
+    let warnings = plan();
+    assert!(
+        warnings.contains("may take 3.8 MiB with all replicas, and the brokers' disks have room for"),
+        "{warnings}"
+    );
 }
 
 /// A file system in memory, which goes with its test. Only root can make one: as do these tests.

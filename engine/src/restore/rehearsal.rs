@@ -9,6 +9,7 @@
 //! be created again, and the plan is refused.
 
 mod settings;
+mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +80,7 @@ impl Rehearsal<'_> {
         self.in_the_end(plan).await?;
         self.while_data_flows(plan).await?;
         self.put_back(plan).await?;
+        self.space(plan).await;
         for topic in &mut plan.topics {
             topic.configs_created = protection::created_with(topic, self.facts);
         }
