@@ -9,7 +9,7 @@ use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
 use crate::format::layout::RestoreId;
 use crate::kafka::Cluster;
-use crate::repository::{Archive, Repository};
+use crate::repository::{self, Archive, Repository};
 use crate::stop::Stop;
 use crate::store::lease::{Holder, Lease, WaitPolicy};
 
@@ -24,7 +24,12 @@ pub async fn run(config: &Checked, id: &RestoreId, stop: &Stop) -> Result<Restor
     let started_ms = now_ms();
     let repository = Repository::open(&config.config.storage).await?;
     let archive = match &config.which {
-        WhichBackup::Id(backup) => repository.find(backup).await?.0,
+        WhichBackup::Id(backup) => match repository.find(backup).await {
+            Err(repository::Error::NoBackup { .. }) => {
+                return Err(Error::AbandonNeedsArchive { backup: backup.clone() });
+            }
+            found => found?.0,
+        },
         WhichBackup::Of(name, _) | WhichBackup::NewestOf(name) | WhichBackup::Reaching(name, _) => {
             repository.archive(name).await?
         }

@@ -87,8 +87,8 @@ pub enum Error {
     #[error(
         "topic {topic:?} partition {partition}: the broker gave the records from offset {offset} on the time of the restore, \
          because another program set message.timestamp.type to LogAppendTime (Strimzi's Topic Operator does so for a KafkaTopic: \
-         annotate that with strimzi.io/pause-reconciliation=true until the restore is done): delete the topic and restore it \
-         under another restoreId"
+         annotate that with strimzi.io/pause-reconciliation=true until the restore is done): restore into another topic \
+         (topicMapping) under another restoreId, or into this one after it was deleted, if it holds nothing else"
     )]
     Stamped {
         /// The topic's name in the target.
@@ -101,8 +101,8 @@ pub enum Error {
     /// Records that the restore has written were deleted while it runs.
     #[error(
         "topic {topic:?} partition {partition} begins at offset {start_offset} now, and this restore wrote from offset \
-         {base_offset} on: restored records were deleted (by a retention that another program set, or by DeleteRecords): delete \
-         the topic, or choose another (topicMapping), and restore under another restoreId"
+         {base_offset} on: restored records were deleted (by a retention that another program set, or by DeleteRecords): restore into \
+         another topic (topicMapping) under another restoreId, or into this one after it was deleted, if it holds nothing else"
     )]
     Swept {
         /// The topic's name in the target.
@@ -115,7 +115,11 @@ pub enum Error {
         start_offset: i64,
     },
     /// Topics that the restore has written to are others now, or have lost records of it.
-    #[error("{}: delete what is left of the topics and restore under another restoreId", .0.join("; "))]
+    #[error(
+        "{}: restore these topics under another restoreId, into other ones (topicMapping), or after they were deleted, if they \
+         hold nothing else",
+        .0.join("; ")
+    )]
     Changed(Vec<String>),
     /// The restore ended early, and topics are left with the settings of a restore.
     #[error("{error}; {left}")]
@@ -124,6 +128,12 @@ pub enum Error {
         error: Box<Error>,
         /// Which topics have which settings, and how to finish.
         left: String,
+    },
+    /// The restore to abandon can only be found by the name of its archive.
+    #[error("backup {backup} is not there any more: name the archive of the restore (archive) instead")]
+    AbandonNeedsArchive {
+        /// The backup.
+        backup: crate::format::layout::BackupId,
     },
     /// There is nothing to abandon.
     #[error("archive {archive} has no restore {id} that was begun in this cluster")]
@@ -313,7 +323,7 @@ impl Error {
             Self::Repository(error) => error.kind(),
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
-            Self::NotInBackup { .. } | Self::NothingToAbandon { .. } => Kind::Usage,
+            Self::NotInBackup { .. } | Self::NothingToAbandon { .. } | Self::AbandonNeedsArchive { .. } => Kind::Usage,
             Self::Contended | Self::OtherBoundaries { .. } => Kind::Conflict,
             Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
             Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
