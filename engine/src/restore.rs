@@ -92,7 +92,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
             return Ok(run.planned(begun.planned.plan, begun.journal.id, now_ms() - started_ms));
         }
         if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
-            return Err(Error::Refused(begun.planned.plan.refusals));
+            return Err(run.left_by_any_run(Error::Refused(begun.planned.plan.refusals), &begun.journal).await);
         }
         let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
         let holder = Holder::current(begun.journal.id.as_str());

@@ -171,6 +171,9 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
             let ended = topics.run_with(id, policy);
             assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
             assert!(ended.stderr.contains("was begun with --existing-topics overwrite"), "{ended:?}");
+            // A refusal too says what the run before it has left.
+            let left = format!("deleted and not created again: 1 ({})", names[number]);
+            assert!(ended.stderr.contains(&left), "{ended:?}");
         }
         assert_eq!(topics.found(&before).untouched, found.untouched);
         topics.completes(id, &before);

@@ -31,7 +31,25 @@ impl Restore<'_> {
         let facts = target::facts(&self.cluster, &topics, &groups).await?;
         // The journal is read after the target: whoever created the topics that were seen had written it before.
         let request = self.request(&topics, &facts);
-        let Found { journal, intent, prepared, again, refusal } = self.journal(&request).await?;
+        let found = self.journal(&request).await?;
+        let journal = found.journal.clone();
+        match self.decide(found, request, &topics, &groups, facts, at_ms).await {
+            Ok(begun) => Ok(begun),
+            Err(error) => Err(self.left_by_any_run(error, &journal).await),
+        }
+    }
+
+    /// Plans what an earlier run of the restore has decided, or decides it.
+    async fn decide(
+        &self,
+        found: Found,
+        request: Request,
+        topics: &[(&TopicSummary, String)],
+        groups: &[(String, String)],
+        facts: TargetFacts,
+        at_ms: i64,
+    ) -> Result<Begun, Error> {
+        let Found { journal, intent, prepared, again, refusal } = found;
         let done = journal.done().await?;
         let ids = facts.existing.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
         let created = intent.as_ref().map(|intent| intent.created(&ids).0.into_iter().map(str::to_owned).collect());
@@ -41,7 +59,7 @@ impl Restore<'_> {
             actions: intent.as_ref().map(|intent| intent.actions.clone()).unwrap_or_default(),
             groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
         };
-        let mut plan = plan::make(&self.manifest, &topics, &groups, self.config, &facts, &earlier, at_ms);
+        let mut plan = plan::make(&self.manifest, topics, groups, self.config, &facts, &earlier, at_ms);
         plan.warnings.extend(self.warnings.iter().cloned());
         plan.warnings.extend(again);
         plan.refusals.extend(refusal);
@@ -58,7 +76,7 @@ impl Restore<'_> {
             plan.refusals.extend(holding.refusals);
             plan.warnings.extend(holding.warnings);
             let (cluster, start_ms) = (&self.cluster, self.config.start_ms);
-            Rehearsal { cluster, sources: &topics, facts: &facts, created: &created, start_ms, at_ms }
+            Rehearsal { cluster, sources: topics, facts: &facts, created: &created, start_ms, at_ms }
                 .of(&mut plan)
                 .await?;
             plan.refusals.extend(self.expiring(&plan, &facts, at_ms).await?);

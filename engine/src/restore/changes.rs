@@ -35,13 +35,16 @@ pub async fn since(cluster: &Cluster, prepared: &Prepared, restored: &Restored) 
 pub async fn none_lost(cluster: &Cluster, prepared: &Prepared, restored: &Restored) -> Result<(), Error> {
     let others = target::changed(cluster, prepared).await?;
     if !others.is_empty() {
-        let text =
-            |topic: &String| format!("topic {topic:?} was deleted, or created again, while the restore wrote to it");
-        return Err(Error::Changed(others.iter().map(text).collect()));
+        return Err(Error::Changed(others.iter().map(|topic| replaced(topic)).collect()));
     }
     let extents = extents(cluster, prepared, restored).await?;
     let lost: Vec<String> = extents.iter().filter_map(|(topic, extents)| lost(topic, extents)).collect();
     if lost.is_empty() { Ok(()) } else { Err(Error::Changed(lost)) }
+}
+
+/// What is to be said of a topic that is another one now.
+pub fn replaced(topic: &str) -> String {
+    format!("topic {topic:?} was deleted, or created again, while the restore wrote to it")
 }
 
 /// The partitions that were restored, by topic.

@@ -4,20 +4,33 @@ use super::abandon::{self, Created, Other};
 use super::error::listed;
 use super::journal::{Journal, Prepared, PreparedTopic};
 use super::own_settings::{self, OwnSettings};
-use super::plan;
+use super::plan::{self, TopicPlan};
 use super::{Error, Planned, Restore, is_kept, target};
 use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::store::lease::Lease;
 
 impl Restore<'_> {
-    /// The error of a run that ends early, with what the run leaves behind.
+    /// The error of a run that ends early, with what the run leaves behind. A failure that the same command may not overcome gives
+    /// topics that were there before their own settings back, where all that was written survives under them: the same command can
+    /// still complete the restore.
     pub(super) async fn left(&self, error: Error, planned: &Planned, journal: &Journal, lease: &Lease) -> Error {
+        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
+        if !is_resumed && let Err(error) = self.put_back_early(planned, journal, lease).await {
+            // They are among those that are named.
+            tracing::warn!("topics could not be given their own settings: {error}");
+        }
+        self.left_by_any_run(error, journal).await
+    }
+
+    /// The error of a run that ends, with what it or an earlier run of the restore leaves behind. Nothing is changed: without the
+    /// lease, another run may be at work.
+    pub(super) async fn left_by_any_run(&self, error: Error, journal: &Journal) -> Error {
         let left = async {
             match (journal.done().await?, journal.prepared().await?) {
                 // Its topics have had their own settings since it ended.
                 (Some(_), _) => Ok(None),
-                (None, Some(prepared)) => self.left_protected(&error, planned, &prepared, journal, lease).await,
+                (None, Some(prepared)) => self.left_protected(&error, &prepared, journal).await,
                 (None, None) => self.left_created(journal).await,
             }
         };
@@ -31,39 +44,33 @@ impl Restore<'_> {
         }
     }
 
-    /// What a run leaves behind that may have written records. A failure that the same command may not overcome gives topics
-    /// that were there before their own settings back, where all that was written survives under them: the same command can
-    /// still complete the restore. Either way topics that have the settings of a restore are named.
+    /// Topics that have the settings of a restore, of one that may have written records.
     async fn left_protected(
         &self,
         error: &Error,
-        planned: &Planned,
         prepared: &Prepared,
         journal: &Journal,
-        lease: &Lease,
     ) -> Result<Option<String>, Error> {
-        let is_resumed = matches!(error.kind(), Kind::Unavailable | Kind::Interrupted);
-        if !is_resumed && let Err(error) = self.put_back_early(planned, prepared, journal, lease).await {
-            // They are among those that are named.
-            tracing::warn!("topics could not be given their own settings: {error}");
-        }
         let settings = journal.settings().await?;
-        let topics = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty());
+        let changed = target::changed(&self.cluster, prepared).await?;
+        let is_ours = |topic: &&PreparedTopic| !changed.contains(&topic.target);
+        let topics = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty()).filter(is_ours);
         let topics = topics.map(|topic| OwnSettings::new(topic, &settings)).collect();
         let left = own_settings::protective(&self.cluster, topics).await;
         Ok(settings_left(&left, &journal.id, error.is_final()))
     }
 
     /// Gives kept topics their settings back in which nothing can be lost by it.
-    async fn put_back_early(
-        &self,
-        planned: &Planned,
-        prepared: &Prepared,
-        journal: &Journal,
-        lease: &Lease,
-    ) -> Result<(), Error> {
+    async fn put_back_early(&self, planned: &Planned, journal: &Journal, lease: &Lease) -> Result<(), Error> {
         let Planned { plan, facts, .. } = planned;
-        let topics = || plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_kept(topic));
+        let prepared = match journal.done().await? {
+            Some(_) => None,
+            None => journal.prepared().await?,
+        };
+        let Some(prepared) = prepared else { return Ok(()) };
+        let changed = target::changed(&self.cluster, &prepared).await?;
+        let is_ours = |topic: &TopicPlan| is_kept(topic) && !changed.contains(&topic.target);
+        let topics = || plan.topics.iter().zip(&prepared.topics).filter(|(topic, _)| is_ours(topic));
         let landed = target::landed(&self.cluster, &topics().map(|(_, prepared)| prepared).collect::<Vec<_>>()).await?;
         let mut settings = journal.settings().await?;
         let is_safe = |topic: &&PreparedTopic| {
@@ -83,7 +90,7 @@ impl Restore<'_> {
         own_settings::put_back(&self.cluster, &own, lease).await.map(drop)
     }
 
-    /// What a run leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
+    /// What a restore leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
     /// restore.
     async fn left_created(&self, journal: &Journal) -> Result<Option<String>, Error> {
         let Some(intent) = journal.begun().await? else { return Ok(None) };
