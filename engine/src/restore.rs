@@ -30,7 +30,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 pub use self::error::Error;
@@ -54,6 +54,7 @@ use crate::progress::Progress;
 use crate::repository::{self, Archive, Repository};
 use crate::rewrite::{BOUNDARY_RULES, joining};
 use crate::stop::Stop;
+use crate::store::REQUESTS_AT_ONCE;
 use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 
 /// A restore that fell silent for this long may be gone on with by another process.
@@ -88,7 +89,8 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     for _ in 0..BEGINNINGS_MAX {
         let begun = run.begin(started_ms).await?;
         if config.config.dry_run {
-            run.runs(&begun.planned.plan).await?;
+            let runs = run.runs(&begun.planned.plan).await?;
+            run.can_be_read(&begun.planned.plan, &runs).await?;
             return Ok(run.planned(begun.planned.plan, begun.journal.id, now_ms() - started_ms));
         }
         if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
@@ -223,6 +225,9 @@ impl Restore<'_> {
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
         let is_written = before.is_some() || written.is_some();
         let runs = if is_written { Runs::default() } else { self.runs(&planned.plan).await? };
+        if !is_written && !planned.is_resumed {
+            self.can_be_read(&planned.plan, &runs).await?;
+        }
         let prepared = self.prepare(planned, journal, lease).await?;
         let Planned { plan, is_resumed, .. } = planned;
         if let Some(before) = before {
@@ -360,6 +365,22 @@ impl Restore<'_> {
             Some(lost) => Err(Error::LostSegments { backup_id: manifest.backup_id.clone(), lost }),
             None => Ok(runs),
         }
+    }
+
+    /// Before topics are deleted, a byte of every segment is read: a listing shows segments, too, that were moved to a storage class
+    /// which is not read at once, or that this user may not read.
+    async fn can_be_read(&self, plan: &Plan, runs: &Runs) -> Result<(), Error> {
+        if !plan.topics.iter().any(|topic| topic.action == Action::Overwrite) {
+            return Ok(());
+        }
+        let Archive { store, keys, .. } = &self.archive;
+        let last_bytes: BTreeMap<String, u64> = runs
+            .segments()
+            .filter_map(|segment| Some((keys.segment(&segment.id), segment.bytes.checked_sub(1)?)))
+            .collect();
+        let reads = last_bytes.into_iter().map(|(key, at)| async move { store.read_range(&key, at..at + 1).await });
+        stream::iter(reads).buffer_unordered(REQUESTS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
+        Ok(())
     }
 
     /// Brings the target into the state in which records can be written, once.

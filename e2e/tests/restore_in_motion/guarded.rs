@@ -3,6 +3,7 @@
 use e2e::cli::Ended;
 use e2e::dump::Record;
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
+use e2e::minio::Minio;
 use e2e::runs::Repository;
 use e2e::sample::Sample;
 use e2e::unique;
@@ -124,6 +125,33 @@ fn a_policy_that_limits_retention_refuses_before_a_deletion_or_does_no_harm() {
             assert_eq!(ends, [100]);
             assert_eq!(own_configs(&witness, &topic).get("retention.ms"), Some(&retention_ms.to_string()));
         }
+    }
+}
+
+#[test]
+fn no_topic_is_deleted_for_segments_that_are_listed_and_cannot_be_read() {
+    let (kafka, minio) = (Kafka::shared(Shared::Plain), Minio::shared());
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let repository = Repository::bucket(minio, "unreadable").unwrap();
+    let sample = Sample::write(&witness, "unreadable", 6_000).unwrap();
+    let topic = ["--topics", &sample.topic, "--compression", "none"];
+    repository.report(&[&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"][..], &topic].concat());
+    // What the store lists, and has lost the bytes of.
+    let mut lost = 0;
+    for object in repository.objects().unwrap().iter().filter(|path| path.to_string_lossy().contains("/segments/")) {
+        for data in std::fs::read_dir(object).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+            std::fs::remove_file(data.join("part.1")).unwrap();
+            lost += 1;
+        }
+    }
+    assert!(lost > 0, "no segment is larger than what MinIO keeps beside its metadata");
+    let id = witness.describe_topic(&sample.topic).unwrap().id;
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--existing-topics", "overwrite"];
+    for more in [&["--dry-run"][..], &[]] {
+        let ended = repository.run(&[&restore[..], more].concat()).unwrap();
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains("/segments/"), "{ended:?}");
+        assert_eq!(witness.describe_topic(&sample.topic).unwrap().id, id, "nothing was deleted");
     }
 }
 
