@@ -129,6 +129,40 @@ fn a_policy_that_limits_retention_refuses_before_a_deletion_or_does_no_harm() {
 }
 
 #[test]
+fn a_compacted_topic_keeps_what_it_held_where_its_retention_cannot_be_lifted() {
+    let kafka = Kafka::start(KafkaOptions { limits_retention: true, ..KafkaOptions::default() }).unwrap();
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let (source, live) = (unique("young"), unique("live"));
+    let of_a_day = ("retention.ms", 86_400_000);
+    witness.create_topics(&[NewTopic::new(&source, 1).with(of_a_day.0, of_a_day.1)]).unwrap();
+    let value = "v".repeat(2_000);
+    let young: Vec<Record> = (0..100).map(|n| Record::new(0, now_ms + n, n.to_string(), value.as_str())).collect();
+    witness.produce(&source, &properties([("batch.size", "4096")]), &young).unwrap();
+    // Keys of 2023, several segments of them, which only compaction looks at.
+    let compacted = NewTopic::new(&live, 1).with("cleanup.policy", "compact").with(of_a_day.0, of_a_day.1);
+    witness.create_topics(&[compacted.with("segment.bytes", 1_048_576)]).unwrap();
+    let old: Vec<Record> =
+        (0..3_000).map(|n| Record::new(0, crate::OLD_MS + n, format!("old-{n}"), value.as_str())).collect();
+    witness.produce(&live, &properties([]), &old).unwrap();
+    let before = own_configs(&witness, &live);
+
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &source]);
+    let mapping = format!("{source}={live}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topic-mapping", &mapping];
+    // Longer than the second after which brokers look for expired segments.
+    let more = ["--existing-topics", "append", "--rate-limit-bytes", "40000"];
+    let report = repository.report(&[&restore[..], &more].concat());
+    assert_eq!(report["outcome"], "completed", "{report}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("cleanup.policy cannot be set while the restore runs"), "{warnings}");
+    assert_eq!(witness.offsets(&live, e2e::witness::At::Earliest).unwrap(), [0], "{report}");
+    assert_eq!(witness.offsets(&live, e2e::witness::At::Latest).unwrap(), [3_100]);
+    assert_eq!(own_configs(&witness, &live), before);
+}
+
+#[test]
 fn no_topic_is_deleted_for_segments_that_are_listed_and_cannot_be_read() {
     let (kafka, minio) = (Kafka::shared(Shared::Plain), Minio::shared());
     let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));

@@ -80,6 +80,7 @@ impl Rehearsal<'_> {
         self.in_the_end(plan).await?;
         self.while_data_flows(plan).await?;
         self.put_back(plan).await?;
+        self.keep_what_is_there(plan);
         self.space(plan).await;
         for topic in &mut plan.topics {
             topic.configs_created = protection::created_with(topic, self.facts);
@@ -285,6 +286,19 @@ impl Rehearsal<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Leaves a compacted topic compacted where a retention cannot be lifted from it: it has no effect until `cleanup.policy` is
+    /// `delete`, and then brokers delete what the topic has held for long.
+    fn keep_what_is_there(&self, plan: &mut Plan) {
+        let Plan { topics, warnings, refusals, .. } = plan;
+        for topic in topics {
+            let Some(existing) = self.facts.existing.get(&topic.target).filter(|_| is_kept(topic)) else { continue };
+            if protection::would_delete_what_is_there(topic, existing) {
+                let why = "the records that the topic holds would be deleted by a retention that cannot be lifted";
+                self.do_without(topic, "cleanup.policy", why, warnings, refusals);
+            }
+        }
     }
 
     /// The changes of topics that are kept, without those of which nothing changes.

@@ -85,6 +85,19 @@ pub fn changed(topic: &TopicPlan, existing: &Existing) -> BTreeMap<String, Strin
     topic.configs_meanwhile.iter().filter(differs).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Whether the protective settings make a compacted topic that is there one from which brokers delete old records: a retention that
+/// the restore does not lift holds as soon as `cleanup.policy` is `delete`.
+pub fn would_delete_what_is_there(topic: &TopicPlan, existing: &Existing) -> bool {
+    const POLICY: &str = "cleanup.policy";
+    let own = existing.effective.get(POLICY).is_some_and(|policy| !policy.contains("delete"));
+    let becomes = topic.configs_meanwhile.get(POLICY).is_some_and(|policy| policy.contains("delete"));
+    let is_endless = |name: &str| {
+        let value = topic.configs_meanwhile.get(name).or_else(|| existing.effective.get(name));
+        value.and_then(|value| value.parse::<i64>().ok()).is_some_and(|limit| limit < 0)
+    };
+    own && becomes && !(is_endless("retention.ms") && is_endless("retention.bytes"))
+}
+
 /// What is set on a topic after the data, `None` for what is not set on it: all of the archived configuration on a topic
 /// that the restore creates, and on one that was there before what the protective settings change.
 pub fn afterwards(topic: &TopicPlan, existing: Option<&Existing>) -> BTreeMap<String, Option<String>> {
