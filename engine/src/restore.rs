@@ -29,6 +29,7 @@ mod topics;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use uuid::Uuid;
@@ -61,6 +62,9 @@ use crate::store::lease::{self, Holder, Lease, WaitPolicy};
 const LEASE_TTL_MS: i64 = 60_000;
 /// Long enough for the lease of a run that was killed on another machine to expire.
 const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
+/// How long a run that was asked to end may wait for what it is at, before it gives up and says what it leaves behind: well before
+/// the 20 seconds after which it is ended.
+const SETTLING: Duration = Duration::from_secs(12);
 /// How often a run makes its decisions, when other runs of the same restore change the journal before it has the lease.
 const BEGINNINGS_MAX: usize = 5;
 /// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
@@ -99,7 +103,11 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
         let holder = Holder::current(begun.journal.id.as_str());
         let lease = Lease::acquire(&run.archive.store, &begun.journal.lease(), holder, LEASE_TTL_MS, wait).await?;
-        let restored = run.under_lease(begun, &lease, started_ms).await;
+        let journal = begun.journal.clone();
+        let restored = tokio::select! {
+            restored = run.under_lease(begun, &lease, started_ms) => restored,
+            () = run.patience() => Err(run.left_by_any_run(Error::Interrupted, &journal).await),
+        };
         let released = lease.release().await;
         let restored = restored?;
         if let Err(error) = released {
@@ -174,6 +182,12 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
+    /// Ends when the run was asked to end and has not for a while.
+    async fn patience(&self) {
+        self.stop.wait().await;
+        tokio::time::sleep(SETTLING).await;
+    }
+
     /// Whether the journal is as it was when this run made its decisions. Until it had the lease, another run may have prepared the
     /// restore, or abandoned it.
     async fn is_current(&self, begun: &Begun) -> Result<bool, Error> {
@@ -411,7 +425,7 @@ impl Restore<'_> {
                 settings: plan.topics.iter().filter(|topic| !is_kept(topic)).map(settings).collect(),
             })
             .await?;
-        let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease).await?;
+        let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease, self.stop).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, existing, &ends);
         if !strangers.is_empty() {

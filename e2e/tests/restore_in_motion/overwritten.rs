@@ -12,7 +12,7 @@ use e2e::running::Running;
 use e2e::runs::Repository;
 use e2e::witness::{At, NewTopic, Witness, properties};
 
-use crate::{CONFLICT, OLD_MS, TOPICS};
+use crate::{CONFLICT, INTERRUPTED, OLD_MS, TOPICS};
 
 /// Topics that are deleted before the first of them is created again.
 const REPLACED_AT_ONCE: usize = 16;
@@ -194,6 +194,21 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
         assert!(found.missing.len() <= REPLACED_AT_ONCE, "{id}: {found:?}");
         topics.completes(id, &before);
     }
+
+    // Somebody thinks again while topics are replaced.
+    let before = topics.ids();
+    let mut running = topics.start("asked");
+    running.wait_until("the first topic is replaced", || {
+        topics.witness.describe_topic(&names[0]).is_ok_and(|topic| topic.id != before[&names[0]])
+    });
+    running.signal("TERM").unwrap();
+    let ended = running.ended().unwrap();
+    let found = topics.found(&before);
+    assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
+    assert_eq!(said(&ended.stderr, "about to be,", "are untouched"), found.untouched.len(), "{ended:?}");
+    assert!(found.missing.is_empty() && !found.untouched.is_empty(), "{found:?}");
+    assert!(ended.stderr.contains("topics that keep the settings of a restore"), "{ended:?}");
+    topics.completes("asked", &before);
 
     // The broker is gone, and then the run.
     let before = topics.ids();

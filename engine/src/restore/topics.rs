@@ -9,6 +9,7 @@ use super::plan::{Action, Plan, TopicPlan};
 use super::{Error, target};
 use crate::kafka::topics::{ConfigChange, NewTopic};
 use crate::kafka::{Cluster, Metadata};
+use crate::stop::Stop;
 use crate::store::lease::Lease;
 
 /// How long the cluster may take to create or delete topics.
@@ -27,16 +28,17 @@ const UNKNOWN: [i16; 2] = [3, 100];
 /// created already.
 ///
 /// The first topic is replaced alone and the others in small groups, so that what the cluster refuses against all that it
-/// said before costs one topic. The lease is looked at before each group.
+/// said before costs one topic. The lease is looked at before each group, and whether the run was asked to end.
 ///
 /// # Errors
-/// [`Error::Replacing`] with what became of the topics that were to be overwritten, [`Error::NotOurs`] when another client
+/// [`Error::Interrupted`], [`Error::Replacing`] with what became of the topics that were to be overwritten, [`Error::NotOurs`] when another client
 /// was faster, and what the cluster refuses, by topic.
 pub async fn create(
     cluster: &Cluster,
     plan: &Plan,
     overwritten: &BTreeMap<String, Uuid>,
     lease: &Lease,
+    stop: &Stop,
 ) -> Result<BTreeMap<String, Uuid>, Error> {
     let metadata = cluster.metadata(None).await?;
     let id_of = |name: &str| metadata.topics.get(name).map(|topic| topic.id);
@@ -47,7 +49,7 @@ pub async fn create(
         return Err(Error::Refused(gone));
     }
     for part in missing.chunks(CREATED_AT_ONCE) {
-        lease.check().await?;
+        may_go_on(lease, stop).await?;
         create_missing(cluster, part).await?;
     }
     // What keeps a missing topic away must not cost one that is there.
@@ -58,7 +60,7 @@ pub async fn create(
         .filter(|topic| overwritten.get(&topic.target).is_some_and(|id| id_of(&topic.target) == Some(*id)))
         .collect();
     for (group, replaced) in groups(&to_replace) {
-        lease.check().await?;
+        may_go_on(lease, stop).await.map_err(|error| replacing(&to_replace, replaced, &[], error))?;
         replace(cluster, group, overwritten).await.map_err(|error| replacing(&to_replace, replaced, group, error))?;
     }
     let metadata = none_of_another_shape(cluster, &plan.topics.iter().collect::<Vec<_>>()).await?;
@@ -67,6 +69,14 @@ pub async fn create(
         Ok((name.clone(), topic.id))
     };
     plan.topics.iter().map(|topic| id(&topic.target)).collect()
+}
+
+/// Whether this run is still the one that works on the restore, and nobody has asked it to end.
+async fn may_go_on(lease: &Lease, stop: &Stop) -> Result<(), Error> {
+    if stop.is_set() {
+        return Err(Error::Interrupted);
+    }
+    Ok(lease.check().await?)
 }
 
 /// Reads the metadata of topics that are to be there.

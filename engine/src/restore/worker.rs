@@ -339,6 +339,9 @@ impl Worker {
                 // What became of it is read from the target's end.
                 let _ = answer_about(pending).await;
             }
+            if self.shared.stop.is_set() {
+                return Err(Error::Interrupted);
+            }
             let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
             tokio::time::sleep(pause).await;
             self.shared.cluster.breaker().ready().await;
