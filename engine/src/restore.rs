@@ -276,22 +276,31 @@ impl Restore<'_> {
         protection.hold(&landed).await?;
         let mut runs = runs;
         let (partitions, topics) = loop {
-            let stop = Stop::default();
-            let mut copying = std::pin::pin!(self.copy(plan, prepared, runs, false, journal, lease, &stop));
-            let copied = tokio::select! {
-                copied = &mut copying => copied,
-                error = protection.watch() => {
+            let (stop, ended) = (Stop::default(), Stop::default());
+            let copying = async {
+                let copied = self.copy(plan, prepared, runs, false, journal, lease, &stop).await;
+                ended.set();
+                copied
+            };
+            let watching = async {
+                let watched = tokio::select! {
+                    watched = protection.watch(&ended) => watched,
+                    // Who was asked to end does not wait for brokers that may be away.
+                    () = async { futures::join!(self.stop.wait(), ended.wait()); } => Ok(false),
+                };
+                if watched.is_err() {
                     // What is on its way comes to rest before anybody changes a setting.
                     stop.set();
-                    drop(copying.await);
-                    return Err(error);
                 }
+                watched
             };
+            let (copied, watched) = futures::join!(copying, watching);
+            let was_undone = watched?;
             match copied {
                 Ok(copied) => break copied,
                 // A broker that learns of a reversal refuses records at once. They are sent again when it is undone, as by a run
                 // that comes after a killed one.
-                Err(error) if error.may_be_a_reversal() && protection.look().await? => {
+                Err(error) if error.may_be_a_reversal() && (was_undone || protection.look().await?) => {
                     tracing::warn!("records were refused under a setting that was set back: {error}");
                     runs = self.runs(plan).await?;
                 }

@@ -8,7 +8,7 @@ use e2e::runs::Repository;
 use e2e::unique;
 use e2e::witness::{At, NewTopic, Witness, properties};
 
-use crate::{CONFLICT, OLD_MS};
+use crate::{CONFLICT, OLD_MS, own_configs};
 
 /// Topics and a backup of all of them.
 struct Topics {
@@ -75,6 +75,10 @@ fn a_topic_that_is_replaced_behind_a_running_restore_is_not_reported_as_restored
     assert_eq!(end(&witness, first), 0);
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
     assert!(ended.stderr.contains(&format!("{first:?}")), "{ended:?}");
+    // The new one is its owner's: it never got the settings of a restore, and none is said to be left on it.
+    assert!(own_configs(&witness, first).is_empty(), "{:?}", own_configs(&witness, first));
+    let (_, left) = ended.stderr.split_once("topics that keep the settings of a restore").unwrap();
+    assert!(left.contains(second.as_str()) && !left.contains(first.as_str()), "{ended:?}");
 }
 
 #[test]

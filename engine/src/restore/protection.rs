@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use super::journal::{Journal, Prepared, PreparedTopic, Settings};
 use super::plan::Plan;
 use super::topics::set;
-use super::{Error, is_kept};
+use super::{Error, changes, is_kept, target};
 use crate::kafka::Cluster;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, ConfigSource};
+use crate::stop::Stop;
 use crate::store::lease::Lease;
 
 /// The first looks come soon, since a reversal does the least harm then; later ones this far apart at most.
@@ -25,6 +26,8 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// difference counts only when it has been seen this often, so far apart.
 pub const CONFIRMATIONS: u32 = 3;
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+const POLICY: &str = "cleanup.policy";
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// How long brokers may take to show a change.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,6 +42,8 @@ struct Held {
     is_kept: bool,
     /// Whether the topic is compacted in the end: then the log cleaner takes nothing that it would not take anyway.
     is_compacted_in_the_end: bool,
+    /// Whether retention takes nothing of the topic in the end, which may hold records of any age.
+    is_only_compacted_in_the_end: bool,
 }
 
 /// A setting that is not as it must be.
@@ -54,6 +59,7 @@ struct Difference {
 /// The protective settings of all topics of a restore.
 pub struct Protection<'a> {
     cluster: &'a Cluster,
+    prepared: &'a Prepared,
     journal: &'a Journal,
     lease: &'a Lease,
     held: Vec<Held>,
@@ -77,7 +83,7 @@ impl<'a> Protection<'a> {
     pub async fn new(
         cluster: &'a Cluster,
         plan: &Plan,
-        prepared: &Prepared,
+        prepared: &'a Prepared,
         journal: &'a Journal,
         lease: &'a Lease,
     ) -> Result<Self, Error> {
@@ -85,7 +91,7 @@ impl<'a> Protection<'a> {
         let held = topics.filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
         let held = held.map(|(plan, topic)| Held::new(topic, is_kept(plan))).collect();
         let seen = Seen { settings: journal.settings().await?, in_this_run: BTreeSet::new() };
-        Ok(Self { cluster, journal, lease, held, seen: Mutex::new(seen) })
+        Ok(Self { cluster, prepared, journal, lease, held, seen: Mutex::new(seen) })
     }
 
     /// Sets what differs, on created and existing topics alike, and reads it again: a topic that another client has created
@@ -136,19 +142,27 @@ impl<'a> Protection<'a> {
         all.filter(is_chosen).collect()
     }
 
-    /// Looks again and again, and ends when the settings cannot be held.
-    pub async fn watch(&self) -> Error {
+    /// Looks again and again until `ended` is set, and completes the look that has begun then: one that is given up halfway would
+    /// count a reversal twice. Whether it has undone a reversal.
+    ///
+    /// # Errors
+    /// As [`Protection::look`], except that brokers do not answer.
+    pub async fn watch(&self, ended: &Stop) -> Result<bool, Error> {
         let mut pause = FIRST_LOOK;
+        let mut has_undone = false;
         loop {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = ended.wait() => return Ok(has_undone),
+            }
             pause = (pause * 2).min(LOOK_EVERY_MAX);
             match self.look().await {
-                Ok(_) => {}
+                Ok(undone) => has_undone |= undone,
                 // Brokers that do not answer now are asked again; the last look must succeed.
                 Err(error) if error.kind() == crate::error::Kind::Unavailable => {
                     tracing::warn!("the settings of the topics could not be read again: {error}");
                 }
-                Err(error) => return error,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -156,14 +170,33 @@ impl<'a> Protection<'a> {
     /// Reads the settings again, and undoes a first reversal. Whether there was one.
     ///
     /// # Errors
-    /// [`Error::Reverted`], and when the cluster cannot be asked.
+    /// [`Error::Reverted`], [`Error::Changed`] when it is another topic that differs, and when the cluster cannot be asked.
     pub async fn look(&self) -> Result<bool, Error> {
         // Another run of the restore may have taken it over: then this one writes nothing more.
         self.lease.check().await?;
-        let differences = self.confirmed_differences().await?;
+        let differences = match self.confirmed_differences().await {
+            // Deleted, or not known to a broker that has just started.
+            Err(Error::Topic { error, .. }) if error.code() == Some(UNKNOWN_TOPIC_OR_PARTITION) => {
+                return self.none_was_replaced(|_| true).await.map(|()| false);
+            }
+            differences => differences?,
+        };
+        if !differences.is_empty() {
+            self.none_was_replaced(|topic| differences.contains_key(topic)).await?;
+        }
         self.count(&differences).await?;
         self.set(&differences).await?;
         Ok(!differences.is_empty())
+    }
+
+    /// Sees that topics are those that were prepared: what somebody has created in their place is not ours to change.
+    async fn none_was_replaced(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Error> {
+        let mut replaced = target::changed(self.cluster, self.prepared).await?;
+        replaced.retain(|topic| is_meant(topic));
+        match replaced.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Changed(replaced.iter().map(|topic| changes::replaced(topic)).collect())),
+        }
     }
 
     /// What was set back and set again, in one line each.
@@ -195,7 +228,8 @@ impl<'a> Protection<'a> {
             let Some(held) = self.held.iter().find(|held| held.topic == *topic) else { continue };
             for difference in differences {
                 let is_first = lock(&self.seen).note(topic, difference);
-                if may_be_undone(held, difference, is_first) {
+                let deletes = !differences.iter().any(|difference| difference.setting == POLICY);
+                if may_be_undone(held, difference, is_first, deletes) {
                     tracing::warn!(
                         topic,
                         setting = difference.setting,
@@ -297,13 +331,14 @@ impl Settings {
 
 impl Held {
     fn new(topic: &PreparedTopic, is_kept: bool) -> Self {
-        let policy = topic.configs_after.get("cleanup.policy").and_then(Option::as_deref);
+        let policy = topic.configs_after.get(POLICY).and_then(Option::as_deref);
         Self {
             topic: topic.target.clone(),
             wanted: topic.configs_meanwhile.clone(),
             after: topic.configs_after.clone(),
             is_kept,
             is_compacted_in_the_end: policy.is_some_and(|policy| policy.contains("compact")),
+            is_only_compacted_in_the_end: policy.is_some_and(|policy| !policy.contains("delete")),
         }
     }
 
@@ -341,17 +376,24 @@ fn first(differences: &BTreeMap<String, Vec<Difference>>) -> Option<(&String, &D
     differences.iter().find_map(|(topic, differences)| Some((topic, differences.first()?)))
 }
 
-/// Whether a setting that was set back may be set again, and the restore go on: only if what happened meanwhile shows.
-fn may_be_undone(held: &Held, difference: &Difference, is_first: bool) -> bool {
+/// Whether a setting that was set back may be set again, and the restore go on: only if what happened meanwhile shows. `deletes`:
+/// whether brokers deleted under a retention meanwhile, since the topic's `cleanup.policy` was still the restore's.
+fn may_be_undone(held: &Held, difference: &Difference, is_first: bool, deletes: bool) -> bool {
     let leaves_no_trace = match difference.setting.as_str() {
-        "cleanup.policy" => difference.found.contains("compact") && !held.is_compacted_in_the_end,
+        POLICY => difference.found.contains("compact") && !held.is_compacted_in_the_end,
+        // What the topic held before goes, and nobody compares it.
+        "retention.ms" | "retention.bytes" => {
+            held.is_kept && held.is_only_compacted_in_the_end && held.wanted.contains_key(POLICY) && deletes
+        }
         _ => false,
     };
     is_first && !leaves_no_trace
 }
 
 fn reverted(topic: &str, difference: Difference) -> Error {
-    let Difference { setting, wanted, found, .. } = difference;
+    let Difference { setting, wanted, found, own } = difference;
+    let found = if own.is_some() { found } else { format!("the cluster's default, {found},") };
+    let wanted = if own.is_some() { wanted } else { format!("{wanted} on the topic itself") };
     Error::Reverted { topic: topic.to_owned(), setting, wanted, found }
 }
 
@@ -383,6 +425,7 @@ mod tests {
             after: [("retention.ms".to_owned(), Some("1000".to_owned()))].into(),
             is_kept: true,
             is_compacted_in_the_end: after.contains("compact"),
+            is_only_compacted_in_the_end: !after.contains("delete"),
         }
     }
 
@@ -434,11 +477,31 @@ mod tests {
             own: None,
         };
         let retention = difference("retention.ms", "1000");
-        assert!(may_be_undone(&held("delete"), &retention, true));
-        assert!(!may_be_undone(&held("delete"), &retention, false), "a second reversal ends the restore");
+        assert!(may_be_undone(&held("delete"), &retention, true, true));
+        assert!(!may_be_undone(&held("delete"), &retention, false, true), "a second reversal ends the restore");
+        // A compacted topic may hold records of any age, which a retention takes as soon as the policy is the restore's.
+        assert!(!may_be_undone(&held("compact"), &retention, true, true), "nobody compares what the topic held before");
+        assert!(may_be_undone(&held("compact"), &retention, true, false), "the policy was set back with it");
+        assert!(may_be_undone(&held("compact,delete"), &retention, true, true));
+        let created = Held { is_kept: false, ..held("compact") };
+        assert!(may_be_undone(&created, &retention, true, true), "all that it holds is compared");
         let compacted = difference("cleanup.policy", "compact");
-        assert!(!may_be_undone(&held("delete"), &compacted, true), "the log cleaner takes records for good");
-        assert!(may_be_undone(&held("compact"), &compacted, true), "it takes what it takes in the end anyway");
+        assert!(!may_be_undone(&held("delete"), &compacted, true, false), "the log cleaner takes records for good");
+        assert!(may_be_undone(&held("compact"), &compacted, true, false), "it takes what it takes in the end anyway");
+    }
+
+    #[test]
+    fn a_setting_that_was_taken_off_is_told_from_one_with_another_value() {
+        let text = |found: &str, own: Option<&str>| {
+            let (setting, wanted) = ("cleanup.policy".to_owned(), "delete".to_owned());
+            let difference = Difference { setting, wanted, found: found.to_owned(), own: own.map(str::to_owned) };
+            reverted("t", difference).to_string()
+        };
+        assert!(text("compact", Some("compact")).contains("was changed to compact while"));
+        assert!(text("compact", Some("compact")).contains("which needs delete:"));
+        let taken_off = text("delete", None);
+        assert!(taken_off.contains("changed to the cluster's default, delete, while"), "{taken_off}");
+        assert!(taken_off.contains("which needs delete on the topic itself:"), "{taken_off}");
     }
 
     #[test]
