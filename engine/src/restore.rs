@@ -428,6 +428,7 @@ impl Restore<'_> {
         let intent = journal
             .write_intent(Intent {
                 request: request.clone(),
+                backup_cut_at_ms: Some(self.manifest.cut_at_ms),
                 actions,
                 overwritten,
                 existing_topics: Some(self.config.config.existing_topics),

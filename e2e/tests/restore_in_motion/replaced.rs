@@ -82,6 +82,43 @@ fn a_topic_that_is_replaced_behind_a_running_restore_is_not_reported_as_restored
 }
 
 #[test]
+fn a_backup_made_again_under_the_id_of_a_pruned_one_is_restored_by_another_restore() {
+    let kafka = Kafka::shared(Shared::Plain);
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let (topic, target) = (unique("monday"), unique("drill"));
+    let repository = Repository::folder().unwrap();
+    let produce = |count: i64| {
+        let records: Vec<Record> = (0..count).map(|n| Record::new(0, OLD_MS + n, n.to_string(), "v")).collect();
+        witness.produce(&topic, &properties([]), &records).unwrap();
+    };
+    let backup = |id: &str| {
+        let command = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic];
+        repository.report(&[&command[..], &["--backup-id", id]].concat())
+    };
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    produce(10);
+    backup("monday");
+    let mapping = format!("{topic}={target}");
+    let command = ["restore", "--bootstrap-servers", &bootstrap, "--backup", "monday", "--topic-mapping", &mapping];
+    assert_eq!(repository.report(&command)["records"], 10);
+    backup("tuesday");
+    repository.report(&["prune", "--archive", "a", "--max-backups", "1", "--grace", "0s", "--confirm"]);
+    produce(5);
+    backup("monday");
+    // The target holds what the first one brought.
+    let ended = repository.run(&command).unwrap();
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("existingTopics"), "{ended:?}");
+    witness.delete_topics(&[&target]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while witness.describe_topic(&target).is_ok() && Instant::now() < deadline {}
+    let report = repository.report(&command);
+    assert_eq!((&report["records"], &report["alreadyRestored"]), (&15.into(), &false.into()), "{report}");
+    assert_eq!(end(&witness, &target), 15);
+    assert!(own_configs(&witness, &target).is_empty(), "{:?}", own_configs(&witness, &target));
+}
+
+#[test]
 fn a_restore_appends_nothing_twice_when_one_of_its_topics_was_replaced() {
     let topics = Topics::new("appended", &[10, 20]);
     let witness = topics.kafka.witness();

@@ -128,6 +128,11 @@ impl Restore<'_> {
                     refusal = self.written_before(&journal.id, written, &changed).await?;
                 }
                 again = Some(format!("restore {} was abandoned, so that this is another restore", journal.id));
+            } else if self.was_of_another_backup(&journal, intent.as_ref(), prepared.as_ref()).await? {
+                again = Some(format!(
+                    "restore {} was one of another backup of the id {}, so that this is another restore",
+                    journal.id, self.manifest.backup_id
+                ));
             } else {
                 let changed = match &prepared {
                     Some(prepared) => target::changed(&self.cluster, prepared).await?,
@@ -148,6 +153,19 @@ impl Restore<'_> {
             id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
         }
         Err(Error::NoAnswer)
+    }
+
+    /// Whether a restore was begun with a backup that was deleted since, and whose id this one has. Of a restore that has ended, the
+    /// list of what it wrote to goes with its backup.
+    async fn was_of_another_backup(
+        &self,
+        journal: &Journal,
+        intent: Option<&Intent>,
+        prepared: Option<&Prepared>,
+    ) -> Result<bool, Error> {
+        let Some(intent) = intent else { return Ok(false) };
+        let is_another = intent.backup_cut_at_ms.is_some_and(|cut_at_ms| cut_at_ms != self.manifest.cut_at_ms);
+        Ok(is_another || (prepared.is_none() && journal.done().await?.is_some()))
     }
 
     /// Why the same command may not append to, or overwrite, its topics again, when an earlier restore was abandoned, or some of its

@@ -93,6 +93,10 @@ pub struct Intent {
     pub request: Request,
     /// What happens to each target topic.
     pub actions: BTreeMap<String, Action>,
+    /// When the cut of the backup was made, in milliseconds since the epoch: another backup may be made under the id of one that was
+    /// deleted. Absent in journals of the first programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_cut_at_ms: Option<i64>,
     /// Topics that are to be deleted first, with the ids that they had.
     pub overwritten: BTreeMap<String, Uuid>,
     /// What was to be done with topics that were there; absent in journals of the first programs.

@@ -19,6 +19,7 @@ fn intent(action: Action) -> Intent {
     let actions = [("orders-2".to_owned(), action)].into();
     Intent {
         request: request(),
+        backup_cut_at_ms: None,
         actions,
         overwritten: BTreeMap::new(),
         existing_topics: None,
