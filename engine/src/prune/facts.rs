@@ -143,7 +143,8 @@ pub async fn named_by(archive: &Archive, id: &BackupId) -> Result<Result<Named, 
     Ok(Ok(Named { segments, parts: manifest.parts.into_iter().map(|part| part.id).collect() }))
 }
 
-/// Restores that are running, or ended without an end so lately that they may be gone on with.
+/// Restores that have not ended: what they read must stay until they are completed or abandoned, since they may have replaced the
+/// topics of which the backup is a copy. One that has not said what it reads counts while it is at work.
 ///
 /// # Errors
 /// What the store fails with.
@@ -161,17 +162,16 @@ async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> R
     let store = &archive.store;
     let folder = format!("{}{id}/", archive.keys.restores());
     // One that has ended reads nothing any more, also when it is run again.
-    if store.exists(&format!("{folder}{RESTORE_DONE}")).await? {
-        return Ok(None);
-    }
-    if lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_none() {
-        let objects = store.list(&folder).await?;
-        if !objects.iter().any(|object| now_ms.saturating_sub(object.modified_ms) <= grace_ms) {
+    for end in [RESTORE_DONE, RESTORE_ABANDONED] {
+        if store.exists(&format!("{folder}{end}")).await? {
             return Ok(None);
         }
     }
+    let is_held = lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_some();
+    let is_young = |object: &Object| now_ms.saturating_sub(object.modified_ms) <= grace_ms;
+    let is_at_work = is_held || store.list(&folder).await?.iter().any(is_young);
     let backup = backup_of(archive, &format!("{folder}{RESTORE_INTENT}")).await?;
-    Ok(Some(Restore { id, backup }))
+    Ok((is_at_work || backup.is_some()).then_some(Restore { id, backup, is_at_work }))
 }
 
 /// What goes of the journals of the ended restores of a backup that is gone, in the order in which it is to be deleted: the names by

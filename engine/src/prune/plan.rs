@@ -122,6 +122,8 @@ pub struct Restore {
     pub id: String,
     /// What it reads; `None` when it has not said so yet.
     pub backup: Option<BackupId>,
+    /// Whether a run of it may be at work: it holds its lease, or has written something lately.
+    pub is_at_work: bool,
 }
 
 /// What the user allows to go.
@@ -256,7 +258,7 @@ pub fn needed(facts: &Facts, gone: &BTreeSet<BackupId>) -> Needed {
     }
     for restore in &facts.restores {
         let is_listed = |id: &BackupId| facts.backups.iter().any(|backup| backup.id == *id);
-        if !restore.backup.as_ref().is_some_and(is_listed) {
+        if restore.is_at_work && !restore.backup.as_ref().is_some_and(is_listed) {
             let id = &restore.id;
             unknown.insert(format!("restore {id} may be reading a backup that is not known: no segment is deleted"));
         }
@@ -299,10 +301,22 @@ fn decide_backups(facts: &Facts, rules: &Rules, now_ms: i64, plan: &mut Plan) {
     let (mut complete_before, mut beyond) = (0, 0);
     for (rank, (backup, told)) in newest_first.into_iter().enumerate() {
         let is_newest = rank == 0 || (complete_before == 0 && !told.is_partial);
-        let verdict = match (rules.just_made.as_ref() == Some(&backup.id), user(facts, backup)) {
-            (true, _) => Err("this run has made it".to_owned()),
-            (false, Some(stay)) => judge(told, is_newest, complete_before, rules, now_ms).and(Err(stay)),
-            (false, None) => judge(told, is_newest, complete_before, rules, now_ms),
+        let verdict = match rules.just_made.as_ref() == Some(&backup.id) {
+            true => Err("this run has made it".to_owned()),
+            false => judge(told, is_newest, complete_before, rules, now_ms),
+        };
+        let verdict = match (verdict, user(facts, backup)) {
+            (Ok(_), Some(restore)) => {
+                if !restore.is_at_work {
+                    plan.problems.push(kept_for(backup, restore));
+                }
+                Err(format!(
+                    "restore {} {}",
+                    restore.id,
+                    if restore.backup.is_some() { "reads it" } else { "may read it" }
+                ))
+            }
+            (verdict, _) => verdict,
         };
         // A backup that lacks something does not count as one that is kept.
         complete_before += usize::from(!told.is_partial);
@@ -351,13 +365,18 @@ fn judge(told: Told, is_newest: bool, complete_before: usize, rules: &Rules, now
     })
 }
 
-/// What keeps a backup that would go: a restore that reads it, or one that may.
-fn user(facts: &Facts, backup: &Finished) -> Option<String> {
-    facts.restores.iter().find_map(|restore| match &restore.backup {
-        Some(used) if *used == backup.id => Some(format!("restore {} reads it", restore.id)),
-        Some(_) => None,
-        None => Some(format!("restore {} is under way and may read it", restore.id)),
-    })
+/// The restore that reads a backup, or may; one that is at work before others.
+fn user<'f>(facts: &'f Facts, backup: &Finished) -> Option<&'f Restore> {
+    let reads = |restore: &&Restore| restore.backup.as_ref().is_none_or(|used| *used == backup.id);
+    facts.restores.iter().filter(reads).max_by_key(|restore| restore.is_at_work)
+}
+
+fn kept_for(backup: &Finished, restore: &Restore) -> String {
+    let (backup, restore) = (&backup.id, &restore.id);
+    format!(
+        "backup {backup} is kept for restore {restore}, which has not ended: the same command completes it, or restore --abandon \
+         {restore} ends it"
+    )
 }
 
 fn decide_progress(facts: &Facts, grace_ms: i64, now_ms: i64, plan: &mut Plan) {
@@ -589,7 +608,7 @@ mod tests {
         let mut facts = four();
         facts.backups[1].needs = needs(&["s2"]);
         facts.backups[3].needs = needs(&["s4"]);
-        facts.restores.push(Restore { id: "r".to_owned(), backup: Some("b2".parse().unwrap()) });
+        facts.restores.push(Restore { id: "r".to_owned(), backup: Some("b2".parse().unwrap()), is_at_work: true });
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
         assert_eq!(removed(&plan), ["b1", "b3"]);
         assert_eq!(objects(&facts, &plan), ["s1", "s3", "lost"]);
@@ -599,7 +618,7 @@ mod tests {
     #[test]
     fn a_restore_that_has_not_said_what_it_reads_keeps_everything() {
         let mut facts = four();
-        facts.restores.push(Restore { id: "r".to_owned(), backup: None });
+        facts.restores.push(Restore { id: "r".to_owned(), backup: None, is_at_work: true });
         let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
         assert_eq!((removed(&plan), steps(&plan), objects(&facts, &plan)), (vec![], vec![], vec![]));
         assert_eq!(needed(&facts, &plan.gone()).unknown.len(), 1);
@@ -609,8 +628,24 @@ mod tests {
     #[test]
     fn a_restore_of_a_backup_that_is_gone_keeps_every_segment() {
         let mut facts = four();
-        facts.restores.push(Restore { id: "r".to_owned(), backup: Some("gone".parse().unwrap()) });
+        facts.restores.push(Restore { id: "r".to_owned(), backup: Some("gone".parse().unwrap()), is_at_work: true });
         assert_eq!(objects(&facts, &plan(&facts, &NONE, NOW_MS)), [""; 0]);
+        // One that nobody works on any more does not keep segments for ever.
+        facts.restores[0].is_at_work = false;
+        assert_ne!(objects(&facts, &plan(&facts, &NONE, NOW_MS)), [""; 0]);
+    }
+
+    #[test]
+    fn the_backup_of_an_interrupted_restore_stays_until_it_is_completed_or_abandoned() {
+        let mut facts = four();
+        facts.restores.push(Restore { id: "r".to_owned(), backup: Some("b2".parse().unwrap()), is_at_work: false });
+        let plan = plan(&facts, &Rules { max_backups: Some(1), ..NONE }, NOW_MS);
+        assert_eq!(removed(&plan), ["b1", "b3"]);
+        assert!(
+            plan.problems.len() == 1 && plan.problems[0].contains("restore --abandon r ends it"),
+            "{:?}",
+            plan.problems
+        );
     }
 
     /// Time goes on between the deletion of manifests and that of segments.

@@ -161,7 +161,7 @@ async fn the_journals_of_ended_restores_go_after_their_backup() {
     for (id, backup, end) in [
         ("done-gone", "b1", Some("done")),
         ("abandoned-gone", "b1", Some("abandoned")),
-        ("open-gone", "b1", None),
+        ("open", "b2", None),
         ("done-kept", "b4", Some("done")),
     ] {
         let folder = begun_restore(&sample, id, backup).await;
@@ -173,7 +173,12 @@ async fn the_journals_of_ended_restores_go_after_their_backup() {
     }
     let planned = prune(&config(&sample, 1, NO_GRACE, false)).await;
     let report = prune(&config(&sample, 1, NO_GRACE, true)).await;
-    assert_eq!(ids(&report.removed), ["b1", "b2", "b3"]);
+    assert_eq!(ids(&report.removed), ["b1", "b3"], "an interrupted restore may have replaced what b2 is the copy of");
+    assert!(
+        report.problems.len() == 1 && report.problems[0].contains("b2 is kept for restore open"),
+        "{:?}",
+        report.problems
+    );
     assert_eq!(planned.removed, report.removed);
     let left = keys(&sample).await;
     let left_of = |id: &str| -> Vec<String> {
@@ -181,7 +186,7 @@ async fn the_journals_of_ended_restores_go_after_their_backup() {
     };
     assert_eq!(left_of("done-gone"), ["done", "intent"], "the same command is the same restore");
     assert_eq!(left_of("abandoned-gone"), ["abandoned", "intent"]);
-    assert_eq!(left_of("open-gone"), ["intent"], "its topics may have the settings of a restore");
+    assert_eq!(left_of("open"), ["intent"], "its topics may have the settings of a restore");
     assert_eq!(left_of("done-kept"), ["done", "intent", "maps/00000/000000"], "it can be run again");
     let named: Vec<&String> = left.iter().filter(|key| key.contains("/restores-of/")).collect();
     assert_eq!(named.len(), 2, "{named:?}");
