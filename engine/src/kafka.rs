@@ -10,6 +10,7 @@
 //! responses are read here: record batches stay the bytes that they are.
 
 mod access;
+mod all_topics;
 pub mod api;
 mod bounds;
 mod buffers;

@@ -29,12 +29,12 @@ type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
 /// When a topic that was named is not there, when nothing is selected, or when the cluster cannot be asked. What is
 /// missing of the rest makes a partial backup, and stands in [`Cut::problems`].
 pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_ms: i64) -> Result<Cut, Error> {
-    let metadata = cluster.metadata(None).await?;
+    let known = cluster.all_topics().await?;
     let mut notes = Notes::default();
-    let topics = selected_topics(&metadata.topics, config, &mut notes)?;
+    let topics = selected_topics(&known, config, &mut notes)?;
     hidden_topics(cluster, config, &mut notes).await;
     let names: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-    cluster.follow(&names).await?;
+    cluster.follow_known(&known, &names);
     let configs = cluster.topic_configs(&names, None).await;
     let partitions: Vec<TopicPartition> = topics.iter().flat_map(|topic| partitions_of(topic)).collect();
 

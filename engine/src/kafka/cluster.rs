@@ -129,9 +129,9 @@ impl View {
     }
 }
 
-/// A broker that is behind still names the old leader; the leader epoch tells (KIP-320). A topic that was created
-/// again under its name begins with new epochs.
-fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
+/// A broker that is behind still names the old leader, and lacks partitions that were added; the leader epoch tells (KIP-320), and
+/// partitions are never taken away. A topic that was created again under its name begins with new epochs.
+pub(crate) fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
     if known.id != answer.id {
         return answer.clone();
     }
@@ -141,6 +141,12 @@ fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
         if let Some(before) = before.filter(|before| before.leader_epoch > partition.leader_epoch) {
             *partition = before.clone();
         }
+    }
+    if answer.error.is_none() && !answer.id.is_nil() {
+        let is_there = |number: i32| merged.partitions.iter().any(|partition| partition.partition == number);
+        let lacking: Vec<_> = known.partitions.iter().filter(|before| !is_there(before.partition)).cloned().collect();
+        merged.partitions.extend(lacking);
+        merged.partitions.sort_by_key(|partition| partition.partition);
     }
     merged
 }
@@ -256,6 +262,15 @@ impl Cluster {
             self.metadata(Some(&missing)).await?;
         }
         Ok(())
+    }
+
+    /// Takes over what is known of topics, which are followed from now on.
+    pub(crate) fn learn(&self, topics: BTreeMap<String, TopicMetadata>) {
+        let mut view = self.view();
+        for (name, topic) in topics {
+            let topic = view.topics.get(&name).map_or_else(|| topic.clone(), |known| newer(known, &topic));
+            view.topics.insert(name, topic);
+        }
     }
 
     /// Asks again about all followed topics: after errors that say the leader has moved. Callers that come while
@@ -493,7 +508,11 @@ impl Cluster {
     }
 
     /// A host name that now leads to another cluster must not get this one's data.
-    fn accept(&self, address: &str, response: kafka_protocol::messages::MetadataResponse) -> Result<Metadata, Error> {
+    pub(crate) fn accept(
+        &self,
+        address: &str,
+        response: kafka_protocol::messages::MetadataResponse,
+    ) -> Result<Metadata, Error> {
         let metadata = process_metadata(address, response)?;
         match (self.cluster_id(), &metadata.cluster_id) {
             (Some(expected), Some(found)) if expected != *found => {
@@ -507,7 +526,7 @@ impl Cluster {
     }
 
     /// All brokers, the one that answered last first.
-    fn candidates(&self) -> Vec<i32> {
+    pub(crate) fn candidates(&self) -> Vec<i32> {
         let preferred = self.inner.preferred.load(Ordering::Relaxed);
         let mut candidates: Vec<i32> = self.view().brokers.keys().copied().collect();
         candidates.sort_by_key(|id| (*id != preferred, *id));

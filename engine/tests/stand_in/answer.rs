@@ -28,7 +28,6 @@ use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use crate::broker::State;
 use crate::topic::Topic;
 
-const BROKER: BrokerId = BrokerId(1);
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// ListOffsets asks for the log start offset by this timestamp.
@@ -58,7 +57,7 @@ pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Byt
         ApiKey::DescribeConfigs => encoded(&describe_configs(state, &decoded(request, version)), version),
         ApiKey::OffsetForLeaderEpoch => encoded(&epoch_ends(state, &decoded(request, version)), version),
         ApiKey::ListGroups => encoded(&list_groups(state), version),
-        ApiKey::FindCoordinator => encoded(&find_coordinator(&decoded(request, version)), version),
+        ApiKey::FindCoordinator => encoded(&find_coordinator(state, &decoded(request, version)), version),
         ApiKey::OffsetFetch => encoded(&offset_fetch(state, &decoded(request, version)), version),
         other => panic!("the stand-in does not speak {other:?}"),
     }
@@ -104,14 +103,15 @@ fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
             })
             .collect(),
     };
-    let broker = MetadataResponseBroker::default()
-        .with_node_id(BROKER)
-        .with_host(text("127.0.0.1"))
-        .with_port(i32::from(state.port));
+    let known = [(state.id, state.port)].into_iter().chain(state.others.lock().unwrap().clone());
+    let brokers = known.map(|(id, port)| {
+        let broker = MetadataResponseBroker::default().with_node_id(BrokerId(id)).with_host(text("127.0.0.1"));
+        broker.with_port(i32::from(port))
+    });
     MetadataResponse::default()
-        .with_brokers(vec![broker])
+        .with_brokers(brokers.collect())
         .with_cluster_id(Some(text(&state.cluster_id.lock().unwrap())))
-        .with_controller_id(BROKER)
+        .with_controller_id(BrokerId(state.id))
         .with_topics(topics)
 }
 
@@ -119,14 +119,19 @@ fn metadata_of(state: &State, topic: &Topic) -> MetadataResponseTopic {
     let is_internal = topic.name == "__consumer_offsets";
     // Coordinators move as long as groups are missed in lists.
     let moves = state.groups.iter().map(|group| group.missed_lists).max().unwrap_or(0);
-    let epoch = if is_internal { i32::try_from(moves.min(state.lists.load(Ordering::SeqCst))).unwrap() } else { 0 };
+    let epoch = if is_internal {
+        i32::try_from(moves.min(state.lists.load(Ordering::SeqCst))).unwrap()
+    } else {
+        state.leader_epoch
+    };
+    let broker = BrokerId(state.id);
     let partitions = (0..).zip(&topic.partitions).map(|(number, log)| {
         MetadataResponsePartition::default()
             .with_partition_index(number)
-            .with_leader_id(if log.state().has_no_leader { BrokerId(-1) } else { BROKER })
+            .with_leader_id(if log.state().has_no_leader { BrokerId(-1) } else { broker })
             .with_leader_epoch(epoch)
-            .with_replica_nodes(vec![BROKER])
-            .with_isr_nodes(vec![BROKER])
+            .with_replica_nodes(vec![broker])
+            .with_isr_nodes(vec![broker])
     });
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&topic.name))))
@@ -201,8 +206,8 @@ fn list_groups(state: &State) -> ListGroupsResponse {
     ListGroupsResponse::default().with_groups(groups.collect())
 }
 
-fn find_coordinator(request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let coordinator = |key: &StrBytes| Coordinator::default().with_key(key.clone()).with_node_id(BROKER);
+fn find_coordinator(state: &State, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let coordinator = |key: &StrBytes| Coordinator::default().with_key(key.clone()).with_node_id(BrokerId(state.id));
     FindCoordinatorResponse::default().with_coordinators(request.coordinator_keys.iter().map(coordinator).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A stand-in for a cluster of one broker, on a port of this machine.
+//! A stand-in for a broker on a port of this machine: a cluster of one, or one of several that know different things.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +30,12 @@ pub struct Group {
 
 /// What all its connections share.
 pub struct State {
+    pub id: i32,
     pub port: u16,
+    /// The other brokers that it knows: their ids and ports.
+    pub others: Mutex<Vec<(i32, u16)>>,
+    /// The leader epoch in which it takes itself for the leader of its topics.
+    pub leader_epoch: i32,
     pub topics: Vec<Topic>,
     pub groups: Vec<Group>,
     /// The id of the cluster, which may become another.
@@ -51,10 +56,18 @@ impl Broker {
     }
 
     pub async fn start_with(topics: Vec<Topic>, groups: Vec<Group>) -> Self {
+        Self::start_as(1, 0, topics, groups).await
+    }
+
+    /// One of several brokers; see [`Broker::meet`].
+    pub async fn start_as(id: i32, leader_epoch: i32, topics: Vec<Topic>, groups: Vec<Group>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
+            id,
             port,
+            others: Mutex::default(),
+            leader_epoch,
             topics,
             groups,
             cluster_id: Arc::new(Mutex::new("stand-in".to_owned())),
@@ -72,6 +85,13 @@ impl Broker {
             }
         });
         Self { state, listening }
+    }
+
+    /// Both know of each other from now on.
+    pub fn meet(&self, other: &Self) {
+        for (one, another) in [(self, other), (other, self)] {
+            one.state.others.lock().unwrap().push((another.state.id, another.state.port));
+        }
     }
 
     pub fn config(&self) -> ClusterConfig {

@@ -186,3 +186,17 @@ async fn a_log_that_is_truncated_while_it_is_read_is_never_joined_to_what_was_re
     assert_eq!(summary(0).last_leader_epoch, Some(1));
     assert!(summary(1).missing && summary(1).start_offset == summary(1).end_offset, "{:?}", summary(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_is_cut_off_from_its_controllers_does_not_decide_the_cut() {
+    // It takes itself for the leader of a topic that another broker leads by now, and does not know the one created since.
+    let id = uuid::Uuid::new_v4();
+    let led = |batches| Topic { id, ..Topic::new("led", vec![Log::of_noise(batches, 100, 7)]) };
+    let behind = Broker::start_as(1, 4, vec![led(10)], Vec::new()).await;
+    let created = Topic::new("created", vec![Log::of_noise(5, 100, 8)]);
+    let leader = Broker::start_as(2, 5, vec![led(20), created], Vec::new()).await;
+    behind.meet(&leader);
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&behind, folder.path(), json!({ "consumerGroups": [] })).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 25), "{report:?}");
+}
