@@ -61,6 +61,17 @@ async fn a_group_whose_coordinator_moves_while_groups_are_listed_is_in_the_backu
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_its_new_coordinator_does_not_list_yet_is_in_the_backup() {
+    // The metadata names the new coordinator all the time, and the group is in the second list.
+    let group = Group { name: "late".to_owned(), committed: Ok(("orders".to_owned(), 1)), missed_lists: 1 };
+    let broker = Broker::start_with(vec![Topic::new("orders", vec![Log::of_noise(3, 10, 1)])], vec![group]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configs::backup(&broker, folder.path(), json!({}));
+    let report = backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.groups), (Outcome::Completed, 1), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_whose_coordinator_nobody_leads_are_in_no_list_and_make_the_backup_partial() {
     let partition = |has_no_leader| {
         let log = Log::default();

@@ -4,6 +4,7 @@
 //! this program or the user's permissions cannot reach it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Notes;
 use crate::config::backup::Checked;
@@ -15,6 +16,9 @@ use crate::select::{Pattern, Selection, select};
 
 /// How often groups are listed while their coordinators move.
 const LISTS_MAX: usize = 5;
+/// How long after the first list the next one is made. The metadata names a new leader of a partition of `__consumer_offsets` before
+/// that broker has its groups, and lists none of them until then (`BrokerMetadataPublisher.onMetadataUpdate` in Kafka).
+const LIST_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Whether a list of groups may lack some, since the user may not describe them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,13 +72,16 @@ pub(super) async fn take(
 }
 
 /// Lists the groups of all brokers. A broker lists the groups of those partitions of `__consumer_offsets` that it leads: those of a
-/// partition that moves between two answers may be in neither. So they are listed again until nothing has moved meanwhile, and
-/// what any list has is there.
+/// partition that moves between two answers may be in neither. So they are listed again, at least once and until nothing has moved
+/// meanwhile, and what any list has is there.
 async fn list(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<ListedGroup>> {
     let mut leaders = cluster.coordinator_leaders().await;
     let mut listed: BTreeMap<String, ListedGroup> = BTreeMap::new();
     let mut has_moved = true;
-    for _ in 0..LISTS_MAX {
+    for list in 0..LISTS_MAX {
+        if list > 0 {
+            tokio::time::sleep(LIST_AGAIN_AFTER).await;
+        }
         let gaps = match cluster.list_groups().await {
             Ok((groups, gaps)) => {
                 listed.extend(groups.into_iter().map(|group| (group.group.clone(), group)));
@@ -88,7 +95,7 @@ async fn list(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<ListedGroup>> 
         let after = cluster.coordinator_leaders().await;
         has_moved = matches!((&leaders, &after), (Ok(before), Ok(after)) if before != after);
         leaders = after;
-        if !has_moved || !gaps.is_empty() {
+        if (list > 0 && !has_moved) || !gaps.is_empty() {
             gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
             has_moved = false;
             break;
