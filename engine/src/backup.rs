@@ -434,8 +434,15 @@ impl Run<'_> {
     async fn give_up_truncated(&self, cut: &Cut, findings: &mut Findings) {
         self.look_for_topics(cut).await;
         // Epochs are asked for by name: a topic that was created again has none of those that were read of the one before.
-        let mut read = findings.epochs_read();
-        read.retain(|((topic, _), _)| !self.cluster.is_gone(&topic.name, topic.id));
+        let (gone, read): (Vec<_>, Vec<_>) =
+            findings.epochs_read().into_iter().partition(|((topic, _), _)| self.cluster.is_gone(&topic.name, topic.id));
+        for ((topic, partition), epoch) in gone {
+            // Before Kafka 3.1 a topic is read by its name, and the one that was created in its place answers to that.
+            if self.cluster.has_fetched_by_name() && !self.cluster.topic_id(&topic.name).is_nil() {
+                let why = Error::Truncated { topic: topic.name.clone(), partition, offset: epoch.end_offset };
+                findings.give_up((topic, partition), why);
+            }
+        }
         let mut cuts = Vec::new();
         for topic in cut.topics.iter().filter(|topic| !self.cluster.is_gone(&topic.topic.name, topic.topic.id)) {
             for partition in &topic.partitions {
@@ -451,14 +458,16 @@ impl Run<'_> {
         let epochs = read.iter().chain(&cuts);
         let epochs = epochs.map(|((topic, partition), read)| ((topic.name.clone(), *partition), read.leader_epoch));
         let lineage = Lineage::ask(&self.cluster, epochs.collect::<Vec<_>>()).await;
-        let is_unknown = |((topic, partition), read): &&(PartitionKey, EpochRead)| {
-            lineage.fate(&topic.name, *partition, *read) == Fate::Unknown
+        let is_cleaned = |topic: &&TopicCut| Cleaning::of(topic).is_possible();
+        let cleaned: BTreeSet<&TopicKey> = cut.topics.iter().filter(is_cleaned).map(|topic| &topic.topic).collect();
+        let fate = |((topic, partition), read): &(PartitionKey, EpochRead)| {
+            lineage.fate(&topic.name, *partition, *read, cleaned.contains(topic))
         };
+        let is_unknown = |read: &&(PartitionKey, EpochRead)| fate(read) == Fate::Unknown;
         for (partition, _) in read.iter().chain(&cuts).filter(is_unknown) {
             findings.stays_unproven(partition.clone());
         }
-        let lost =
-            read.into_iter().filter(|((topic, partition), read)| lineage.has_lost(&topic.name, *partition, *read));
+        let lost = read.into_iter().filter(|read| fate(read) == Fate::Lost);
         let shorter =
             cuts.into_iter().filter(|((topic, partition), cut)| lineage.is_shorter_than(&topic.name, *partition, *cut));
         for ((topic, partition), epoch) in lost.chain(shorter) {

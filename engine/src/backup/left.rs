@@ -58,8 +58,11 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
     let age_ms = now_ms - cut.at_ms;
     let stale: BTreeSet<&TopicKey> =
         cut.topics.iter().filter(|topic| is_stale(topic, age_ms)).map(|topic| &topic.topic).collect();
+    let is_cleaned = |topic: &&TopicCut| Cleaning::of(topic).is_possible();
+    let cleaned: BTreeSet<&TopicKey> = cut.topics.iter().filter(is_cleaned).map(|topic| &topic.topic).collect();
     let kept = stored.retain(|topic, run| {
-        let fate = epoch_of(run).map_or(Fate::Untold, |epoch| lineage.fate(&topic.name, run.partition, epoch));
+        let fate_of = |epoch| lineage.fate(&topic.name, run.partition, epoch, cleaned.contains(topic));
+        let fate = epoch_of(run).map_or(Fate::Untold, fate_of);
         let is_good = !stale.contains(topic) && (gone.contains(topic) || is_proven(topic, run, fate));
         if !is_good {
             let (topic, partition) = (&topic.name, run.partition);
@@ -77,13 +80,14 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
 }
 
 /// Whether a run is of the log that is there now. Where the brokers tell no epochs, topic ids tell one topic from the next of its name
-/// (KIP-516, Kafka 2.8). Where nobody answers, nothing is known: reading again costs time, and nothing else.
+/// (KIP-516, Kafka 2.8). Where nobody answers, they are asked again before the commit: what is stored may be all that is left of a
+/// partition whose brokers are away, and what has expired since cannot be read again.
 const fn is_proven(topic: &TopicKey, run: &Run, fate: Fate) -> bool {
     match fate {
         // Without topic ids, a topic that was created again begins with epoch 0 as this one did.
         Fate::There => !topic.id.is_nil() || run.leader_epoch > 0,
-        Fate::Untold => !topic.id.is_nil(),
-        Fate::Lost | Fate::Unknown => false,
+        Fate::Untold | Fate::Unknown => !topic.id.is_nil(),
+        Fate::Lost => false,
     }
 }
 
@@ -148,7 +152,7 @@ mod tests {
         for (fate, by_name, by_id) in [
             (Fate::There, [false, true], [true, true]),
             (Fate::Untold, [false, false], [true, true]),
-            (Fate::Unknown, [false, false], [false, false]),
+            (Fate::Unknown, [false, false], [true, true]),
             (Fate::Lost, [false, false], [false, false]),
         ] {
             for (epoch, expected) in [0, 3].into_iter().zip(by_name.into_iter().zip(by_id)) {

@@ -71,11 +71,12 @@ impl Lineage {
         }
     }
 
-    /// What became of batches that were read in this epoch, by name and number of the partition.
-    pub fn fate(&self, topic: &str, partition: i32, read: EpochRead) -> Fate {
+    /// What became of batches that were read in this epoch, by name and number of the partition; `is_cleaned`: whether the log cleaner
+    /// may work on it.
+    pub fn fate(&self, topic: &str, partition: i32, read: EpochRead, is_cleaned: bool) -> Fate {
         let key = ((topic.to_owned(), partition), read.leader_epoch);
         match self.0.get(&key) {
-            Some(Told::End(found)) if is_lost(read, *found) => Fate::Lost,
+            Some(Told::End(found)) if is_lost(read, *found, is_cleaned) => Fate::Lost,
             Some(Told::End(_)) => Fate::There,
             Some(Told::Never) => Fate::Untold,
             None => Fate::Unknown,
@@ -83,8 +84,8 @@ impl Lineage {
     }
 
     /// Whether the log has lost batches that were read in this epoch, as far as anybody told.
-    pub fn has_lost(&self, topic: &str, partition: i32, read: EpochRead) -> bool {
-        self.fate(topic, partition, read) == Fate::Lost
+    pub fn has_lost(&self, topic: &str, partition: i32, read: EpochRead, is_cleaned: bool) -> bool {
+        self.fate(topic, partition, read, is_cleaned) == Fate::Lost
     }
 
     /// Whether the log has become shorter than the cut, which was made in this epoch of its leader. No batch of that epoch need be in
@@ -101,8 +102,11 @@ impl Lineage {
 /// A leader answers with the largest epoch of its log that is not above the one asked for, and with -1 where the epoch is above
 /// every one that it knows: then the log is of a topic that was created again. Kafka's own consumer takes that for a truncation too
 /// (KIP-320).
-const fn is_lost(read: EpochRead, found: EpochEnd) -> bool {
-    found.leader_epoch < read.leader_epoch || found.end_offset < read.end_offset
+///
+/// A replica that was built anew knows the epochs of the batches that it has copied: the log cleaner may have taken all of one epoch,
+/// so that of a compacted log only the end counts.
+const fn is_lost(read: EpochRead, found: EpochEnd, is_cleaned: bool) -> bool {
+    (found.leader_epoch < read.leader_epoch && !is_cleaned) || found.end_offset < read.end_offset
 }
 
 #[cfg(test)]
@@ -112,18 +116,20 @@ mod tests {
     #[test]
     fn an_epoch_that_ended_before_what_was_read_of_it_is_of_a_truncated_log() {
         let read = EpochRead { leader_epoch: 3, end_offset: 900 };
-        for (leader_epoch, end_offset, lost) in [
-            (3, 1200, false),
-            (3, 900, false),
+        for (leader_epoch, end_offset, [lost, lost_if_cleaned]) in [
+            (3, 1200, [false, false]),
+            (3, 900, [false, false]),
             // Truncated to 800, and written to by the leader of epoch 4.
-            (3, 800, true),
+            (3, 800, [true, true]),
             // Nothing of epoch 3 is left.
-            (2, 700, true),
-            (2, 900, true),
+            (2, 700, [true, true]),
+            // Of a compacted log the next epoch may have overwritten all of it, before the replica that leads now was built.
+            (2, 900, [true, false]),
             // Created again: it never had so high an epoch.
-            (-1, -1, true),
+            (-1, -1, [true, true]),
         ] {
-            assert_eq!(is_lost(read, EpochEnd { leader_epoch, end_offset }), lost, "{leader_epoch} {end_offset}");
+            let end = EpochEnd { leader_epoch, end_offset };
+            assert_eq!([is_lost(read, end, false), is_lost(read, end, true)], [lost, lost_if_cleaned], "{end:?}");
         }
     }
 
@@ -142,9 +148,9 @@ mod tests {
     fn no_answer_is_not_a_good_one() {
         let read = EpochRead { leader_epoch: 3, end_offset: 900 };
         let of = |told: Option<Told>| Lineage(told.map(|told| ((("t".to_owned(), 0), 3), told)).into_iter().collect());
-        assert_eq!(of(None).fate("t", 0, read), Fate::Unknown);
-        assert_eq!(of(Some(Told::Never)).fate("t", 0, read), Fate::Untold);
+        assert_eq!(of(None).fate("t", 0, read, false), Fate::Unknown);
+        assert_eq!(of(Some(Told::Never)).fate("t", 0, read, false), Fate::Untold);
         let end = EpochEnd { leader_epoch: 3, end_offset: 900 };
-        assert_eq!(of(Some(Told::End(end))).fate("t", 0, read), Fate::There);
+        assert_eq!(of(Some(Told::End(end))).fate("t", 0, read, false), Fate::There);
     }
 }

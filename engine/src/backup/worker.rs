@@ -316,8 +316,11 @@ impl Worker {
         let wanted = before.iter().map(|(task, epoch)| ((task.topic.name.clone(), task.partition), epoch.leader_epoch));
         let lineage = Lineage::ask(&self.shared.cluster, wanted).await;
         for (task, epoch) in before {
-            if lineage.has_lost(&task.topic.name, task.partition, epoch) {
+            if lineage.has_lost(&task.topic.name, task.partition, epoch, task.cleaning.is_possible()) {
                 self.give_up(task, Error::truncated(task, epoch.end_offset));
+            } else {
+                // Nobody may have answered: then it is asked again before the commit.
+                self.findings().was_read(findings::key(task), epoch);
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Every call that may be retried goes through [`Retry`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ struct Inner {
     /// When the last refresh began; held while one is on its way.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     pool: Mutex<HashMap<(i32, usize), Slot>>,
+    /// Whether any records were asked for by the name of their topic.
+    has_fetched_by_name: AtomicBool,
     /// The broker that answered last when any would do.
     preferred: AtomicI32,
     seed: AtomicU64,
@@ -171,6 +173,7 @@ impl Cluster {
                 refreshed: tokio::sync::Mutex::default(),
                 pool: Mutex::default(),
                 preferred: AtomicI32::new(-1),
+                has_fetched_by_name: AtomicBool::new(false),
                 seed: AtomicU64::new(seed),
             }),
         };
@@ -247,6 +250,15 @@ impl Cluster {
     /// The id of a followed topic; nil if it is not known.
     pub fn topic_id(&self, topic: &str) -> Uuid {
         self.view().topics.get(topic).map_or(Uuid::nil(), |topic| topic.id)
+    }
+
+    /// Whether records were asked for by the name of their topic: brokers before Kafka 3.1 do not take its id (KIP-516).
+    pub fn has_fetched_by_name(&self) -> bool {
+        self.inner.has_fetched_by_name.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_fetch_by_name(&self) {
+        self.inner.has_fetched_by_name.store(true, Ordering::Relaxed);
     }
 
     /// Asks about those of the topics that are not followed yet.

@@ -189,6 +189,9 @@ impl Cluster {
         let newest = newest_version(targets);
         let pending = self.start_up_to(broker, lane, newest, |version| build_fetch(version, targets, limits)).await?;
         let version = pending.version();
+        if version < TOPIC_ID_VERSION {
+            self.note_fetch_by_name();
+        }
         let response = self.observe(pending.with_extra_time(wait).response().await)?;
         if is_throttled(&response) {
             return Ok(Answer::Throttled);
