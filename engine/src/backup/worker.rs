@@ -37,6 +37,8 @@ const FETCH_BYTES: i32 = 1 << 20;
 const FETCH_WAIT_MS: i32 = 500;
 /// How long a worker without work waits for what another may give back.
 const BACK_WAIT: Duration = Duration::from_millis(10);
+/// How long a worker reads on before it sees to tasks that have to go elsewhere: leaders move in groups.
+const BACK_EVERY: Duration = Duration::from_secs(2);
 /// A topic that nobody knows for so long was deleted; for a moment a broker may not know a topic that is there.
 const UNKNOWN_TOPIC_MEANS_DELETED: Duration = Duration::from_secs(10);
 /// How often a log start offset is asked for that does not explain why an offset is out of range: a new leader may be behind.
@@ -140,8 +142,10 @@ impl Worker {
         self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads tasks from one broker until each is done or has to go elsewhere; returns the latter.
+    /// Reads tasks from one broker until each is done or has to go elsewhere, and returns the latter; soon, and with those that are
+    /// read, when there is any: what waits for its new leader, or behind a log start that moves, may expire.
     async fn read(&mut self, broker: i32, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        let began = Instant::now();
         let mut back = Vec::new();
         let mut asked = tasks;
         let mut idle = Idle::default();
@@ -187,6 +191,9 @@ impl Worker {
             }
             self.rotate().await?;
             asked = next;
+            if !back.is_empty() && began.elapsed() >= BACK_EVERY {
+                break;
+            }
         }
         back.extend(asked);
         Ok(back)
@@ -458,8 +465,10 @@ impl Worker {
             match budget.pause(std::time::Instant::now()) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => {
+                    // Where nobody answers at all, the cluster is away, and the next run reads on.
+                    refreshed?;
                     for task in std::mem::take(&mut back) {
-                        let why = refreshed.clone().err().or_else(|| self.leader_error(&task));
+                        let why = self.leader_error(&task);
                         self.give_up(&task, Error::leaderless(&task, why));
                     }
                 }

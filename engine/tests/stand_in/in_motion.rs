@@ -200,3 +200,32 @@ async fn a_broker_that_is_cut_off_from_its_controllers_does_not_decide_the_cut()
     let report = back_up(&behind, folder.path(), json!({ "consumerGroups": [] })).await.unwrap();
     assert_eq!((report.outcome, report.records), (Outcome::Completed, 25), "{report:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_behind_a_log_start_that_moved_is_read_before_everything_else_of_the_broker() {
+    let nears_end = Arc::new(AtomicBool::new(false));
+    let (seen, told) = (Arc::clone(&nears_end), Arc::clone(&nears_end));
+    let expiring = Log::of_noise(3, 100, 1).with(move |log, _| match (log.fetches, seen.load(Ordering::SeqCst)) {
+        (1, _) => log.expire(1),
+        (_, true) => log.expire(3),
+        (_, false) => {}
+    });
+    let large = Log::of_noise(60, 100_000, 2).with(move |_, offset| told.store(offset > 50, Ordering::SeqCst));
+    let broker = Broker::start(vec![Topic::new("a-expiring", vec![expiring]), Topic::new("large", vec![large])]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let slow = json!({ "parallelism": 1, "rateLimit": { "bytesPerSecond": 1_000_000 } });
+    let report = back_up(&broker, folder.path(), slow).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 62), "{report:?}");
+}
+
+/// Finding 26: a broker whose high watermark is not the end of a batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_that_ends_inside_a_batch_makes_a_whole_backup() {
+    let log = Log::default();
+    log.state().push(3, None, vec![1; 100]);
+    log.state().push(3, None, vec![2; 100]);
+    log.state().high_watermark = Some(4);
+    let (report, partition) = backed_up(Topic::new("inside", vec![log]), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 6), "{report:?}");
+    assert_eq!((partition.end_offset, partition.cut_end_offset), (6, Some(4)), "the batch is stored as it is");
+}

@@ -13,6 +13,7 @@ use crate::configs;
 use crate::topic::{Log, Topic};
 
 const CORRUPT_MESSAGE: i16 = 2;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 const KAFKA_STORAGE_ERROR: i16 = 56;
 
@@ -99,4 +100,33 @@ async fn a_backup_that_cannot_be_finished_is_given_up_and_the_next_run_takes_a_n
     let report = back_up(&broker, folder.path()).await.unwrap();
     // The cut of the first run had three records.
     assert_eq!((report.outcome, report.records), (Outcome::Completed, 7), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_is_away_altogether_leaves_a_backup_to_be_resumed_and_no_partial_one() {
+    // In the shutdown of a cluster its last broker still says that nobody leads the partitions.
+    let log = Log::of_noise(20, 700_000, 3).with(|log, offset| {
+        if offset >= 5 && log.fetches < 100 {
+            (log.error_code, log.has_no_leader, log.fetches) = (NOT_LEADER_OR_FOLLOWER, true, 100);
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let orders = Topic::new("orders", vec![Log::of_noise(3, 10, 1)]);
+    let broker = Broker::start(vec![orders, Topic::new("large", vec![log])]).await;
+    let large = &broker.topics()[1].partitions[0];
+    let ends = async {
+        while !large.state().has_no_leader {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        broker.set_away(true);
+    };
+    let (ended, ()) = tokio::join!(back_up(&broker, folder.path()), ends);
+    let error = ended.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+
+    broker.set_away(false);
+    large.state().error_code = 0;
+    large.state().has_no_leader = false;
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 23, true), "{report:?}");
 }

@@ -33,6 +33,8 @@ pub struct State {
     pub start_offset: i64,
     /// Where the log ends, when that is after its last batch.
     pub ends_at: i64,
+    /// The high watermark, where that is inside a batch.
+    pub high_watermark: Option<i64>,
     /// What a fetch is answered instead of batches.
     pub error_code: i16,
     /// Whether nobody leads the partition.
@@ -152,7 +154,12 @@ impl State {
         self.is_silent || self.preferred_replica.is_some()
     }
 
+    /// High watermark and last stable offset.
     pub fn end_offset(&self) -> i64 {
+        self.high_watermark.unwrap_or_else(|| self.log_end_offset())
+    }
+
+    fn log_end_offset(&self) -> i64 {
         self.batches.last().map_or(0, |(offsets, _)| offsets.end).max(self.ends_at)
     }
 
@@ -197,6 +204,6 @@ impl State {
     pub fn epoch_end(&self, asked: i32) -> (i32, i64) {
         let known: Vec<(i32, i64)> = std::iter::once((0, 0)).chain(self.epoch_starts.iter().copied()).collect();
         let at = known.iter().rposition(|(epoch, _)| *epoch <= asked).unwrap_or(0);
-        (known[at].0, known.get(at + 1).map_or(self.end_offset(), |(_, start)| *start))
+        (known[at].0, known.get(at + 1).map_or(self.log_end_offset(), |(_, start)| *start))
     }
 }
