@@ -121,7 +121,7 @@ fn set_in_motion(
     cluster.create_topics()?;
     let application =
         match (plan.names(|kind| kind == Kind::Input).pop(), plan.names(|kind| kind == Kind::Output).pop()) {
-            (Some(from), Some(to)) => Some(witness.start_transform("motion-copier", &from, &to)?),
+            (Some(from), Some(to)) => Some(witness.start_transform(plan::APPLICATION, &from, &to)?),
             _ => None,
         };
     let engine = &Engine {
@@ -220,7 +220,7 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
     let text = format!(
         "{} backups ({partial} partial, {} runs killed, {} resumed): {records} records and {keys} keys that had to be there, offsets in \
          holes: {compaction} compaction, {control} control, {aborted} aborted, {deleted} deleted, {expired} expired; {} restores \
-         and {} conflicts ({} runs killed): {} records read back; {seen} records seen in {} logs, {} events, {} faults",
+         and {} conflicts ({} runs killed): {} records and {} committed offsets read back; {seen} records seen in {} logs, {} events, {} faults",
         ids.len(),
         made.kills(),
         made.resumed(),
@@ -228,6 +228,7 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
         done.conflicts,
         done.kills,
         done.records,
+        done.offsets,
         oracle.len(),
         events.len(),
         faults.len()

@@ -10,7 +10,7 @@ use kafka_backup::format::checksum::crc32c;
 use kafka_backup::format::codec::Decompressor;
 use kafka_backup::format::frame::Frame;
 use kafka_backup::format::hole::Hole;
-use kafka_backup::format::manifest::Manifest;
+use kafka_backup::format::manifest::{Group, Manifest};
 use kafka_backup::format::record::{self, OwnedRecord};
 use kafka_backup::repository::segment::{pieces, read_index};
 use kafka_backup::repository::{Archive, Repository};
@@ -32,6 +32,8 @@ pub struct Backup {
     pub completed_at_ms: i64,
     /// The topics, by name.
     pub topics: BTreeMap<String, Topic>,
+    /// What groups have committed, by group, topic and partition.
+    pub groups: BTreeMap<String, BTreeMap<(String, i32), i64>>,
     /// What is missing, each in one line.
     pub problems: Vec<String>,
     /// What else should be known, each in one line.
@@ -71,6 +73,8 @@ pub struct Partition {
 pub struct Stored {
     /// Its offset.
     pub offset: i64,
+    /// Its timestamp, in milliseconds since 1970.
+    pub timestamp_ms: i64,
     /// CRC-32C of timestamp, key, value and headers.
     pub crc: u32,
     /// A hash of the key, if it has one.
@@ -95,6 +99,7 @@ impl Stored {
         };
         Ok(Self {
             offset,
+            timestamp_ms: *timestamp_ms,
             crc: crc_of(&dumped)?,
             key: key.as_deref().map(hash),
             is_tombstone: value.is_none(),
@@ -154,9 +159,14 @@ fn described(manifest: &Manifest) -> Backup {
         cut_at_ms: manifest.cut_at_ms,
         completed_at_ms: manifest.completed_at_ms,
         topics: topics.collect(),
+        groups: manifest.groups.iter().map(|group| (group.id.clone(), committed(group))).collect(),
         problems: manifest.problems.clone(),
         warnings: manifest.warnings.clone(),
     }
+}
+
+fn committed(group: &Group) -> BTreeMap<(String, i32), i64> {
+    group.offsets.iter().map(|offset| ((offset.topic.clone(), offset.partition), offset.offset)).collect()
 }
 
 /// Reads every run, in the order of partitions and offsets.

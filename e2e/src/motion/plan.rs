@@ -7,6 +7,8 @@ use crate::witness::NewTopic;
 
 /// All topics that are backed up have names with this prefix.
 pub const PREFIX: &str = "src-";
+/// The group of the exactly-once application.
+pub const APPLICATION: &str = "motion-copier";
 
 /// What a topic is for, which decides its settings, who writes to it, and what may happen to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

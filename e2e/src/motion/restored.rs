@@ -37,6 +37,17 @@ impl Policy {
     }
 }
 
+/// The records of a partition that a restore to this time brings back.
+pub fn until(stored: &[Stored], point_in_time_ms: Option<i64>) -> Vec<Stored> {
+    let is_wanted = |stored: &&Stored| point_in_time_ms.is_none_or(|last_ms| stored.timestamp_ms <= last_ms);
+    stored.iter().filter(is_wanted).copied().collect()
+}
+
+/// Where a group is in the target that has committed this offset in the source: at the first restored record from there on.
+pub fn position(restored: &[Stored], committed: i64) -> i64 {
+    i64::try_from(restored.partition_point(|stored| stored.offset < committed)).unwrap_or(i64::MAX)
+}
+
 /// Where the target differs from the backup: the source's offset, and in words. `found` has the checksums of the target's
 /// records in their order.
 pub fn difference(stored: &[Stored], found: &[u32], policy: Policy) -> Option<(i64, String)> {
@@ -94,6 +105,7 @@ mod tests {
     fn backup() -> Vec<Stored> {
         let stored = |offset: i64, key| Stored {
             offset,
+            timestamp_ms: offset,
             crc: u32::try_from(offset).unwrap_or(0),
             key: Some(key),
             is_tombstone: offset == 4,
@@ -125,6 +137,16 @@ mod tests {
         assert_eq!(differs(&[3, 2], Policy::Compact), Some(3));
         assert_eq!(differs(&[2], Policy::CompactAndExpire), None);
         assert_eq!(differs(&[9], Policy::CompactAndExpire), Some(-1));
+    }
+
+    #[test]
+    fn a_group_is_at_the_next_record_that_is_restored() {
+        let until = |ms| until(&backup(), Some(ms));
+        assert_eq!(until(0).len(), 0);
+        assert_eq!(until(3).iter().map(|stored| stored.offset).collect::<Vec<_>>(), [1, 2, 3]);
+        let at = |ms, committed| position(&until(ms), committed);
+        assert_eq!([at(4, 0), at(4, 1), at(4, 2), at(4, 4), at(4, 5), at(4, 99)], [0, 0, 1, 3, 4, 4]);
+        assert_eq!([at(2, 2), at(2, 3), at(2, 99)], [1, 2, 2], "behind the time there is only the end");
     }
 
     #[test]

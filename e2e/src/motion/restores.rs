@@ -7,14 +7,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kafka_backup::clock::now_ms;
+use kafka_backup::clock::{now_ms, utc};
 
 use super::archive::{self, Backup, crc_of};
 use super::backups::{ARCHIVE, Failure, Made};
 use super::checker::{Fault, Wrong};
 use super::engine::{Engine, Outcome, tail};
 use super::operator::Operator;
-use super::plan::Kind;
+use super::plan::{APPLICATION, Kind};
 use super::random::Random;
 use super::restored::{self, Policy};
 use crate::cli::Ended;
@@ -51,6 +51,8 @@ pub struct Done {
     pub kills: u32,
     /// Records that were read back.
     pub records: usize,
+    /// Committed offsets that were read back.
+    pub offsets: usize,
     /// What is wrong.
     pub failures: Vec<Failure>,
 }
@@ -66,6 +68,10 @@ struct Job {
     rate: u64,
     /// Replicas of the targets; those of the sources when absent.
     replicas: Option<u64>,
+    /// The latest timestamp that is restored, in milliseconds since 1970.
+    point_in_time_ms: Option<i64>,
+    /// A group of the source whose offsets are restored, with its name in the target.
+    group: Option<(String, String)>,
 }
 
 impl Restores<'_> {
@@ -150,13 +156,39 @@ impl Restores<'_> {
             for (number, partition) in &job.backup.topics[source].partitions {
                 let found = read_back(&folder, *number)?;
                 done.records += found.len();
-                if let Some((offset, text)) = restored::difference(&partition.records, &found, policy) {
+                let restored = restored::until(&partition.records, job.point_in_time_ms);
+                if let Some((offset, text)) = restored::difference(&restored, &found, policy) {
                     faults.push((None, job.fault(source, *number, offset, text)));
                 }
             }
             // What is right is not kept.
             if faults.is_empty() {
                 let _ = std::fs::remove_dir_all(&folder);
+            }
+        }
+        faults.extend(self.compare_group(job, done)?);
+        Ok(faults)
+    }
+
+    /// Whether the group is at exactly the next record.
+    fn compare_group(&self, job: &Job, done: &mut Done) -> Result<Vec<(Option<i32>, Fault)>> {
+        let Some((source, group)) = &job.group else { return Ok(Vec::new()) };
+        let found = self.witness.group_offsets(group)?;
+        let mut faults = Vec::new();
+        for ((topic, number), committed) in &job.backup.groups[source] {
+            let Some((_, target)) = job.topics.iter().find(|(from, _)| from == topic) else { continue };
+            let partitions = job.backup.topics.get(topic).map(|topic| &topic.partitions);
+            let Some(partition) = partitions.and_then(|partitions| partitions.get(number)) else { continue };
+            let wanted = restored::position(&restored::until(&partition.records, job.point_in_time_ms), *committed);
+            let positions = found.iter().map(|commit| &commit.position);
+            let found =
+                positions.filter(|at| (&at.topic, at.partition) == (target, *number)).map(|at| at.offset).next();
+            done.offsets += 1;
+            if found != Some(wanted) {
+                let text = format!(
+                    "group {source}, which had committed {committed}, at {wanted} in the target, found {found:?}"
+                );
+                faults.push((None, job.fault(topic, *number, *committed, text)));
             }
         }
         Ok(faults)
@@ -169,6 +201,9 @@ impl Restores<'_> {
         for (_, target) in &job.topics {
             // A restore that failed may not have created all.
             let _ = self.witness.delete_topics(&[target]);
+        }
+        if let Some((_, group)) = &job.group {
+            let _ = self.witness.delete_group(group);
         }
     }
 }
@@ -184,8 +219,17 @@ fn read_back(folder: &Path, partition: i32) -> Result<Vec<u32>> {
 fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
     let names: Vec<String> = backup.topics.keys().cloned().collect();
     let count = usize::try_from(random.between(2, 7)).unwrap_or(2);
+    let mut drawn = random.draw(&names, count);
+    // A restore of nothing that the application reads has no offsets to restore.
+    let group = backup.groups.get(APPLICATION).filter(|_| random.chance(50)).map(|offsets| {
+        let read = offsets.keys().map(|(topic, _)| topic.clone()).find(|topic| !drawn.contains(topic));
+        drawn.extend(read);
+        (APPLICATION.to_owned(), format!("back-{number}-{APPLICATION}"))
+    });
+    let point_in_time_ms =
+        random.chance(30).then(|| backup.cut_at_ms - i64::try_from(random.between(0, 20_000)).unwrap_or(0));
     let topics: Vec<(String, String)> =
-        random.draw(&names, count).into_iter().map(|name| (name.clone(), format!("back-{number}-{name}"))).collect();
+        drawn.into_iter().map(|name| (name.clone(), format!("back-{number}-{name}"))).collect();
     let declared = [
         properties([("retention.ms", "86400000")]),
         properties([("cleanup.policy", "compact")]),
@@ -199,7 +243,8 @@ fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
     });
     // With as many as there are brokers a restore is refused while one is away.
     let replicas = random.chance(80).then(|| random.between(1, 3));
-    Job { number, backup, topics, operated: operated.flatten(), rate: random.between(30_000, 400_000), replicas }
+    let (operated, rate) = (operated.flatten(), random.between(30_000, 400_000));
+    Job { number, backup, topics, operated, rate, replicas, point_in_time_ms, group }
 }
 
 impl Job {
@@ -212,6 +257,11 @@ impl Job {
             format!("--rate-limit-bytes={}", self.rate),
         ];
         arguments.extend(self.replicas.map(|replicas| format!("--replication-factor={replicas}")));
+        arguments.extend(self.point_in_time_ms.map(|at_ms| format!("--point-in-time={}", utc(at_ms))));
+        if let Some((source, target)) = &self.group {
+            arguments.push(format!("--consumer-groups={source}"));
+            arguments.push(format!("--group-mapping={source}={target}"));
+        }
         for (source, target) in &self.topics {
             arguments.push(format!("--topics={source}"));
             arguments.push(format!("--topic-mapping={source}={target}"));

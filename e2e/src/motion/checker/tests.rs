@@ -93,7 +93,7 @@ fn crc(offset: i64) -> u32 {
 }
 
 fn stored(offset: i64, key: u64) -> Stored {
-    Stored { offset, crc: crc(offset), key: Some(key), is_tombstone: false, is_aborted: false }
+    Stored { offset, timestamp_ms: offset, crc: crc(offset), key: Some(key), is_tombstone: false, is_aborted: false }
 }
 
 #[test]
