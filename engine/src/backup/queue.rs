@@ -138,6 +138,11 @@ impl Queue {
         }
     }
 
+    /// Adds a task that was in reading, for the leader `broker`, before all others: what it has not read yet is the oldest.
+    pub fn push_first(&mut self, broker: i32, task: Task) {
+        self.by_broker.entry(broker).or_default().push_front(task);
+    }
+
     /// Gives a worker something to read from one broker: the one that the fewest workers read from, so that all brokers
     /// share the load.
     pub fn take(&mut self) -> Option<(i32, Vec<Task>)> {

@@ -142,10 +142,9 @@ impl Worker {
         self.shared.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads tasks from one broker until each is done or has to go elsewhere, and returns the latter; soon, and with those that are
-    /// read, when there is any: what waits for its new leader, or behind a log start that moves, may expire.
+    /// Reads tasks from one broker until each is done or has to go elsewhere, and returns those of the latter that have no leader yet.
     async fn read(&mut self, broker: i32, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        let began = Instant::now();
+        let mut looked = Instant::now();
         let mut back = Vec::new();
         let mut asked = tasks;
         let mut idle = Idle::default();
@@ -191,8 +190,16 @@ impl Worker {
             }
             self.rotate().await?;
             asked = next;
-            if !back.is_empty() && began.elapsed() >= BACK_EVERY {
-                break;
+            if !back.is_empty() && looked.elapsed() >= BACK_EVERY {
+                // What waits for its new leader, or behind a log start that moves, may expire.
+                looked = Instant::now();
+                let refreshed = self.shared.cluster.refresh().await;
+                tracing::debug!(
+                    tasks = back.len(),
+                    ok = refreshed.is_ok(),
+                    "looking for the leaders of partitions that moved"
+                );
+                back = self.queue_led(back).await?;
             }
         }
         back.extend(asked);
@@ -428,6 +435,11 @@ impl Worker {
 
     /// The topic is gone, and with it what was not read yet.
     async fn lose(&mut self, task: &Task) -> Result<(), Error> {
+        // Before Kafka 3.1 a topic is read by its name: what was read last may be of the one that was created in its place.
+        if self.is_replaced(task) && self.shared.cluster.has_fetched_by_name() {
+            self.give_up(task, Error::truncated(task, task.stretch.next_offset));
+            return Ok(());
+        }
         let (topic, partition) = (&task.topic.name, task.partition);
         let (start_offset, end_offset) = (task.stretch.next_offset, task.stretch.end_offset);
         tracing::warn!(topic, partition, start_offset, end_offset, "the topic was deleted before it was read");
@@ -448,15 +460,12 @@ impl Worker {
         let mut budget = Budget::new(self.shared.retry_timeout, std::time::Instant::now(), self.lane as u64);
         while !back.is_empty() && !self.shared.stop.is_set() {
             let refreshed = self.shared.cluster.refresh().await;
-            for task in std::mem::take(&mut back) {
+            for task in self.queue_led(std::mem::take(&mut back)).await? {
                 match self.shared.cluster.leader(&task.topic.name, task.partition) {
-                    _ if self.findings().is_given_up(&task.topic, task.partition) => {}
-                    _ if self.is_replaced(&task) => self.lose(&task).await?,
-                    Ok(leader) => self.queue().push(leader.broker, task),
                     Err(error) if error.kind() == Kind::Usage && began.elapsed() > UNKNOWN_TOPIC_MEANS_DELETED => {
                         self.lose(&task).await?;
                     }
-                    Err(_) => back.push(task),
+                    Ok(_) | Err(_) => back.push(task),
                 }
             }
             if back.is_empty() {
@@ -475,6 +484,20 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Queues those of the tasks first that have a leader, and ends those whose topic is another one now; returns the others.
+    async fn queue_led(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        let mut others = Vec::new();
+        for task in tasks {
+            match self.shared.cluster.leader(&task.topic.name, task.partition) {
+                _ if self.findings().is_given_up(&task.topic, task.partition) => {}
+                _ if self.is_replaced(&task) => self.lose(&task).await?,
+                Ok(leader) => self.queue().push_first(leader.broker, task),
+                Err(_) => others.push(task),
+            }
+        }
+        Ok(others)
     }
 
     /// What the cluster says about the leader of a task's partition; else why its last requests failed.
