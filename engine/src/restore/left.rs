@@ -1,5 +1,9 @@
 //! What a run that ends early leaves behind, and what it says of it.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::abandon::{self, Created, Other};
 use super::error::listed;
 use super::journal::{Journal, Prepared, PreparedTopic};
@@ -9,6 +13,9 @@ use super::{Error, Planned, Restore, is_kept, target};
 use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::store::lease::Lease;
+
+/// How long brokers may take to say which topics have the settings of a restore: a run that was asked to end has little time.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
 
 impl Restore<'_> {
     /// The error of a run that ends early, with what the run leaves behind. A failure that the same command may not overcome gives
@@ -52,11 +59,15 @@ impl Restore<'_> {
         journal: &Journal,
     ) -> Result<Option<String>, Error> {
         let settings = journal.settings().await?;
-        let changed = target::changed(&self.cluster, prepared).await?;
+        // Brokers may be away: then topics are named that may have these settings.
+        let changed = timeout(LOOK_PATIENCE, target::changed(&self.cluster, prepared)).await;
+        let changed = changed.map_or(Vec::new(), Result::unwrap_or_default);
         let is_ours = |topic: &&PreparedTopic| !changed.contains(&topic.target);
         let topics = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty()).filter(is_ours);
-        let topics = topics.map(|topic| OwnSettings::new(topic, &settings)).collect();
-        let left = own_settings::protective(&self.cluster, topics).await;
+        let topics: Vec<&PreparedTopic> = topics.collect();
+        let own = topics.iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
+        let looked = timeout(LOOK_PATIENCE, own_settings::protective(&self.cluster, own)).await;
+        let left = looked.unwrap_or_else(|_| topics.iter().map(|topic| topic.target.clone()).collect());
         Ok(settings_left(&left, &journal.id, error.is_final()))
     }
 
