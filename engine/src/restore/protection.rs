@@ -119,6 +119,10 @@ impl<'a> Protection<'a> {
             // Before anything is set: whoever comes after a kill here could not tell what was there.
             self.remember().await?;
         }
+        if !differences.is_empty() {
+            // Between the decision and the lease, the owner may have created a topic again.
+            self.none_was_replaced(|topic| differences.contains_key(topic)).await?;
+        }
         self.set(&differences).await?;
         if !put_back.is_empty() {
             lock(&self.seen).settings.put_back.clear();
