@@ -22,7 +22,8 @@ type Topics = BTreeMap<String, TopicMetadata>;
 
 impl Cluster {
     /// All topics that we may see, each as the newest of up to three brokers knows it. Partitions are led by those with the highest
-    /// leader epoch. A topic that only one of them knows, and goes on knowing, is in the answer.
+    /// leader epoch. A topic that only one of them knows, and goes on knowing, is in the answer. Whoever knows most is asked first from
+    /// then on.
     ///
     /// # Errors
     /// As [`Cluster::metadata`]; brokers beyond the first that do not answer are left out.
@@ -30,9 +31,12 @@ impl Cluster {
         let mut look = 1;
         loop {
             let known = self.known_topics().await?;
-            let is_same = known.windows(2).all(|pair| pair[0].keys().eq(pair[1].keys()));
+            let is_same = known.windows(2).all(|pair| pair[0].1.keys().eq(pair[1].1.keys()));
             if is_same || look == LOOKS {
-                return Ok(known.into_iter().reduce(merged).unwrap_or_default());
+                if let Some((broker, _)) = known.iter().max_by_key(|(_, topics)| elections(topics)) {
+                    self.prefer(*broker);
+                }
+                return Ok(known.into_iter().map(|(_, topics)| topics).reduce(merged).unwrap_or_default());
             }
             tokio::time::sleep(LOOK_EVERY).await;
             look += 1;
@@ -40,12 +44,14 @@ impl Cluster {
     }
 
     /// What each of some brokers knows.
-    async fn known_topics(&self) -> Result<Vec<Topics>, Error> {
-        let mut known = vec![self.metadata(None).await?.topics];
+    async fn known_topics(&self) -> Result<Vec<(i32, Topics)>, Error> {
+        let first = self.metadata(None).await?.topics;
         // The one that answers first is the last one that has answered.
-        for broker in self.candidates().into_iter().skip(1).take(BROKERS_ASKED - 1) {
+        let mut brokers = self.candidates().into_iter();
+        let mut known = vec![(brokers.next().unwrap_or(-1), first)];
+        for broker in brokers.take(BROKERS_ASKED - 1) {
             match self.metadata_of(broker).await {
-                Ok(answer) => known.push(answer.topics),
+                Ok(answer) => known.push((broker, answer.topics)),
                 Err(error @ Error::OtherCluster { .. }) => return Err(error),
                 Err(error) => tracing::debug!(broker, %error, "the broker does not say which topics it knows"),
             }
@@ -63,6 +69,12 @@ impl Cluster {
         let response = self.call_once(broker, CONTROL_LANE, Duration::ZERO, |_| build_metadata(None)).await?;
         self.accept(&format!("broker {broker}"), response)
     }
+}
+
+/// How many elections a broker knows of: one that is behind knows of fewer, and of fewer partitions.
+fn elections(topics: &Topics) -> i64 {
+    let partitions = topics.values().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| i64::from(partition.leader_epoch) + 1).sum()
 }
 
 /// What two brokers know together. Of two topics of one name nothing tells which is newer: readers find out by the id.

@@ -537,6 +537,11 @@ impl Cluster {
         }
     }
 
+    /// Asks this broker first from now on, where any would do.
+    pub(crate) fn prefer(&self, broker: i32) {
+        self.inner.preferred.store(broker, Ordering::Relaxed);
+    }
+
     /// All brokers, the one that answered last first.
     pub(crate) fn candidates(&self) -> Vec<i32> {
         let preferred = self.inner.preferred.load(Ordering::Relaxed);

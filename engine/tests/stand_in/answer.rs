@@ -177,10 +177,12 @@ fn epoch_ends(state: &State, request: &OffsetForLeaderEpochRequest) -> OffsetFor
 
 fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     let results = request.resources.iter().map(|asked| {
-        let topic = state.topics.iter().find(|topic| *topic.name == *asked.resource_name).unwrap();
         let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
+        let Some(topic) = state.topics.iter().find(|topic| *topic.name == *asked.resource_name) else {
+            return answer.with_error_code(UNKNOWN_TOPIC_OR_PARTITION);
+        };
         match topic.policy {
             Err(code) => answer.with_error_code(code),
             Ok(policy) => answer.with_configs(vec![
