@@ -143,7 +143,9 @@ pub async fn run(config: &VerifyConfig, progress: &Progress, stop: &Stop) -> Res
         }
         (None, Some(name)) => {
             let archive = repository.archive(name).await?;
-            let backups: Vec<_> = archive.listing().await?.finished.into_iter().collect();
+            let mut backups: Vec<_> = archive.listing().await?.finished.into_iter().collect();
+            // Ids need not tell the time, and what is unlikely of a backup shows beside the one before it.
+            backups.sort_by_key(|(_, listed)| listed.facts().map(|facts| facts.cut_at_ms));
             // To say of nothing that it is intact would be believed.
             if backups.is_empty() {
                 return Err(repository::Error::Empty { archive: archive.name }.into());

@@ -19,7 +19,8 @@ const RECORDS_MIN: u64 = 1_000;
 /// How many records compacted partitions had in the last backup that was looked at. Memory follows one backup.
 #[derive(Debug, Default)]
 pub struct Plausibility {
-    before: Option<(BackupId, i64)>,
+    /// When the cut of the last one was made, in milliseconds since the epoch.
+    before_ms: Option<i64>,
     records: BTreeMap<(TopicKey, i32), u64>,
 }
 
@@ -29,9 +30,16 @@ impl Plausibility {
         let id = &manifest.backup_id;
         let mut warnings = Vec::new();
         let mut records = BTreeMap::new();
-        let follows = self.before.as_ref().is_some_and(|(_, cut_at_ms)| *cut_at_ms <= manifest.cut_at_ms);
+        let follows = self.before_ms.is_some_and(|before_ms| before_ms <= manifest.cut_at_ms);
         for topic in &manifest.topics {
-            let partitions = topic.partitions.iter().filter(|partition| !partition.missing);
+            let (missing, partitions): (Vec<&PartitionSummary>, Vec<&PartitionSummary>) =
+                topic.partitions.iter().partition(|partition| partition.missing);
+            for partition in missing {
+                // It is compared with the next backup that has it.
+                let key = (topic.topic.clone(), partition.partition);
+                records.extend(self.records.remove_entry(&key));
+            }
+            let partitions = partitions.into_iter();
             if !is_compacted(topic) {
                 warnings.extend(partitions.filter_map(|partition| holes_of_compaction(id, topic, partition)));
                 continue;
@@ -39,20 +47,21 @@ impl Plausibility {
             for partition in partitions {
                 let key = (topic.topic.clone(), partition.partition);
                 let now = partition.content.records;
-                if let (true, Some((before, _)), Some(then)) = (follows, &self.before, self.records.get(&key))
+                if follows
+                    && let Some(then) = self.records.get(&key)
                     && *then >= RECORDS_MIN
                     && now <= then / SHRUNK_TO
                 {
                     let (name, number) = (&topic.topic.name, partition.partition);
                     warnings.push(format!(
-                        "backup {id}: {name}-{number} is compacted and holds {now} records, after {then} in {before}: see whether so many \
-                         keys were deleted"
+                        "backup {id}: {name}-{number} is compacted and holds {now} records, after {then} in the backup before: see \
+                         whether so many keys were deleted"
                     ));
                 }
                 records.insert(key, now);
             }
         }
-        self.before = Some((id.clone(), manifest.cut_at_ms));
+        self.before_ms = Some(manifest.cut_at_ms);
         self.records = records;
         warnings
     }
@@ -106,7 +115,7 @@ mod tests {
             plausibility.warnings(&backup("b2", cut_at_ms, compact, now, 0))
         };
         let found = second(20, 20_000, 2_000);
-        assert!(found.len() == 1 && found[0].contains("orders-1") && found[0].contains("20000 in b1"), "{found:?}");
+        assert!(found.len() == 1 && found[0].contains("orders-1") && found[0].contains("after 20000"), "{found:?}");
         assert_eq!(second(20, 20_000, 2_001), [""; 0], "compaction takes as much");
         assert_eq!(second(20, 999, 0), [""; 0], "by chance");
         assert_eq!(second(5, 20_000, 0), [""; 0], "the other one is older");
@@ -119,5 +128,7 @@ mod tests {
             .iter_mut()
             .for_each(|topic| topic.partitions.iter_mut().for_each(|partition| partition.missing = true));
         assert_eq!(plausibility.warnings(&missing), [""; 0]);
+        // What it had before is compared with the next that has it.
+        assert_eq!(plausibility.warnings(&backup("b3", 30, compact, 1, 0)).len(), 1);
     }
 }
