@@ -22,6 +22,9 @@ const RESTORE_INTENT: &str = "intent";
 const RESTORE_DONE: &str = "done";
 /// The object that ends a restore which is never to be completed.
 const RESTORE_ABANDONED: &str = "abandoned";
+/// How long after its last sign a restore that replaces topics keeps its backup, in milliseconds. Not for ever: the cluster that it
+/// wrote to may be gone, and with it the way to complete or abandon it.
+pub const REPLACING_KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
 /// The folder of a restore's lease.
 const RESTORE_LEASE: &str = "lease";
 /// Backups whose parts are read at once, where that is needed.
@@ -143,8 +146,8 @@ pub async fn named_by(archive: &Archive, id: &BackupId) -> Result<Result<Named, 
     Ok(Ok(Named { segments, parts: manifest.parts.into_iter().map(|part| part.id).collect() }))
 }
 
-/// Restores that have not ended: what they read must stay until they are completed or abandoned, since they may have replaced the
-/// topics of which the backup is a copy. One that has not said what it reads counts while it is at work.
+/// Restores that have not ended, and may still need what they read: those at work, and for [`REPLACING_KEPT_MS`] those that may have
+/// replaced topics of which the backup is a copy.
 ///
 /// # Errors
 /// What the store fails with.
@@ -168,10 +171,12 @@ async fn restore(archive: &Archive, id: String, grace_ms: i64, now_ms: i64) -> R
         }
     }
     let is_held = lease::held_by(store, &format!("{folder}{RESTORE_LEASE}"), now_ms).await?.is_some();
-    let is_young = |object: &Object| now_ms.saturating_sub(object.modified_ms) <= grace_ms;
-    let is_at_work = is_held || store.list(&folder).await?.iter().any(is_young);
-    let backup = backup_of(archive, &format!("{folder}{RESTORE_INTENT}")).await?;
-    Ok((is_at_work || backup.is_some()).then_some(Restore { id, backup, is_at_work }))
+    let written_ms = store.list(&folder).await?.into_iter().map(|object| object.modified_ms).max();
+    let is_younger = |age_ms: i64| written_ms.is_some_and(|written_ms| now_ms.saturating_sub(written_ms) <= age_ms);
+    let is_at_work = is_held || is_younger(grace_ms);
+    let Intent { backup, replaces } = intent_of(archive, &format!("{folder}{RESTORE_INTENT}")).await?;
+    let may_go_on = is_at_work || (replaces && is_younger(REPLACING_KEPT_MS));
+    Ok(may_go_on.then_some(Restore { id, backup, is_at_work }))
 }
 
 /// What goes of the journals of the ended restores of a backup that is gone, in the order in which it is to be deleted: the names by
@@ -198,15 +203,26 @@ pub async fn journals_of(archive: &Archive, backup: &BackupId) -> Result<[Vec<De
     Ok(steps)
 }
 
-/// The backup that a restore names before it reads the first record; `None` when it has not, or in a way that is not
-/// understood here. Nothing else of the journal matters, and a later version may say more.
-async fn backup_of(archive: &Archive, intent: &str) -> Result<Option<BackupId>, Error> {
+/// What a restore says before it reads the first record, as far as it matters here. A later version may say more.
+#[derive(Default)]
+struct Intent {
+    /// What it reads; `None` when it has not said so, or in a way that is not understood here.
+    backup: Option<BackupId>,
+    /// Whether it deletes topics that were there.
+    replaces: bool,
+}
+
+async fn intent_of(archive: &Archive, intent: &str) -> Result<Intent, Error> {
     let bytes = match archive.store.read(intent).await {
-        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok(Intent::default()),
         read => read?,
     };
-    let journal = document::open::<serde_json::Value>(DocumentKind::Journal, VERSION, &bytes).ok();
-    Ok(journal.and_then(|journal| journal.pointer("/request/backupId")?.as_str()?.parse().ok()))
+    let Ok(journal) = document::open::<serde_json::Value>(DocumentKind::Journal, VERSION, &bytes) else {
+        return Ok(Intent::default());
+    };
+    let backup = journal.pointer("/request/backupId").and_then(|id| id.as_str()?.parse().ok());
+    let overwritten = journal.pointer("/overwritten").and_then(serde_json::Value::as_object);
+    Ok(Intent { backup, replaces: overwritten.is_some_and(|topics| !topics.is_empty()) })
 }
 
 /// What was read, or in one line what is damaged.

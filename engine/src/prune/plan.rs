@@ -374,8 +374,8 @@ fn user<'f>(facts: &'f Facts, backup: &Finished) -> Option<&'f Restore> {
 fn kept_for(backup: &Finished, restore: &Restore) -> String {
     let (backup, restore) = (&backup.id, &restore.id);
     format!(
-        "backup {backup} is kept for restore {restore}, which has not ended: the same command completes it, or restore --abandon \
-         {restore} ends it"
+        "backup {backup} is kept for restore {restore}, which has replaced topics and has not ended: the same command completes it, or \
+         restore --abandon {restore} ends it; 30 days after its last sign the backup goes"
     )
 }
 

@@ -148,7 +148,10 @@ async fn begun_restore(sample: &Sample, id: &str, backup: &str) -> String {
     let folder = keys.restore_folder(&id);
     sample.put(&keys.restore_of(&backup.parse().unwrap(), &id), b"{}".to_vec()).await;
     sample.put(&keys.unfinished_restore(&id), b"{}".to_vec()).await;
-    let intent = serde_json::json!({ "request": { "backupId": backup, "topics": {} }, "overwritten": {} });
+    // Only that one has replaced a topic.
+    let overwritten =
+        if id.as_str() == "open" { serde_json::json!({ "t": uuid::Uuid::nil() }) } else { serde_json::json!({}) };
+    let intent = serde_json::json!({ "request": { "backupId": backup, "topics": {} }, "overwritten": overwritten });
     let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent);
     sample.put(&format!("{folder}intent"), sealed).await;
     folder
@@ -162,6 +165,7 @@ async fn the_journals_of_ended_restores_go_after_their_backup() {
         ("done-gone", "b1", Some("done")),
         ("abandoned-gone", "b1", Some("abandoned")),
         ("open", "b2", None),
+        ("open-and-harmless", "b1", None),
         ("done-kept", "b4", Some("done")),
     ] {
         let folder = begun_restore(&sample, id, backup).await;
@@ -189,7 +193,7 @@ async fn the_journals_of_ended_restores_go_after_their_backup() {
     assert_eq!(left_of("open"), ["intent"], "its topics may have the settings of a restore");
     assert_eq!(left_of("done-kept"), ["done", "intent", "maps/00000/000000"], "it can be run again");
     let named: Vec<&String> = left.iter().filter(|key| key.contains("/restores-of/")).collect();
-    assert_eq!(named.len(), 2, "{named:?}");
+    assert_eq!(named.len(), 3, "{named:?}");
 }
 
 #[tokio::test]
