@@ -11,7 +11,7 @@ use e2e::unique;
 use e2e::witness::{At, NewTopic, properties};
 use kafka_backup::store::{Store, contract};
 
-fn keeps_the_contract(minio: &Minio, bucket: &str) {
+fn keeps_the_contract(minio: &Minio, bucket: &str, has_versions: bool) {
     let credentials = tempfile::tempdir().unwrap();
     for (name, value) in minio.environment() {
         fs::write(credentials.path().join(name), value).unwrap();
@@ -21,20 +21,23 @@ fn keeps_the_contract(minio: &Minio, bucket: &str) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(&storage).await.unwrap();
-        contract::keeps_all(&store, "suite").await;
+        match has_versions {
+            true => contract::keeps_all_with_versions(&store, "suite").await,
+            false => contract::keeps_all(&store, "suite").await,
+        }
     });
 }
 
 #[test]
 fn minio_keeps_the_contract() {
     let minio = Minio::shared();
-    keeps_the_contract(minio, &minio.make_bucket("contract").unwrap());
+    keeps_the_contract(minio, &minio.make_bucket("contract").unwrap(), false);
 }
 
 #[test]
-fn a_bucket_with_object_lock_keeps_the_contract() {
+fn a_bucket_with_object_lock_keeps_the_contract_of_one_with_versions() {
     let minio = Minio::shared();
-    keeps_the_contract(minio, &minio.make_locked_bucket("locked-contract").unwrap());
+    keeps_the_contract(minio, &minio.make_locked_bucket("locked-contract").unwrap(), true);
 }
 
 /// Finding 32, F6: everything is done in a bucket in which nobody may delete or overwrite a version for a day.

@@ -124,7 +124,7 @@ pub(crate) async fn entry(archive: &Archive) -> Result<ArchiveEntry, Error> {
     let begun = begun.into_iter().map(|id| unfinished(archive, id));
     let mut begun = stream::iter(begun).buffered(CUTS_AT_ONCE);
     while let Some(entry) = begun.try_next().await? {
-        backups.push(entry);
+        backups.extend(entry);
     }
     drop(begun);
     backups.sort_by(|a, b| (a.cut_at_ms, &a.backup_id).cmp(&(b.cut_at_ms, &b.backup_id)));
@@ -205,27 +205,29 @@ async fn details(
     }
 }
 
-async fn unfinished(archive: &Archive, id: BackupId) -> Result<BackupEntry, Error> {
+/// A backup that was begun; none where its folder is listed and nothing is in it any more, as buckets with versions may do.
+async fn unfinished(archive: &Archive, id: BackupId) -> Result<Option<BackupEntry>, Error> {
     let given_up = archive.given_up(&id).await?;
     let entry = begun(archive, id).await?;
     Ok(match given_up {
-        Some(why) => BackupEntry { state: State::GivenUp, problems: vec![why], ..entry },
+        Some(why) => entry.map(|entry| BackupEntry { state: State::GivenUp, problems: vec![why], ..entry }),
         None => entry,
     })
 }
 
-async fn begun(archive: &Archive, id: BackupId) -> Result<BackupEntry, Error> {
-    Ok(match archive.cut(&id).await {
+async fn begun(archive: &Archive, id: BackupId) -> Result<Option<BackupEntry>, Error> {
+    Ok(Some(match archive.cut(&id).await {
         Ok(Some(cut)) => BackupEntry {
             cut_at_ms: Some(cut.at_ms),
             topics: cut.topics.len(),
             partitions: cut.topics.iter().map(|topic| topic.partitions.len()).sum(),
             ..nothing(id, State::Unfinished)
         },
+        Ok(None) if archive.store.list(&archive.keys.progress_folder(&id)).await?.is_empty() => return Ok(None),
         Ok(None) => nothing(id, State::Unfinished),
         Err(error @ Error::Document { .. }) => {
             BackupEntry { problems: vec![error.to_string()], ..nothing(id, State::Unfinished) }
         }
         Err(error) => return Err(error),
-    })
+    }))
 }

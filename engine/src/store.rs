@@ -408,7 +408,8 @@ impl Store {
         self.list(prefix).await
     }
 
-    /// The names of the folders right below the folder `prefix` that have an object in them, sorted, without slashes.
+    /// The names of the folders right below the folder `prefix` that have an object in them, sorted, without slashes. Of a bucket with
+    /// versions, MinIO names folders too of which all objects were deleted.
     ///
     /// # Errors
     /// As [`Store::list`].

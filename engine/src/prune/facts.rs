@@ -56,7 +56,9 @@ pub async fn read(archive: &Archive, is_ours: bool, grace_ms: i64, now_ms: i64) 
     facts.backups = stream::iter(finished).buffered(BACKUPS_AT_ONCE).try_collect().await?;
     facts.spare =
         listing.spare.iter().flat_map(|(id, objects)| objects.iter().map(|object| stored(id, object))).collect();
-    for (id, objects) in progress(archive, &listing).await? {
+    // A bucket with versions may list a folder of which all objects were deleted.
+    let progress = progress(archive, &listing).await?.into_iter().filter(|(_, objects)| !objects.is_empty());
+    for (id, objects) in progress {
         let is_last = |object: &Stored<BackupId>| [keys.cut(&id), keys.given_up(&id)].contains(&object.key);
         let (cut, checkpoints) = objects.into_iter().partition(is_last);
         let progress = Progress { cut, checkpoints };

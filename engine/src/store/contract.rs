@@ -12,6 +12,12 @@ use crate::error::Kind;
 
 /// Runs all of them below `prefix`.
 pub async fn keeps_all(store: &Store, prefix: &str) {
+    keeps_all_with_versions(store, prefix).await;
+    folders_go_with_their_last_object(store, &format!("{prefix}/last")).await;
+}
+
+/// Those that a bucket with versions keeps too.
+pub async fn keeps_all_with_versions(store: &Store, prefix: &str) {
     let below = |name: &str| format!("{prefix}/{name}");
     store.check_writable().await.expect("the store is writable");
     reads_what_was_written(store, &below("read")).await;
@@ -213,8 +219,15 @@ pub async fn folders_are_not_beginnings_of_names(store: &Store, prefix: &str) {
     assert_eq!(store.list_dirs(prefix).await, Ok(vec!["orders".to_owned(), "orders-eu".to_owned()]));
     assert_eq!(store.list(&format!("{prefix}/order")).await, Ok(Vec::new()));
     assert_eq!(store.list_dirs(&format!("{prefix}/order")).await, Ok(Vec::new()));
-    store.delete(&format!("{prefix}/orders/a")).await.expect("deleted");
-    assert_eq!(store.list_dirs(prefix).await, Ok(vec!["orders-eu".to_owned()]));
+}
+
+/// And are not listed any more.
+pub async fn folders_go_with_their_last_object(store: &Store, prefix: &str) {
+    for key in ["a/x", "b/x"] {
+        store.put(&format!("{prefix}/{key}"), text(key)).await.expect("put");
+    }
+    store.delete(&format!("{prefix}/a/x")).await.expect("deleted");
+    assert_eq!(store.list_dirs(prefix).await, Ok(vec!["b".to_owned()]));
 }
 
 /// More than one request of S3 deletes, with keys that XML treats specially; others stay.
