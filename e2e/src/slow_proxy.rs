@@ -1,4 +1,4 @@
-//! A store that is far away: a proxy in front of it which delays each request, and counts them.
+//! A store that is far away: a proxy in front of it which delays each request, counts them, and refuses those of one kind if it is told.
 //!
 //! It knows as much of HTTP/1.1 as it needs. Clients do not pipeline, so the first bytes that a client sends after those of the server
 //! begin a request.
@@ -20,7 +20,11 @@ const BUFFER_BYTES: usize = 256 << 10;
 pub struct SlowProxy {
     port: u16,
     requests: Arc<Mutex<BTreeMap<String, u64>>>,
+    refused: Arc<Mutex<Option<&'static str>>>,
 }
+
+/// What S3 answers about an object that was moved to a storage class which is not read at once.
+const REFUSAL: &str = "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid for the object's storage class</Message></Error>";
 
 impl SlowProxy {
     /// Starts a proxy on a free port of the loopback address, in front of this port.
@@ -31,15 +35,21 @@ impl SlowProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("the proxy cannot listen")?;
         let port = listener.local_addr().context("the proxy has no address")?.port();
         let requests: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-        let counted = Arc::clone(&requests);
+        let refused: Arc<Mutex<Option<&'static str>>> = Arc::default();
+        let shared = (Arc::clone(&requests), Arc::clone(&refused));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let counted = Arc::clone(&counted);
+                let (counted, refused) = shared.clone();
                 // A connection that cannot be served is closed, which the client sees.
-                thread::spawn(move || drop(serve(client, target_port, delay, &counted)));
+                thread::spawn(move || drop(serve(client, target_port, delay, &counted, &refused)));
             }
         });
-        Ok(Self { port, requests })
+        Ok(Self { port, requests, refused })
+    }
+
+    /// Refuses requests of this kind from now on, as S3 refuses to read an archived object.
+    pub fn refuse(&self, kind: &'static str) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(kind);
     }
 
     /// The endpoint, such as `http://127.0.0.1:20000`.
@@ -62,6 +72,7 @@ fn serve(
     target_port: u16,
     delay: Duration,
     requests: &Mutex<BTreeMap<String, u64>>,
+    refused: &Mutex<Option<&'static str>>,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port))?;
     client.set_nodelay(true)?;
@@ -83,8 +94,17 @@ fn serve(
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Ok(bytes @ 1..) = client.read(&mut buffer) {
         if is_answered.swap(false, Ordering::SeqCst) {
-            *counts(requests).entry(kind(&buffer[..bytes])).or_default() += 1;
+            let kind = kind(&buffer[..bytes]);
+            let is_refused =
+                refused.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|refused| refused == kind);
+            *counts(requests).entry(kind).or_default() += 1;
             thread::sleep(delay);
+            if is_refused {
+                let head = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n", REFUSAL.len());
+                client.write_all([head.as_bytes(), REFUSAL.as_bytes()].concat().as_slice())?;
+                is_answered.store(true, Ordering::SeqCst);
+                continue;
+            }
         }
         if server.write_all(&buffer[..bytes]).is_err() {
             break;
