@@ -197,16 +197,19 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
 
     // Somebody thinks again while topics are replaced.
     let before = topics.ids();
-    let mut running = topics.start("asked");
-    running.wait_until("the first topic is replaced", || {
-        topics.witness.describe_topic(&names[0]).is_ok_and(|topic| topic.id != before[&names[0]])
-    });
+    let running = topics.start("asked");
+    while !running.log().unwrap().contains("topics were deleted, to be created again") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     running.signal("TERM").unwrap();
     let ended = running.ended().unwrap();
     let found = topics.found(&before);
     assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
-    assert_eq!(said(&ended.stderr, "about to be,", "are untouched"), found.untouched.len(), "{ended:?}");
-    assert!(found.missing.is_empty() && !found.untouched.is_empty(), "{found:?}");
+    // It ends between two groups, unless creating one takes longer than it has.
+    assert!(found.missing.len() <= REPLACED_AT_ONCE && !found.untouched.is_empty(), "{found:?}");
+    if ended.stderr.contains("about to be,") {
+        assert_eq!(said(&ended.stderr, "about to be,", "are untouched"), found.untouched.len(), "{ended:?}");
+    }
     assert!(ended.stderr.contains("topics that keep the settings of a restore"), "{ended:?}");
     topics.completes("asked", &before);
 

@@ -592,14 +592,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_has_its_time_from_the_answer_before_it() {
-        const TIMEOUT: Duration = Duration::from_secs(4);
-        let (connection, mut fake) = pair(TIMEOUT).await;
+        let (connection, mut fake) = pair(LONG).await;
         let (first, second) = (list(&connection), list(&connection));
         let ids = [fake.request().await.2, fake.request().await.2];
         // The broker needs less than the time for each, and more for both. Real time: a clock that jumps jumps over the answers.
         let answers = async {
             for id in ids {
-                tokio::time::sleep(TIMEOUT / 8 * 5).await;
+                tokio::time::sleep(LONG / 8 * 5).await;
                 fake.answer(id, &groups(0)).await;
             }
         };
