@@ -58,7 +58,7 @@ fn backups_are_made_restored_and_pruned_in_a_bucket_with_object_lock() {
     assert_eq!((&first["outcome"], &second["outcome"]), (&"completed".into(), &"completed".into()));
     assert_eq!(second["warnings"].as_array().map_or(0, Vec::len), 0, "{second}");
     let listed = repository.report(&["list", "--archive", "a"]);
-    assert_eq!(listed["backups"].as_array().unwrap().len(), 1, "{listed}");
+    assert_eq!(listed["archives"][0]["backups"].as_array().unwrap().len(), 1, "{listed}");
     repository.report(&["verify", "--archive", "a", "--level", "records"]);
 
     let mapping = format!("{topic}={topic}-back");

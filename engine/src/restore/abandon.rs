@@ -2,8 +2,8 @@
 
 use super::journal::{Abandoned, Intent, Journal, Prepared};
 use super::own_settings::{self, OwnSettings};
-use super::protection::{CONFIRM_EVERY, CONFIRMATIONS};
-use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, target};
+use super::target::{self, CONFIRM_EVERY, CONFIRMATIONS};
+use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};

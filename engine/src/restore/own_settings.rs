@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use super::Error;
 use super::journal::{Intent, PreparedTopic, Settings, TopicSettings};
-use super::protection::{CONFIRM_EVERY, CONFIRMATIONS, change};
+use super::protection::change;
+use super::target::{CONFIRM_EVERY, CONFIRMATIONS};
 use crate::kafka::topics::{ConfigChange, ConfigEntry, overrides};
 use crate::kafka::{Cluster, Error as KafkaError};
 use crate::store::lease::Lease;

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use super::journal::{Journal, Prepared, PreparedTopic, Settings};
 use super::plan::Plan;
+use super::target::{self, CONFIRM_EVERY, CONFIRMATIONS};
 use super::topics::set;
-use super::{Error, changes, is_kept, target};
+use super::{Error, changes, is_kept};
 use crate::kafka::Cluster;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, ConfigSource};
 use crate::stop::Stop;
@@ -22,10 +23,6 @@ use crate::store::lease::Lease;
 /// The first looks come soon, since a reversal does the least harm then; later ones this far apart at most.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 const FIRST_LOOK: Duration = Duration::from_secs(1);
-/// Brokers learn of a change a moment after the controller has made it, and until then show the value of before. So a
-/// difference counts only when it has been seen this often, so far apart.
-pub const CONFIRMATIONS: u32 = 3;
-pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 const POLICY: &str = "cleanup.policy";
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 /// How long brokers may take to show a change.

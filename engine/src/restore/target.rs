@@ -1,13 +1,13 @@
 //! What the target looks like: all that a plan depends on, and where its partitions begin and end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
-use super::protection::{CONFIRM_EVERY, CONFIRMATIONS};
 use crate::format::manifest::TopicSummary;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::permissions::Operations;
@@ -15,6 +15,10 @@ use crate::kafka::topics::{ConfigEntry, overrides};
 use crate::kafka::{Cluster, Error as KafkaError, TopicMetadata, TopicPartition};
 use crate::offsets::groups;
 
+/// Brokers learn of a change a moment after the controller has made it, and until then show the value of before. So a
+/// difference counts only when it has been seen this often, so far apart.
+pub const CONFIRMATIONS: u32 = 3;
+pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// The cluster has no topic of this name, or none of this id.
 const UNKNOWN: [i16; 2] = [3, 100];
 /// Settings of brokers that are the defaults of topic settings under another name.
