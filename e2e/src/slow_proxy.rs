@@ -1,4 +1,4 @@
-//! A store that is far away: a proxy in front of it which delays each request, counts them, and refuses those of one kind if it is told.
+//! A store that is far away: a proxy in front of it which delays each request, counts them, and refuses those of one kind when a test asks for it.
 //!
 //! It knows as much of HTTP/1.1 as it needs. Clients do not pipeline, so the first bytes that a client sends after those of the server
 //! begin a request.

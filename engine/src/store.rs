@@ -197,7 +197,8 @@ impl Store {
     /// that the store takes the second writer of a key for the first.
     ///
     /// The object stays, one for all runs: a writer without the right to delete is a sane protection of an archive, and would
-    /// leave one for each run. Which objects are uploaded in parts has no part in it: only segments are, whose names no other run has.
+    /// leave one for each run. Only segments are uploaded in parts, and no
+    /// other run has their names, so that a conditional end of such an upload need not be proven.
     ///
     /// # Errors
     /// [`Error::Misconfigured`] when the store does not honour conditional writes; as the calls it makes.
