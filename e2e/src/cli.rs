@@ -133,13 +133,18 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<En
     Cli::new(arguments)?.run()
 }
 
+/// A test of the workspace that takes no time to build.
+const SMALLEST_TEST: &str = "prints";
+
 fn run_cargo(program: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // The whole workspace is selected, as in `cargo test --workspace`, so that dependencies have the same features and
-    // are not compiled a second time.
     command.args(["build", "--quiet", "--workspace", "--bin", program, "--message-format=json"]);
-    if !cfg!(debug_assertions) {
+    if cfg!(debug_assertions) {
+        // The whole workspace and a test are selected, as in `cargo test --workspace`: so dependencies have the same features, those of
+        // `dev-dependencies` among them, and are not compiled a second time.
+        command.args(["--test", SMALLEST_TEST]);
+    } else {
         command.arg("--release");
     }
     command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
@@ -151,7 +156,7 @@ fn run_cargo(program: &str) -> Result<PathBuf> {
     }
     let executable = |line: &str| -> Option<PathBuf> {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(message["executable"].as_str()?.into())
+        (message["target"]["name"] == program).then(|| Some(message["executable"].as_str()?.into()))?
     };
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().filter_map(executable).next_back().context("cargo named no executable")
