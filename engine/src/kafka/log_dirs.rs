@@ -1,8 +1,9 @@
 //! DescribeLogDirs: how much room the brokers' disks have (KIP-827, Kafka 3.3 and later).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use futures::future;
+use futures::{StreamExt, TryStreamExt, stream};
 use kafka_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
@@ -10,6 +11,9 @@ use crate::kafka::api::Api;
 use crate::kafka::cluster::{CONTROL_LANE, Cluster};
 use crate::kafka::error::{Error, Resource};
 use crate::kafka::metadata::topic_name;
+
+/// Brokers that are asked at the same time.
+const BROKERS_AT_ONCE: usize = 16;
 
 /// What the log directories of brokers hold, and have room for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,12 +40,13 @@ impl Cluster {
     /// # Errors
     /// When a broker does not answer, or is older, and without `Describe` on the cluster.
     pub async fn log_dirs(&self, topics: &BTreeMap<String, i32>) -> Result<Option<LogDirs>, Error> {
-        let timeout = self.request_timeout();
         let asked = self.brokers().into_iter().map(|broker| async move {
-            let answer = self.call_once(broker.id, CONTROL_LANE, timeout, |_| build_describe_log_dirs(topics)).await;
+            let build = |_| build_describe_log_dirs(topics);
+            let answer = self.call_once(broker.id, CONTROL_LANE, Duration::ZERO, build).await;
             answer.and_then(process_describe_log_dirs)
         });
-        let all: Option<Vec<LogDirs>> = future::try_join_all(asked).await?.into_iter().collect();
+        let all: Vec<Option<LogDirs>> = stream::iter(asked).buffer_unordered(BROKERS_AT_ONCE).try_collect().await?;
+        let all: Option<Vec<LogDirs>> = all.into_iter().collect();
         Ok(all.map(|all| all.into_iter().fold(LogDirs::default(), LogDirs::and)))
     }
 }
