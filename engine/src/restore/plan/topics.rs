@@ -308,13 +308,13 @@ fn action(
     action
 }
 
-/// A partition that could not be read at the backup was not empty, and must not come back as an empty one in the place of
-/// data.
+/// A partition that could not be read at the backup, or whose topic was deleted before it was read to its end, held more than the
+/// backup does, and must not come back without that in the place of data.
 fn without_missing(source: &TopicSummary, target: &str, action: Action, existing: Option<&Existing>, plan: &mut Plan) {
     let missing: Vec<String> = source
         .partitions
         .iter()
-        .filter(|partition| partition.missing)
+        .filter(|partition| partition.missing || partition.content.holes.deleted > 0)
         .map(|partition| partition.partition.to_string())
         .collect();
     if missing.is_empty() {
@@ -324,11 +324,11 @@ fn without_missing(source: &TopicSummary, target: &str, action: Action, existing
     let holds_data = existing.is_some_and(|existing| !existing.is_empty);
     match (action, holds_data) {
         (Action::Overwrite, true) => plan.refusals.push(format!(
-            "topic {target:?} would lose what it holds in partitions that the backup lacks ({missing}): leave the topic out, restore it \
-             under another name (topicMapping), or delete it beforehand"
+            "topic {target:?} would lose what it holds in partitions of which the backup lacks all or a part ({missing}): leave the topic \
+             out, restore it under another name (topicMapping), or delete it beforehand"
         )),
         (Action::Overwrite | Action::Create | Action::Use | Action::Append, _) => plan.warnings.push(format!(
-            "topic {target:?}: the backup lacks partitions {missing}, which get no records although they were not empty"
+            "topic {target:?}: the backup lacks all or a part of partitions {missing}, which get no other records although they held more"
         )),
     }
 }
