@@ -77,12 +77,12 @@ pub(super) async fn take(
 async fn list(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<ListedGroup>> {
     let mut leaders = cluster.coordinator_leaders().await;
     let mut listed: BTreeMap<String, ListedGroup> = BTreeMap::new();
-    let mut has_moved = true;
+    let (mut has_moved, mut gaps) = (true, Vec::new());
     for list in 0..LISTS_MAX {
         if list > 0 {
             tokio::time::sleep(LIST_AGAIN_AFTER).await;
         }
-        let gaps = match cluster.list_groups().await {
+        gaps = match cluster.list_groups().await {
             Ok((groups, gaps)) => {
                 listed.extend(groups.into_iter().map(|group| (group.group.clone(), group)));
                 gaps
@@ -95,12 +95,12 @@ async fn list(cluster: &Cluster, notes: &mut Notes) -> Option<Vec<ListedGroup>> 
         let after = cluster.coordinator_leaders().await;
         has_moved = matches!((&leaders, &after), (Ok(before), Ok(after)) if before != after);
         leaders = after;
-        if (list > 0 && !has_moved) || !gaps.is_empty() {
-            gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
-            has_moved = false;
+        // A broker that does not answer was waited for, and is not waited for again while nothing moves.
+        if !has_moved && (list > 0 || !gaps.is_empty()) {
             break;
         }
     }
+    gaps.into_iter().for_each(|gap| notes.problem(format!("not in the backup are {gap}")));
     if has_moved {
         notes.problem(format!(
             "groups may be missing in the backup: partitions of __consumer_offsets moved between brokers each of {LISTS_MAX} times when \
