@@ -100,10 +100,12 @@ fn serve(
             *counts(requests).entry(kind).or_default() += 1;
             thread::sleep(delay);
             if is_refused {
-                let head = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n", REFUSAL.len());
-                client.write_all([head.as_bytes(), REFUSAL.as_bytes()].concat().as_slice())?;
-                is_answered.store(true, Ordering::SeqCst);
-                continue;
+                let head = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\n";
+                let answer = format!("{head}content-length: {}\r\n\r\n{REFUSAL}", REFUSAL.len());
+                client.write_all(answer.as_bytes())?;
+                // What else there is of the request is nobody's.
+                while matches!(client.read(&mut buffer), Ok(1..)) {}
+                break;
             }
         }
         if server.write_all(&buffer[..bytes]).is_err() {

@@ -289,8 +289,13 @@ impl S3Store {
         let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
         // `ConditionalRequestConflict`: the other write may be the first attempt of this very call.
         let is_conflict = error.kind() == ErrorKind::Conflict;
-        // A completed upload that is completed again is "not found"; a lost answer is any error that passes.
-        let is_open = is_taken || is_conflict || error.kind() == ErrorKind::NotFound || error.is_persistent();
+        // A completed upload that is completed again is "not found"; a lost answer is any error that passes. Who may not write has not
+        // written, whatever stands there.
+        let is_open = match error.kind() {
+            ErrorKind::PermissionDenied => false,
+            ErrorKind::NotFound => true,
+            _ => is_taken || is_conflict || error.is_persistent(),
+        };
         let written_by_us = if is_open { self.is_written_by(key, token).await } else { Ok(None) };
         match written_by_us {
             Ok(Some(true)) => Ok(Some(Created::New)),
