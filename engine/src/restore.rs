@@ -29,13 +29,16 @@ mod topics;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 pub use self::error::Error;
-use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request, TopicSettings};
+use self::journal::{Intent, Journal, Prepared, PreparedTopic, Request, Settings, TopicSettings};
+use self::left::Touched;
 pub use self::maker::Counts;
 use self::own_settings::OwnSettings;
 use self::plan::{Action, GroupPlan, Plan, TargetFacts, TopicPlan};
@@ -65,6 +68,8 @@ const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// How long a run that was asked to end may wait for what it is at, before it gives up and says what it leaves behind: well before
 /// the 20 seconds after which it is ended.
 const SETTLING: Duration = Duration::from_secs(12);
+/// How long the archive may take to learn of the end of a run that has failed.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a run makes its decisions, when other runs of the same restore change the journal before it has the lease.
 const BEGINNINGS_MAX: usize = 5;
 /// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
@@ -89,7 +94,8 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::Interrupted),
     };
-    let run = Restore { config, archive, manifest, warnings, cluster, progress, stop };
+    let touched = Mutex::new(Touched::None);
+    let run = Restore { config, archive, manifest, warnings, cluster, progress, stop, touched };
     for _ in 0..BEGINNINGS_MAX {
         let begun = run.begin(started_ms).await?;
         if config.config.dry_run {
@@ -100,25 +106,39 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
             return Err(run.left_by_any_run(Error::Refused(begun.planned.plan.refusals), &begun.journal).await);
         }
-        let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
-        let holder = Holder::current(begun.journal.id.as_str());
-        let lease = Lease::acquire(&run.archive.store, &begun.journal.lease(), holder, LEASE_TTL_MS, wait).await?;
         let journal = begun.journal.clone();
+        let lease = tokio::select! {
+            lease = run.lease(&journal) => lease,
+            () = run.patience() => Err(Error::Interrupted),
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => return Err(run.left_by_any_run(error, &journal).await),
+        };
         let restored = tokio::select! {
             restored = run.under_lease(begun, &lease, started_ms) => restored,
             () = run.patience() => Err(run.left_by_any_run(Error::Interrupted, &journal).await),
         };
-        let released = lease.release().await;
-        let restored = restored?;
-        if let Err(error) = released {
-            tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
-        }
-        if let Some(restored) = restored {
+        let released = async {
+            if let Err(error) = lease.release().await {
+                tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
+            }
+        };
+        at_the_end_of(&restored, released).await;
+        if let Some(restored) = restored? {
             return Ok(restored);
         }
         tracing::info!("another run has changed the restore since this one began: it begins again");
     }
     Err(Error::Contended)
+}
+
+/// Does a last thing in the archive, for which a run that has failed takes little time: it may have been asked to end.
+async fn at_the_end_of<T>(restored: &Result<T, Error>, last: impl Future<Output = ()>) {
+    match restored {
+        Ok(_) => last.await,
+        Err(_) => drop(timeout(LAST_PATIENCE, last).await),
+    }
 }
 
 /// The backup that is restored.
@@ -179,6 +199,8 @@ struct Restore<'a> {
     cluster: Cluster,
     progress: &'a Progress,
     stop: &'a Stop,
+    /// What the journal said last of the topics that may be left changed, for a time in which it cannot be read.
+    touched: Mutex<Touched>,
 }
 
 impl Restore<'_> {
@@ -186,6 +208,12 @@ impl Restore<'_> {
     async fn patience(&self) {
         self.stop.wait().await;
         tokio::time::sleep(SETTLING).await;
+    }
+
+    async fn lease(&self, journal: &Journal) -> Result<Lease, Error> {
+        let holder = Holder::current(journal.id.as_str());
+        let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
+        Ok(Lease::acquire(&self.archive.store, &journal.lease(), holder, LEASE_TTL_MS, wait).await?)
     }
 
     /// Whether the journal is as it was when this run made its decisions. Until it had the lease, another run may have prepared the
@@ -203,11 +231,14 @@ impl Restore<'_> {
         let journal = begun.journal.clone();
         journal.open(&self.manifest.backup_id).await?;
         let restored = self.restore(begun, lease, started_ms).await;
-        if lease.check().await.is_ok()
-            && let Err(error) = journal.close(&self.manifest.backup_id).await
-        {
-            tracing::warn!("the archive goes on naming restore {} as one that has not ended: {error}", journal.id);
-        }
+        let closed = async {
+            if lease.check().await.is_ok()
+                && let Err(error) = journal.close(&self.manifest.backup_id).await
+            {
+                tracing::warn!("the archive goes on naming restore {} as one that has not ended: {error}", journal.id);
+            }
+        };
+        at_the_end_of(&restored, closed).await;
         restored
     }
 
@@ -435,6 +466,7 @@ impl Restore<'_> {
                 settings: plan.topics.iter().filter(|topic| !is_kept(topic)).map(settings).collect(),
             })
             .await?;
+        self.has_touched(Touched::Created(intent.clone()));
         let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease, self.stop).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, existing, &ends);
@@ -464,7 +496,9 @@ impl Restore<'_> {
             joined_records_bytes: (!self.config.config.keep_batches).then_some(joining::RECORDS_BYTES_MAX),
             topics,
         };
-        journal.write_prepared(prepared).await
+        let prepared = journal.write_prepared(prepared).await?;
+        self.has_touched(Touched::Protected(prepared.clone(), Settings::default()));
+        Ok(prepared)
     }
 
     /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.

@@ -29,14 +29,14 @@ const TOPICS: &str = "E2E_TOPICS";
 const OLD_MS: i64 = 1_700_000_000_000;
 
 /// A sample and its backup.
-struct BackedUp {
-    kafka: &'static Kafka,
+struct BackedUp<'a> {
+    kafka: &'a Kafka,
     repository: Repository<'static>,
     sample: Sample,
 }
 
-impl BackedUp {
-    fn new(kafka: &'static Kafka, stem: &str, records: u64) -> Self {
+impl<'a> BackedUp<'a> {
+    fn new(kafka: &'a Kafka, stem: &str, records: u64) -> Self {
         let sample = Sample::write(&kafka.witness(), stem, records).unwrap();
         let repository = Repository::folder().unwrap();
         let bootstrap = kafka.bootstrap(Listener::Plain);

@@ -1,9 +1,10 @@
 //! What the owner of a topic sets while a restore has other settings on it stays, and no topic keeps those of a restore unnoticed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use e2e::cli::Ended;
 use e2e::dump::Record;
-use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::running::Running;
 use e2e::sample::Sample;
 use e2e::unique;
@@ -14,13 +15,14 @@ use kafka_backup::format::manifest::VERSION;
 use kafka_backup::store::Store;
 use kafka_backup::store::lease::{Holder, Lease, WaitPolicy};
 use serde_json::json;
+use tokio::runtime::Runtime;
 
 use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, whole_records};
 
 const USAGE: i32 = 2;
 const SLOWLY: [&str; 2] = ["--rate-limit-bytes", "300000"];
 
-fn start(backed_up: &BackedUp, target: &str, more: &[&str]) -> Running {
+fn start(backed_up: &BackedUp<'_>, target: &str, more: &[&str]) -> Running {
     let command = backed_up.command(target, &[&SLOWLY[..], more].concat());
     backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
 }
@@ -37,7 +39,7 @@ fn live_topic(witness: &Witness, settings: &[(&str, &str)]) -> String {
     topic
 }
 
-fn abandon(backed_up: &BackedUp, id: &str) -> serde_json::Value {
+fn abandon(backed_up: &BackedUp<'_>, id: &str) -> serde_json::Value {
     let bootstrap = backed_up.kafka.bootstrap(Listener::Plain);
     backed_up.repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--abandon", id])
 }
@@ -121,6 +123,21 @@ fn abandoning_a_complete_restore_changes_nothing() {
     assert!(backed_up.restore(&target, &["--restore-id", "r1"]).succeeded().json().unwrap()["alreadyRestored"] == true);
 }
 
+/// Starts a restore that makes its decisions and waits for its lease, lets something happen meanwhile, and lets it go on.
+fn held_up(backed_up: &BackedUp<'_>, target: &str, id: &str, meanwhile: impl FnOnce(&Runtime, &Store)) -> Ended {
+    let runtime = Runtime::new().unwrap();
+    let storage: StorageConfig = backed_up.repository.url().parse().unwrap();
+    let (store, holder) = (runtime.block_on(Store::open(&storage)).unwrap(), Holder::current("a test"));
+    let key = format!("archives/a/restores/{id}/lease");
+    let lease = Lease::acquire(&store, &key, holder, 60_000, WaitPolicy::UpTo(90_000));
+    let lease = runtime.block_on(lease).unwrap();
+    let waiting = start(backed_up, target, &["--restore-id", id]);
+    std::thread::sleep(Duration::from_secs(5));
+    meanwhile(&runtime, &store);
+    runtime.block_on(lease.release()).unwrap();
+    waiting.ended().unwrap()
+}
+
 /// Two hosts: one abandons the restore, while the other has made its decisions and waits for the lease.
 #[test]
 fn a_restore_that_is_abandoned_while_another_run_waits_for_its_lease_is_not_resumed() {
@@ -132,21 +149,60 @@ fn a_restore_that_is_abandoned_while_another_run_waits_for_its_lease_is_not_resu
     running.signal("TERM").unwrap();
     assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
 
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let storage: StorageConfig = backed_up.repository.url().parse().unwrap();
-    let (store, holder) = (runtime.block_on(Store::open(&storage)).unwrap(), Holder::current("abandon r1"));
-    let lease = Lease::acquire(&store, "archives/a/restores/r1/lease", holder, 60_000, WaitPolicy::UpTo(90_000));
-    let lease = runtime.block_on(lease).unwrap();
-    let waiting = start(&backed_up, &target, &["--restore-id", "r1"]);
-    std::thread::sleep(Duration::from_secs(5));
-    // What --abandon writes in the end, as the settings are not what this is about.
-    let abandoned = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &json!({ "atMs": 1 }));
-    runtime.block_on(store.put("archives/a/restores/r1/abandoned", abandoned.into())).unwrap();
     let end = witness.offsets(&target, At::Latest).unwrap();
-    runtime.block_on(lease.release()).unwrap();
-    let ended = waiting.ended().unwrap();
+    let ended = held_up(&backed_up, &target, "r1", |runtime, store| {
+        // What --abandon writes in the end, as the settings are not what this is about.
+        let abandoned = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &json!({ "atMs": 1 }));
+        runtime.block_on(store.put("archives/a/restores/r1/abandoned", abandoned.into())).unwrap();
+    });
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
     assert_eq!(witness.offsets(&target, At::Latest).unwrap(), end, "nothing was written: {ended:?}");
+}
+
+#[test]
+fn a_topic_that_its_owner_creates_again_before_a_run_has_the_lease_never_gets_the_settings_of_a_restore() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "held-up", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    running.signal("TERM").unwrap();
+    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+
+    let owned = properties([("retention.ms", "3600000")]);
+    let ended = held_up(&backed_up, &target, "r1", |_, _| {
+        witness.delete_topics(&[&target]).unwrap();
+        let again = NewTopic::new(&target, Sample::PARTITIONS).with("retention.ms", 3_600_000);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // The deletion takes a moment to be known everywhere.
+        while let Err(error) = witness.create_topics(std::slice::from_ref(&again)) {
+            assert!(Instant::now() < deadline, "{target}: {error:#}");
+        }
+    });
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("{target:?}")), "{ended:?}");
+    assert_eq!(own_configs(&witness, &target), owned, "{ended:?}");
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), vec![0; 6], "nothing was written: {ended:?}");
+}
+
+#[test]
+fn a_restore_that_is_stopped_while_brokers_are_away_names_the_topics_that_may_keep_its_settings() {
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let backed_up = BackedUp::new(&kafka, "away", 6_000);
+    let witness = kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    let before = own_configs(&witness, &target);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    kafka.kill_node(1).unwrap();
+    running.signal("TERM").unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
+    assert!(ended.stderr.contains(&target) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
+    kafka.start_node(1).unwrap();
+    assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
+    abandon(&backed_up, "r1");
+    assert_eq!(own_configs(&witness, &target), before);
 }
 
 #[test]

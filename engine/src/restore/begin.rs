@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::listed;
 use super::journal::{Intent, Journal, Prepared, PreparedTopic, Request};
+use super::left::Touched;
 use super::plan::{self, Earlier, Plan, TargetFacts, TopicPlan};
 use super::rehearsal::Rehearsal;
 use super::{Begun, Error, Planned, Restore, is_kept, others, target};
@@ -28,13 +29,23 @@ impl Restore<'_> {
         let not_there = |reasons| Error::NotInBackup { backup_id: self.manifest.backup_id.clone(), reasons };
         let topics = plan::wanted_topics(&self.manifest, self.config).map_err(not_there)?;
         let groups = plan::wanted_groups(&self.manifest, self.config).map_err(not_there)?;
-        let facts = target::facts(&self.cluster, &topics, &groups).await?;
-        // The journal is read after the target: whoever created the topics that were seen had written it before.
-        let request = self.request(&topics, &facts);
-        let found = self.journal(&request).await?;
-        let journal = found.journal.clone();
-        match self.decide(found, request, &topics, &groups, facts, at_ms).await {
+        let request = self.request(&topics);
+        let id = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
+        let mut journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+        let begun = async {
+            let facts = target::facts(&self.cluster, &topics, &groups).await?;
+            // The journal is read after the target: whoever created the topics that were seen had written it before.
+            let found = self.journal(&journal.id, &request).await?;
+            journal = found.journal.clone();
+            self.decide(found, request, &topics, &groups, facts, at_ms).await
+        };
+        let begun = tokio::select! {
+            begun = begun => begun,
+            () = self.patience() => Err(Error::Interrupted),
+        };
+        match begun {
             Ok(begun) => Ok(begun),
+            // An earlier run may have been killed before it could say anything.
             Err(error) => Err(self.left_by_any_run(error, &journal).await),
         }
     }
@@ -51,6 +62,7 @@ impl Restore<'_> {
     ) -> Result<Begun, Error> {
         let Found { journal, intent, prepared, again, refusal } = found;
         let done = journal.done().await?;
+        self.has_touched(Touched::new(done.is_some(), intent.as_ref(), prepared.as_ref()));
         let ids = facts.existing.iter().map(|(name, topic)| (name.clone(), topic.id)).collect();
         let created = intent.as_ref().map(|intent| intent.created(&ids).0.into_iter().map(str::to_owned).collect());
         let created: BTreeSet<String> = created.unwrap_or_default();
@@ -99,11 +111,11 @@ impl Restore<'_> {
         Ok(expiring.collect())
     }
 
-    fn request(&self, topics: &[(&TopicSummary, String)], facts: &TargetFacts) -> Request {
+    fn request(&self, topics: &[(&TopicSummary, String)]) -> Request {
         let names = topics.iter().map(|(source, target)| (source.topic.name.clone(), target.clone()));
         Request {
             backup_id: self.manifest.backup_id.clone(),
-            target_cluster_id: facts.cluster_id.clone(),
+            target_cluster_id: self.cluster.cluster_id().unwrap_or_default(),
             topics: names.collect(),
             point_in_time_ms: self.config.point_in_time_ms,
             start_ms: self.config.start_ms,
@@ -114,8 +126,7 @@ impl Restore<'_> {
 
     /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a
     /// number.
-    async fn journal(&self, request: &Request) -> Result<Found, Error> {
-        let first = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
+    async fn journal(&self, first: &RestoreId, request: &Request) -> Result<Found, Error> {
         let mut id = first.clone();
         let (mut again, mut refusal) = (None, None);
         for attempt in 2.. {
@@ -143,7 +154,10 @@ impl Restore<'_> {
                     let refusal = refusal.filter(|_| intent.is_none());
                     return Ok(Found { journal, intent, prepared, again, refusal });
                 };
-                refusal = self.written_before(&journal.id, written, &changed).await?;
+                let not_given_back = self.not_given_back(&journal).await?;
+                let written_before = self.written_before(&journal.id, written, &changed).await?;
+                let refusals: Vec<String> = [not_given_back, written_before].into_iter().flatten().collect();
+                refusal = (!refusals.is_empty()).then(|| refusals.join("; "));
                 again = Some(format!(
                     "topics were deleted or created again since restore {} wrote to them, so that this is another restore: {}",
                     journal.id,

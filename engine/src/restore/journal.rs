@@ -122,11 +122,15 @@ impl Intent {
     /// Topics that the restore was to create or replace and that are there, going by the topics' ids now, and those that it
     /// has deleted and not created again.
     pub fn created(&self, ids: &BTreeMap<String, Uuid>) -> (Vec<&str>, Vec<&str>) {
-        let is_new = |(_, action): &(&String, &Action)| matches!(action, Action::Create | Action::Overwrite);
-        let names = || self.actions.iter().filter(is_new).map(|(name, _)| name.as_str());
         let is_there = |name: &&str| ids.get(*name).is_some_and(|id| self.overwritten.get(*name) != Some(id));
         let is_gone = |name: &&str| !ids.contains_key(*name) && self.overwritten.contains_key(*name);
-        (names().filter(is_there).collect(), names().filter(is_gone).collect())
+        (self.new_topics().filter(is_there).collect(), self.new_topics().filter(is_gone).collect())
+    }
+
+    /// Topics that the restore was to create or replace.
+    pub fn new_topics(&self) -> impl Iterator<Item = &str> {
+        let is_new = |(_, action): &(&String, &Action)| matches!(action, Action::Create | Action::Overwrite);
+        self.actions.iter().filter(is_new).map(|(name, _)| name.as_str())
     }
 }
 

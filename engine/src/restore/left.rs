@@ -1,12 +1,13 @@
 //! What a run that ends early leaves behind, and what it says of it.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::abandon::{self, Created, Other};
+use super::abandon::{self, Other};
 use super::error::listed;
-use super::journal::{Journal, Prepared, PreparedTopic};
+use super::journal::{Intent, Journal, Prepared, PreparedTopic, Settings};
 use super::own_settings::{self, OwnSettings};
 use super::plan::{self, TopicPlan};
 use super::{Error, Planned, Restore, is_kept, target};
@@ -14,8 +15,43 @@ use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::store::lease::Lease;
 
-/// How long brokers may take to say which topics have the settings of a restore: a run that was asked to end has little time.
-const LOOK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long archive and brokers may take to say which topics have the settings of a restore: a run that was asked to end has little
+/// time.
+const LOOK_PATIENCE: Duration = Duration::from_secs(6);
+/// How much of that the archive may take.
+const ARCHIVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The topics that a restore may have left changed, as its journal has them.
+#[derive(Debug, Clone)]
+pub(super) enum Touched {
+    /// None: it has not begun, or its topics have had their own settings since it ended.
+    None,
+    /// It may have created or replaced some of these, and written nothing.
+    Created(Intent),
+    /// It may have written to these, under protective settings.
+    Protected(Prepared, Settings),
+}
+
+impl Touched {
+    /// As these parts of a journal say.
+    pub(super) fn new(is_done: bool, intent: Option<&Intent>, prepared: Option<&Prepared>) -> Self {
+        match (is_done, prepared, intent) {
+            (true, ..) | (false, None, None) => Self::None,
+            (false, Some(prepared), _) => Self::Protected(prepared.clone(), Settings::default()),
+            (false, None, Some(intent)) => Self::Created(intent.clone()),
+        }
+    }
+
+    async fn read(journal: &Journal) -> Result<Self, Error> {
+        if journal.done().await?.is_some() {
+            return Ok(Self::None);
+        }
+        if let Some(prepared) = journal.prepared().await? {
+            return Ok(Self::Protected(prepared, journal.settings().await?));
+        }
+        Ok(journal.begun().await?.map_or(Self::None, Self::Created))
+    }
+}
 
 impl Restore<'_> {
     /// The error of a run that ends early, with what the run leaves behind. A failure that the same command may not overcome gives
@@ -33,42 +69,67 @@ impl Restore<'_> {
     /// The error of a run that ends, with what it or an earlier run of the restore leaves behind. Nothing is changed: without the
     /// lease, another run may be at work.
     pub(super) async fn left_by_any_run(&self, error: Error, journal: &Journal) -> Error {
-        let left = async {
-            match (journal.done().await?, journal.prepared().await?) {
-                // Its topics have had their own settings since it ended.
-                (Some(_), _) => Ok(None),
-                (None, Some(prepared)) => self.left_protected(&error, &prepared, journal).await,
-                (None, None) => self.left_created(journal).await,
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        let touched = match timeout(ARCHIVE_PATIENCE, Touched::read(journal)).await {
+            Ok(Ok(touched)) => touched,
+            Ok(Err(error)) => {
+                tracing::warn!("what the restore leaves behind is said as of the last answer of the archive: {error}");
+                self.last_touched()
+            }
+            Err(_) => {
+                tracing::warn!("what the restore leaves behind is said as of the last answer of the archive");
+                self.last_touched()
             }
         };
-        match left.await {
-            Ok(Some(left)) => Error::Left { error: Box::new(error), left },
-            Ok(None) => error,
-            Err(unknown) => {
-                tracing::warn!("it is not known what the restore leaves behind: {unknown}");
-                error
+        let left = match touched {
+            Touched::None => None,
+            Touched::Created(intent) => self.left_created(&intent, &journal.id, deadline).await,
+            Touched::Protected(prepared, settings) => {
+                let left = self.left_protected(&prepared, &settings, deadline).await;
+                settings_left(&left, &journal.id, error.is_final())
             }
+        };
+        match left {
+            Some(left) => Error::Left { error: Box::new(error), left },
+            None => error,
         }
     }
 
-    /// Topics that have the settings of a restore, of one that may have written records.
-    async fn left_protected(
-        &self,
-        error: &Error,
-        prepared: &Prepared,
-        journal: &Journal,
-    ) -> Result<Option<String>, Error> {
-        let settings = journal.settings().await?;
-        // Brokers may be away: then topics are named that may have these settings.
-        let changed = timeout(LOOK_PATIENCE, target::changed(&self.cluster, prepared)).await;
+    /// Remembers what the journal says of the topics that may be left changed.
+    pub(super) fn has_touched(&self, touched: Touched) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = touched;
+    }
+
+    fn last_touched(&self) -> Touched {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why nothing may be written by another restore while this one, whose topics are not all the same any more, has left its settings
+    /// on others.
+    pub(super) async fn not_given_back(&self, journal: &Journal) -> Result<Option<String>, Error> {
+        let Touched::Protected(prepared, settings) = Touched::read(journal).await? else { return Ok(None) };
+        let left = self.left_protected(&prepared, &settings, Instant::now() + LOOK_PATIENCE).await;
+        Ok((!left.is_empty()).then(|| {
+            format!(
+                "restore {id} has not ended, and topics keep its settings, such as no retention: {}: give them their own settings with \
+                 restore --abandon {id} first",
+                listed(&left),
+                id = journal.id
+            )
+        }))
+    }
+
+    /// Topics that have the settings of a restore, of one that may have written records. Where brokers are away, all that may have
+    /// them.
+    async fn left_protected(&self, prepared: &Prepared, settings: &Settings, deadline: Instant) -> Vec<String> {
+        let changed = timeout_at(deadline, target::changed(&self.cluster, prepared)).await;
         let changed = changed.map_or(Vec::new(), Result::unwrap_or_default);
         let is_ours = |topic: &&PreparedTopic| !changed.contains(&topic.target);
         let topics = prepared.topics.iter().filter(|topic| !topic.configs_meanwhile.is_empty()).filter(is_ours);
         let topics: Vec<&PreparedTopic> = topics.collect();
-        let own = topics.iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
-        let looked = timeout(LOOK_PATIENCE, own_settings::protective(&self.cluster, own)).await;
-        let left = looked.unwrap_or_else(|_| topics.iter().map(|topic| topic.target.clone()).collect());
-        Ok(settings_left(&left, &journal.id, error.is_final()))
+        let own = topics.iter().map(|topic| OwnSettings::new(topic, settings)).collect();
+        let looked = timeout_at(deadline, own_settings::protective(&self.cluster, own)).await;
+        looked.unwrap_or_else(|_| topics.iter().map(|topic| topic.target.clone()).collect())
     }
 
     /// Gives kept topics their settings back in which nothing can be lost by it.
@@ -103,11 +164,16 @@ impl Restore<'_> {
 
     /// What a restore leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
     /// restore.
-    async fn left_created(&self, journal: &Journal) -> Result<Option<String>, Error> {
-        let Some(intent) = journal.begun().await? else { return Ok(None) };
-        let Created { topics, others, lost } = abandon::created(&self.cluster, &intent).await?;
-        let held = own_settings::protective(&self.cluster, topics).await;
-        let mut left: Vec<String> = settings_left(&held, &journal.id, false).into_iter().collect();
+    async fn left_created(&self, intent: &Intent, id: &RestoreId, deadline: Instant) -> Option<String> {
+        let looked = async {
+            let created = abandon::created(&self.cluster, intent).await?;
+            let held = own_settings::protective(&self.cluster, created.topics).await;
+            Ok::<_, Error>((held, created.others, created.lost))
+        };
+        let Ok(Ok((held, others, lost))) = timeout_at(deadline, looked).await else {
+            return unknown_left(&intent.new_topics().map(str::to_owned).collect::<Vec<_>>(), id);
+        };
+        let mut left: Vec<String> = settings_left(&held, id, false).into_iter().collect();
         left.extend(others.iter().filter(|other| other.is_protected()).map(Other::text));
         if !lost.is_empty() {
             left.push(format!(
@@ -115,7 +181,7 @@ impl Restore<'_> {
                 listed(&lost)
             ));
         }
-        Ok((!left.is_empty()).then(|| left.join("; ")))
+        (!left.is_empty()).then(|| left.join("; "))
     }
 }
 
@@ -130,9 +196,28 @@ fn settings_left(topics: &[String], id: &RestoreId, is_final: bool) -> Option<St
     })
 }
 
+/// Topics that a restore may have created or replaced, when brokers do not say which, and how to finish.
+fn unknown_left(topics: &[String], id: &RestoreId) -> Option<String> {
+    (!topics.is_empty()).then(|| {
+        format!(
+            "brokers did not say which of these topics the restore has created or replaced, with the settings of a restore such as no \
+             retention: {}; the same command completes it, and restore --abandon {id} gives them their own settings",
+            listed(topics)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn topics_that_brokers_say_nothing_of_are_named_with_how_to_finish() {
+        let id: RestoreId = "r".parse().unwrap();
+        assert_eq!(unknown_left(&[], &id), None);
+        let text = unknown_left(&["a".to_owned(), "b".to_owned()], &id).unwrap();
+        assert!(text.contains("2 (a, b)") && text.contains("restore --abandon r"), "{text}");
+    }
 
     #[test]
     fn how_to_finish_is_said_of_topics_that_keep_the_settings_of_a_restore() {
