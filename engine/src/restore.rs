@@ -96,6 +96,8 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     };
     let touched = Mutex::new(Touched::None);
     let run = Restore { config, archive, manifest, warnings, cluster, progress, stop, touched };
+    // A dry run proves it too: lease and journal are in the archive.
+    run.archive.store.check_writable().await?;
     for _ in 0..BEGINNINGS_MAX {
         let begun = run.begin(started_ms).await?;
         if config.config.dry_run {

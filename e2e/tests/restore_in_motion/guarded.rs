@@ -166,7 +166,7 @@ fn a_compacted_topic_keeps_what_it_held_where_its_retention_cannot_be_lifted() {
 }
 
 #[test]
-fn no_topic_is_deleted_for_segments_that_are_listed_and_cannot_be_read() {
+fn no_topic_is_deleted_for_an_archive_that_cannot_be_written_or_segments_that_cannot_be_read() {
     let (kafka, minio) = (Kafka::shared(Shared::Plain), Minio::shared());
     let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
     let endpoint = minio.endpoint();
@@ -180,14 +180,17 @@ fn no_topic_is_deleted_for_segments_that_are_listed_and_cannot_be_read() {
     let sample = Sample::write(&witness, "archived", 600).unwrap();
     run(&["backup", "--archive", "a", "--topics", &sample.topic]).succeeded();
     let id = witness.describe_topic(&sample.topic).unwrap().id;
-    // A lifecycle rule moves segments to another storage class, and leaves small objects where they are.
-    proxy.refuse("GET segments");
     let restore = ["restore", "--archive", "a", "--existing-topics", "overwrite"];
-    for more in [&["--dry-run"][..], &[]] {
-        let ended = run(&[&restore[..], more].concat());
-        assert_eq!(ended.code, Some(DENIED), "{ended:?}");
-        assert!(ended.stderr.contains("/segments/"), "{ended:?}");
-        assert_eq!(witness.describe_topic(&sample.topic).unwrap().id, id, "nothing was deleted");
+    // A user who may only read the archive; and a lifecycle rule that moves segments to another storage class, and leaves small objects
+    // where they are.
+    for (refused, named) in [("PUT other", "write-check"), ("GET segments", "/segments/")] {
+        proxy.refuse(refused);
+        for more in [&["--dry-run"][..], &[]] {
+            let ended = run(&[&restore[..], more].concat());
+            assert_eq!(ended.code, Some(DENIED), "{ended:?}");
+            assert!(ended.stderr.contains(named), "{ended:?}");
+            assert_eq!(witness.describe_topic(&sample.topic).unwrap().id, id, "nothing was deleted");
+        }
     }
 }
 
