@@ -358,9 +358,15 @@ impl Restore<'_> {
         lease: &Lease,
     ) -> Result<RestoreReport, Error> {
         let settings = journal.settings().await?;
-        let topics: Vec<OwnSettings> = prepared.topics.iter().map(|topic| OwnSettings::new(topic, &settings)).collect();
-        report.warnings.extend(own_settings::put_back(&self.cluster, &topics, lease).await?);
-        Ok(report)
+        // What an owner has created in their place, while offsets were committed, is not ours to change.
+        let changed = target::changed(&self.cluster, prepared).await?;
+        let ours = prepared.topics.iter().filter(|topic| !changed.contains(&topic.target));
+        let ours: Vec<OwnSettings> = ours.map(|topic| OwnSettings::new(topic, &settings)).collect();
+        report.warnings.extend(own_settings::put_back(&self.cluster, &ours, lease).await?);
+        match changed.is_empty() {
+            true => Ok(report),
+            false => Err(Error::Changed(changed.iter().map(|topic| changes::replaced(topic)).collect())),
+        }
     }
 
     /// Says what became of a restore that has ended; only offsets of groups that it could not commit are tried again.
