@@ -479,6 +479,8 @@ impl Restore<'_> {
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, existing, &ends);
         if !strangers.is_empty() {
+            // They may be another run of this restore, which has taken it over.
+            lease.check().await?;
             return Err(Error::Refused(strangers));
         }
         let producer = self.cluster.init_producer_id(None, 0).await?;

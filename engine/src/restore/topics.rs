@@ -61,7 +61,9 @@ pub async fn create(
         .collect();
     for (group, replaced) in groups(&to_replace) {
         may_go_on(lease, stop).await.map_err(|error| replacing(&to_replace, replaced, &[], error))?;
-        replace(cluster, group, overwritten).await.map_err(|error| replacing(&to_replace, replaced, group, error))?;
+        replace(cluster, group, overwritten, lease)
+            .await
+            .map_err(|error| replacing(&to_replace, replaced, group, error))?;
     }
     let metadata = none_of_another_shape(cluster, &plan.topics.iter().collect::<Vec<_>>()).await?;
     let id = |name: &String| {
@@ -98,7 +100,12 @@ fn groups<T>(topics: &[T]) -> impl Iterator<Item = (&[T], usize)> {
     std::iter::once((first, 0)).chain(others).filter(|(group, _)| !group.is_empty())
 }
 
-async fn replace(cluster: &Cluster, group: &[&TopicPlan], overwritten: &BTreeMap<String, Uuid>) -> Result<(), Error> {
+async fn replace(
+    cluster: &Cluster,
+    group: &[&TopicPlan],
+    overwritten: &BTreeMap<String, Uuid>,
+    lease: &Lease,
+) -> Result<(), Error> {
     let id = |topic: &&TopicPlan| Some((topic.target.clone(), *overwritten.get(&topic.target)?));
     let ids: BTreeMap<String, Uuid> = group.iter().filter_map(id).collect();
     for (name, deleted) in cluster.delete_topics(&ids).await {
@@ -115,7 +122,12 @@ async fn replace(cluster: &Cluster, group: &[&TopicPlan], overwritten: &BTreeMap
     create_missing(cluster, group).await?;
     // A producer that goes on writing would cost all topics, if it were noticed only in the end.
     let written_to = target::written_to(cluster, group).await?;
-    if written_to.is_empty() { Ok(()) } else { Err(Error::Refused(written_to)) }
+    if written_to.is_empty() {
+        return Ok(());
+    }
+    // It may be another run of this restore, which has taken it over.
+    lease.check().await?;
+    Err(Error::Refused(written_to))
 }
 
 async fn create_missing(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<(), Error> {
