@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::error::listed;
 use super::journal::{Journal, Prepared, PreparedTopic, Settings};
 use super::plan::Plan;
 use super::target::{self, CONFIRM_EVERY, CONFIRMATIONS};
@@ -18,7 +19,7 @@ use super::{Error, changes, is_kept};
 use crate::kafka::Cluster;
 use crate::kafka::topics::{ConfigChange, ConfigEntry, ConfigSource};
 use crate::stop::Stop;
-use crate::store::lease::Lease;
+use crate::store::lease::{self, Lease};
 
 /// The first looks come soon, since a reversal does the least harm then; later ones this far apart at most.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
@@ -263,6 +264,11 @@ impl<'a> Protection<'a> {
         self.lease.check().await?;
         change(self.cluster, differences.iter().map(|(topic, found)| (topic.clone(), of_topic(found))).collect())
             .await?;
+        if let Err(error @ lease::Error::Lost { .. }) = self.lease.check().await {
+            // A request of ours may have come after that run had given them back.
+            let topics: Vec<String> = differences.keys().cloned().collect();
+            return Err(Error::Left { error: Box::new(error.into()), left: set_late(&topics) });
+        }
         let deadline = Instant::now() + CHANGE_PATIENCE;
         let mut left = self.held_of(differences);
         while !left.is_empty() {
@@ -389,6 +395,15 @@ fn may_be_undone(held: &Held, difference: &Difference, is_first: bool, deletes: 
         _ => false,
     };
     is_first && !leaves_no_trace
+}
+
+/// What a run leaves behind that has set settings while another run took the restore over.
+fn set_late(topics: &[String]) -> String {
+    format!(
+        "settings of the restore were set while another run took it over, which may have ended since: when it has, see that these \
+         topics have their own settings: {}",
+        listed(topics)
+    )
 }
 
 fn reverted(topic: &str, difference: Difference) -> Error {
