@@ -69,8 +69,8 @@ pub struct Protection<'a> {
 struct Seen {
     /// As the journal has it.
     settings: Settings,
-    /// Topics and settings that were set back since this run began.
-    in_this_run: BTreeSet<(String, String)>,
+    /// Topics and settings that were set back since this run began, and set again.
+    undone_in_this_run: BTreeSet<(String, String)>,
 }
 
 impl<'a> Protection<'a> {
@@ -88,7 +88,7 @@ impl<'a> Protection<'a> {
         let topics = plan.topics.iter().zip(&prepared.topics);
         let held = topics.filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
         let held = held.map(|(plan, topic)| Held::new(topic, is_kept(plan))).collect();
-        let seen = Seen { settings: journal.settings().await?, in_this_run: BTreeSet::new() };
+        let seen = Seen { settings: journal.settings().await?, undone_in_this_run: BTreeSet::new() };
         Ok(Self { cluster, prepared, journal, lease, held, seen: Mutex::new(seen) })
     }
 
@@ -122,6 +122,7 @@ impl<'a> Protection<'a> {
             self.none_was_replaced(|topic| differences.contains_key(topic)).await?;
         }
         self.set(&differences).await?;
+        lock(&self.seen).undone(&reversals);
         if !put_back.is_empty() {
             lock(&self.seen).settings.put_back.clear();
             self.remember().await?;
@@ -188,6 +189,7 @@ impl<'a> Protection<'a> {
         }
         self.count(&differences).await?;
         self.set(&differences).await?;
+        lock(&self.seen).undone(&differences);
         Ok(!differences.is_empty())
     }
 
@@ -324,7 +326,15 @@ impl Seen {
     /// Remembers what another program has set; whether it is the first time in this run.
     fn note(&mut self, topic: &str, difference: &Difference) -> bool {
         self.settings.note(topic, difference);
-        self.in_this_run.insert((topic.to_owned(), difference.setting.clone()))
+        !self.undone_in_this_run.contains(&(topic.to_owned(), difference.setting.clone()))
+    }
+
+    /// Counts reversals that are undone. One that is seen again since it could not be undone is no second one.
+    fn undone(&mut self, reversals: &BTreeMap<String, Vec<Difference>>) {
+        let settings = |(topic, found): (&String, &Vec<Difference>)| -> Vec<(String, String)> {
+            found.iter().map(|difference| (topic.clone(), difference.setting.clone())).collect()
+        };
+        self.undone_in_this_run.extend(reversals.iter().flat_map(settings));
     }
 }
 
@@ -431,6 +441,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reversal_that_could_not_be_undone_yet_is_no_second_one() {
+        let difference = Difference {
+            setting: "retention.ms".to_owned(),
+            wanted: "-1".to_owned(),
+            found: "1000".to_owned(),
+            own: Some("1000".to_owned()),
+        };
+        let mut seen = Seen { settings: Settings::default(), undone_in_this_run: BTreeSet::new() };
+        assert!(seen.note("t", &difference) && seen.note("t", &difference));
+        seen.undone(&[("t".to_owned(), vec![difference.clone()])].into());
+        assert!(!seen.note("t", &difference) && seen.note("another", &difference));
+    }
 
     fn held(after: &str) -> Held {
         Held {
