@@ -131,12 +131,24 @@ impl View {
     }
 }
 
-/// A broker that is behind still names the old leader, and lacks partitions that were added; the leader epoch tells (KIP-320), and
-/// partitions are never taken away. A topic that was created again under its name begins with new epochs.
+/// What an answer adds to what was known before. A topic that was created again under its name begins with new epochs; where brokers
+/// tell no ids, one that was created again with fewer partitions is known by these.
 pub(crate) fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
     if known.id != answer.id {
         return answer.clone();
     }
+    let mut merged = united(known, answer);
+    if answer.error.is_some() || answer.id.is_nil() {
+        merged
+            .partitions
+            .retain(|partition| answer.partitions.iter().any(|there| there.partition == partition.partition));
+    }
+    merged
+}
+
+/// What two answers about one topic say together. A broker that is behind still names the old leader, and lacks partitions that were
+/// added; the leader epoch tells (KIP-320), and partitions are never taken away.
+pub(crate) fn united(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
     let mut merged = answer.clone();
     for partition in &mut merged.partitions {
         let before = known.partitions.iter().find(|before| before.partition == partition.partition);
@@ -144,12 +156,9 @@ pub(crate) fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetad
             *partition = before.clone();
         }
     }
-    if answer.error.is_none() && !answer.id.is_nil() {
-        let is_there = |number: i32| merged.partitions.iter().any(|partition| partition.partition == number);
-        let lacking: Vec<_> = known.partitions.iter().filter(|before| !is_there(before.partition)).cloned().collect();
-        merged.partitions.extend(lacking);
-        merged.partitions.sort_by_key(|partition| partition.partition);
-    }
+    let is_there = |number: i32| answer.partitions.iter().any(|partition| partition.partition == number);
+    merged.partitions.extend(known.partitions.iter().filter(|before| !is_there(before.partition)).cloned());
+    merged.partitions.sort_by_key(|partition| partition.partition);
     merged
 }
 
