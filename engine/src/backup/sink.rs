@@ -72,6 +72,9 @@ impl Sink {
         let mut content = Content::default();
         let mut start_offset = task.stretch.next_offset;
         let mut begun = false;
+        // Whether the log still held what was read of the epoch before may not be known yet: its run ends where that epoch was left, so
+        // that also the next process can ask.
+        let is_later_epoch = task.stretch.epoch_before(response).is_some();
         for step in steps {
             let step = step.map_err(|error| Error::log(task, error))?;
             if let Step::NotOurs { start_offset: moved } = step {
@@ -84,7 +87,7 @@ impl Sink {
                 // After records that expired, the log may begin inside a batch.
                 let reaches_back = matches!(&step, Step::Batch(batch) if batch.base_offset() < start_offset);
                 let Open { segment, out, .. } = &mut *open;
-                match reaches_back {
+                match reaches_back || is_later_epoch {
                     true => segment.begin_new_run(&task.topic, task.partition, start_offset, out)?,
                     false => segment.begin_run(&task.topic, task.partition, start_offset, out)?,
                 }
