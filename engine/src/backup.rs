@@ -438,7 +438,7 @@ impl Run<'_> {
             findings.epochs_read().into_iter().partition(|((topic, _), _)| self.cluster.is_gone(&topic.name, topic.id));
         for ((topic, partition), epoch) in gone {
             // Before Kafka 3.1 a topic is read by its name, and the one that was created in its place answers to that.
-            if self.cluster.has_fetched_by_name() && !self.cluster.topic_id(&topic.name).is_nil() {
+            if self.cluster.fetches_by_name() && !self.cluster.topic_id(&topic.name).is_nil() {
                 let why = Error::Truncated { topic: topic.name.clone(), partition, offset: epoch.end_offset };
                 findings.give_up((topic, partition), why);
             }

@@ -63,7 +63,12 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
     let kept = stored.retain(|topic, run| {
         let fate_of = |epoch| lineage.fate(&topic.name, run.partition, epoch, cleaned.contains(topic));
         let fate = epoch_of(run).map_or(Fate::Untold, fate_of);
-        let is_good = !stale.contains(topic) && (gone.contains(topic) || is_proven(topic, run, fate));
+        let is_same = match gone.contains(topic) {
+            // Where fetches name topics, a part of it may be of the one that was created in its place.
+            true => !cluster.fetches_by_name(),
+            false => is_proven(topic, run, fate),
+        };
+        let is_good = !stale.contains(topic) && is_same;
         if !is_good {
             let (topic, partition) = (&topic.name, run.partition);
             tracing::warn!(topic, partition, ?fate, "what was stored of the partition is read again");

@@ -435,8 +435,9 @@ impl Worker {
 
     /// The topic is gone, and with it what was not read yet.
     async fn lose(&mut self, task: &Task) -> Result<(), Error> {
-        // Before Kafka 3.1 a topic is read by its name: what was read last may be of the one that was created in its place.
-        if self.is_replaced(task) && self.shared.cluster.has_fetched_by_name() {
+        // Before Kafka 3.1 a topic is read by its name: what was read last may be of one that was created in its place, which may be
+        // gone by now as well.
+        if self.shared.cluster.fetches_by_name() && !task.topic.id.is_nil() {
             self.give_up(task, Error::truncated(task, task.stretch.next_offset));
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, join_all};
-use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::{FetchRequest, MetadataRequest};
 use uuid::Uuid;
 
 use crate::breaker::Breaker;
@@ -18,6 +18,7 @@ use crate::kafka::api::Api;
 use crate::kafka::buffers::Buffers;
 use crate::kafka::connection::{Connection, Pending};
 use crate::kafka::error::{Error, LEADER_NOT_AVAILABLE, Resource, UNKNOWN_TOPIC_OR_PARTITION};
+use crate::kafka::fetch::TOPIC_ID_VERSION;
 use crate::kafka::metadata::{Broker, Metadata, TopicMetadata, build_metadata, process_metadata};
 use crate::kafka::retry::Budget;
 use crate::kafka::rounds::{Retry, Rounds, of_all};
@@ -50,8 +51,8 @@ struct Inner {
     /// When the last refresh began; held while one is on its way.
     refreshed: tokio::sync::Mutex<Option<Instant>>,
     pool: Mutex<HashMap<(i32, usize), Slot>>,
-    /// Whether any records were asked for by the name of their topic.
-    has_fetched_by_name: AtomicBool,
+    /// Whether any broker takes no topic ids in a fetch.
+    fetches_by_name: AtomicBool,
     /// The broker that answered last when any would do.
     preferred: AtomicI32,
     seed: AtomicU64,
@@ -182,7 +183,7 @@ impl Cluster {
                 refreshed: tokio::sync::Mutex::default(),
                 pool: Mutex::default(),
                 preferred: AtomicI32::new(-1),
-                has_fetched_by_name: AtomicBool::new(false),
+                fetches_by_name: AtomicBool::new(false),
                 seed: AtomicU64::new(seed),
             }),
         };
@@ -261,13 +262,10 @@ impl Cluster {
         self.view().topics.get(topic).map_or(Uuid::nil(), |topic| topic.id)
     }
 
-    /// Whether records were asked for by the name of their topic: brokers before Kafka 3.1 do not take its id (KIP-516).
-    pub fn has_fetched_by_name(&self) -> bool {
-        self.inner.has_fetched_by_name.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note_fetch_by_name(&self) {
-        self.inner.has_fetched_by_name.store(true, Ordering::Relaxed);
+    /// Whether records are asked for by the name of their topic: a broker that was met does not take its id (KIP-516, before Kafka
+    /// 3.1).
+    pub fn fetches_by_name(&self) -> bool {
+        self.inner.fetches_by_name.load(Ordering::Relaxed)
     }
 
     /// Asks about those of the topics that are not followed yet.
@@ -352,6 +350,9 @@ impl Cluster {
         let timeout = self.request_timeout();
         let buffers = self.inner.buffers.clone();
         let connection = Connection::open(stream, address.to_string(), transport.clone(), buffers, timeout).await?;
+        if connection.version::<FetchRequest>().is_ok_and(|version| version < TOPIC_ID_VERSION) {
+            self.inner.fetches_by_name.store(true, Ordering::Relaxed);
+        }
         if let Some(credentials) = &self.inner.config.sasl {
             sasl::authenticate(&connection, credentials).await?;
         }

@@ -16,7 +16,7 @@ use crate::kafka::error::{Error, Resource};
 use crate::kafka::metadata::topic_name;
 
 /// From this version on, topics are named by their ids only (KIP-516).
-const TOPIC_ID_VERSION: i16 = 13;
+pub(crate) const TOPIC_ID_VERSION: i16 = 13;
 
 /// What is wanted of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,9 +189,6 @@ impl Cluster {
         let newest = newest_version(targets);
         let pending = self.start_up_to(broker, lane, newest, |version| build_fetch(version, targets, limits)).await?;
         let version = pending.version();
-        if version < TOPIC_ID_VERSION {
-            self.note_fetch_by_name();
-        }
         let response = self.observe(pending.with_extra_time(wait).response().await)?;
         if is_throttled(&response) {
             return Ok(Answer::Throttled);

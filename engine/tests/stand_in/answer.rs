@@ -35,7 +35,7 @@ const EARLIEST: i64 = -2;
 /// From this version on, a fetch names topics by their ids (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
-/// What is spoken, as Kafka 4.3 does.
+/// What is spoken, as Kafka 4.3 does, unless the broker is told to be an older one.
 const APIS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::Metadata, 0, 12),
@@ -50,7 +50,7 @@ const APIS: [(ApiKey, i16, i16); 9] = [
 
 pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Bytes {
     match api {
-        ApiKey::ApiVersions => encoded(&api_versions(), version),
+        ApiKey::ApiVersions => encoded(&api_versions(state), version),
         ApiKey::Metadata => encoded(&metadata(state, &decoded(request, version)), version),
         ApiKey::ListOffsets => encoded(&list_offsets(state, &decoded(request, version)), version),
         ApiKey::Fetch => encoded(&fetch(state, version, &decoded(request, version)).await, version),
@@ -77,8 +77,9 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-fn api_versions() -> ApiVersionsResponse {
+fn api_versions(state: &State) -> ApiVersionsResponse {
     let apis = APIS.map(|(api, min, max)| {
+        let max = if api == ApiKey::Fetch { max.min(state.fetch_version_max.load(Ordering::Relaxed)) } else { max };
         ApiVersion::default().with_api_key(api as i16).with_min_version(min).with_max_version(max)
     });
     ApiVersionsResponse::default().with_api_keys(apis.to_vec())
@@ -135,7 +136,7 @@ fn metadata_of(state: &State, topic: &Topic) -> MetadataResponseTopic {
     });
     MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(&topic.name))))
-        .with_topic_id(topic.id)
+        .with_topic_id(topic.id())
         .with_is_internal(is_internal)
         .with_partitions(partitions.collect())
 }
@@ -167,6 +168,7 @@ fn epoch_ends(state: &State, request: &OffsetForLeaderEpochRequest) -> OffsetFor
             let (leader_epoch, end_offset) = log.state().epoch_end(asked.leader_epoch);
             EpochEndOffset::default()
                 .with_partition(asked.partition)
+                .with_error_code(log.state().epochs_error)
                 .with_leader_epoch(leader_epoch)
                 .with_end_offset(end_offset)
         });
@@ -239,7 +241,7 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
         .iter()
         .map(|asked| {
             let is_asked = |topic: &&Topic| match version >= TOPIC_ID_VERSION {
-                true => topic.id == asked.topic_id,
+                true => topic.id() == asked.topic_id,
                 false => *topic.name == **asked.topic,
             };
             let topic = state.topics.iter().find(is_asked).unwrap();

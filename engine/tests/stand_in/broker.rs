@@ -1,7 +1,7 @@
 //! A stand-in for a broker on a port of this machine: a cluster of one, or one of several that know different things.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -45,6 +45,8 @@ pub struct State {
     requests: AtomicU64,
     /// Lists of groups that were answered.
     pub lists: AtomicU64,
+    /// The newest version of Fetch that it speaks, if that is not the newest of all.
+    pub fetch_version_max: AtomicI16,
     is_away: AtomicBool,
     /// How often somebody came while it was away.
     in_vain: AtomicU64,
@@ -74,6 +76,7 @@ impl Broker {
             answered: Mutex::default(),
             requests: AtomicU64::new(0),
             lists: AtomicU64::new(0),
+            fetch_version_max: AtomicI16::new(i16::MAX),
             is_away: AtomicBool::new(false),
             in_vain: AtomicU64::new(0),
         });
@@ -96,6 +99,11 @@ impl Broker {
 
     pub fn config(&self) -> ClusterConfig {
         ClusterConfig::plaintext(vec![format!("127.0.0.1:{}", self.state.port)])
+    }
+
+    /// From now on it speaks Fetch as brokers did before Kafka 3.1, by the names of topics.
+    pub fn fetch_by_name(&self) {
+        self.state.fetch_version_max.store(12, Ordering::Relaxed);
     }
 
     /// From now on it closes every connection at the first sign of a client; or it is as before.

@@ -1,8 +1,8 @@
 //! Backups of logs that change while they are read.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
@@ -11,6 +11,7 @@ use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use kafka_backup::verify;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::configs;
@@ -187,18 +188,42 @@ async fn a_log_that_is_truncated_while_it_is_read_is_never_joined_to_what_was_re
     assert!(summary(1).missing && summary(1).start_offset == summary(1).end_offset, "{:?}", summary(1));
 }
 
+/// Before Kafka 3.1, a topic that was created again answers for the one of the cut, in the same epoch and up to the same offsets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_created_again_is_never_joined_to_the_one_before_where_fetches_name_topics() {
+    let again = Topic::new("again", Vec::new());
+    let id = Arc::clone(&again.id);
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, offset| {
+        if offset == 1 && log.fetches == 2 {
+            *id.lock().unwrap() = Uuid::new_v4();
+            log.batches.clear();
+            ["x", "y", "z"].iter().for_each(|key| log.write(key));
+        }
+    });
+    let other = Topic::new("other", vec![Log::of_keys(&["d"])]);
+    let broker = Broker::start(vec![Topic { partitions: vec![log], ..again }, other]).await;
+    broker.fetch_by_name();
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    assert_eq!(report.problems.len(), 1, "{:?}", report.problems);
+    assert!(report.problems[0].contains("again-0") && report.problems[0].contains("created again"), "{report:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_is_cut_off_from_its_controllers_does_not_decide_the_cut() {
     // It takes itself for the leader of a topic that another broker leads by now, and does not know the one created since.
-    let id = uuid::Uuid::new_v4();
-    let led = |batches| Topic { id, ..Topic::new("led", vec![Log::of_noise(batches, 100, 7)]) };
-    let behind = Broker::start_as(1, 4, vec![led(10)], Vec::new()).await;
+    let id = Arc::new(Mutex::new(Uuid::new_v4()));
+    let led = |batches| Topic { id: Arc::clone(&id), ..Topic::new("led", vec![Log::of_noise(batches, 100, 7)]) };
+    // Nor that a third one was deleted and created again.
+    let again = |batches| Topic::new("again", vec![Log::of_noise(batches, 100, 9)]);
+    let behind = Broker::start_as(1, 4, vec![led(10), again(3)], Vec::new()).await;
     let created = Topic::new("created", vec![Log::of_noise(5, 100, 8)]);
-    let leader = Broker::start_as(2, 5, vec![led(20), created], Vec::new()).await;
+    let leader = Broker::start_as(2, 5, vec![led(20), created, again(7)], Vec::new()).await;
     behind.meet(&leader);
     let folder = tempfile::tempdir().unwrap();
     let report = back_up(&behind, folder.path(), json!({ "consumerGroups": [] })).await.unwrap();
-    assert_eq!((report.outcome, report.records), (Outcome::Completed, 25), "{report:?}");
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 32), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

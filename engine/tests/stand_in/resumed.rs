@@ -1,6 +1,7 @@
 //! Runs that build on what an earlier one has stored, while the log or the cluster becomes another.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
@@ -9,6 +10,7 @@ use kafka_backup::format::manifest::{Cut, VERSION};
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::broker::Broker;
 use crate::configs;
@@ -61,6 +63,65 @@ async fn what_an_earlier_run_read_is_asked_for_again_before_the_commit() {
     let error = ended.await.unwrap_err();
     assert!(error.to_string().contains("orders"), "{error}");
     assert!(matches!(error, backup::Error::Truncated { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_an_epoch_ended_that_nobody_told_of_is_asked_by_the_next_run() {
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    // Behind the cut, of which the brokers are asked in any case: a compacted log is read on.
+    let log = Log::of_keys(&["a", "b"]).with(move |log, offset| match (offset, log.epoch_starts.len()) {
+        (1, 0) => {
+            log.elect(1, 2);
+            ["c", "d", "e"].into_iter().for_each(|key| log.write(key));
+        }
+        // While d is stored, an unclean election takes it; and nobody says so.
+        (4, 1) => {
+            log.elect(2, 3);
+            log.epochs_error = TOPIC_AUTHORIZATION_FAILED;
+            ["x", "y", "z"].into_iter().for_each(|key| log.write_bytes(key, 600_000));
+        }
+        (5, 2) => stopped.set(),
+        _ => {}
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![Topic::compacted("orders", log)]).await;
+    let ended = run(&broker, folder.path(), json!({}), &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    broker.topics()[0].partitions[0].state().epochs_error = 0;
+    let report = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 6, true), "{report:?}");
+    let whole = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!(report.bytes, whole.bytes, "it holds what the log holds now: {report:?}");
+}
+
+/// Before Kafka 3.1, what was read of a topic last may be of the one that was created in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_fetches_name_topics_nothing_is_kept_of_a_topic_that_was_created_again() {
+    let orders = Topic::new("orders", Vec::new());
+    let (stop, id) = (Stop::default(), Arc::clone(&orders.id));
+    let stopped = stop.clone();
+    let log = Log::of_keys(&["a", "b", "c", "d", "e"]).with(move |log, offset| {
+        if offset == 2 && log.fetches == 3 {
+            *id.lock().unwrap() = Uuid::new_v4();
+            log.batches.clear();
+            ["v", "w", "x", "y", "z"].iter().for_each(|key| log.write(key));
+        }
+        if log.fetches == 5 {
+            stopped.set();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let other = Topic::new("other", vec![Log::of_keys(&["o"])]);
+    let broker = Broker::start(vec![Topic { partitions: vec![log], ..orders }, other]).await;
+    broker.fetch_by_name();
+    let ended = run(&broker, folder.path(), json!({}), &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    let report = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    let says = |problem: &String| problem.contains("orders-0") && problem.contains("created again");
+    assert!(report.problems.iter().any(says), "{:?}", report.problems);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use kafka_backup::format::batch::Batch;
@@ -14,7 +14,8 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct Topic {
     pub name: String,
-    pub id: Uuid,
+    /// Another one when the topic was deleted and created again.
+    pub id: Arc<Mutex<Uuid>>,
     /// Its `cleanup.policy`; an error code where it may not be read.
     pub policy: Result<&'static str, i16>,
     pub partitions: Vec<Log>,
@@ -41,6 +42,8 @@ pub struct State {
     pub has_no_leader: bool,
     /// What a question for its offsets is answered instead of them.
     pub offsets_error: i16,
+    /// What a question for the end of a leader epoch is answered instead of it.
+    pub epochs_error: i16,
     /// The broker that readers are sent to, with no records.
     pub preferred_replica: Option<i32>,
     /// Whether a fetch gives nothing, as one from slow tiered storage does.
@@ -63,7 +66,11 @@ impl fmt::Debug for State {
 
 impl Topic {
     pub fn new(name: &str, partitions: Vec<Log>) -> Self {
-        Self { name: name.to_owned(), id: Uuid::new_v4(), policy: Ok("delete"), partitions }
+        Self { name: name.to_owned(), id: Arc::new(Mutex::new(Uuid::new_v4())), policy: Ok("delete"), partitions }
+    }
+
+    pub fn id(&self) -> Uuid {
+        *self.id.lock().unwrap()
     }
 
     pub fn compacted(name: &str, log: Log) -> Self {
@@ -165,7 +172,12 @@ impl State {
 
     /// Appends a batch of one record, so large that a response holds one of them.
     pub fn write(&mut self, key: &str) {
-        self.push(1, Some(key), noise(self.end_offset().unsigned_abs(), 700_000));
+        self.write_bytes(key, 700_000);
+    }
+
+    /// Appends a batch of one record, whose value has so many bytes that no codec makes smaller.
+    pub fn write_bytes(&mut self, key: &str, value_bytes: usize) {
+        self.push(1, Some(key), noise(self.end_offset().unsigned_abs(), value_bytes));
     }
 
     /// Appends a batch of so many records, in the epoch that is the leader's by now.
