@@ -150,6 +150,10 @@ struct Run<'a> {
     stop: &'a Stop,
 }
 
+fn names(cut: &Cut) -> BTreeSet<String> {
+    cut.topics.iter().map(|topic| topic.topic.name.clone()).collect()
+}
+
 /// A backup that is in the archive.
 struct Made {
     manifest: Manifest,
@@ -165,7 +169,11 @@ impl Run<'_> {
             Begun::Done(manifest) => {
                 return Ok(Made { manifest: *manifest, resumed: false, already_there: true });
             }
-            Begun::Reading { cut, stored } => (*cut, stored),
+            Begun::Reading { cut, stored } => {
+                // As at the cut, no single broker decides which topics there are.
+                self.cluster.follow_by_several(&names(&cut)).await?;
+                (*cut, stored)
+            }
             Begun::New(backup_id) => {
                 let cut = cut::take(&self.cluster, self.config, backup_id, now_ms()).await?;
                 (self.archive.store_cut(cut).await?, Vec::new())
@@ -197,8 +205,7 @@ impl Run<'_> {
         stored: Vec<Part>,
         findings: &Arc<Mutex<Findings>>,
     ) -> Result<Part, Error> {
-        let names: BTreeSet<String> = cut.topics.iter().map(|topic| topic.topic.name.clone()).collect();
-        self.cluster.follow(&names).await?;
+        self.cluster.follow(&names(cut)).await?;
         let mut stored = left::still_good(&self.cluster, cut, Part::merge(stored), now_ms(), findings).await;
         let are_written_at_once = self.config.checkpoint_interval.is_some();
         let mut checkpoints = Checkpoints::new(self.archive.clone(), lease, cut.backup_id.clone(), are_written_at_once);

@@ -4,6 +4,7 @@
 //! A response is full of the first partition of the request before the second has a turn, as brokers fill responses in
 //! the order of the request; so runs are long although many partitions are asked for at once.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::committed::Stretch;
-use super::findings::{self, Findings};
+use super::findings::{self, Findings, PartitionKey};
 use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
 use super::patience::Patience;
@@ -456,19 +457,25 @@ impl Worker {
     /// Finds out who leads the partitions now, and queues them there. A topic that is gone, or is another one of the same name,
     /// is lost; a partition without a leader for as long as the retry timeout is given up.
     async fn find_leaders(&mut self, mut back: Vec<Task>) -> Result<(), Error> {
-        let began = Instant::now();
+        let mut unknown_since: BTreeMap<PartitionKey, Instant> = BTreeMap::new();
         // The time begins with the search: how long this worker has had nothing to read says nothing about the cluster.
         let mut budget = Budget::new(self.shared.retry_timeout, std::time::Instant::now(), self.lane as u64);
         while !back.is_empty() && !self.shared.stop.is_set() {
             let refreshed = self.shared.cluster.refresh().await;
+            let mut unknown = Vec::new();
             for task in self.queue_led(std::mem::take(&mut back)).await? {
-                match self.shared.cluster.leader(&task.topic.name, task.partition) {
-                    Err(error) if error.kind() == Kind::Usage && began.elapsed() > UNKNOWN_TOPIC_MEANS_DELETED => {
-                        self.lose(&task).await?;
-                    }
-                    Ok(_) | Err(_) => back.push(task),
+                if !self.is_unknown(&task) {
+                    unknown_since.remove(&findings::key(&task));
+                    back.push(task);
+                } else if unknown_since.entry(findings::key(&task)).or_insert_with(Instant::now).elapsed()
+                    > UNKNOWN_TOPIC_MEANS_DELETED
+                {
+                    unknown.push(task);
+                } else {
+                    back.push(task);
                 }
             }
+            back.extend(self.lose_unknown(unknown).await?);
             if back.is_empty() {
                 break;
             }
@@ -485,6 +492,30 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether the broker that was asked last does not know the topic, or the partition.
+    fn is_unknown(&self, task: &Task) -> bool {
+        let leader = self.shared.cluster.leader(&task.topic.name, task.partition);
+        leader.is_err_and(|error| error.kind() == Kind::Usage)
+    }
+
+    /// Loses the topics that no broker knows, and returns the tasks of the others.
+    async fn lose_unknown(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        if tasks.is_empty() {
+            return Ok(tasks);
+        }
+        let names = tasks.iter().map(|task| task.topic.name.clone()).collect();
+        // A broker that is cut off from the controllers knows nothing that was created since.
+        if let Err(error) = self.shared.cluster.follow_by_several(&names).await {
+            tracing::debug!(%error, "which topics were deleted is not known");
+            return Ok(tasks);
+        }
+        let (unknown, known): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(|task| self.is_unknown(task));
+        for task in unknown {
+            self.lose(&task).await?;
+        }
+        Ok(known)
     }
 
     /// Queues those of the tasks first that have a leader, and ends those whose topic is another one now; returns the others.
