@@ -171,7 +171,7 @@ impl Run<'_> {
             }
             Begun::Reading { cut, stored } => {
                 // As at the cut, no single broker decides which topics there are.
-                self.cluster.follow_by_several(&names(&cut)).await?;
+                self.cluster.identities(&names(&cut)).await?;
                 (*cut, stored)
             }
             Begun::New(backup_id) => {
@@ -391,19 +391,13 @@ impl Run<'_> {
         self.archive.store_manifest(lease, manifest, &runs.segments).await
     }
 
-    /// Finds out which topics of the cut are gone, by several looks: a broker that has just started may not know a topic yet.
-    async fn look_for_topics(&self, cut: &Cut) {
-        const LOOKS: u32 = 3;
-        for look in 1..=LOOKS {
-            if let Err(error) = self.cluster.refresh().await {
-                tracing::debug!(%error, "which topics are gone is known as of the last metadata");
-            }
-            let is_gone = |topic: &TopicCut| self.cluster.is_gone(&topic.topic.name, topic.topic.id);
-            if look == LOOKS || !cut.topics.iter().any(is_gone) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
+    /// Names of the topics of the cut that are gone.
+    async fn gone(&self, cut: &Cut) -> BTreeSet<String> {
+        if let Err(error) = self.cluster.refresh().await {
+            tracing::debug!(%error, "which topics are gone is known as of the last metadata");
         }
+        let topics = cut.topics.iter().map(|topic| (topic.topic.name.clone(), topic.topic.id));
+        self.cluster.gone(&topics.collect()).await
     }
 
     /// Topics that were not compacted at the cut, and of which records vanished before they were read, may be compacted now: then
@@ -443,10 +437,10 @@ impl Run<'_> {
     /// Stretches of one partition are read at different times, and some by earlier runs: the log must still be the one of the cut, and
     /// hold what was read of each.
     async fn give_up_truncated(&self, cut: &Cut, findings: &mut Findings) {
-        self.look_for_topics(cut).await;
+        let gone_topics = self.gone(cut).await;
         // Epochs are asked for by name: a topic that was created again has none of those that were read of the one before.
         let (gone, read): (Vec<_>, Vec<_>) =
-            findings.epochs_read().into_iter().partition(|((topic, _), _)| self.cluster.is_gone(&topic.name, topic.id));
+            findings.epochs_read().into_iter().partition(|((topic, _), _)| gone_topics.contains(&topic.name));
         for ((topic, partition), epoch) in gone {
             // Before Kafka 3.1 a topic is read by its name, and the one that was created in its place answers to that.
             if self.cluster.fetches_by_name() && !self.cluster.topic_id(&topic.name).is_nil() {
@@ -455,7 +449,7 @@ impl Run<'_> {
             }
         }
         let mut cuts = Vec::new();
-        for topic in cut.topics.iter().filter(|topic| !self.cluster.is_gone(&topic.topic.name, topic.topic.id)) {
+        for topic in cut.topics.iter().filter(|topic| !gone_topics.contains(&topic.topic.name)) {
             for partition in &topic.partitions {
                 let is_asked = partition.end_offset > partition.start_offset
                     && !findings.is_gone(&topic.topic, partition.partition)

@@ -22,6 +22,7 @@ mod dial;
 pub mod error;
 pub mod fetch;
 pub mod groups;
+pub mod identity;
 pub mod leader_epoch;
 pub mod list_offsets;
 pub mod log_dirs;

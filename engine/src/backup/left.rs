@@ -46,12 +46,10 @@ pub fn stretches(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> V
 /// The runs of an earlier process that may be built upon: each is of a log that still exists, and no topic's are so old that
 /// tombstones may have been missed meanwhile. Up to where they reach is noted, so that it is asked again before the commit.
 pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64, findings: &Mutex<Findings>) -> Part {
-    let topics: BTreeSet<&TopicKey> = stored.runs().map(|(topic, ..)| topic).collect();
-    let gone: BTreeSet<TopicKey> =
-        topics.into_iter().filter(|topic| cluster.is_gone(&topic.name, topic.id)).cloned().collect();
+    let gone = cluster.gone(&stored.runs().map(|(topic, ..)| (topic.name.clone(), topic.id)).collect()).await;
     let epochs = stored
         .runs()
-        .filter(|(topic, ..)| !gone.contains(*topic))
+        .filter(|(topic, ..)| !gone.contains(&topic.name))
         .filter_map(|(topic, _, run)| Some(((topic.name.clone(), run.partition), epoch_of(run)?.leader_epoch)));
     let epochs: Vec<_> = epochs.collect();
     let lineage = Lineage::ask(cluster, epochs).await;
@@ -63,9 +61,9 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
     let kept = stored.retain(|topic, run| {
         let fate_of = |epoch| lineage.fate(&topic.name, run.partition, epoch, cleaned.contains(topic));
         let fate = epoch_of(run).map_or(Fate::Untold, fate_of);
-        let is_same = match gone.contains(topic) {
+        let is_same = match gone.contains(&topic.name) {
             // Where fetches name topics, a part of it may be of the one that was created in its place.
-            true => !cluster.fetches_by_name(),
+            true => !cluster.fetches_by_name() || cluster.topic_id(&topic.name).is_nil(),
             false => is_proven(topic, run, fate),
         };
         let is_good = !stale.contains(topic) && is_same;

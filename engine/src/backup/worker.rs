@@ -126,10 +126,8 @@ impl Worker {
                 continue;
             };
             let (replaced, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| self.is_replaced(task));
-            for task in replaced {
-                self.lose(&task).await?;
-            }
-            let back = if broker == NO_BROKER { tasks } else { self.read(broker, tasks).await? };
+            let mut back = if broker == NO_BROKER { tasks } else { self.read(broker, tasks).await? };
+            back.extend(replaced);
             self.find_leaders(back).await?;
             self.queue().finish(broker);
         }
@@ -436,9 +434,8 @@ impl Worker {
 
     /// The topic is gone, and with it what was not read yet.
     async fn lose(&mut self, task: &Task) -> Result<(), Error> {
-        // Before Kafka 3.1 a topic is read by its name: what was read last may be of one that was created in its place, which may be
-        // gone by now as well.
-        if self.shared.cluster.fetches_by_name() && !task.topic.id.is_nil() {
+        // Before Kafka 3.1 a topic is read by its name: what was read last may be of the one that was created in its place.
+        if self.is_replaced(task) && self.shared.cluster.fetches_by_name() {
             self.give_up(task, Error::truncated(task, task.stretch.next_offset));
             return Ok(());
         }
@@ -462,20 +459,23 @@ impl Worker {
         let mut budget = Budget::new(self.shared.retry_timeout, std::time::Instant::now(), self.lane as u64);
         while !back.is_empty() && !self.shared.stop.is_set() {
             let refreshed = self.shared.cluster.refresh().await;
-            let mut unknown = Vec::new();
+            let mut suspected = Vec::new();
             for task in self.queue_led(std::mem::take(&mut back)).await? {
-                if !self.is_unknown(&task) {
-                    unknown_since.remove(&findings::key(&task));
-                    back.push(task);
-                } else if unknown_since.entry(findings::key(&task)).or_insert_with(Instant::now).elapsed()
-                    > UNKNOWN_TOPIC_MEANS_DELETED
-                {
-                    unknown.push(task);
-                } else {
-                    back.push(task);
-                }
+                let key = findings::key(&task);
+                let is_suspected = match (self.is_replaced(&task), self.is_unknown(&task)) {
+                    (true, _) => true,
+                    (false, true) => {
+                        let since = unknown_since.entry(key).or_insert_with(Instant::now);
+                        since.elapsed() > UNKNOWN_TOPIC_MEANS_DELETED
+                    }
+                    (false, false) => {
+                        unknown_since.remove(&key);
+                        false
+                    }
+                };
+                if is_suspected { suspected.push(task) } else { back.push(task) }
             }
-            back.extend(self.lose_unknown(unknown).await?);
+            back.extend(self.lose_gone(suspected).await?);
             if back.is_empty() {
                 break;
             }
@@ -500,31 +500,25 @@ impl Worker {
         leader.is_err_and(|error| error.kind() == Kind::Usage)
     }
 
-    /// Loses the topics that no broker knows, and returns the tasks of the others.
-    async fn lose_unknown(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        if tasks.is_empty() {
-            return Ok(tasks);
-        }
-        let names = tasks.iter().map(|task| task.topic.name.clone()).collect();
-        // A broker that is cut off from the controllers knows nothing that was created since.
-        if let Err(error) = self.shared.cluster.follow_by_several(&names).await {
-            tracing::debug!(%error, "which topics were deleted is not known");
-            return Ok(tasks);
-        }
-        let (unknown, known): (Vec<Task>, Vec<Task>) = tasks.into_iter().partition(|task| self.is_unknown(task));
-        for task in unknown {
+    /// Loses the tasks of topics that are gone, as most of several brokers say, and returns the others.
+    async fn lose_gone(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
+        let topics = tasks.iter().map(|task| (task.topic.name.clone(), task.topic.id)).collect();
+        let gone = self.shared.cluster.gone(&topics).await;
+        let (gone, others): (Vec<Task>, Vec<Task>) =
+            tasks.into_iter().partition(|task| gone.contains(&task.topic.name));
+        for task in gone {
             self.lose(&task).await?;
         }
-        Ok(known)
+        Ok(others)
     }
 
-    /// Queues those of the tasks first that have a leader, and ends those whose topic is another one now; returns the others.
+    /// Queues those of the tasks first that have a leader, and returns the others.
     async fn queue_led(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
         let mut others = Vec::new();
         for task in tasks {
             match self.shared.cluster.leader(&task.topic.name, task.partition) {
                 _ if self.findings().is_given_up(&task.topic, task.partition) => {}
-                _ if self.is_replaced(&task) => self.lose(&task).await?,
+                _ if self.is_replaced(&task) => others.push(task),
                 Ok(leader) => self.queue().push_first(leader.broker, task),
                 Err(_) => others.push(task),
             }

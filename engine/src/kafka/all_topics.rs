@@ -17,10 +17,18 @@ use crate::kafka::metadata::{Metadata, TopicMetadata, build_metadata};
 const BROKERS_ASKED: usize = 3;
 /// How often they are asked while they know different topics: one that was created or deleted just now is known, or forgotten, by
 /// all of them a moment later.
-const LOOKS: usize = 3;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const LOOKS: usize = 3;
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Topics = BTreeMap<String, TopicMetadata>;
+
+/// What each of some brokers knows.
+pub(crate) struct Known {
+    /// How many were asked.
+    pub asked: usize,
+    /// The id of each that has answered, and its answer.
+    pub answers: Vec<(i32, Topics)>,
+}
 
 impl Cluster {
     /// All topics that we may see, by what up to three brokers know. Of two topics of one name, it is the one that most of them know.
@@ -32,7 +40,7 @@ impl Cluster {
     pub async fn all_topics(&self) -> Result<Topics, Error> {
         let mut look = 1;
         loop {
-            let known = self.known_topics(None).await?;
+            let known = self.known_topics(None).await?.answers;
             let is_same = known.windows(2).all(|pair| know_the_same(&pair[0].1, &pair[1].1));
             if is_same || look == LOOKS {
                 return Ok(self.agreed(known));
@@ -42,20 +50,8 @@ impl Cluster {
         }
     }
 
-    /// Follows topics by what up to three brokers know of them: what one broker does not know another may.
-    ///
-    /// # Errors
-    /// As [`Cluster::all_topics`].
-    pub async fn follow_by_several(&self, names: &BTreeSet<String>) -> Result<(), Error> {
-        let wanted: Vec<String> = names.iter().cloned().collect();
-        let known = self.known_topics(Some(&wanted)).await?;
-        let agreed = self.agreed(known);
-        self.follow_known(&agreed, names);
-        Ok(())
-    }
-
     /// What brokers know together; the one that is ahead is asked first from now on.
-    fn agreed(&self, mut known: Vec<(i32, Topics)>) -> Topics {
+    pub(crate) fn agreed(&self, mut known: Vec<(i32, Topics)>) -> Topics {
         let common = common(known.iter().map(|(_, topics)| topics));
         known.sort_by_key(|(_, topics)| std::cmp::Reverse(elections(topics, &common)));
         if let Some((broker, _)) = known.first() {
@@ -64,15 +60,18 @@ impl Cluster {
         merged(known.into_iter().map(|(_, topics)| topics).collect())
     }
 
-    /// What each of some brokers knows of these topics, or of all.
-    async fn known_topics(&self, names: Option<&[String]>) -> Result<Vec<(i32, Topics)>, Error> {
+    /// What each of up to three brokers knows of these topics, or of all.
+    ///
+    /// # Errors
+    /// As [`Cluster::metadata`]; brokers beyond the first that do not answer are left out.
+    pub(crate) async fn known_topics(&self, names: Option<&[String]>) -> Result<Known, Error> {
         let first = self.metadata(names).await?.topics;
         // The one that answers first is the last one that has answered.
-        let mut brokers = self.candidates().into_iter();
-        let mut known = vec![(brokers.next().unwrap_or(-1), first)];
-        for broker in brokers.take(BROKERS_ASKED - 1) {
+        let mut brokers = self.candidates().into_iter().take(BROKERS_ASKED);
+        let mut known = Known { asked: brokers.len().max(1), answers: vec![(brokers.next().unwrap_or(-1), first)] };
+        for broker in brokers {
             match self.metadata_of(broker, names).await {
-                Ok(answer) => known.push((broker, answer.topics)),
+                Ok(answer) => known.answers.push((broker, answer.topics)),
                 Err(error @ Error::OtherCluster { .. }) => return Err(error),
                 Err(error) => tracing::debug!(broker, %error, "the broker does not say which topics it knows"),
             }

@@ -259,6 +259,13 @@ pub enum Error {
     /// The cluster left something out of an answer.
     #[error("the cluster, or the store, left something out that was asked for: run the same command again")]
     NoAnswer,
+    /// Brokers contradict each other, or most of them do not answer.
+    #[error(
+        "the brokers do not agree on whether topics are still those of the restore, or most of them do not answer: {}; see that all of \
+         them are well, and run the same command again",
+        listed(.0)
+    )]
+    Unclear(Vec<String>),
     /// A worker ended without a word.
     #[error("a worker of the restore ended before its work was done")]
     WorkerEnded,
@@ -335,7 +342,7 @@ impl Error {
             | Self::OutOfOrder { .. }
             | Self::Broken { .. }
             | Self::LostSegments { .. } => Kind::Corrupt,
-            Self::NoAnswer => Kind::Unavailable,
+            Self::NoAnswer | Self::Unclear(_) => Kind::Unavailable,
             Self::WorkerEnded => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
         }

@@ -231,12 +231,6 @@ impl Prepared {
     pub fn producer(&self) -> Producer {
         Producer { id: self.producer_id, epoch: self.producer_epoch }
     }
-
-    /// Names of the topics that are others now, or not there.
-    pub fn changed(&self, ids: &BTreeMap<String, Uuid>) -> Vec<&str> {
-        let is_other = |topic: &&PreparedTopic| ids.get(&topic.target) != Some(&topic.topic_id);
-        self.topics.iter().filter(is_other).map(|topic| topic.target.as_str()).collect()
-    }
 }
 
 /// A restore is never to be resumed.

@@ -9,6 +9,7 @@ use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
 use crate::format::manifest::TopicSummary;
+use crate::kafka::identity::Sameness;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::permissions::Operations;
 use crate::kafka::topics::{ConfigEntry, overrides};
@@ -19,8 +20,6 @@ use crate::offsets::groups;
 /// difference counts only when it has been seen this often, so far apart.
 pub const CONFIRMATIONS: u32 = 3;
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
-/// The cluster has no topic of this name, or none of this id.
-const UNKNOWN: [i16; 2] = [3, 100];
 /// Settings of brokers that are the defaults of topic settings under another name.
 const DEFAULTS: [(&str, &str); 10] = [
     ("cleanup.policy", "log.cleanup.policy"),
@@ -193,13 +192,14 @@ fn partitions_of(topic: &TopicPlan) -> impl Iterator<Item = TopicPartition> {
     numbers.map(|partition| (topic.target.clone(), partition))
 }
 
-/// Names of the topics of a restore that are others now, or not there, each time when they are looked at: a broker that has just
-/// started may not know what the others do.
+/// Names of the topics of a restore that are others now, or not there, as most of several brokers say each time when they are asked: a
+/// broker that has just started may not know what the others do.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or says of a topic neither.
+/// When the cluster cannot be asked, or does not agree with itself.
 pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<String>, Error> {
-    let mut changed: Vec<String> = prepared.topics.iter().map(|topic| topic.target.clone()).collect();
+    let mut changed: Vec<&PreparedTopic> = prepared.topics.iter().collect();
+    let mut unclear = Vec::new();
     for look in 0..CONFIRMATIONS {
         if changed.is_empty() {
             break;
@@ -207,11 +207,16 @@ pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<Strin
         if look > 0 {
             tokio::time::sleep(CONFIRM_EVERY).await;
         }
-        let ids = ids(cluster, &changed).await?;
-        let others = prepared.changed(&ids);
-        changed.retain(|name| others.contains(&name.as_str()));
+        let identities = cluster.identities(&changed.iter().map(|topic| topic.target.clone()).collect()).await?;
+        let sameness = |topic: &PreparedTopic| identities.sameness(&topic.target, topic.topic_id);
+        changed.retain(|topic| sameness(topic) != Sameness::Same);
+        let is_unclear = |topic: &&&PreparedTopic| sameness(topic) == Sameness::Unclear;
+        unclear = changed.iter().filter(is_unclear).map(|topic| topic.target.clone()).collect();
     }
-    Ok(changed)
+    if !unclear.is_empty() {
+        return Err(Error::Unclear(unclear));
+    }
+    Ok(changed.into_iter().map(|topic| topic.target.clone()).collect())
 }
 
 /// The ids of those topics that are there.
@@ -219,13 +224,16 @@ pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<Strin
 /// # Errors
 /// When the cluster cannot be asked, or does not tell whether a topic is there.
 pub async fn ids(cluster: &Cluster, names: &[String]) -> Result<BTreeMap<String, Uuid>, Error> {
-    let metadata = cluster.metadata(Some(names)).await?;
+    let identities = cluster.identities(&names.iter().cloned().collect()).await?;
     let mut ids = BTreeMap::new();
-    for (name, topic) in metadata.topics {
-        match topic.error {
-            None => drop(ids.insert(name, topic.id)),
-            Some(error) if error.code().is_some_and(|code| UNKNOWN.contains(&code)) => {}
-            Some(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
+    for name in names {
+        match (identities.id(name), identities.refused(name)) {
+            (Ok(Some(id)), _) => drop(ids.insert(name.clone(), id)),
+            (Ok(None), _) => {}
+            (Err(_), Some(error)) => {
+                return Err(Error::Topic { topic: name.clone(), error: Box::new(error.clone()) });
+            }
+            (Err(_), None) => return Err(Error::Unclear(vec![name.clone()])),
         }
     }
     Ok(ids)

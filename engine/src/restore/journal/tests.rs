@@ -91,31 +91,6 @@ async fn what_was_done_with_a_group_is_remembered_under_any_name() {
 }
 
 #[test]
-fn a_topic_that_was_deleted_or_created_again_makes_it_another_restore() {
-    let topic = |target: &str, id| PreparedTopic {
-        target: target.to_owned(),
-        topic_id: Uuid::from_u128(id),
-        max_batch_bytes: 0,
-        base_offsets: Vec::new(),
-        configs_meanwhile: BTreeMap::new(),
-        configs_after: BTreeMap::new(),
-    };
-    let prepared = Prepared {
-        producer_id: 1,
-        producer_epoch: 0,
-        joined_records_bytes: None,
-        boundary_rules: 2,
-        topics: vec![topic("orders", 1), topic("payments", 2)],
-    };
-    let ids = |pairs: &[(&str, u128)]| {
-        pairs.iter().map(|(name, id)| ((*name).to_owned(), Uuid::from_u128(*id))).collect::<BTreeMap<_, _>>()
-    };
-    assert!(prepared.changed(&ids(&[("orders", 1), ("payments", 2), ("others", 3)])).is_empty());
-    assert_eq!(prepared.changed(&ids(&[("orders", 1)])), ["payments"]);
-    assert_eq!(prepared.changed(&ids(&[("orders", 1), ("payments", 3)])), ["payments"]);
-}
-
-#[test]
 fn a_restore_of_a_program_that_divides_batches_otherwise_is_told_from_ours() {
     let prepared = |rules: &str| -> Prepared {
         serde_json::from_str(&format!(r#"{{"producerId":1,"producerEpoch":0,{rules}"topics":[]}}"#)).unwrap()
