@@ -29,11 +29,11 @@ mod topics;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 pub use self::error::Error;
@@ -94,8 +94,8 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         connected = Cluster::connect(&config.config.cluster, breaker) => connected?,
         () = stop.wait() => return Err(Error::Interrupted),
     };
-    let touched = Mutex::new(Touched::None);
-    let run = Restore { config, archive, manifest, warnings, cluster, progress, stop, touched };
+    let (touched, stopping_at) = (Mutex::new(Touched::None), OnceLock::new());
+    let run = Restore { config, archive, manifest, warnings, cluster, progress, stop, stopping_at, touched };
     // A dry run proves it too: lease and journal are in the archive.
     run.archive.store.check_writable().await?;
     for _ in 0..BEGINNINGS_MAX {
@@ -107,6 +107,9 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
         }
         if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
             return Err(run.left_by_any_run(Error::Refused(begun.planned.plan.refusals), &begun.journal).await);
+        }
+        if stop.is_set() {
+            return Err(run.left_by_any_run(Error::Interrupted, &begun.journal).await);
         }
         let journal = begun.journal.clone();
         let lease = tokio::select! {
@@ -201,15 +204,17 @@ struct Restore<'a> {
     cluster: Cluster,
     progress: &'a Progress,
     stop: &'a Stop,
+    /// When the run was asked to end.
+    stopping_at: OnceLock<Instant>,
     /// What the journal said last of the topics that may be left changed, for a time in which it cannot be read.
     touched: Mutex<Touched>,
 }
 
 impl Restore<'_> {
-    /// Ends when the run was asked to end and has not for a while.
+    /// Ends when the run was asked to end and has not for a while, which begins once, whatever the run is at.
     async fn patience(&self) {
         self.stop.wait().await;
-        tokio::time::sleep(SETTLING).await;
+        tokio::time::sleep_until(*self.stopping_at.get_or_init(Instant::now) + SETTLING).await;
     }
 
     async fn lease(&self, journal: &Journal) -> Result<Lease, Error> {

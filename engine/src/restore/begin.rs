@@ -31,11 +31,12 @@ impl Restore<'_> {
         let groups = plan::wanted_groups(&self.manifest, self.config).map_err(not_there)?;
         let request = self.request(&topics);
         let id = self.config.config.restore_id.clone().unwrap_or_else(|| request.default_id());
-        let mut journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+        let mut journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id.clone());
         let begun = async {
+            journal = self.last_begun(&id).await?;
             let facts = target::facts(&self.cluster, &topics, &groups).await?;
             // The journal is read after the target: whoever created the topics that were seen had written it before.
-            let found = self.journal(&journal.id, &request).await?;
+            let found = self.journal(&id, &request).await?;
             journal = found.journal.clone();
             self.decide(found, request, &topics, &groups, facts, at_ms).await
         };
@@ -122,6 +123,22 @@ impl Restore<'_> {
             original_offset_header: self.config.config.original_offset_header.clone(),
             partition_mapping: self.config.config.partition_mapping.clone(),
         }
+    }
+
+    /// The last of the journals that a restore of this name has begun, under its name with a number as well; or else that of its name.
+    async fn last_begun(&self, first: &RestoreId) -> Result<Journal, Error> {
+        let of = |id| Journal::new(self.archive.store.clone(), &self.archive.keys, id);
+        let mut last = of(first.clone());
+        for attempt in 2.. {
+            let Ok(id) = format!("{first}-{attempt}").parse() else { break };
+            let next = of(id);
+            if next.begun().await?.is_none() {
+                break;
+            }
+            last = next;
+        }
+        self.has_touched(Touched::read(&last).await?);
+        Ok(last)
     }
 
     /// The journal of this restore. Topics that were deleted or replaced since make it another restore: its name gets a

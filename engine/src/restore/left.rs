@@ -24,7 +24,7 @@ const ARCHIVE_PATIENCE: Duration = Duration::from_secs(2);
 /// The topics that a restore may have left changed, as its journal has them.
 #[derive(Debug, Clone)]
 pub(super) enum Touched {
-    /// None: it has not begun, or its topics have had their own settings since it ended.
+    /// None: it has not begun, or its topics have had their own settings since it ended or was abandoned.
     None,
     /// It may have created or replaced some of these, and written nothing.
     Created(Intent),
@@ -42,8 +42,8 @@ impl Touched {
         }
     }
 
-    async fn read(journal: &Journal) -> Result<Self, Error> {
-        if journal.done().await?.is_some() {
+    pub(super) async fn read(journal: &Journal) -> Result<Self, Error> {
+        if journal.done().await?.is_some() || journal.is_abandoned().await? {
             return Ok(Self::None);
         }
         if let Some(prepared) = journal.prepared().await? {
