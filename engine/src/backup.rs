@@ -46,6 +46,7 @@ use crate::clock::now_ms;
 use crate::config::backup::Checked;
 use crate::error::Kind;
 use crate::format::invariants::{self, Broken};
+use crate::format::layout::WRITE_CHECK;
 use crate::format::manifest::{Cut, Manifest, Part, PartitionCut, PartitionSummary, TopicCut, TopicSummary};
 use crate::format::run::Content;
 use crate::format::segment::{StoredSegment, TopicKey};
@@ -104,7 +105,7 @@ async fn make_in(
     stop: &Stop,
 ) -> Result<BackupReport, Error> {
     let started_ms = now_ms();
-    store.check_writable().await?;
+    store.check_writable(WRITE_CHECK).await?;
     let circuit_breaker = config.config.cluster.circuit_breaker;
     let store = store.with_breaker(Breaker::new("store", circuit_breaker));
     let breaker = Breaker::new("brokers", circuit_breaker);

@@ -96,8 +96,6 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     };
     let (touched, stopping_at) = (Mutex::new(Touched::None), OnceLock::new());
     let run = Restore { config, archive, manifest, warnings, cluster, progress, stop, stopping_at, touched };
-    // A dry run proves it too: lease and journal are in the archive.
-    run.archive.store.check_writable().await?;
     for _ in 0..BEGINNINGS_MAX {
         let begun = run.begin(started_ms).await?;
         if config.config.dry_run {

@@ -43,9 +43,6 @@ pub const TEMPORARY_AGE_MS: i64 = 24 * 3600 * 1000;
 /// notice so many.
 pub const REQUESTS_AT_ONCE: usize = 16;
 
-/// What [`Store::check_writable`] creates.
-const WRITE_CHECK: &str = "write-check";
-
 /// One object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
@@ -193,7 +190,7 @@ impl Store {
         }
     }
 
-    /// Creates one object twice, so that a run learns at its start what it would else learn at its commit: that it may not write, or
+    /// Creates one object twice, at this key, so that a run learns at its start what it would else learn at its commit: that it may not write, or
     /// that the store takes the second writer of a key for the first.
     ///
     /// The object stays, one for all runs: a writer without the right to delete is a sane protection of an archive, and would
@@ -202,9 +199,9 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Misconfigured`] when the store does not honour conditional writes; as the calls it makes.
-    pub async fn check_writable(&self) -> Result<(), Error> {
-        self.create(WRITE_CHECK, Bytes::from_static(b"first\n")).await?;
-        if self.create(WRITE_CHECK, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
+    pub async fn check_writable(&self, key: &str) -> Result<(), Error> {
+        self.create(key, Bytes::from_static(b"first\n")).await?;
+        if self.create(key, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
             self.sweep_in_the_background();
             return Ok(());
         }

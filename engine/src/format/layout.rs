@@ -27,6 +27,8 @@ use serde::{Deserialize, Serialize};
 
 /// The key of the repository's own description.
 pub const REPOSITORY: &str = "repository.json";
+/// The object with which a run proves that it may write: of a backup at the root of the store, of a restore in the archive's folder.
+pub const WRITE_CHECK: &str = "write-check";
 /// The folder of all archives, with its closing slash.
 pub const ARCHIVES: &str = "archives/";
 
@@ -365,6 +367,11 @@ impl ArchiveKeys {
     /// A checkpoint of a backup.
     pub fn checkpoint(&self, id: &BackupId, checkpoint: CheckpointName) -> String {
         format!("{}/progress/{id}/{checkpoint}", self.root)
+    }
+
+    /// What a restore proves with that it may write to the archive.
+    pub fn write_check(&self) -> String {
+        format!("{}/{WRITE_CHECK}", self.root)
     }
 
     /// The folder of all restores, with its closing slash.

@@ -34,6 +34,8 @@ impl Restore<'_> {
         let mut journal = Journal::new(self.archive.store.clone(), &self.archive.keys, id.clone());
         let begun = async {
             journal = self.last_begun(&id).await?;
+            // A dry run proves it too: lease and journal are in the archive.
+            self.archive.store.check_writable(&self.archive.keys.write_check()).await?;
             let facts = target::facts(&self.cluster, &topics, &groups).await?;
             // The journal is read after the target: whoever created the topics that were seen had written it before.
             let found = self.journal(&id, &request).await?;

@@ -19,7 +19,7 @@ pub async fn keeps_all(store: &Store, prefix: &str) {
 /// Those that a bucket with versions keeps too.
 pub async fn keeps_all_with_versions(store: &Store, prefix: &str) {
     let below = |name: &str| format!("{prefix}/{name}");
-    store.check_writable().await.expect("the store is writable");
+    store.check_writable("write-check").await.expect("the store is writable");
     reads_what_was_written(store, &below("read")).await;
     only_what_is_not_there_is_not_found(store, &below("absent")).await;
     short_reads_are_errors(store, &below("short")).await;

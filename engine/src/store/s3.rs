@@ -687,7 +687,7 @@ mod tests {
             _ => Some(OK.to_owned()),
         })
         .await;
-        let error = store.check_writable().await.unwrap_err();
+        let error = store.check_writable("write-check").await.unwrap_err();
         assert!(error.to_string().contains("If-None-Match"), "{error}");
     }
 
@@ -717,7 +717,7 @@ mod tests {
     async fn finding_34_writers_that_may_not_delete_leave_one_object_for_all_runs() {
         let (store, keys) = append_only(true).await;
         for _ in 0..3 {
-            assert_eq!(store.check_writable().await, Ok(()));
+            assert_eq!(store.check_writable("write-check").await, Ok(()));
         }
         assert_eq!(*keys.lock().unwrap(), ["/bucket/write-check"]);
     }
