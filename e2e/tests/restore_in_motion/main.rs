@@ -31,14 +31,17 @@ const OLD_MS: i64 = 1_700_000_000_000;
 /// A sample and its backup.
 struct BackedUp<'a> {
     kafka: &'a Kafka,
-    repository: Repository<'static>,
+    repository: Repository<'a>,
     sample: Sample,
 }
 
 impl<'a> BackedUp<'a> {
     fn new(kafka: &'a Kafka, stem: &str, records: u64) -> Self {
+        Self::new_in(Repository::folder().unwrap(), kafka, stem, records)
+    }
+
+    fn new_in(repository: Repository<'a>, kafka: &'a Kafka, stem: &str, records: u64) -> Self {
         let sample = Sample::write(&kafka.witness(), stem, records).unwrap();
-        let repository = Repository::folder().unwrap();
         let bootstrap = kafka.bootstrap(Listener::Plain);
         let topics = ["--archive", "a", "--topics", &sample.topic];
         repository.report(&[&["backup", "--bootstrap-servers", &bootstrap], &topics[..]].concat());

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use e2e::cli::Ended;
 use e2e::dump::Record;
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
+use e2e::minio::{Minio, MinioOptions};
 use e2e::running::Running;
+use e2e::runs::Repository;
 use e2e::sample::Sample;
 use e2e::unique;
 use e2e::witness::{At, NewTopic, Witness, properties};
@@ -201,6 +203,27 @@ fn a_restore_that_is_stopped_while_brokers_are_away_names_the_topics_that_may_ke
     assert!(ended.stderr.contains(&target) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
     kafka.start_node(1).unwrap();
     assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
+    abandon(&backed_up, "r1");
+    assert_eq!(own_configs(&witness, &target), before);
+}
+
+#[test]
+fn a_restore_that_is_stopped_while_its_archive_is_away_names_the_topics_that_keep_its_settings() {
+    let minio = Minio::start(MinioOptions::default()).unwrap();
+    let repository = Repository::bucket(&minio, "away").unwrap();
+    let backed_up = BackedUp::new_in(repository, Kafka::shared(Shared::Plain), "archive-away", 6_000);
+    let witness = backed_up.kafka.witness();
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
+    let before = own_configs(&witness, &target);
+    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
+    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+    minio.stop().unwrap();
+    running.signal("TERM").unwrap();
+    let ended = running.ended().unwrap();
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains(&target) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
+    assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
+    minio.start_again().unwrap();
     abandon(&backed_up, "r1");
     assert_eq!(own_configs(&witness, &target), before);
 }
