@@ -252,8 +252,9 @@ fn is_excused(failure: &Failure, events: &[Event]) -> bool {
             events.iter().filter(|event| event.begin_ms <= failure.end_ms && event.end_ms >= failure.begin_ms);
         overlapping.any(|event| passes(&event.what))
     };
-    let lacks_brokers =
-        failure.code == Some(CONFLICT) && failure.fault.expected.contains("replicas, the target has 2 brokers");
+    let refused_for = ["replicas, the target has 2 brokers", "because only 2 broker(s) are registered"];
+    let lacks_brokers = failure.code == Some(CONFLICT)
+        && refused_for.iter().any(|refused_for| failure.fault.expected.contains(refused_for));
     ((failure.code == Some(UNAVAILABLE) || loses_records) && during(&is_unclean))
         || (lacks_brokers && during(&takes_a_broker))
 }
