@@ -151,10 +151,6 @@ struct Run<'a> {
     stop: &'a Stop,
 }
 
-fn names(cut: &Cut) -> BTreeSet<String> {
-    cut.topics.iter().map(|topic| topic.topic.name.clone()).collect()
-}
-
 /// A backup that is in the archive.
 struct Made {
     manifest: Manifest,
@@ -492,6 +488,10 @@ fn is_final(error: &Error) -> bool {
         Kind::Unavailable => matches!(error, Error::NothingReadable { .. }),
         Kind::Usage | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
     }
+}
+
+fn names(cut: &Cut) -> BTreeSet<String> {
+    cut.topics.iter().map(|topic| topic.topic.name.clone()).collect()
 }
 
 /// One checkpoint for all segments that wait.

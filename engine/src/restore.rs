@@ -68,7 +68,7 @@ const LEASE_WAIT_MS: i64 = LEASE_TTL_MS + lease::CLOCK_SKEW_MS + 5_000;
 /// How long a run that was asked to end may wait for what it is at, before it gives up and says what it leaves behind: well before
 /// the 20 seconds after which it is ended.
 const SETTLING: Duration = Duration::from_secs(12);
-/// How long the archive may take to learn of the end of a run that has failed.
+/// How long the archive may take to learn of the end of a run that was asked to end.
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a run makes its decisions, when other runs of the same restore change the journal before it has the lease.
 const BEGINNINGS_MAX: usize = 5;
@@ -127,21 +127,13 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
                 tracing::warn!("the lease of the restore could not be given back and has to expire: {error}");
             }
         };
-        at_the_end_of(&restored, released).await;
+        run.at_the_end_of(&restored, released).await;
         if let Some(restored) = restored? {
             return Ok(restored);
         }
         tracing::info!("another run has changed the restore since this one began: it begins again");
     }
     Err(Error::Contended)
-}
-
-/// Does a last thing in the archive, for which a run that has failed takes little time: it may have been asked to end.
-async fn at_the_end_of<T>(restored: &Result<T, Error>, last: impl Future<Output = ()>) {
-    match restored {
-        Ok(_) => last.await,
-        Err(_) => drop(timeout(LAST_PATIENCE, last).await),
-    }
 }
 
 /// The backup that is restored.
@@ -215,6 +207,17 @@ impl Restore<'_> {
         tokio::time::sleep_until(*self.stopping_at.get_or_init(Instant::now) + SETTLING).await;
     }
 
+    /// Does a last thing in the archive. A run that has failed and was asked to end takes little time for it.
+    async fn at_the_end_of<T>(&self, restored: &Result<T, Error>, last: impl Future<Output = ()>) {
+        if restored.is_err() && self.stop.is_set() {
+            if timeout(LAST_PATIENCE, last).await.is_err() {
+                tracing::warn!("the archive does not know that this run has ended: it did not answer in time");
+            }
+        } else {
+            last.await;
+        }
+    }
+
     async fn lease(&self, journal: &Journal) -> Result<Lease, Error> {
         let holder = Holder::current(journal.id.as_str());
         let wait = WaitPolicy::UpTo(LEASE_WAIT_MS);
@@ -243,7 +246,7 @@ impl Restore<'_> {
                 tracing::warn!("the archive goes on naming restore {} as one that has not ended: {error}", journal.id);
             }
         };
-        at_the_end_of(&restored, closed).await;
+        self.at_the_end_of(&restored, closed).await;
         restored
     }
 

@@ -190,8 +190,8 @@ impl Store {
         }
     }
 
-    /// Creates one object twice, at this key, so that a run learns at its start what it would else learn at its commit: that it may not write, or
-    /// that the store takes the second writer of a key for the first.
+    /// Creates one object twice, at this key, so that a run learns at its start what it would else learn at its commit: that it may
+    /// not write, or that the store takes the second writer of a key for the first.
     ///
     /// The object stays, one for all runs: a writer without the right to delete is a sane protection of an archive, and would
     /// leave one for each run. Only segments are uploaded in parts, and no

@@ -9,7 +9,7 @@ use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
 use crate::format::manifest::TopicSummary;
-use crate::kafka::identity::Sameness;
+use crate::kafka::identity::{Identities, Sameness};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::permissions::Operations;
 use crate::kafka::topics::{ConfigEntry, overrides};
@@ -199,7 +199,7 @@ fn partitions_of(topic: &TopicPlan) -> impl Iterator<Item = TopicPartition> {
 /// When the cluster cannot be asked, or does not agree with itself.
 pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<String>, Error> {
     let mut changed: Vec<&PreparedTopic> = prepared.topics.iter().collect();
-    let mut unclear = Vec::new();
+    let mut unclear = None;
     for look in 0..CONFIRMATIONS {
         if changed.is_empty() {
             break;
@@ -210,13 +210,22 @@ pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<Strin
         let identities = cluster.identities(&changed.iter().map(|topic| topic.target.clone()).collect()).await?;
         let sameness = |topic: &PreparedTopic| identities.sameness(&topic.target, topic.topic_id);
         changed.retain(|topic| sameness(topic) != Sameness::Same);
-        let is_unclear = |topic: &&&PreparedTopic| sameness(topic) == Sameness::Unclear;
-        unclear = changed.iter().filter(is_unclear).map(|topic| topic.target.clone()).collect();
+        let names = changed.iter().filter(|topic| sameness(topic) == Sameness::Unclear);
+        let names: Vec<String> = names.map(|topic| topic.target.clone()).collect();
+        unclear = (!names.is_empty()).then(|| not_told(&identities, names));
     }
-    if !unclear.is_empty() {
-        return Err(Error::Unclear(unclear));
+    match unclear {
+        Some(error) => Err(error),
+        None => Ok(changed.into_iter().map(|topic| topic.target.clone()).collect()),
     }
-    Ok(changed.into_iter().map(|topic| topic.target.clone()).collect())
+}
+
+/// Why brokers do not tell which topics have these names.
+fn not_told(identities: &Identities, names: Vec<String>) -> Error {
+    match names.iter().find_map(|name| Some((name, identities.refused(name)?))) {
+        Some((name, error)) => Error::Topic { topic: name.clone(), error: Box::new(error.clone()) },
+        None => Error::Unclear(names),
+    }
 }
 
 /// The ids of those topics that are there.
@@ -227,13 +236,10 @@ pub async fn ids(cluster: &Cluster, names: &[String]) -> Result<BTreeMap<String,
     let identities = cluster.identities(&names.iter().cloned().collect()).await?;
     let mut ids = BTreeMap::new();
     for name in names {
-        match (identities.id(name), identities.refused(name)) {
-            (Ok(Some(id)), _) => drop(ids.insert(name.clone(), id)),
-            (Ok(None), _) => {}
-            (Err(_), Some(error)) => {
-                return Err(Error::Topic { topic: name.clone(), error: Box::new(error.clone()) });
-            }
-            (Err(_), None) => return Err(Error::Unclear(vec![name.clone()])),
+        match identities.id(name) {
+            Ok(Some(id)) => drop(ids.insert(name.clone(), id)),
+            Ok(None) => {}
+            Err(_) => return Err(not_told(&identities, vec![name.clone()])),
         }
     }
     Ok(ids)

@@ -289,8 +289,8 @@ impl S3Store {
         let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
         // `ConditionalRequestConflict`: the other write may be the first attempt of this very call.
         let is_conflict = error.kind() == ErrorKind::Conflict;
-        // A completed upload that is completed again is "not found"; a lost answer is any error that passes. Who may not write has not
-        // written, whatever stands there.
+        // A completed upload that is completed again is "not found"; a lost answer is any error that passes. A denied write was not made,
+        // whether the object exists or not.
         let is_open = match error.kind() {
             ErrorKind::PermissionDenied => false,
             ErrorKind::NotFound => true,

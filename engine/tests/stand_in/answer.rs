@@ -35,7 +35,7 @@ const EARLIEST: i64 = -2;
 /// From this version on, a fetch names topics by their ids (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
-/// What is spoken, as Kafka 4.3 does, unless the broker is told to be an older one.
+/// The versions of Kafka 4.3; of Fetch, up to `fetch_version_max`.
 const APIS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::Metadata, 0, 12),
