@@ -231,7 +231,9 @@ fn a_restore_that_is_stopped_names_the_topics_that_it_leaves_changed_and_abandon
     let more = ["--existing-topics", "append", "--rate-limit-bytes", "300000", "--restore-id", "r1"];
     let command = backed_up.command(&target, &more);
     let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-    running.wait_until("the settings are changed", || own_configs(&witness, &target) != before);
+    running.wait_until("the topic is written to", || {
+        witness.offsets(&target, At::Latest).is_ok_and(|ends| ends.iter().any(|end| *end > 10))
+    });
     running.signal("TERM").unwrap();
     let ended = running.ended().unwrap();
     assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
