@@ -14,11 +14,13 @@ mod findings;
 mod judgement;
 mod left;
 mod lineage;
+mod lookahead;
 mod patience;
 pub mod queue;
 mod report;
 mod retention;
 mod sink;
+mod unlisted;
 mod worker;
 
 use std::collections::BTreeSet;

@@ -207,26 +207,31 @@ fn next_epoch(before: Option<EpochRead>, batch: &Batch<'_>) -> Result<Option<Epo
     }
 }
 
+/// What a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
+    /// Committed data, as far as the list of aborted transactions says.
     Committed,
+    /// Offsets without any.
     Not(HoleReason),
 }
 
 /// Which producers are inside an aborted transaction at a point of the log.
-struct Transactions {
+pub(super) struct Transactions {
     to_come: VecDeque<AbortedTransaction>,
     inside: HashSet<i64>,
 }
 
 impl Transactions {
-    fn new(aborted: &[AbortedTransaction]) -> Self {
+    /// The beginning of a response with this list.
+    pub(super) fn new(aborted: &[AbortedTransaction]) -> Self {
         let mut to_come: Vec<_> = aborted.to_vec();
         to_come.sort_by_key(|transaction| transaction.first_offset);
         Self { to_come: to_come.into(), inside: HashSet::new() }
     }
 
-    fn judge(&mut self, batch: &Batch<'_>) -> Verdict {
+    /// Judges the next batch of the response.
+    pub(super) fn judge(&mut self, batch: &Batch<'_>) -> Verdict {
         while let Some(begun) = self.to_come.pop_front_if(|next| next.first_offset <= batch.last_offset()) {
             self.inside.insert(begun.producer_id);
         }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::committed::Stretch;
+use super::unlisted::Unlisted;
 use crate::format::manifest::TopicCut;
 use crate::format::segment::TopicKey;
+use crate::kafka::fetch::FetchTarget;
 
 /// A stretch longer than this is cut, so that several workers can read a large partition at once.
 pub const STRETCH_OFFSETS_MAX: u64 = 500_000;
@@ -80,20 +82,35 @@ pub struct Task {
     pub behind_since: Option<Instant>,
     /// Why it cannot be read right now.
     pub trouble: Option<Trouble>,
+    /// What tells whether the list of its next response may lack an aborted transaction.
+    pub unlisted: Unlisted,
 }
 
 impl Task {
     /// A task of which nothing was tried yet.
-    pub const fn new(topic: Arc<TopicKey>, partition: i32, stretch: Stretch, cleaning: Cleaning) -> Self {
-        let cut_end_offset = stretch.end_offset;
-        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since: None, trouble: None }
+    pub fn new(topic: Arc<TopicKey>, partition: i32, stretch: Stretch, cleaning: Cleaning) -> Self {
+        let (cut_end_offset, unlisted) = (stretch.end_offset, Unlisted::default());
+        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since: None, trouble: None, unlisted }
     }
 
-    /// The task after another failure.
+    /// What to ask its leader for next.
+    pub fn target(&self, max_bytes: i32) -> FetchTarget {
+        FetchTarget {
+            topic: self.topic.name.clone(),
+            topic_id: self.topic.id,
+            partition: self.partition,
+            leader_epoch: -1,
+            offset: self.stretch.next_offset,
+            max_bytes,
+        }
+    }
+
+    /// The task after another failure. The next answer may be that of another broker, with another index of aborted transactions.
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
         let (since, failures) = self.trouble.as_ref().map_or((now, 0), |trouble| (trouble.since, trouble.failures));
-        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), ..self }
+        let trouble = Some(Trouble { since, failures: failures + 1, last });
+        Self { trouble, unlisted: Unlisted::default(), ..self }
     }
 }
 

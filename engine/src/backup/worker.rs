@@ -16,15 +16,17 @@ use super::committed::Stretch;
 use super::findings::{self, Findings, PartitionKey};
 use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
+use super::lookahead;
 use super::patience::Patience;
 use super::queue::{NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
+use super::unlisted::Unlisted;
 use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
 use crate::kafka::TopicPartition;
-use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Fetched, FetchedPartition};
+use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Fetched, FetchedPartition, Isolation};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::retry::Budget;
 use crate::progress::Progress;
@@ -151,7 +153,7 @@ impl Worker {
         while !asked.is_empty() && !self.shared.stop.is_set() {
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)?;
             let now = Instant::now();
-            let outcomes = match outcomes {
+            let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
                     back.extend(self.unanswered(asked, &error, now));
@@ -159,6 +161,7 @@ impl Worker {
                 }
                 outcomes => outcomes?,
             };
+            lookahead::decide(&self.shared.cluster, broker, self.lane, &mut asked, &mut outcomes).await;
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
@@ -299,16 +302,8 @@ impl Worker {
             true => i32::try_from(self.shared.patience.alone_wait.as_millis()).unwrap_or(FETCH_WAIT_MS),
             false => FETCH_WAIT_MS,
         };
-        let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms };
-        let target = |task: &Task| FetchTarget {
-            topic: task.topic.name.clone(),
-            topic_id: task.topic.id,
-            partition: task.partition,
-            leader_epoch: -1,
-            offset: task.stretch.next_offset,
-            max_bytes: FETCH_BYTES,
-        };
-        let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
+        let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
+        let targets: Vec<FetchTarget> = tasks.iter().map(|task| task.target(FETCH_BYTES)).collect();
         let (cluster, lane) = (self.shared.cluster.clone(), self.lane);
         Answer(tokio::spawn(async move {
             if targets.is_empty() { Ok(Vec::new()) } else { cluster.fetch(broker, lane, &targets, limits).await }
@@ -429,7 +424,7 @@ impl Worker {
         self.hole(&task, expired, HoleReason::Expired).await?;
         let stretch = Stretch { epoch: task.stretch.epoch, ..Stretch::new(expired..end_offset, true) };
         let is_over = stretch.is_done() && !task.cleaning.is_possible();
-        Ok((!is_over).then_some(Task { stretch, trouble: None, ..task }))
+        Ok((!is_over).then_some(Task { stretch, trouble: None, unlisted: Unlisted::default(), ..task }))
     }
 
     /// The topic is gone, and with it what was not read yet.

@@ -665,7 +665,8 @@ mod tests {
         fn spawnable<T: Send>(_: &T) {}
         let (names, partitions) = (BTreeSet::new(), BTreeMap::new());
         let (epochs, offsets, changes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let limits = crate::kafka::fetch::FetchLimits { max_bytes: 1, min_bytes: 1, max_wait_ms: 1 };
+        let isolation = crate::kafka::fetch::Isolation::Committed;
+        let limits = crate::kafka::fetch::FetchLimits { max_bytes: 1, min_bytes: 1, max_wait_ms: 1, isolation };
         spawnable(&cluster.list_offsets(vec![], crate::kafka::list_offsets::Position::Earliest));
         spawnable(&cluster.delete_records(&partitions));
         spawnable(&cluster.epoch_ends(&epochs));

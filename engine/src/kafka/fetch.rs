@@ -1,4 +1,4 @@
-//! Fetch: many partitions of one leader in one request, read_committed, without a fetch session.
+//! Fetch: many partitions of one leader in one request, without a fetch session.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,6 +44,26 @@ pub struct FetchLimits {
     pub min_bytes: i32,
     /// ...or this time is over, in milliseconds.
     pub max_wait_ms: i32,
+    /// Up to where the broker reads.
+    pub isolation: Isolation,
+}
+
+/// Which records a broker returns (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the high watermark; aborted transactions are not listed.
+    Uncommitted,
+    /// Up to the last stable offset, with a list of what was aborted before it.
+    Committed,
+}
+
+impl Isolation {
+    const fn id(self) -> i8 {
+        match self {
+            Self::Uncommitted => 0,
+            Self::Committed => 1,
+        }
+    }
 }
 
 /// An aborted transaction that has records in what was fetched.
@@ -258,8 +278,7 @@ fn build_fetch(version: i16, targets: &[FetchTarget], limits: FetchLimits) -> Fe
         .with_max_wait_ms(limits.max_wait_ms)
         .with_min_bytes(limits.min_bytes)
         .with_max_bytes(limits.max_bytes)
-        // read_committed: the broker stops at the last stable offset and lists what was aborted before it.
-        .with_isolation_level(1)
+        .with_isolation_level(limits.isolation.id())
         .with_topics(topics.collect());
     // Session 0 with epoch -1 is a full fetch that keeps no session on the broker (KIP-227).
     let request = request.with_session_id(0).with_session_epoch(-1);
@@ -352,7 +371,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: FetchLimits = FetchLimits { max_bytes: 100, min_bytes: 1, max_wait_ms: 5 };
+    const LIMITS: FetchLimits =
+        FetchLimits { max_bytes: 100, min_bytes: 1, max_wait_ms: 5, isolation: Isolation::Committed };
 
     fn target(topic: &str, id: u128, partition: i32) -> FetchTarget {
         FetchTarget {

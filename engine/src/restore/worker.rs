@@ -13,7 +13,7 @@ use super::source::Source;
 use crate::error::Kind;
 use crate::format::batch::batches;
 use crate::format::run::{Content, Run};
-use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget};
+use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Isolation};
 use crate::kafka::list_offsets::Position;
 use crate::kafka::produce::{ProduceBatch, Produced};
 use crate::kafka::produce_queue::{PendingBatch, ProduceQueues};
@@ -435,7 +435,7 @@ impl Worker {
     /// One look at the batch that holds the record at this offset. The inner failure may pass.
     async fn ask_batch_at(&self, broker: i32, offset: i64) -> Result<Result<Option<LastBatch>, KafkaError>, Error> {
         // One whole batch comes, however small the limit (KIP-74).
-        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0 };
+        let limits = FetchLimits { max_bytes: 1, min_bytes: 0, max_wait_ms: 0, isolation: Isolation::Committed };
         let Target { topic, topic_id, partition, lane, .. } = &self.target;
         let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
         let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };

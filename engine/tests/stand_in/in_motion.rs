@@ -1,7 +1,7 @@
 //! Backups of logs that change while they are read.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,6 +72,37 @@ async fn a_compacted_log_that_grows_faster_than_it_is_read_ends_the_reading_and_
     assert_eq!(report.outcome, Outcome::Partial);
     assert!(report.problems[0].contains("written to faster than it is read"), "{:?}", report.problems);
     assert!(partition.end_offset > 2 && !partition.missing, "{partition:?}");
+}
+
+/// Two records around an aborted transaction of two, which the broker does not list.
+fn unlisted() -> Log {
+    let log = Log::of_keys(&["a"]);
+    log.state().write_in_transaction(1);
+    log.state().write_in_transaction(1);
+    log.state().abort(1);
+    log.state().write("b");
+    log
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_is_not_listed_is_decided_by_its_marker_in_a_later_response() {
+    let (report, partition) = backed_up(Topic::new("unlisted", vec![unlisted()]), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 2), "{report:?}");
+    let holes = partition.content.holes;
+    assert_eq!((holes.aborted, holes.control), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_marker_cannot_be_looked_for_is_read_again() {
+    const KAFKA_STORAGE_ERROR: i16 = 56;
+    let refused = AtomicU32::new(0);
+    let log = unlisted().with(move |log, offset| {
+        let is_refused = offset == 2 && refused.fetch_add(1, Ordering::Relaxed) < 4;
+        log.error_code = if is_refused { KAFKA_STORAGE_ERROR } else { 0 };
+    });
+    let (report, partition) = backed_up(Topic::new("refused", vec![log]), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 2), "{report:?}");
+    assert_eq!(partition.content.holes.aborted, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use kafka_backup::format::batch::Batch;
 use kafka_backup::format::builder::BatchBuilder;
-use kafka_backup::format::record::OwnedRecord;
+use kafka_backup::format::record::{ControlType, OwnedRecord};
 use uuid::Uuid;
 
 /// A topic, led by the one broker that there is.
@@ -182,7 +182,22 @@ impl State {
 
     /// Appends a batch of so many records, in the epoch that is the leader's by now.
     pub fn push(&mut self, records: usize, key: Option<&str>, value: Vec<u8>) {
-        let batch = BatchBuilder::new(self.end_offset()).records((0..records).map(|_| record(key, value.clone())));
+        self.push_batch(|batch| batch.records((0..records).map(|_| record(key, value.clone()))));
+    }
+
+    /// Appends a batch of one record of a transaction, so large that a response holds one of them.
+    pub fn write_in_transaction(&mut self, producer_id: i64) {
+        let value = noise(self.end_offset().unsigned_abs(), 700_000);
+        self.push_batch(|batch| batch.record(record(None, value)).producer(producer_id, 0, 0).transactional());
+    }
+
+    /// Appends the marker of an aborted transaction.
+    pub fn abort(&mut self, producer_id: i64) {
+        self.push_batch(|batch| batch.producer(producer_id, 0, -1).control(ControlType::Abort, 1_700_000_000_000));
+    }
+
+    fn push_batch(&mut self, fill: impl FnOnce(BatchBuilder) -> BatchBuilder) {
+        let batch = fill(BatchBuilder::new(self.end_offset()));
         let mut bytes = batch.build().unwrap();
         // The batch's checksum does not cover the leader epoch, which brokers fill in.
         let epoch = self.epoch_starts.last().map_or(0, |(epoch, _)| *epoch);

@@ -12,7 +12,7 @@ use kafka_backup::breaker::Breaker;
 use kafka_backup::config::backup::BackupConfig;
 use kafka_backup::config::cluster::ClusterConfig;
 use kafka_backup::format::batch::{Batch, Error};
-use kafka_backup::kafka::fetch::{FetchLimits, FetchTarget};
+use kafka_backup::kafka::fetch::{FetchLimits, FetchTarget, Isolation};
 use kafka_backup::kafka::list_offsets::{ListedOffset, Position};
 use kafka_backup::kafka::{Cluster, TopicPartition};
 use kafka_backup::progress::Progress;
@@ -109,7 +109,8 @@ struct Left {
 async fn read(cluster: Cluster, lane: usize, mut left: Vec<Left>) -> Result<()> {
     let brokers = cluster.brokers();
     let [broker] = brokers.as_slice() else { bail!("{} brokers, where one was expected", brokers.len()) };
-    let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms: 500 };
+    let limits =
+        FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms: 500, isolation: Isolation::Committed };
     while !left.is_empty() {
         let targets: Vec<FetchTarget> = left.iter().map(|left| left.target.clone()).collect();
         let answers = cluster.fetch(broker.id, lane, &targets, limits).await?;

@@ -1,0 +1,423 @@
+//! Aborted transactions that a broker does not list.
+//!
+//! A broker writes each aborted transaction into an index, with the last stable offset after it, and a search of the index ends at the
+//! first entry whose last stable offset is not before the upper bound of the search, an offset soon after the response's end
+//! (`TransactionIndex.collectAbortedTxns`). Replicas write their own index, and a follower appends many batches at once:
+//!
+//! ```text
+//! producer P   data  abort marker   data  data  data  data    abort marker
+//! producer Q                                                                data ..
+//!              `--- T1 --------'    `--- T2 ----------------------------'   `--- T3
+//! ```
+//!
+//! If it appends all of this at once, `ProducerStateManager.lastStableOffset` passes over every transaction of P, and the entry of T1 has
+//! the beginning of T3 as the last stable offset, before or after the marker of T2. When this replica has become the leader, a response
+//! that ends in T2 does not list T2, and Kafka's own consumer takes records of it for committed ones.
+//!
+//! The log itself tells the truth: a transaction is aborted when the next marker of its producer says so. So a marker counts more than the
+//! list, and where the list may lack a transaction that has no marker in the response, the log is read on to find it.
+
+use std::collections::BTreeMap;
+
+use super::committed::{Transactions, Verdict};
+use crate::format::batch::{Batch, batches};
+use crate::format::record::ControlType;
+use crate::kafka::fetch::{AbortedTransaction, Fetched};
+
+/// More bytes than a follower appends at once: `replica.fetch.max.bytes` is 1 MiB where nobody has changed it. Further from a marker, and
+/// from the response's end, a transaction is not missing in a list.
+const APPEND_BYTES_MAX: usize = 4 << 20;
+
+/// What of the log before a response tells whether the response's list may lack a transaction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Bytes since the last marker of an aborted transaction, or since the reading began.
+    bytes_since_abort: usize,
+}
+
+/// A transaction that begins in a response, or goes on there, and is not listed.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// The base offset of its first batch in the response.
+    first_offset: i64,
+    /// Where that batch begins in the response, in bytes.
+    position: usize,
+    /// Bytes between the last marker of an aborted transaction and that batch.
+    bytes_since_abort: usize,
+}
+
+/// Transactions of a response that are not listed and have no marker in it, by their producers, as far as the list may lack them.
+#[derive(Debug)]
+pub struct Undecided {
+    begun: BTreeMap<i64, Begun>,
+    /// Bytes from the response's beginning to where the log was read to.
+    bytes: usize,
+    /// The offset after the last batch that was seen.
+    pub next_offset: i64,
+}
+
+impl Unlisted {
+    /// Adds the transactions to the response's list that were aborted as their markers in it say, and returns those that may have been
+    /// aborted too. Batches before `next_offset` were taken earlier.
+    pub fn complete(&mut self, fetched: &mut Fetched, next_offset: i64) -> Undecided {
+        let mut undecided = Undecided { begun: BTreeMap::new(), bytes: 0, next_offset };
+        let mut transactions = Transactions::new(&fetched.aborted);
+        // What is no batch is an error of whoever takes the records.
+        for batch in batches(&fetched.records, true).map_while(Result::ok) {
+            let verdict = transactions.judge(&batch);
+            let bytes = batch.bytes().len();
+            if batch.next_offset() > next_offset {
+                self.bytes_since_abort += bytes;
+                if let Some(marker) = Marker::of(&batch) {
+                    undecided.end(marker, &mut fetched.aborted);
+                    if marker.is_abort {
+                        self.bytes_since_abort = 0;
+                    }
+                } else if batch.is_transactional() && verdict == Verdict::Committed {
+                    let bytes_since_abort = self.bytes_since_abort - bytes;
+                    let begun =
+                        Begun { first_offset: batch.base_offset(), position: undecided.bytes, bytes_since_abort };
+                    undecided.begun.entry(batch.producer_id()).or_insert(begun);
+                }
+                undecided.next_offset = batch.next_offset();
+            }
+            undecided.bytes += bytes;
+        }
+        undecided.begun.retain(|_, begun| begun.bytes_since_abort < APPEND_BYTES_MAX);
+        undecided.forget_far();
+        undecided
+    }
+}
+
+impl Undecided {
+    /// Whether the list is complete.
+    pub fn is_over(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    /// Looks for the missing markers in what a broker returns from [`Undecided::next_offset`] on, stable or not, and adds to the
+    /// response's list what was aborted. Returns whether there were any batches.
+    pub fn look_at(&mut self, seen: &Fetched, aborted: &mut Vec<AbortedTransaction>) -> bool {
+        let before = self.next_offset;
+        for batch in batches(&seen.records, true).map_while(Result::ok) {
+            if batch.next_offset() <= self.next_offset {
+                continue;
+            }
+            if let Some(marker) = Marker::of(&batch) {
+                self.end(marker, aborted);
+            }
+            self.bytes += batch.bytes().len();
+            self.next_offset = batch.next_offset();
+        }
+        self.forget_far();
+        if self.next_offset >= seen.high_watermark {
+            // What was stable had its marker in the log, unless the log cleaner took it with the records.
+            self.begun.clear();
+        }
+        self.next_offset > before
+    }
+
+    /// Takes from the response what cannot be decided now: it will be asked for again.
+    pub fn leave_out(&self, fetched: &mut Fetched, unlisted: &mut Unlisted) {
+        if let Some(first) = self.begun.values().min_by_key(|begun| begun.position) {
+            unlisted.bytes_since_abort = first.bytes_since_abort;
+            fetched.records.truncate(first.position);
+        }
+    }
+
+    fn end(&mut self, marker: Marker, aborted: &mut Vec<AbortedTransaction>) {
+        let Marker { producer_id, is_abort } = marker;
+        let ended = self.begun.remove(&producer_id).filter(|_| is_abort);
+        aborted.extend(ended.map(|Begun { first_offset, .. }| AbortedTransaction { producer_id, first_offset }));
+    }
+
+    /// So far after the beginning of a transaction the search of an index has not ended too early.
+    fn forget_far(&mut self) {
+        let bytes = self.bytes;
+        self.begun.retain(|_, begun| bytes - begun.position < APPEND_BYTES_MAX);
+    }
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, Copy)]
+struct Marker {
+    producer_id: i64,
+    is_abort: bool,
+}
+
+impl Marker {
+    fn of(batch: &Batch<'_>) -> Option<Self> {
+        let control = if batch.is_control() { ControlType::of_batch(batch).ok()? } else { return None };
+        let is_abort = match control {
+            ControlType::Abort => true,
+            ControlType::Commit => false,
+            ControlType::Other(_) => return None,
+        };
+        Some(Self { producer_id: batch.producer_id(), is_abort })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::super::committed::{Step, Stretch};
+    use super::*;
+    use crate::format::builder::BatchBuilder;
+    use crate::format::record::OwnedRecord;
+
+    /// What Kafka's own consumer asks a partition for, and a follower.
+    const FETCH_BYTES: usize = 1 << 20;
+    const KILOBYTE: usize = 1 << 10;
+
+    /// An entry of the index of aborted transactions.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    struct Entry {
+        producer_id: i64,
+        first_offset: i64,
+        last_offset: i64,
+        last_stable_offset: i64,
+    }
+
+    /// A broker that has appended its log as a follower.
+    #[derive(Debug, Default)]
+    struct Broker {
+        log: Vec<Vec<u8>>,
+        index: Vec<Entry>,
+        last_stable_offset: i64,
+    }
+
+    fn parsed(batch: &[u8]) -> Batch<'_> {
+        Batch::parse(batch).unwrap()
+    }
+
+    impl Broker {
+        fn end_offset(&self) -> i64 {
+            self.log.last().map_or(0, |batch| parsed(batch).next_offset())
+        }
+
+        /// As `UnifiedLog.append` does: all transactions of the batches are known before the index is written.
+        fn append(&mut self, batches: &[Vec<u8>], open: &mut BTreeMap<i64, i64>) {
+            let (mut ongoing, mut completed) = (open.clone(), Vec::new());
+            for bytes in batches {
+                let batch = parsed(bytes);
+                let producer_id = batch.producer_id();
+                if batch.is_control() {
+                    let first_offset = open.iter().find(|(_, id)| **id == producer_id).map(|(first, _)| *first);
+                    let Some(first_offset) = first_offset else { continue };
+                    open.remove(&first_offset);
+                    let is_aborted = ControlType::of_batch(&batch) == Ok(ControlType::Abort);
+                    completed.push((producer_id, first_offset, batch.base_offset(), is_aborted));
+                } else if !open.values().any(|id| *id == producer_id) {
+                    open.insert(batch.base_offset(), producer_id);
+                    ongoing.insert(batch.base_offset(), producer_id);
+                }
+            }
+            for (producer_id, first_offset, last_offset, is_aborted) in completed {
+                let next = ongoing.iter().find(|(_, id)| **id != producer_id).map(|(first, _)| *first);
+                let last_stable_offset = next.unwrap_or(last_offset + 1);
+                ongoing.remove(&first_offset);
+                if is_aborted {
+                    self.index.push(Entry { producer_id, first_offset, last_offset, last_stable_offset });
+                }
+            }
+            self.log.extend_from_slice(batches);
+        }
+
+        /// Whole batches from the one with the offset.
+        fn records(&self, offset: i64, end_offset: i64, bytes_max: usize) -> Vec<u8> {
+            let mut records: Vec<u8> = Vec::new();
+            for bytes in self.log.iter().skip_while(|batch| parsed(batch).next_offset() <= offset) {
+                let is_full = !records.is_empty() && records.len() + bytes.len() > bytes_max;
+                if is_full || parsed(bytes).base_offset() >= end_offset {
+                    break;
+                }
+                records.extend_from_slice(bytes);
+            }
+            records
+        }
+
+        /// What is stable, and what `TransactionIndex.collectAbortedTxns` finds; the index of offsets has an entry for each batch.
+        fn fetch(&self, offset: i64, bytes_max: usize) -> Fetched {
+            let records = self.records(offset, self.last_stable_offset, bytes_max);
+            let end_offset = batches(&records, true).last().map_or(offset, |batch| batch.unwrap().next_offset());
+            let next = self.log.iter().find(|batch| parsed(batch).base_offset() >= end_offset);
+            let upper_offset = next.map_or(self.end_offset(), |batch| parsed(batch).last_offset());
+            let mut aborted = Vec::new();
+            for Entry { producer_id, first_offset, last_offset, last_stable_offset } in &self.index {
+                if *last_offset >= offset && *first_offset < upper_offset {
+                    aborted.push(AbortedTransaction { producer_id: *producer_id, first_offset: *first_offset });
+                }
+                if *last_stable_offset >= upper_offset {
+                    break;
+                }
+            }
+            Fetched {
+                high_watermark: self.end_offset(),
+                last_stable_offset: self.last_stable_offset,
+                log_start_offset: 0,
+                aborted,
+                records: Bytes::from(records),
+                is_throttled: false,
+            }
+        }
+
+        /// The base offsets of the batches that a reader takes for committed.
+        fn read(&self, bytes_max: usize, looks: bool) -> Vec<i64> {
+            let (mut stretch, mut unlisted) = (Stretch::new(0..self.last_stable_offset, true), Unlisted::default());
+            let mut taken = Vec::new();
+            while !stretch.is_done() {
+                let mut fetched = self.fetch(stretch.next_offset, bytes_max);
+                if looks {
+                    let mut undecided = unlisted.complete(&mut fetched, stretch.next_offset);
+                    while !undecided.is_over() {
+                        let records = self.records(undecided.next_offset, self.end_offset(), bytes_max / 4);
+                        let seen = Fetched { records: records.into(), ..self.fetch(0, 1) };
+                        undecided.look_at(&seen, &mut fetched.aborted);
+                    }
+                }
+                for step in stretch.steps(&fetched.records, &fetched.aborted) {
+                    if let Step::Batch(batch) = step.unwrap() {
+                        taken.push(batch.base_offset());
+                    }
+                }
+                stretch = stretch.after(&fetched.records).unwrap();
+            }
+            taken
+        }
+    }
+
+    /// What a producer does next.
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Write(usize),
+        Abort,
+        Commit,
+    }
+
+    /// A log, and the first offsets of its committed batches.
+    #[derive(Debug, Default)]
+    struct Writing {
+        log: Vec<Vec<u8>>,
+        end_offset: i64,
+        open: BTreeMap<i64, Vec<i64>>,
+        committed: Vec<i64>,
+    }
+
+    impl Writing {
+        fn act(&mut self, producer_id: i64, act: Act) {
+            let batch = BatchBuilder::new(self.end_offset).producer(producer_id, 0, 0).transactional();
+            let marker = |control| BatchBuilder::new(self.end_offset).producer(producer_id, 0, -1).control(control, 7);
+            let batch = match act {
+                Act::Write(bytes) => {
+                    self.open.entry(producer_id).or_default().push(self.end_offset);
+                    let value = Some(vec![b'v'; bytes]);
+                    batch.record(OwnedRecord { timestamp_ms: 7, key: None, value, headers: Vec::new() })
+                }
+                Act::Abort | Act::Commit => {
+                    let Some(written) = self.open.remove(&producer_id) else { return };
+                    match act {
+                        Act::Abort => marker(ControlType::Abort),
+                        Act::Commit | Act::Write(_) => {
+                            self.committed.extend(written);
+                            marker(ControlType::Commit)
+                        }
+                    }
+                }
+            };
+            self.log.push(batch.build().unwrap());
+            self.end_offset += 1;
+        }
+    }
+
+    /// The broker after appends of so many batches each, as far as a follower asks for so much at once.
+    fn follower(log: &[Vec<u8>], appends: &[usize]) -> Broker {
+        let (mut broker, mut open) = (Broker::default(), BTreeMap::new());
+        let (mut rest, mut appends) = (log, appends.iter().cycle());
+        while !rest.is_empty() {
+            let fits = |count: &usize| rest[..*count].iter().map(Vec::len).sum::<usize>() <= FETCH_BYTES;
+            let wanted = appends.next().map_or(1, |count| (*count).min(rest.len()));
+            let count = (1..=wanted).rev().find(fits).unwrap_or(1);
+            broker.append(&rest[..count], &mut open);
+            rest = &rest[count..];
+        }
+        broker.last_stable_offset = open.keys().next().copied().unwrap_or(broker.end_offset());
+        broker
+    }
+
+    #[test]
+    fn a_transaction_that_is_not_listed_is_aborted_as_its_marker_says() {
+        let mut writing = Writing::default();
+        let writes = |bytes| Act::Write(bytes * KILOBYTE);
+        let acts =
+            [(3, writes(600)), (3, Act::Commit), (1, writes(1)), (1, Act::Abort), (1, writes(200)), (1, writes(300))];
+        let ends = [(2, writes(1)), (1, Act::Abort), (2, Act::Commit)];
+        acts.into_iter().chain(ends).for_each(|(producer_id, act)| writing.act(producer_id, act));
+        let broker = follower(&writing.log, &[2, 7]);
+        // The first one's last stable offset is the beginning of the other producer's.
+        assert_eq!(broker.index[0].last_stable_offset, 6);
+        assert_eq!(broker.read(FETCH_BYTES, false), [0, 4, 6], "what Kafka's own consumer takes");
+        assert_eq!(broker.read(FETCH_BYTES, true), [0, 6]);
+    }
+
+    #[test]
+    fn the_marker_is_found_beyond_the_last_stable_offset() {
+        let mut writing = Writing::default();
+        let write = || Act::Write(5 * KILOBYTE);
+        let acts = [(1, write()), (1, Act::Abort), (1, write()), (2, write()), (1, Act::Abort)];
+        acts.into_iter().for_each(|(producer_id, act)| writing.act(producer_id, act));
+        let broker = follower(&writing.log, &[5]);
+        assert_eq!(broker.last_stable_offset, 3);
+        assert_eq!(broker.read(FETCH_BYTES, false), [2], "what Kafka's own consumer takes");
+        assert_eq!(broker.read(FETCH_BYTES, true), [0; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_decided_is_left_out() {
+        let mut writing = Writing::default();
+        for act in [Act::Write(1), Act::Commit, Act::Write(1), Act::Abort] {
+            writing.act(1, act);
+        }
+        let broker = follower(&writing.log, &[1]);
+        let records = broker.records(0, 3, FETCH_BYTES);
+        let mut fetched = Fetched { aborted: Vec::new(), records: records.into(), ..broker.fetch(0, FETCH_BYTES) };
+        let mut unlisted = Unlisted::default();
+        let undecided = unlisted.complete(&mut fetched, 0);
+        assert_eq!((undecided.is_over(), undecided.next_offset), (false, 3));
+        undecided.leave_out(&mut fetched, &mut unlisted);
+        assert_eq!(&*fetched.records, [&*writing.log[0], &*writing.log[1]].concat());
+        assert_eq!(unlisted.bytes_since_abort, fetched.records.len());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_was_aborted_is_never_taken_and_what_was_committed_always(
+            acts in proptest::collection::vec(
+                (0_i64..3, prop_oneof![
+                    3 => (1_usize..200).prop_map(|size| Act::Write(size * KILOBYTE)),
+                    2 => Just(Act::Abort),
+                    1 => Just(Act::Commit),
+                ]),
+                1..150,
+            ),
+            appends in proptest::collection::vec(1_usize..40, 1..10),
+            kilobytes_max in 100_usize..1100,
+            ends in any::<bool>(),
+        ) {
+            let mut writing = Writing::default();
+            acts.into_iter().for_each(|(producer_id, act)| writing.act(producer_id, act));
+            if ends {
+                (0..3).for_each(|producer_id| writing.act(producer_id, Act::Abort));
+            }
+            let broker = follower(&writing.log, &appends);
+            writing.committed.retain(|offset| *offset < broker.last_stable_offset);
+            writing.committed.sort_unstable();
+            prop_assert_eq!(broker.read(kilobytes_max * KILOBYTE, true), writing.committed);
+        }
+    }
+}
