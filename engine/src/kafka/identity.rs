@@ -92,6 +92,15 @@ impl Identities {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unclear;
 
+/// Topics that may not be those of before any more.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// Those whose names belong to other topics now, or to none.
+    pub gone: BTreeSet<String>,
+    /// Those of which the brokers do not tell, with the refusal of one of them if that is why.
+    pub unclear: BTreeMap<String, Option<Error>>,
+}
+
 impl Cluster {
     /// Asks up to three brokers which topics have these names, and follows what most of them say.
     ///
@@ -113,12 +122,14 @@ impl Cluster {
         Ok(identities)
     }
 
-    /// Names of those topics that are others now, or not there: what the last metadata says, and most of up to three brokers each time
-    /// when they are asked. A broker that has just started may not know a topic yet.
-    pub async fn gone(&self, topics: &BTreeMap<String, Uuid>) -> BTreeSet<String> {
-        let mut suspected: BTreeSet<String> =
-            topics.iter().filter(|(name, id)| self.is_gone(name, **id)).map(|(name, _)| name.clone()).collect();
-        let mut gone = BTreeSet::new();
+    /// Looks several times whether these topics still are those of these ids: a topic is missing if most of up to three brokers say so the
+    /// last time, and it was never found. A broker that has just started may not know a topic yet.
+    ///
+    /// # Errors
+    /// As [`Cluster::identities`].
+    pub async fn missing(&self, topics: &BTreeMap<String, Uuid>) -> Result<Missing, Error> {
+        let mut suspected: BTreeSet<String> = topics.keys().cloned().collect();
+        let mut missing = Missing::default();
         for look in 0..LOOKS {
             if suspected.is_empty() {
                 break;
@@ -126,23 +137,34 @@ impl Cluster {
             if look > 0 {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            gone.clear();
-            let identities = match self.identities(&suspected).await {
-                Ok(identities) => identities,
-                Err(error) => {
-                    tracing::debug!(%error, "which topics are gone is not known");
-                    continue;
+            let identities = self.identities(&suspected).await?;
+            missing = Missing::default();
+            suspected.retain(|name| match topics.get(name).map(|id| identities.sameness(name, *id)) {
+                Some(Sameness::Same) | None => false,
+                Some(Sameness::Other) => {
+                    missing.gone.insert(name.clone());
+                    true
                 }
-            };
-            suspected.retain(|name| {
-                let sameness = topics.get(name).map(|id| identities.sameness(name, *id));
-                if sameness == Some(Sameness::Other) {
-                    gone.insert(name.clone());
+                Some(Sameness::Unclear) => {
+                    missing.unclear.insert(name.clone(), identities.refused(name).cloned());
+                    true
                 }
-                sameness != Some(Sameness::Same)
             });
         }
-        gone
+        Ok(missing)
+    }
+
+    /// Names of those topics that are others now, or not there, as the last metadata and [`Cluster::missing`] say. None, if nobody can
+    /// be asked.
+    pub async fn gone(&self, topics: &BTreeMap<String, Uuid>) -> BTreeSet<String> {
+        let suspected = topics.iter().filter(|(name, id)| self.is_gone(name, **id));
+        match self.missing(&suspected.map(|(name, id)| (name.clone(), *id)).collect()).await {
+            Ok(missing) => missing.gone,
+            Err(error) => {
+                tracing::debug!(%error, "which topics are gone is not known");
+                BTreeSet::new()
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
 use crate::format::manifest::TopicSummary;
-use crate::kafka::identity::{Identities, Sameness};
+use crate::kafka::identity::Missing;
 use crate::kafka::list_offsets::Position;
 use crate::kafka::permissions::Operations;
 use crate::kafka::topics::{ConfigEntry, overrides};
@@ -198,32 +198,17 @@ fn partitions_of(topic: &TopicPlan) -> impl Iterator<Item = TopicPartition> {
 /// # Errors
 /// When the cluster cannot be asked, or does not agree with itself.
 pub async fn changed(cluster: &Cluster, prepared: &Prepared) -> Result<Vec<String>, Error> {
-    let mut changed: Vec<&PreparedTopic> = prepared.topics.iter().collect();
-    let mut unclear = None;
-    for look in 0..CONFIRMATIONS {
-        if changed.is_empty() {
-            break;
-        }
-        if look > 0 {
-            tokio::time::sleep(CONFIRM_EVERY).await;
-        }
-        let identities = cluster.identities(&changed.iter().map(|topic| topic.target.clone()).collect()).await?;
-        let sameness = |topic: &PreparedTopic| identities.sameness(&topic.target, topic.topic_id);
-        changed.retain(|topic| sameness(topic) != Sameness::Same);
-        let names = changed.iter().filter(|topic| sameness(topic) == Sameness::Unclear);
-        let names: Vec<String> = names.map(|topic| topic.target.clone()).collect();
-        unclear = (!names.is_empty()).then(|| not_told(&identities, names));
-    }
-    match unclear {
-        Some(error) => Err(error),
-        None => Ok(changed.into_iter().map(|topic| topic.target.clone()).collect()),
-    }
+    let topics = prepared.topics.iter().map(|topic| (topic.target.clone(), topic.topic_id));
+    let Missing { gone, unclear } = cluster.missing(&topics.collect()).await?;
+    if unclear.is_empty() { Ok(gone.into_iter().collect()) } else { Err(not_told(unclear)) }
 }
 
-/// Why brokers do not tell which topics have these names.
-fn not_told(identities: &Identities, names: Vec<String>) -> Error {
-    match names.iter().find_map(|name| Some((name, identities.refused(name)?))) {
-        Some((name, error)) => Error::Topic { topic: name.clone(), error: Box::new(error.clone()) },
+/// Why brokers do not tell which topics have these names: the refusal of a broker, if there is one.
+fn not_told(unclear: BTreeMap<String, Option<KafkaError>>) -> Error {
+    let names = unclear.keys().cloned().collect();
+    let refused = unclear.into_iter().find_map(|(topic, refused)| Some((topic, refused?)));
+    match refused {
+        Some((topic, error)) => Error::Topic { topic, error: Box::new(error) },
         None => Error::Unclear(names),
     }
 }
@@ -239,7 +224,7 @@ pub async fn ids(cluster: &Cluster, names: &[String]) -> Result<BTreeMap<String,
         match identities.id(name) {
             Ok(Some(id)) => drop(ids.insert(name.clone(), id)),
             Ok(None) => {}
-            Err(_) => return Err(not_told(&identities, vec![name.clone()])),
+            Err(_) => return Err(not_told([(name.clone(), identities.refused(name).cloned())].into())),
         }
     }
     Ok(ids)
