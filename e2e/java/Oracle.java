@@ -171,7 +171,16 @@ final class Oracle {
         }
     }
 
+    /**
+     * Whether the record's own value says that its transaction is aborted, as `load.rs` has it: brokers do not list every aborted
+     * transaction (engine/src/backup/unlisted.rs), and then this consumer takes its records for committed ones.
+     */
+    private static boolean isAborted(ConsumerRecord<byte[], byte[]> record) {
+        return record.value() != null && new String(record.value(), StandardCharsets.ISO_8859_1).contains("fate=aborted");
+    }
+
     private void write(ConsumerRecord<byte[], byte[]> record, long seenMs) throws IOException {
+        if (isAborted(record)) return;
         Log log = logs.get(record.topic());
         if (log == null) return;
         ByteArrayOutputStream payload = new ByteArrayOutputStream();
