@@ -185,7 +185,7 @@ fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> Describe
         let Some(topic) = state.topics.iter().find(|topic| *topic.name == *asked.resource_name) else {
             return answer.with_error_code(UNKNOWN_TOPIC_OR_PARTITION);
         };
-        match topic.policy {
+        match *topic.policy.lock().unwrap() {
             Err(code) => answer.with_error_code(code),
             Ok(policy) => answer.with_configs(vec![
                 DescribeConfigsResourceResult::default()

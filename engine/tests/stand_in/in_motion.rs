@@ -170,6 +170,24 @@ async fn both_sides_of_a_head_that_expires(log_start_offset: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_becomes_compacted_while_it_is_read_is_a_problem_although_no_batch_is_missing() {
+    let topic = Topic::new("whole", vec![]);
+    let policy = Arc::clone(&topic.policy);
+    let log = Log::of_keys(&["a"]);
+    log.state().push(2, Some("b"), b"v".to_vec());
+    let log = log.with(move |log, _| {
+        if log.fetches == 1 {
+            log.clean_inside(1);
+            *policy.lock().unwrap() = Ok("compact");
+        }
+    });
+    let (report, partition) = backed_up(Topic { partitions: vec![log], ..topic }, json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 2), "{report:?}");
+    assert_eq!((partition.content.holes.compaction, partition.content.rewrite_batches), (0, 1));
+    assert!(report.problems[0].contains("cleanup.policy became compact after the cut"), "{:?}", report.problems);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
     const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
     let log = || {
@@ -182,7 +200,7 @@ async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
     assert_eq!((partition.end_offset, partition.content.holes.compaction), (5, 3));
 
     let other = || Topic::new("other", vec![Log::of_keys(&["a"])]);
-    let unknown = Topic { policy: Err(TOPIC_AUTHORIZATION_FAILED), ..Topic::compacted("unknown", log()) };
+    let unknown = Topic::compacted("unknown", log()).with_policy(Err(TOPIC_AUTHORIZATION_FAILED));
     for topic in [unknown, Topic::new("kept", vec![log()])] {
         let name = topic.name.clone();
         let folder = tempfile::tempdir().unwrap();

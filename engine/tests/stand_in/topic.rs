@@ -17,9 +17,12 @@ pub struct Topic {
     /// Another one when the topic was deleted and created again.
     pub id: Arc<Mutex<Uuid>>,
     /// Its `cleanup.policy`; an error code where it may not be read.
-    pub policy: Result<&'static str, i16>,
+    pub policy: Policy,
     pub partitions: Vec<Log>,
 }
+
+/// What is told of a `cleanup.policy`, which may change.
+pub type Policy = Arc<Mutex<Result<&'static str, i16>>>;
 
 /// A partition.
 #[derive(Debug, Default)]
@@ -66,7 +69,8 @@ impl fmt::Debug for State {
 
 impl Topic {
     pub fn new(name: &str, partitions: Vec<Log>) -> Self {
-        Self { name: name.to_owned(), id: Arc::new(Mutex::new(Uuid::new_v4())), policy: Ok("delete"), partitions }
+        let (id, policy) = (Arc::new(Mutex::new(Uuid::new_v4())), Arc::new(Mutex::new(Ok("delete"))));
+        Self { name: name.to_owned(), id, policy, partitions }
     }
 
     pub fn id(&self) -> Uuid {
@@ -74,7 +78,13 @@ impl Topic {
     }
 
     pub fn compacted(name: &str, log: Log) -> Self {
-        Self { policy: Ok("compact"), ..Self::new(name, vec![log]) }
+        Self::new(name, vec![log]).with_policy(Ok("compact"))
+    }
+
+    #[must_use]
+    pub fn with_policy(self, policy: Result<&'static str, i16>) -> Self {
+        *self.policy.lock().unwrap() = policy;
+        self
     }
 }
 
@@ -211,6 +221,14 @@ impl State {
     /// The log cleaner removes the batch at this offset.
     pub fn clean(&mut self, offset: i64) {
         self.batches.retain(|(offsets, _)| offsets.start != offset);
+    }
+
+    /// The log cleaner leaves nothing but the last record of the batch of this offset.
+    pub fn clean_inside(&mut self, offset: i64) {
+        let batch = self.batches.iter_mut().find(|(offsets, _)| offsets.contains(&offset)).unwrap();
+        let last_delta = i32::try_from(batch.0.end - batch.0.start - 1).unwrap();
+        let left = BatchBuilder::new(batch.0.start).record_at(last_delta, record(Some("last"), b"v".to_vec()));
+        batch.1 = left.build().unwrap().into();
     }
 
     /// The log start offset moves, and whole batches before it go.
