@@ -105,12 +105,16 @@ impl Task {
         }
     }
 
-    /// The task after another failure. The next answer may be that of another broker, with another index of aborted transactions.
+    /// No batch that begins from there on will be taken, wherever the log ends.
+    pub const fn end_offset_max(&self) -> i64 {
+        if self.cleaning.is_possible() { i64::MAX } else { self.stretch.end_offset }
+    }
+
+    /// The task after another failure.
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
         let (since, failures) = self.trouble.as_ref().map_or((now, 0), |trouble| (trouble.since, trouble.failures));
-        let trouble = Some(Trouble { since, failures: failures + 1, last });
-        Self { trouble, unlisted: Unlisted::default(), ..self }
+        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), ..self }
     }
 }
 

@@ -5,34 +5,37 @@
 //! (`TransactionIndex.collectAbortedTxns`). Replicas write their own index, and a follower appends many batches at once:
 //!
 //! ```text
-//! producer P   data  abort marker   data  data  data  data    abort marker
-//! producer Q                                                                data ..
-//!              `--- T1 --------'    `--- T2 ----------------------------'   `--- T3
+//! producer P   data  abort marker   data  data  data  data  ..  abort marker
+//! producer Q                                          data  ..
+//!              `--- T1 --------'    `--- T2 ---------------------------'
+//!                                                     `--- T3
 //! ```
 //!
-//! If it appends all of this at once, `ProducerStateManager.lastStableOffset` passes over every transaction of P, and the entry of T1 has
-//! the beginning of T3 as the last stable offset, before or after the marker of T2. When this replica has become the leader, a response
-//! that ends in T2 does not list T2, and Kafka's own consumer takes records of it for committed ones.
+//! If it appends T1 and the beginnings of T2 and T3 at once, `ProducerStateManager.lastStableOffset` passes over every transaction of P, and
+//! the entry of T1 has the beginning of T3 as the last stable offset. When this replica has become the leader, a response that ends between
+//! the beginnings of T2 and T3 does not list T2, and Kafka's own consumer takes records of it for committed ones.
 //!
-//! The log itself tells the truth: a transaction is aborted when the next marker of its producer says so. So a marker counts more than the
-//! list, and where the list may lack a transaction that has no marker in the response, the log is read on to find it.
+//! So a list may lack a transaction only if one of the same producer was aborted shortly before it, and the response ends shortly after its
+//! beginning: both within one append. Its marker may come much later. The log itself tells the truth: a transaction is aborted when the next
+//! marker of its producer says so, or when a response lists it that ends further on.
 
 use std::collections::BTreeMap;
 
 use super::committed::{Transactions, Verdict};
-use crate::format::batch::{Batch, batches};
+use crate::format::batch::{self, Batch, batches};
 use crate::format::record::ControlType;
-use crate::kafka::fetch::{AbortedTransaction, Fetched};
+use crate::kafka::fetch::{AbortedTransaction, Fetched, Isolation};
 
-/// More bytes than a follower appends at once: `replica.fetch.max.bytes` is 1 MiB where nobody has changed it. Further from a marker, and
-/// from the response's end, a transaction is not missing in a list.
+/// More bytes than a follower appends at once: `replica.fetch.max.bytes` is 1 MiB where nobody has changed it.
 const APPEND_BYTES_MAX: usize = 4 << 20;
 
 /// What of the log before a response tells whether the response's list may lack a transaction.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unlisted {
-    /// Bytes since the last marker of an aborted transaction, or since the reading began.
-    bytes_since_abort: usize,
+    /// Bytes that were read.
+    bytes: usize,
+    /// How many of them were read when a marker ended an aborted transaction of a producer, as far as that is near.
+    aborts: BTreeMap<i64, usize>,
 }
 
 /// A transaction that begins in a response, or goes on there, and is not listed.
@@ -42,8 +45,8 @@ struct Begun {
     first_offset: i64,
     /// Where that batch begins in the response, in bytes.
     position: usize,
-    /// Bytes between the last marker of an aborted transaction and that batch.
-    bytes_since_abort: usize,
+    /// Bytes that were read before it.
+    bytes_before: usize,
 }
 
 /// Transactions of a response that are not listed and have no marker in it, by their producers, as far as the list may lack them.
@@ -53,39 +56,54 @@ pub struct Undecided {
     /// Bytes from the response's beginning to where the log was read to.
     bytes: usize,
     /// The offset after the last batch that was seen.
-    pub next_offset: i64,
+    next_offset: i64,
+    last_stable_offset: i64,
+    high_watermark: i64,
 }
 
 impl Unlisted {
     /// Adds the transactions to the response's list that were aborted as their markers in it say, and returns those that may have been
-    /// aborted too. Batches before `next_offset` were taken earlier.
-    pub fn complete(&mut self, fetched: &mut Fetched, next_offset: i64) -> Undecided {
-        let mut undecided = Undecided { begun: BTreeMap::new(), bytes: 0, next_offset };
+    /// aborted too. Batches before `next_offset` were taken earlier, and those from `end_offset` on are not wanted.
+    pub fn complete(&mut self, fetched: &mut Fetched, next_offset: i64, end_offset: i64) -> Undecided {
+        let Fetched { last_stable_offset, high_watermark, .. } = *fetched;
+        let mut undecided =
+            Undecided { begun: BTreeMap::new(), bytes: 0, next_offset, last_stable_offset, high_watermark };
         let mut transactions = Transactions::new(&fetched.aborted);
         // What is no batch is an error of whoever takes the records.
         for batch in batches(&fetched.records, true).map_while(Result::ok) {
             let verdict = transactions.judge(&batch);
-            let bytes = batch.bytes().len();
+            let (producer_id, bytes) = (batch.producer_id(), batch.bytes().len());
             if batch.next_offset() > next_offset {
-                self.bytes_since_abort += bytes;
                 if let Some(marker) = Marker::of(&batch) {
                     undecided.end(marker, &mut fetched.aborted);
                     if marker.is_abort {
-                        self.bytes_since_abort = 0;
+                        self.aborts.insert(producer_id, self.bytes);
                     }
-                } else if batch.is_transactional() && verdict == Verdict::Committed {
-                    let bytes_since_abort = self.bytes_since_abort - bytes;
-                    let begun =
-                        Begun { first_offset: batch.base_offset(), position: undecided.bytes, bytes_since_abort };
-                    undecided.begun.entry(batch.producer_id()).or_insert(begun);
+                } else if batch.is_transactional()
+                    && verdict == Verdict::Committed
+                    && batch.base_offset() < end_offset
+                    && self.may_lack(producer_id)
+                {
+                    let (first_offset, position) = (batch.base_offset(), undecided.bytes);
+                    let begun = Begun { first_offset, position, bytes_before: self.bytes };
+                    undecided.begun.entry(producer_id).or_insert(begun);
                 }
+                self.bytes += bytes;
                 undecided.next_offset = batch.next_offset();
             }
             undecided.bytes += bytes;
         }
-        undecided.begun.retain(|_, begun| begun.bytes_since_abort < APPEND_BYTES_MAX);
-        undecided.forget_far();
+        self.aborts.retain(|_, abort| self.bytes - *abort < APPEND_BYTES_MAX);
+        let bytes = undecided.bytes;
+        undecided.begun.retain(|_, begun| bytes - begun.position < APPEND_BYTES_MAX);
         undecided
+    }
+
+    /// Whether a transaction of this producer that begins here may be missing in a list: where the reading began so shortly before that a
+    /// marker may stand in front of it, any.
+    fn may_lack(&self, producer_id: i64) -> bool {
+        let abort = self.aborts.get(&producer_id).copied().unwrap_or(0);
+        self.bytes - abort < APPEND_BYTES_MAX
     }
 }
 
@@ -95,11 +113,31 @@ impl Undecided {
         self.begun.is_empty()
     }
 
-    /// Looks for the missing markers in what a broker returns from [`Undecided::next_offset`] on, stable or not, and adds to the
-    /// response's list what was aborted. Returns whether there were any batches.
-    pub fn look_at(&mut self, seen: &Fetched, aborted: &mut Vec<AbortedTransaction>) -> bool {
-        let before = self.next_offset;
-        for batch in batches(&seen.records, true).map_while(Result::ok) {
+    /// From which offset on the log tells more.
+    pub const fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// How the log is to be asked: behind the last stable offset there are no lists, and markers only.
+    pub const fn isolation(&self) -> Isolation {
+        if self.next_offset < self.last_stable_offset { Isolation::Committed } else { Isolation::Uncommitted }
+    }
+
+    /// Learns from what a broker returned from [`Undecided::next_offset`] on at [`Undecided::isolation`], and adds to the response's list
+    /// what was aborted. Returns whether there were any batches.
+    ///
+    /// # Errors
+    /// Bytes that are no batch.
+    pub fn look_at(&mut self, seen: &Fetched, aborted: &mut Vec<AbortedTransaction>) -> Result<bool, batch::Error> {
+        let (asked_offset, isolation) = (self.next_offset, self.isolation());
+        for AbortedTransaction { producer_id, first_offset } in &seen.aborted {
+            // It has no marker before what was asked for, so it is the transaction that goes on there.
+            if self.begun.get(producer_id).is_some_and(|begun| *first_offset <= begun.first_offset) {
+                self.end(Marker { producer_id: *producer_id, is_abort: true }, aborted);
+            }
+        }
+        for batch in batches(&seen.records, true) {
+            let batch = batch?;
             if batch.next_offset() <= self.next_offset {
                 continue;
             }
@@ -109,32 +147,35 @@ impl Undecided {
             self.bytes += batch.bytes().len();
             self.next_offset = batch.next_offset();
         }
-        self.forget_far();
-        if self.next_offset >= seen.high_watermark {
+        self.high_watermark = self.high_watermark.max(seen.high_watermark);
+        let has_batches = self.next_offset > asked_offset;
+        if isolation == Isolation::Committed && has_batches {
+            // The list of a response that ends so far after the beginning of a transaction has it, if it was aborted.
+            let bytes = self.bytes;
+            self.begun.retain(|_, begun| bytes - begun.position < APPEND_BYTES_MAX);
+        }
+        if self.next_offset >= self.high_watermark {
             // What was stable had its marker in the log, unless the log cleaner took it with the records.
             self.begun.clear();
         }
-        self.next_offset > before
+        Ok(has_batches)
     }
 
-    /// Takes from the response what cannot be decided now: it will be asked for again.
-    pub fn leave_out(&self, fetched: &mut Fetched, unlisted: &mut Unlisted) {
+    /// Takes from the response what cannot be decided now: it will be asked for again. Returns whether nothing is left.
+    pub fn leave_out(&self, fetched: &mut Fetched, unlisted: &mut Unlisted) -> bool {
         if let Some(first) = self.begun.values().min_by_key(|begun| begun.position) {
-            unlisted.bytes_since_abort = first.bytes_since_abort;
             fetched.records.truncate(first.position);
+            unlisted.bytes = first.bytes_before;
+            // Markers that were left out will be seen again; until then, their producers may have aborted before.
+            unlisted.aborts.values_mut().for_each(|abort| *abort = (*abort).min(first.bytes_before));
         }
+        fetched.records.is_empty()
     }
 
     fn end(&mut self, marker: Marker, aborted: &mut Vec<AbortedTransaction>) {
         let Marker { producer_id, is_abort } = marker;
         let ended = self.begun.remove(&producer_id).filter(|_| is_abort);
         aborted.extend(ended.map(|Begun { first_offset, .. }| AbortedTransaction { producer_id, first_offset }));
-    }
-
-    /// So far after the beginning of a transaction the search of an index has not ended too early.
-    fn forget_far(&mut self) {
-        let bytes = self.bytes;
-        self.begun.retain(|_, begun| bytes - begun.position < APPEND_BYTES_MAX);
     }
 }
 
@@ -241,13 +282,18 @@ mod tests {
         }
 
         /// What is stable, and what `TransactionIndex.collectAbortedTxns` finds; the index of offsets has an entry for each batch.
-        fn fetch(&self, offset: i64, bytes_max: usize) -> Fetched {
-            let records = self.records(offset, self.last_stable_offset, bytes_max);
+        fn fetch(&self, offset: i64, bytes_max: usize, isolation: Isolation) -> Fetched {
+            let end_offset = match isolation {
+                Isolation::Committed => self.last_stable_offset,
+                Isolation::Uncommitted => self.end_offset(),
+            };
+            let records = self.records(offset, end_offset, bytes_max);
             let end_offset = batches(&records, true).last().map_or(offset, |batch| batch.unwrap().next_offset());
             let next = self.log.iter().find(|batch| parsed(batch).base_offset() >= end_offset);
             let upper_offset = next.map_or(self.end_offset(), |batch| parsed(batch).last_offset());
             let mut aborted = Vec::new();
-            for Entry { producer_id, first_offset, last_offset, last_stable_offset } in &self.index {
+            let index = if isolation == Isolation::Committed { &self.index[..] } else { &[] };
+            for Entry { producer_id, first_offset, last_offset, last_stable_offset } in index {
                 if *last_offset >= offset && *first_offset < upper_offset {
                     aborted.push(AbortedTransaction { producer_id: *producer_id, first_offset: *first_offset });
                 }
@@ -270,13 +316,12 @@ mod tests {
             let (mut stretch, mut unlisted) = (Stretch::new(0..self.last_stable_offset, true), Unlisted::default());
             let mut taken = Vec::new();
             while !stretch.is_done() {
-                let mut fetched = self.fetch(stretch.next_offset, bytes_max);
+                let mut fetched = self.fetch(stretch.next_offset, bytes_max, Isolation::Committed);
                 if looks {
-                    let mut undecided = unlisted.complete(&mut fetched, stretch.next_offset);
+                    let mut undecided = unlisted.complete(&mut fetched, stretch.next_offset, stretch.end_offset);
                     while !undecided.is_over() {
-                        let records = self.records(undecided.next_offset, self.end_offset(), bytes_max / 4);
-                        let seen = Fetched { records: records.into(), ..self.fetch(0, 1) };
-                        undecided.look_at(&seen, &mut fetched.aborted);
+                        let seen = self.fetch(undecided.next_offset(), bytes_max / 4, undecided.isolation());
+                        undecided.look_at(&seen, &mut fetched.aborted).unwrap();
                     }
                 }
                 for step in stretch.steps(&fetched.records, &fetched.aborted) {
@@ -376,20 +421,36 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_whose_marker_is_far_away_is_found_in_the_list_of_a_later_response() {
+        let mut writing = Writing::default();
+        let write = |kilobytes| Act::Write(kilobytes * KILOBYTE);
+        let acts =
+            [(3, write(600)), (3, Act::Commit), (1, write(1)), (1, Act::Abort), (1, write(200)), (1, write(300))];
+        acts.into_iter().for_each(|(producer_id, act)| writing.act(producer_id, act));
+        (0..40).for_each(|_| writing.act(2, write(200)));
+        [(1, Act::Abort), (2, Act::Commit)].into_iter().for_each(|(producer_id, act)| writing.act(producer_id, act));
+        let broker = follower(&writing.log, &[2, 5]);
+        assert_eq!(broker.index[0].last_stable_offset, 6);
+        assert!(broker.read(FETCH_BYTES, false).contains(&4), "what Kafka's own consumer takes");
+        assert_eq!(broker.read(FETCH_BYTES, true), writing.committed);
+    }
+
+    #[test]
     fn what_cannot_be_decided_is_left_out() {
         let mut writing = Writing::default();
         for act in [Act::Write(1), Act::Commit, Act::Write(1), Act::Abort] {
             writing.act(1, act);
         }
         let broker = follower(&writing.log, &[1]);
-        let records = broker.records(0, 3, FETCH_BYTES);
-        let mut fetched = Fetched { aborted: Vec::new(), records: records.into(), ..broker.fetch(0, FETCH_BYTES) };
+        let records = broker.records(0, 3, FETCH_BYTES).into();
+        let mut fetched = broker.fetch(0, FETCH_BYTES, Isolation::Committed);
+        (fetched.records, fetched.aborted) = (records, Vec::new());
         let mut unlisted = Unlisted::default();
-        let undecided = unlisted.complete(&mut fetched, 0);
-        assert_eq!((undecided.is_over(), undecided.next_offset), (false, 3));
-        undecided.leave_out(&mut fetched, &mut unlisted);
+        let undecided = unlisted.complete(&mut fetched, 0, 4);
+        assert_eq!((undecided.is_over(), undecided.next_offset()), (false, 3));
+        assert!(!undecided.leave_out(&mut fetched, &mut unlisted), "what was decided is left");
         assert_eq!(&*fetched.records, [&*writing.log[0], &*writing.log[1]].concat());
-        assert_eq!(unlisted.bytes_since_abort, fetched.records.len());
+        assert_eq!(unlisted.bytes, fetched.records.len());
     }
 
     proptest! {

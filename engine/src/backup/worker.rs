@@ -16,7 +16,7 @@ use super::committed::Stretch;
 use super::findings::{self, Findings, PartitionKey};
 use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
-use super::lookahead;
+use super::lookahead::Lookahead;
 use super::patience::Patience;
 use super::queue::{NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
@@ -161,7 +161,8 @@ impl Worker {
                 }
                 outcomes => outcomes?,
             };
-            lookahead::decide(&self.shared.cluster, broker, self.lane, &mut asked, &mut outcomes).await;
+            let looked_bytes = self.lookahead(broker, idle.is_alone).complete(&mut asked, &mut outcomes).await;
+            self.shared.limiter.take(looked_bytes, 0).await;
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
@@ -296,12 +297,22 @@ impl Worker {
         }
     }
 
-    /// Sends a fetch request; it is on its way before its answer is waited for.
-    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Answer {
-        let max_wait_ms = match is_alone {
+    fn lookahead(&self, broker: i32, is_alone: bool) -> Lookahead<'_> {
+        let Shared { cluster, stop, .. } = &*self.shared;
+        Lookahead { cluster, broker, lane: self.lane, max_wait_ms: self.max_wait_ms(is_alone), stop }
+    }
+
+    /// How long a broker may hold an answer back, in milliseconds.
+    fn max_wait_ms(&self, is_alone: bool) -> i32 {
+        match is_alone {
             true => i32::try_from(self.shared.patience.alone_wait.as_millis()).unwrap_or(FETCH_WAIT_MS),
             false => FETCH_WAIT_MS,
-        };
+        }
+    }
+
+    /// Sends a fetch request; it is on its way before its answer is waited for.
+    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Answer {
+        let max_wait_ms = self.max_wait_ms(is_alone);
         let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
         let targets: Vec<FetchTarget> = tasks.iter().map(|task| task.target(FETCH_BYTES)).collect();
         let (cluster, lane) = (self.shared.cluster.clone(), self.lane);

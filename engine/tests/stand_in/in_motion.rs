@@ -74,6 +74,8 @@ async fn a_compacted_log_that_grows_faster_than_it_is_read_ends_the_reading_and_
     assert!(partition.end_offset > 2 && !partition.missing, "{partition:?}");
 }
 
+const KAFKA_STORAGE_ERROR: i16 = 56;
+
 /// Two records around an aborted transaction of two, which the broker does not list.
 fn unlisted() -> Log {
     let log = Log::of_keys(&["a"]);
@@ -94,7 +96,6 @@ async fn a_transaction_that_is_not_listed_is_decided_by_its_marker_in_a_later_re
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_whose_marker_cannot_be_looked_for_is_read_again() {
-    const KAFKA_STORAGE_ERROR: i16 = 56;
     let refused = AtomicU32::new(0);
     let log = unlisted().with(move |log, offset| {
         let is_refused = offset == 2 && refused.fetch_add(1, Ordering::Relaxed) < 4;
@@ -103,6 +104,19 @@ async fn a_transaction_whose_marker_cannot_be_looked_for_is_read_again() {
     let (report, partition) = backed_up(Topic::new("refused", vec![log]), json!({})).await;
     assert_eq!((report.outcome, report.records), (Outcome::Completed, 2), "{report:?}");
     assert_eq!(partition.content.holes.aborted, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_of_which_nobody_tells_how_a_transaction_ended_is_named_and_never_at_its_end() {
+    let log = unlisted().with(|log, offset| log.error_code = if offset == 2 { KAFKA_STORAGE_ERROR } else { 0 });
+    let topics = vec![Topic::compacted("refused", log), Topic::new("other", vec![Log::of_keys(&["a"])])];
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(topics).await;
+    let mut cluster = broker.config();
+    cluster.retry_timeout_ms = 800;
+    let report = back_up(&broker, folder.path(), json!({ "cluster": cluster })).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    assert!(report.problems[0].starts_with("partition refused-0 is not in the backup"), "{:?}", report.problems);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
