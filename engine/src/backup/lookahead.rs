@@ -12,7 +12,7 @@ use crate::stop::Stop;
 const FIRST_BYTES: i32 = 64 << 10;
 /// Bytes that are asked for at most.
 const BYTES_MAX: i32 = 1 << 20;
-/// Requests for the answers to one request. What is not decided by then is asked for again, and comes first one day.
+/// Requests for the answers to one request.
 const REQUESTS_MAX: u32 = 64;
 /// Answers without a batch, one after the other, after which nothing more is to be expected now.
 const EMPTY_ANSWERS: u32 = 3;
@@ -34,7 +34,7 @@ pub struct Lookahead<'a> {
 
 impl Lookahead<'_> {
     /// Completes the lists of aborted transactions in a broker's answers. An answer loses what cannot be decided now; where that is all of
-    /// it since the broker does not tell more, it becomes that failure, which may pass. Returns how many bytes were read.
+    /// it, it becomes a failure that may pass: batches that are there must not look like none. Returns how many bytes were read.
     pub async fn complete(&self, asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> u64 {
         let mut open: Vec<(usize, Undecided)> = Vec::new();
         for (number, (task, answered)) in asked.iter_mut().zip(&mut *outcomes).enumerate() {
@@ -86,13 +86,8 @@ impl Lookahead<'_> {
             max_bytes = (2 * max_bytes).min(BYTES_MAX);
         }
         for (number, undecided) in open {
-            let (task, answered) = (&mut asked[number], &mut outcomes[number]);
-            if empty_answers >= EMPTY_ANSWERS {
-                let error = silent(&task.target(0), &undecided);
-                leave_out(&undecided, error, task, answered);
-            } else if let Ok(fetched) = &mut answered.outcome {
-                undecided.leave_out(fetched, &mut task.unlisted);
-            }
+            let error = not_told(&asked[number].target(0), &undecided);
+            leave_out(&undecided, error, &mut asked[number], &mut outcomes[number]);
         }
         bytes
     }
@@ -109,13 +104,9 @@ fn unreadable(target: &FetchTarget, error: &batch::Error) -> FetchError {
     later(format!("{}-{}, behind what was asked for: {error}", target.topic, target.partition))
 }
 
-fn silent(target: &FetchTarget, undecided: &Undecided) -> FetchError {
-    later(format!(
-        "{}-{}: nothing comes from offset {} on, where the end of a transaction is to stand",
-        target.topic,
-        target.partition,
-        undecided.next_offset()
-    ))
+fn not_told(target: &FetchTarget, undecided: &Undecided) -> FetchError {
+    let (topic, partition, offset) = (&target.topic, target.partition, undecided.next_offset());
+    later(format!("{topic}-{partition}: the log up to offset {offset} does not tell whether a transaction was aborted"))
 }
 
 /// It may pass.
