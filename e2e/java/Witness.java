@@ -73,6 +73,7 @@ public final class Witness {
         COMMANDS.put("describe_topics", Witness::describeTopics);
         COMMANDS.put("alter_configs", Witness::alterConfigs);
         COMMANDS.put("move_leader", Witness::moveLeader);
+        COMMANDS.put("begin_reassignment", Witness::beginReassignment);
         COMMANDS.put("elect_unclean", Witness::electUnclean);
         COMMANDS.put("offsets", Witness::offsets);
         COMMANDS.put("delete_records", Witness::deleteRecords);
@@ -304,6 +305,14 @@ public final class Witness {
             Node leader = partitionInfo(admin, partition).leader();
             return leader != null && leader.id() == node;
         });
+        return null;
+    }
+
+    /** Gives a partition another replica in place of all that it has; it is over when that one has caught up. */
+    private static Object beginReassignment(JsonNode request) throws Exception {
+        List<Integer> replicas = List.of(request.get("node").asInt());
+        admin(request).alterPartitionReassignments(
+            Map.of(partition(request), Optional.of(new NewPartitionReassignment(replicas)))).all().get();
         return null;
     }
 

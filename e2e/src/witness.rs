@@ -208,6 +208,14 @@ impl Witness {
         self.call("move_leader", json!({ "topic": topic, "partition": partition, "node": node }))
     }
 
+    /// Begins to move a partition to this node, as its only replica; it is there when the node has caught up.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn begin_reassignment(&self, topic: &str, partition: i32, node: u16) -> Result<()> {
+        self.call("begin_reassignment", json!({ "topic": topic, "partition": partition, "node": node }))
+    }
+
     /// Elects a leader among the replicas that live, in sync or not, which may lose records.
     ///
     /// # Errors

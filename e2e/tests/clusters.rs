@@ -107,6 +107,29 @@ fn a_broker_that_stays_away_costs_its_own_partitions_and_no_others() {
     assert_eq!(report["records"], 8_000, "{report}");
 }
 
+#[test]
+fn a_topic_that_moves_to_another_broker_is_restored_with_the_replicas_that_it_had() {
+    let kafka = Kafka::start(KafkaOptions { nodes: 3, ..KafkaOptions::default() }).unwrap();
+    let (bootstrap, witness) = (kafka.bootstrap(Listener::Plain), kafka.witness());
+    let topic = unique("moving");
+    let new = NewTopic::new(&topic, 1).with("min.insync.replicas", 1);
+    witness.create_topics(&[NewTopic { replication_factor: Some(1), ..new }]).unwrap();
+    witness.produce(&topic, &properties([]), &[Record::new(0, -1, "key", "value")]).unwrap();
+    let leader = u16::try_from(witness.describe_topic(&topic).unwrap().partitions[0].leader).unwrap();
+    let other = if leader == 3 { 1 } else { 3 };
+    // Who is away does not catch up.
+    kafka.stop_node(other).unwrap();
+    witness.begin_reassignment(&topic, 0, other).unwrap();
+    assert_eq!(witness.describe_topic(&topic).unwrap().partitions[0].replicas.len(), 2);
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+    let target = format!("{topic}-back");
+    let mapping = format!("--topic-mapping={topic}={target}");
+    repository.report(&["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", &mapping]);
+    assert_eq!(witness.describe_topic(&target).unwrap().partitions[0].replicas.len(), 1);
+    kafka.start_node(other).unwrap();
+}
+
 /// A value of a kilobyte that begins with a word.
 fn kilobyte(word: &str) -> String {
     format!("{word:-<1000}")

@@ -31,6 +31,7 @@ pub mod permissions;
 pub mod produce;
 pub mod produce_queue;
 pub mod producer_id;
+mod reassignments;
 pub mod retry;
 mod rounds;
 mod sasl;

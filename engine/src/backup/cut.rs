@@ -29,7 +29,10 @@ type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
 /// When a topic that was named is not there, when nothing is selected, or when the cluster cannot be asked. What is
 /// missing of the rest makes a partial backup, and stands in [`Cut::problems`].
 pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_ms: i64) -> Result<Cut, Error> {
+    // Asked before and after: what begins or ends meanwhile is in one of them.
+    let mut factors = reassigned_factors(cluster).await;
     let known = cluster.all_topics().await?;
+    factors.extend(reassigned_factors(cluster).await);
     let mut notes = Notes::default();
     let topics = selected_topics(&known, config, &mut notes)?;
     hidden_topics(cluster, config, &mut notes).await;
@@ -48,7 +51,10 @@ pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_
 
     let topics = topics
         .into_iter()
-        .map(|topic| topic_cut(topic, &configs, [&starts, &high_watermarks, &ends], &mut notes))
+        .map(|topic| {
+            let replication_factor = replication_factor(topic, &factors);
+            topic_cut(topic, replication_factor, &configs, [&starts, &high_watermarks, &ends], &mut notes)
+        })
         .collect::<Vec<_>>();
     let open_transactions = open_transactions(cluster, &topics, &mut notes).await;
     Ok(Cut {
@@ -145,7 +151,13 @@ fn partitions_of(topic: &TopicMetadata) -> impl Iterator<Item = TopicPartition> 
     topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition))
 }
 
-fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], notes: &mut Notes) -> TopicCut {
+fn topic_cut(
+    topic: &TopicMetadata,
+    replication_factor: i16,
+    configs: &Configs,
+    listed: [&Listed; 3],
+    notes: &mut Notes,
+) -> TopicCut {
     let (configs, cleaning) = match configs.get(&topic.name) {
         Some(Ok(entries)) => (overrides(entries), CleanerConfig::of(entries)),
         // Reading it as compacted is slower, and right either way, except that nothing may be taken for cleaned.
@@ -161,7 +173,7 @@ fn topic_cut(topic: &TopicMetadata, configs: &Configs, listed: [&Listed; 3], not
     });
     TopicCut {
         topic: TopicKey { name: topic.name.clone(), id: topic.id },
-        replication_factor: replication_factor(topic),
+        replication_factor,
         configs,
         compacted: cleaning.is_compacted,
         config_unknown: cleaning.is_unknown,
@@ -191,11 +203,21 @@ impl CleanerConfig {
     }
 }
 
-/// How many replicas most partitions have: a partition that is being reassigned lists its old and its new ones (KIP-455).
-fn replication_factor(topic: &TopicMetadata) -> i16 {
+async fn reassigned_factors(cluster: &Cluster) -> BTreeMap<TopicPartition, usize> {
+    cluster.reassigned_factors().await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "which partitions are being reassigned is not known");
+        BTreeMap::new()
+    })
+}
+
+/// How many replicas most partitions have. One that is being reassigned lists its old and its new ones (KIP-455): of those that are known,
+/// `reassigned` says how many they will have.
+fn replication_factor(topic: &TopicMetadata, reassigned: &BTreeMap<TopicPartition, usize>) -> i16 {
     let mut partitions_by_factor: BTreeMap<usize, usize> = BTreeMap::new();
     for partition in &topic.partitions {
-        *partitions_by_factor.entry(partition.replicas.len()).or_default() += 1;
+        let known = reassigned.get(&(topic.name.clone(), partition.partition)).copied();
+        let factor = known.filter(|factor| *factor > 0).unwrap_or(partition.replicas.len());
+        *partitions_by_factor.entry(factor).or_default() += 1;
     }
     // Of two that are equally frequent, the smaller one: a reassignment adds replicas before it removes any.
     let most =
@@ -307,10 +329,14 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_being_reassigned_does_not_raise_the_replication_factor() {
-        assert_eq!(replication_factor(&topic(&[3, 3, 6])), 3);
-        assert_eq!(replication_factor(&topic(&[3, 6])), 3);
-        assert_eq!(replication_factor(&topic(&[1])), 1);
-        assert_eq!(replication_factor(&topic(&[])), 1);
+        let unknown = |factors| replication_factor(&topic(factors), &BTreeMap::new());
+        assert_eq!([unknown(&[3, 3, 6]), unknown(&[3, 6]), unknown(&[1]), unknown(&[])], [3, 3, 1, 1]);
+        // All partitions move.
+        let moving = |factors: &[usize], factor: usize| {
+            let known = (0..).take(factors.len()).map(|partition| (("t".to_owned(), partition), factor)).collect();
+            replication_factor(&topic(factors), &known)
+        };
+        assert_eq!([moving(&[6], 3), moving(&[6, 6], 3), moving(&[2], 1), moving(&[3], 3)], [3, 3, 1, 3]);
     }
 
     #[test]

@@ -59,6 +59,7 @@ apis! {
     "AlterShareGroupOffsets" AlterShareGroupOffsets AlterShareGroupOffsetsRequest => AlterShareGroupOffsetsResponse, 0..=0, |r| r.throttle_time_ms;
     // Version 4 is the first that tells how much room there is.
     "DescribeLogDirs" DescribeLogDirs DescribeLogDirsRequest => DescribeLogDirsResponse, 4..=4, |r| r.throttle_time_ms;
+    "ListPartitionReassignments" ListPartitionReassignments ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, 0..=0, |r| r.throttle_time_ms;
     "DescribeCluster" DescribeCluster DescribeClusterRequest => DescribeClusterResponse, 0..=2, |r| r.throttle_time_ms;
     "OffsetFetch" OffsetFetch OffsetFetchRequest => OffsetFetchResponse, 2..=9, |r| r.throttle_time_ms;
     "OffsetCommit" OffsetCommit OffsetCommitRequest => OffsetCommitResponse, 2..=9, |r| r.throttle_time_ms;
