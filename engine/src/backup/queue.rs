@@ -159,20 +159,26 @@ impl Queue {
         }
     }
 
-    /// Adds a task that was in reading, for the leader `broker`, before all others: what it has not read yet is the oldest.
+    /// Adds a task that was in reading, for the leader `broker`, before all others of its kind: what it has not read yet is the oldest.
     pub fn push_first(&mut self, broker: i32, task: Task) {
-        self.by_broker.entry(broker).or_default().push_front(task);
+        let tasks = self.by_broker.entry(broker).or_default();
+        let at = match task.cleaning.is_possible() {
+            true => 0,
+            false => tasks.iter().take_while(|task| task.cleaning.is_possible()).count(),
+        };
+        tasks.insert(at, task);
     }
 
-    /// Gives a worker something to read from one broker: the one that the fewest workers read from, so that all brokers
-    /// share the load.
+    /// Gives a worker something to read from one broker: one of those with partitions that may be compacted while there are any, and of
+    /// them the one that the fewest workers read from, so that all brokers share the load.
     pub fn take(&mut self) -> Option<(i32, Vec<Task>)> {
         let readers = |broker: &i32| self.readers.get(broker).copied().unwrap_or(0);
+        let waits = |broker: &i32, tasks: &VecDeque<Task>| !has_cleaned(*broker, tasks);
         let broker = self
             .by_broker
             .iter()
             .filter(|(_, tasks)| !tasks.is_empty())
-            .min_by_key(|(broker, tasks)| (readers(broker), std::cmp::Reverse(tasks.len())))
+            .min_by_key(|(broker, tasks)| (waits(broker, tasks), readers(broker), std::cmp::Reverse(tasks.len())))
             .map(|(broker, _)| *broker)?;
         let mut taken = Vec::new();
         self.top_up(broker, &mut taken);
@@ -182,8 +188,10 @@ impl Queue {
     }
 
     /// Adds to what a worker still has to read from a broker, so that its next request asks for a whole response again: a
-    /// worker whose responses run dry one partition at a time waits for each of them.
+    /// worker whose responses run dry one partition at a time waits for each of them. While partitions that may be compacted wait for
+    /// another broker's reader, a worker takes no others: it is to go there.
     pub fn top_up(&mut self, broker: i32, held: &mut Vec<Task>) {
+        let others_wait = self.by_broker.iter().any(|(other, tasks)| *other != broker && has_cleaned(*other, tasks));
         let Some(tasks) = self.by_broker.get_mut(&broker) else { return };
         let key = |task: &Task| (Arc::clone(&task.topic), task.partition);
         let mut partitions: HashSet<_> = held.iter().map(key).collect();
@@ -191,7 +199,7 @@ impl Queue {
         // Only what is passed over is moved: tens of thousands of stretches may wait, and this is asked with every response.
         let mut passed_over = Vec::new();
         while held.len() < TAKE_STRETCHES && (held.is_empty() || offsets < TAKE_OFFSETS) {
-            let Some(task) = tasks.pop_front() else { break };
+            let Some(task) = tasks.pop_front_if(|task| !others_wait || task.cleaning.is_possible()) else { break };
             // A fetch request names a partition once: two stretches of it are two requests.
             if partitions.insert(key(&task)) {
                 offsets += task.stretch.remaining();
@@ -217,6 +225,11 @@ impl Queue {
     }
 }
 
+/// Whether partitions that may be compacted wait for this broker's reader; they come first. One without a leader is not worth a reader.
+fn has_cleaned(broker: i32, tasks: &VecDeque<Task>) -> bool {
+    broker != NO_BROKER && tasks.front().is_some_and(|task| task.cleaning.is_possible())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +249,50 @@ mod tests {
         }
         let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
         assert_eq!(taken, [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn partitions_that_may_be_compacted_go_first_wherever_their_leaders_are() {
+        let mut queue = Queue::default();
+        for (broker, partition, cleaning) in
+            [(1, 0, Cleaning::Compacts), (1, 1, Cleaning::Never), (2, 2, Cleaning::Never)]
+        {
+            queue.push(broker, Task { cleaning, ..task(partition, 0..10) });
+        }
+        queue.push(2, Task { cleaning: Cleaning::Compacts, ..task(3, 0..10) });
+        // One worker for both brokers.
+        let mut order = Vec::new();
+        while let Some((broker, tasks)) = queue.take() {
+            order.push((broker, tasks.iter().map(|task| task.partition).collect::<Vec<_>>()));
+            queue.finish(broker);
+        }
+        assert_eq!(order[0], (1, vec![0]));
+        assert_eq!(order[1], (2, vec![3, 2]));
+        assert_eq!(order[2], (1, vec![1]));
+    }
+
+    #[test]
+    fn partitions_without_a_leader_keep_no_reader_from_its_work() {
+        let mut queue = Queue::default();
+        queue.push(NO_BROKER, Task { cleaning: Cleaning::Compacts, ..task(0, 0..1_000_000) });
+        queue.push(NO_BROKER, Task { cleaning: Cleaning::Compacts, ..task(1, 0..1_000_000) });
+        (2..4).for_each(|partition| queue.push(1, task(partition, 0..1_000_000)));
+        let brokers: Vec<_> = (0..2).map(|_| queue.take().unwrap().0).collect();
+        assert_eq!(brokers, [NO_BROKER, 1], "the readers spread over both");
+        let mut held = Vec::new();
+        queue.top_up(1, &mut held);
+        assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_goes_behind_those_that_may_be_compacted() {
+        let mut queue = Queue::default();
+        queue.push(1, Task { cleaning: Cleaning::Compacts, ..task(0, 0..10) });
+        queue.push(1, task(1, 0..10));
+        queue.push_first(1, task(2, 5..10));
+        queue.push_first(1, Task { cleaning: Cleaning::Compacts, ..task(3, 5..10) });
+        let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
+        assert_eq!(taken, [3, 0, 2, 1]);
     }
 
     #[test]
