@@ -369,6 +369,7 @@ impl Run<'_> {
         problems.extend(self.compacted_since(cut, &topics).await);
         let mut warnings = cut.warnings.clone();
         warnings.extend(topics.iter().flat_map(expiries));
+        warnings.extend(findings.warnings());
         let manifest = Manifest {
             backup_id: cut.backup_id.clone(),
             archive: self.archive.name.clone(),

@@ -19,6 +19,7 @@ pub struct Findings {
     gone: BTreeSet<PartitionKey>,
     read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
     unproven: BTreeMap<String, BTreeSet<i32>>,
+    untold: BTreeMap<PartitionKey, i64>,
 }
 
 impl Findings {
@@ -59,6 +60,12 @@ impl Findings {
         self.unproven.entry(topic.name).or_default().insert(partition);
     }
 
+    /// The partition is in the backup, with a transaction from there on of which its log does not tell soon whether it was aborted.
+    pub fn stays_untold(&mut self, partition: PartitionKey, first_offset: i64) {
+        let first = self.untold.entry(partition).or_insert(first_offset);
+        *first = (*first).min(first_offset);
+    }
+
     /// Whether the topic of this partition was found to be gone.
     pub fn is_gone(&self, topic: &TopicKey, partition: i32) -> bool {
         !self.gone.is_empty() && self.gone.contains(&(topic.clone(), partition))
@@ -73,6 +80,18 @@ impl Findings {
             })
         });
         epochs.collect()
+    }
+
+    /// What else should be known of the backup, each in one line.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let is_there = |(key, _): &(&PartitionKey, &i64)| !self.given_up.contains_key(*key);
+        self.untold.iter().filter(is_there).map(|((topic, partition), first_offset)| {
+            format!(
+                "{}-{partition}: whether transactions from offset {first_offset} on were aborted was not told within 60 MiB of the log behind \
+                 them: the backup holds those of them that the leader did not list as aborted, as a read_committed consumer would get them",
+                topic.name
+            )
+        })
     }
 
     /// What makes the backup partial, each in one line.

@@ -5,17 +5,20 @@ use super::unlisted::Undecided;
 use crate::format::batch;
 use crate::kafka::Cluster;
 use crate::kafka::Error;
-use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, FetchedPartition};
+use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, FetchedPartition, Isolation};
 use crate::stop::Stop;
 
 /// Bytes that are asked for at first: most markers come soon.
 const FIRST_BYTES: i32 = 64 << 10;
 /// Bytes that are asked for at most.
 const BYTES_MAX: i32 = 1 << 20;
-/// Requests for the answers to one request.
-const REQUESTS_MAX: u32 = 64;
-/// Answers without a batch, one after the other, after which nothing more is to be expected now.
-const EMPTY_ANSWERS: u32 = 3;
+/// Requests for one answer, those in which its partition is the first or brings something. Kafka's index of aborted transactions is wrong
+/// only in rare cases: when the marker is further away, what it says is taken, and a warning tells of it.
+const TURNS_MAX: u32 = 64;
+/// Requests for the answers to one request; what is not decided by then is asked for again.
+const REQUESTS_MAX: u32 = 256;
+/// Answers without a batch for the first partition of a request, one after the other, after which nothing more is to be expected now.
+const EMPTY_ANSWERS: u32 = 4;
 
 /// Where and how long to look.
 #[derive(Clone, Copy)]
@@ -32,65 +35,139 @@ pub struct Lookahead<'a> {
     pub stop: &'a Stop,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// Answers, by their number, of which the log does not tell soon enough what became of a transaction, and where the first of those
+    /// begins. They hold what the broker says.
+    pub untold: Vec<(usize, i64)>,
+}
+
+/// An answer that is not complete yet.
+struct Open {
+    number: usize,
+    undecided: Undecided,
+    turns: u32,
+    empty_answers: u32,
+}
+
+/// What to do with an answer that is not complete yet.
+enum Next {
+    Read,
+    Believe,
+    LeaveOut,
+}
+
+impl Open {
+    const fn next(&self) -> Next {
+        match (self.empty_answers, self.turns) {
+            (EMPTY_ANSWERS.., _) => Next::LeaveOut,
+            (_, TURNS_MAX..) => Next::Believe,
+            (_, _) => Next::Read,
+        }
+    }
+
+    /// A request was answered that named it, as the first or not.
+    const fn note(&mut self, has_batches: bool, is_first: bool, isolation: Isolation) {
+        if has_batches || is_first {
+            self.turns += 1;
+            self.empty_answers = if has_batches { 0 } else { self.empty_answers + 1 };
+        }
+        if is_first && !has_batches && matches!(isolation, Isolation::Committed) {
+            self.undecided.nothing_stable_is_left();
+        }
+    }
+}
+
 impl Lookahead<'_> {
     /// Completes the lists of aborted transactions in a broker's answers. An answer loses what cannot be decided now; where that is all of
-    /// it, it becomes a failure that may pass: batches that are there must not look like none. Returns how many bytes were read.
-    pub async fn complete(&self, asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> u64 {
-        let mut open: Vec<(usize, Undecided)> = Vec::new();
-        for (number, (task, answered)) in asked.iter_mut().zip(&mut *outcomes).enumerate() {
-            if let Ok(fetched) = &mut answered.outcome {
-                let (next_offset, end_offset) = (task.stretch.next_offset, task.end_offset_max());
-                open.push((number, task.unlisted.complete(fetched, next_offset, end_offset)));
+    /// it, it becomes a failure that may pass: batches that are there must not look like none.
+    pub async fn complete(&self, asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> Looked {
+        let mut looked = Looked::default();
+        let mut open = begin(asked, outcomes);
+        let (mut max_bytes, mut requests) = (FIRST_BYTES, 0);
+        while !open.is_empty() && requests < REQUESTS_MAX && !self.stop.is_set() {
+            let isolation = open[0].undecided.isolation();
+            let (wanted, mut others): (Vec<Open>, Vec<Open>) =
+                open.into_iter().partition(|one| one.undecided.isolation() == isolation);
+            let mut read = self.read(wanted, isolation, max_bytes, asked, outcomes, &mut looked.bytes).await;
+            // A broker fills its answer in the order of the request: each is to be the first in its turn.
+            if !read.is_empty() {
+                read.rotate_left(1);
             }
-        }
-        open.retain(|(_, undecided)| !undecided.is_over());
-        let (mut bytes, mut max_bytes, mut requests, mut empty_answers) = (0, FIRST_BYTES, 0, 0);
-        while let Some((_, first)) = open.first() {
-            if self.stop.is_set() || requests >= REQUESTS_MAX || empty_answers >= EMPTY_ANSWERS {
-                break;
-            }
-            let isolation = first.isolation();
-            let (wanted, others): (Vec<_>, Vec<_>) =
-                open.into_iter().partition(|(_, undecided)| undecided.isolation() == isolation);
-            let target = |(number, undecided): &(usize, Undecided)| FetchTarget {
-                offset: undecided.next_offset(),
-                ..asked[*number].target(max_bytes)
-            };
-            let targets: Vec<FetchTarget> = wanted.iter().map(target).collect();
-            let limits = FetchLimits { max_bytes, min_bytes: 1, max_wait_ms: self.max_wait_ms, isolation };
-            let answers = self.cluster.fetch(self.broker, self.lane, &targets, limits).await;
-            let mut has_batches = false;
+            others.extend(read);
             open = Vec::new();
-            for (at, (number, mut undecided)) in wanted.into_iter().enumerate() {
-                let seen = match &answers {
-                    Ok(answers) => answers[at].outcome.clone(),
-                    Err(error) => Err(FetchError::Later(error.clone())),
-                };
-                let looked = seen.and_then(|seen| {
-                    bytes += seen.records.len() as u64;
-                    let Ok(fetched) = &mut outcomes[number].outcome else { return Ok(false) };
-                    undecided.look_at(&seen, &mut fetched.aborted).map_err(|error| unreadable(&targets[at], &error))
-                });
-                match looked {
-                    Ok(has_some) => {
-                        has_batches |= has_some;
-                        open.push((number, undecided));
+            for one in others {
+                match one.next() {
+                    Next::Read => open.push(one),
+                    Next::Believe => {
+                        looked.untold.extend(one.undecided.first_offset().map(|offset| (one.number, offset)))
                     }
-                    Err(error) => leave_out(&undecided, error, &mut asked[number], &mut outcomes[number]),
+                    Next::LeaveOut => leave_out_untold(&one, asked, outcomes),
                 }
             }
-            open.extend(others);
-            open.retain(|(_, undecided)| !undecided.is_over());
             requests += 1;
-            empty_answers = if has_batches { 0 } else { empty_answers + 1 };
             max_bytes = (2 * max_bytes).min(BYTES_MAX);
         }
-        for (number, undecided) in open {
-            let error = not_told(&asked[number].target(0), &undecided);
-            leave_out(&undecided, error, &mut asked[number], &mut outcomes[number]);
-        }
-        bytes
+        open.iter().for_each(|one| leave_out_untold(one, asked, outcomes));
+        looked
     }
+
+    /// Reads on once, behind each of these answers, and returns those that are not complete yet.
+    async fn read(
+        &self,
+        wanted: Vec<Open>,
+        isolation: Isolation,
+        max_bytes: i32,
+        asked: &mut [Task],
+        outcomes: &mut [FetchedPartition],
+        bytes: &mut u64,
+    ) -> Vec<Open> {
+        let target = |Open { number, undecided, .. }: &Open| FetchTarget {
+            offset: undecided.next_offset(),
+            ..asked[*number].target(max_bytes)
+        };
+        let targets: Vec<FetchTarget> = wanted.iter().map(target).collect();
+        let limits = FetchLimits { max_bytes, min_bytes: 1, max_wait_ms: self.max_wait_ms, isolation };
+        let answers = self.cluster.fetch(self.broker, self.lane, &targets, limits).await;
+        let mut open = Vec::new();
+        for (at, mut one) in wanted.into_iter().enumerate() {
+            let Ok(fetched) = &mut outcomes[one.number].outcome else { continue };
+            let seen = match &answers {
+                Ok(answers) => answers[at].outcome.clone(),
+                Err(error) => Err(FetchError::Later(error.clone())),
+            };
+            let is_read = seen.and_then(|seen| {
+                *bytes += seen.records.len() as u64;
+                let looked = one.undecided.look_at(&seen, &mut fetched.aborted);
+                looked.map_err(|error| unreadable(&targets[at], &error))
+            });
+            one.note(one.undecided.next_offset() > targets[at].offset, at == 0, isolation);
+            match is_read {
+                Ok(()) if one.undecided.is_over() => {}
+                Ok(()) => open.push(one),
+                Err(error) => leave_out(&one.undecided, error, &mut asked[one.number], &mut outcomes[one.number]),
+            }
+        }
+        open
+    }
+}
+
+/// What the answers alone do not tell.
+fn begin(asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> Vec<Open> {
+    let mut open = Vec::new();
+    for (number, (task, answered)) in asked.iter_mut().zip(outcomes).enumerate() {
+        if let Ok(fetched) = &mut answered.outcome {
+            let (next_offset, end_offset) = (task.stretch.next_offset, task.end_offset_max());
+            let undecided = task.unlisted.complete(fetched, next_offset, end_offset);
+            if !undecided.is_over() {
+                open.push(Open { number, undecided, turns: 0, empty_answers: 0 });
+            }
+        }
+    }
+    open
 }
 
 fn leave_out(undecided: &Undecided, error: FetchError, task: &mut Task, answered: &mut FetchedPartition) {
@@ -98,6 +175,11 @@ fn leave_out(undecided: &Undecided, error: FetchError, task: &mut Task, answered
     if undecided.leave_out(fetched, &mut task.unlisted) {
         answered.outcome = Err(error);
     }
+}
+
+fn leave_out_untold(one: &Open, asked: &mut [Task], outcomes: &mut [FetchedPartition]) {
+    let error = not_told(&asked[one.number].target(0), &one.undecided);
+    leave_out(&one.undecided, error, &mut asked[one.number], &mut outcomes[one.number]);
 }
 
 fn unreadable(target: &FetchTarget, error: &batch::Error) -> FetchError {

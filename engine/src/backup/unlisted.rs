@@ -18,6 +18,9 @@
 //! So a list may lack a transaction only if one of the same producer was aborted shortly before it, and the response ends shortly after its
 //! beginning: both within one append. Its marker may come much later. The log itself tells the truth: a transaction is aborted when the next
 //! marker of its producer says so, or when a response lists it that ends further on.
+//!
+//! A log cleaner may also have taken the marker of a committed transaction and left its data (KAFKA-8351, KAFKA-14055). The next marker of the
+//! producer is another transaction's then; where that one is listed, the marker is known to be its.
 
 use std::collections::BTreeMap;
 
@@ -59,6 +62,8 @@ pub struct Undecided {
     next_offset: i64,
     last_stable_offset: i64,
     high_watermark: i64,
+    /// Whether the log cleaner has left no batch between here and the last stable offset.
+    stable_is_empty: bool,
 }
 
 impl Unlisted {
@@ -66,8 +71,9 @@ impl Unlisted {
     /// aborted too. Batches before `next_offset` were taken earlier, and those from `end_offset` on are not wanted.
     pub fn complete(&mut self, fetched: &mut Fetched, next_offset: i64, end_offset: i64) -> Undecided {
         let Fetched { last_stable_offset, high_watermark, .. } = *fetched;
+        let (begun, bytes, stable_is_empty) = (BTreeMap::new(), 0, false);
         let mut undecided =
-            Undecided { begun: BTreeMap::new(), bytes: 0, next_offset, last_stable_offset, high_watermark };
+            Undecided { begun, bytes, next_offset, last_stable_offset, high_watermark, stable_is_empty };
         let mut transactions = Transactions::new(&fetched.aborted);
         // What is no batch is an error of whoever takes the records.
         for batch in batches(&fetched.records, true).map_while(Result::ok) {
@@ -75,7 +81,7 @@ impl Unlisted {
             let (producer_id, bytes) = (batch.producer_id(), batch.bytes().len());
             if batch.next_offset() > next_offset {
                 if let Some(marker) = Marker::of(&batch) {
-                    undecided.end(marker, &mut fetched.aborted);
+                    undecided.end(marker, &[], &mut fetched.aborted);
                     if marker.is_abort {
                         self.aborts.insert(producer_id, self.bytes);
                     }
@@ -120,20 +126,31 @@ impl Undecided {
 
     /// How the log is to be asked: behind the last stable offset there are no lists, and markers only.
     pub const fn isolation(&self) -> Isolation {
-        if self.next_offset < self.last_stable_offset { Isolation::Committed } else { Isolation::Uncommitted }
+        let is_stable = self.next_offset < self.last_stable_offset && !self.stable_is_empty;
+        if is_stable { Isolation::Committed } else { Isolation::Uncommitted }
+    }
+
+    /// The base offset of the first batch of a transaction that is not decided.
+    pub fn first_offset(&self) -> Option<i64> {
+        self.begun.values().map(|begun| begun.first_offset).min()
+    }
+
+    /// Notes that what is stable goes on, and that a request for it, the first in its turn, brought no batch.
+    pub const fn nothing_stable_is_left(&mut self) {
+        self.stable_is_empty = true;
     }
 
     /// Learns from what a broker returned from [`Undecided::next_offset`] on at [`Undecided::isolation`], and adds to the response's list
-    /// what was aborted. Returns whether there were any batches.
+    /// what was aborted.
     ///
     /// # Errors
     /// Bytes that are no batch.
-    pub fn look_at(&mut self, seen: &Fetched, aborted: &mut Vec<AbortedTransaction>) -> Result<bool, batch::Error> {
+    pub fn look_at(&mut self, seen: &Fetched, aborted: &mut Vec<AbortedTransaction>) -> Result<(), batch::Error> {
         let (asked_offset, isolation) = (self.next_offset, self.isolation());
         for AbortedTransaction { producer_id, first_offset } in &seen.aborted {
             // It has no marker before what was asked for, so it is the transaction that goes on there.
             if self.begun.get(producer_id).is_some_and(|begun| *first_offset <= begun.first_offset) {
-                self.end(Marker { producer_id: *producer_id, is_abort: true }, aborted);
+                self.abort(*producer_id, aborted);
             }
         }
         for batch in batches(&seen.records, true) {
@@ -142,7 +159,7 @@ impl Undecided {
                 continue;
             }
             if let Some(marker) = Marker::of(&batch) {
-                self.end(marker, aborted);
+                self.end(marker, &seen.aborted, aborted);
             }
             self.bytes += batch.bytes().len();
             self.next_offset = batch.next_offset();
@@ -158,7 +175,7 @@ impl Undecided {
             // What was stable had its marker in the log, unless the log cleaner took it with the records.
             self.begun.clear();
         }
-        Ok(has_batches)
+        Ok(())
     }
 
     /// Takes from the response what cannot be decided now: it will be asked for again. Returns whether nothing is left.
@@ -172,9 +189,24 @@ impl Undecided {
         fetched.records.is_empty()
     }
 
-    fn end(&mut self, marker: Marker, aborted: &mut Vec<AbortedTransaction>) {
-        let Marker { producer_id, is_abort } = marker;
-        let ended = self.begun.remove(&producer_id).filter(|_| is_abort);
+    /// Ends the transaction of a marker's producer. `listed` is what the marker's own response lists, and `aborted` what the response
+    /// lists that is to be completed.
+    fn end(&mut self, marker: Marker, listed: &[AbortedTransaction], aborted: &mut Vec<AbortedTransaction>) {
+        let Marker { producer_id, offset, is_abort } = marker;
+        let Some(Begun { first_offset, .. }) = self.begun.get(&producer_id).copied() else { return };
+        // A transaction of the same producer began after this one, so this one had ended before it, and its own marker is gone.
+        let is_of_a_later_one = |one: &AbortedTransaction| {
+            one.producer_id == producer_id && one.first_offset > first_offset && one.first_offset < offset
+        };
+        if is_abort && !listed.iter().chain(&*aborted).any(is_of_a_later_one) {
+            self.abort(producer_id, aborted);
+        } else {
+            self.begun.remove(&producer_id);
+        }
+    }
+
+    fn abort(&mut self, producer_id: i64, aborted: &mut Vec<AbortedTransaction>) {
+        let ended = self.begun.remove(&producer_id);
         aborted.extend(ended.map(|Begun { first_offset, .. }| AbortedTransaction { producer_id, first_offset }));
     }
 }
@@ -183,6 +215,7 @@ impl Undecided {
 #[derive(Debug, Clone, Copy)]
 struct Marker {
     producer_id: i64,
+    offset: i64,
     is_abort: bool,
 }
 
@@ -194,7 +227,7 @@ impl Marker {
             ControlType::Commit => false,
             ControlType::Other(_) => return None,
         };
-        Some(Self { producer_id: batch.producer_id(), is_abort })
+        Some(Self { producer_id: batch.producer_id(), offset: batch.base_offset(), is_abort })
     }
 }
 
@@ -433,6 +466,63 @@ mod tests {
         assert_eq!(broker.index[0].last_stable_offset, 6);
         assert!(broker.read(FETCH_BYTES, false).contains(&4), "what Kafka's own consumer takes");
         assert_eq!(broker.read(FETCH_BYTES, true), writing.committed);
+    }
+
+    /// Data of producer 1 at the offsets, and a marker at the last one.
+    fn log_of_one(offsets: &[i64], control: ControlType) -> Vec<u8> {
+        let batch = |offset| BatchBuilder::new(offset).producer(1, 0, 0).transactional();
+        let (last, data) = offsets.split_last().unwrap();
+        let value = || OwnedRecord { timestamp_ms: 7, key: None, value: Some(b"v".to_vec()), headers: Vec::new() };
+        let data = data.iter().flat_map(|offset| batch(*offset).record(value()).build().unwrap());
+        data.chain(batch(*last).control(control, 7).build().unwrap()).collect()
+    }
+
+    fn answer(records: Vec<u8>, aborted: &[i64]) -> Fetched {
+        let listed = |first_offset: &i64| AbortedTransaction { producer_id: 1, first_offset: *first_offset };
+        Fetched {
+            high_watermark: 100,
+            last_stable_offset: 50,
+            log_start_offset: 0,
+            aborted: aborted.iter().map(listed).collect(),
+            records: Bytes::from(records),
+            is_throttled: false,
+        }
+    }
+
+    fn first_offsets(fetched: &Fetched) -> Vec<i64> {
+        fetched.aborted.iter().map(|one| one.first_offset).collect()
+    }
+
+    #[test]
+    fn a_committed_transaction_whose_marker_was_cleaned_is_not_ended_by_the_marker_of_a_listed_one() {
+        // The transaction of offset 0 was committed, and its marker at 1 is gone.
+        for offsets in [&[0, 2, 3][..], &[0, 3]] {
+            let mut fetched = answer(log_of_one(offsets, ControlType::Abort), &[2]);
+            let undecided = Unlisted::default().complete(&mut fetched, 0, 50);
+            assert!(undecided.is_over());
+            assert_eq!(first_offsets(&fetched), [2], "{offsets:?}");
+        }
+        // The marker is seen in another response, whose list has the later transaction.
+        let mut fetched = answer(log_of_one(&[0, 1], ControlType::Other(7)), &[]);
+        let mut undecided = Unlisted::default().complete(&mut fetched, 0, 50);
+        let seen = answer(log_of_one(&[2, 3], ControlType::Abort), &[2]);
+        undecided.look_at(&seen, &mut fetched.aborted).unwrap();
+        assert!(undecided.is_over() && fetched.aborted.is_empty(), "{fetched:?}");
+    }
+
+    #[test]
+    fn where_nothing_stable_is_left_before_the_last_stable_offset_the_log_is_read_on_beyond_it() {
+        let mut fetched = answer(log_of_one(&[0, 1], ControlType::Other(7)), &[]);
+        let mut undecided = Unlisted::default().complete(&mut fetched, 0, 50);
+        assert_eq!((undecided.first_offset(), undecided.isolation()), (Some(0), Isolation::Committed));
+        undecided.look_at(&answer(Vec::new(), &[]), &mut fetched.aborted).unwrap();
+        assert_eq!(undecided.isolation(), Isolation::Committed, "another partition may have filled the response");
+        undecided.nothing_stable_is_left();
+        assert_eq!((undecided.next_offset(), undecided.isolation()), (2, Isolation::Uncommitted));
+        let seen = answer(log_of_one(&[60], ControlType::Abort), &[]);
+        undecided.look_at(&seen, &mut fetched.aborted).unwrap();
+        assert!(undecided.is_over());
+        assert_eq!(first_offsets(&fetched), [0]);
     }
 
     #[test]

@@ -161,8 +161,11 @@ impl Worker {
                 }
                 outcomes => outcomes?,
             };
-            let looked_bytes = self.lookahead(broker, idle.is_alone).complete(&mut asked, &mut outcomes).await;
-            self.shared.limiter.take(looked_bytes, 0).await;
+            let beyond = self.lookahead(broker, idle.is_alone).complete(&mut asked, &mut outcomes).await;
+            self.shared.limiter.take(beyond.bytes, 0).await;
+            for (number, first_offset) in beyond.untold {
+                self.findings().stays_untold(findings::key(&asked[number]), first_offset);
+            }
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
