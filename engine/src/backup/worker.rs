@@ -176,7 +176,8 @@ impl Worker {
             answer = self.ask(broker, &next, idle.is_alone);
             self.check_epochs(&asked, &outcomes).await;
             for ((task, answered), after) in asked.iter().zip(&outcomes).zip(&judged) {
-                if let Ok(fetched) = &answered.outcome {
+                // Nothing of a log that contradicts itself may stand in a checkpoint.
+                if let (Ok(fetched), false) = (&answered.outcome, matches!(after, After::GiveUp(..))) {
                     self.keep(task, fetched, after.task()).await?;
                 }
             }
