@@ -17,6 +17,7 @@ mod lineage;
 mod lookahead;
 mod patience;
 pub mod queue;
+mod reading_time;
 mod report;
 mod retention;
 mod sink;
@@ -354,8 +355,8 @@ impl Run<'_> {
         let topics = summaries(cut, &by_partition, is_missing)?;
         let has_data = |partition: &PartitionSummary| partition.start_offset < partition.end_offset;
         let is_empty = !topics.iter().flat_map(|topic| &topic.partitions).any(has_data);
-        let is_missing = topics.is_empty() || topics.iter().flat_map(|topic| &topic.partitions).any(|one| one.missing);
-        if is_empty && is_missing {
+        let is_partial = topics.is_empty() || topics.iter().flat_map(|topic| &topic.partitions).any(|one| one.missing);
+        if is_empty && is_partial {
             // A backup of nothing serves nobody.
             let nothing = || Error::NothingReadable { problems: cut.problems.clone() };
             return Err(findings.into_first_failure().unwrap_or_else(nothing));
@@ -368,8 +369,9 @@ impl Run<'_> {
         problems.extend(topics.iter().flat_map(losses));
         problems.extend(self.compacted_since(cut, &topics).await);
         let mut warnings = cut.warnings.clone();
-        warnings.extend(topics.iter().flat_map(expiries));
+        warnings.extend(cut.topics.iter().zip(&topics).flat_map(|(cut, topic)| expiries(topic, Cleaning::of(cut))));
         warnings.extend(findings.warnings());
+        warnings.extend(findings.times.warnings(&cut.topics, is_missing));
         let manifest = Manifest {
             backup_id: cut.backup_id.clone(),
             archive: self.archive.name.clone(),
@@ -553,10 +555,17 @@ fn losses(topic: &TopicSummary) -> impl Iterator<Item = String> {
     })
 }
 
-fn expiries(topic: &TopicSummary) -> impl Iterator<Item = String> {
-    topic.partitions.iter().filter(|partition| partition.content.holes.expired > 0).map(|partition| {
+fn expiries(topic: &TopicSummary, cleaning: Cleaning) -> impl Iterator<Item = String> {
+    // What was read before them may be older values of the same keys.
+    let keys = match cleaning {
+        Cleaning::Never => "",
+        Cleaning::Compacts | Cleaning::Unknown => {
+            ": keys may have a value in the backup that is older than the one they had at the cut"
+        }
+    };
+    topic.partitions.iter().filter(|partition| partition.content.holes.expired > 0).map(move |partition| {
         format!(
-            "{}-{}: {} offsets expired between the cut and their reading (retention or DeleteRecords)",
+            "{}-{}: {} offsets expired between the cut and their reading (retention or DeleteRecords){keys}",
             topic.topic.name, partition.partition, partition.content.holes.expired
         )
     })

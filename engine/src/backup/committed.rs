@@ -344,6 +344,20 @@ mod tests {
     }
 
     #[test]
+    fn a_leader_epoch_that_falls_is_an_error_within_a_response_and_from_one_to_the_next() {
+        let of_epoch = |base_offset: i64, leader_epoch: i32| {
+            BatchBuilder::new(base_offset).leader_epoch(leader_epoch).record(record()).build().unwrap()
+        };
+        let fell: Result<Stretch, Error> = Err(Error::EpochFell { base_offset: 1, leader_epoch: 2, before: 3 });
+        let stretch = Stretch::new(0..10, true);
+        assert_eq!(stretch.after(&[of_epoch(0, 3), of_epoch(1, 2)].concat()), fell);
+        assert_eq!(stretch.after(&of_epoch(0, 3)).unwrap().after(&of_epoch(1, 2)), fell);
+        // An election, after a batch of a broker that has no leader epochs.
+        let after = stretch.after(&[of_epoch(0, 3), of_epoch(1, -1), of_epoch(2, 4)].concat()).unwrap();
+        assert_eq!(after.epoch, Some(EpochRead { leader_epoch: 4, end_offset: 3 }));
+    }
+
+    #[test]
     fn a_flipped_bit_is_found() {
         let mut log = data(0, 10, None);
         *log.last_mut().unwrap() ^= 1;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Error;
 use super::committed::EpochRead;
 use super::queue::Task;
+use super::reading_time::ReadingTimes;
 use crate::format::segment::TopicKey;
 
 /// A partition of the cut.
@@ -20,6 +21,8 @@ pub struct Findings {
     read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
     unproven: BTreeMap<String, BTreeSet<i32>>,
     untold: BTreeMap<PartitionKey, i64>,
+    /// How long it took to read compacted partitions.
+    pub times: ReadingTimes,
 }
 
 impl Findings {

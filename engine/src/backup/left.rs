@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::committed::{EpochRead, Stretch};
 use super::findings::Findings;
@@ -16,10 +19,18 @@ use crate::kafka::Cluster;
 /// How long the log cleaner leaves a tombstone, where the broker does not tell: Kafka's default.
 const DELETE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
-/// Whether what an earlier run read of a compacted topic is too old to read on from: a key may have been deleted since, and
+/// Whether what was read of a compacted topic so long ago is too old to read on from: a key may have been deleted since, and
 /// its tombstone removed before it could be read, so that the backup would bring the key back.
-fn is_stale(topic: &TopicCut, cut_age_ms: i64) -> bool {
-    Cleaning::of(topic).is_possible() && topic.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS) < cut_age_ms
+///
+/// Half of the time that a tombstone stays is allowed: it begins with the pass of the log cleaner that takes the value (KIP-534), and the
+/// pass may come to that value much later.
+pub fn is_stale(topic: &TopicCut, age_ms: i64) -> bool {
+    Cleaning::of(topic).is_possible() && delete_retention_ms(topic) / 2 < age_ms
+}
+
+/// How long the log cleaner leaves a tombstone of the topic, in milliseconds.
+pub fn delete_retention_ms(topic: &TopicCut) -> i64 {
+    topic.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS)
 }
 
 /// What of a partition no run answers for, as stretches.
@@ -73,10 +84,15 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
         }
         is_good
     });
+    let (now, cut_age) = (Instant::now(), Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
     let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
     for (topic, _, run) in kept.runs() {
+        let partition = (topic.clone(), run.partition);
+        if cleaned.contains(topic) {
+            findings.times.resume(partition.clone(), now, cut_age);
+        }
         if let Some(epoch) = epoch_of(run) {
-            findings.was_read((topic.clone(), run.partition), epoch);
+            findings.was_read(partition, epoch);
         }
     }
     invariants::without_repeats(kept)
@@ -176,9 +192,9 @@ mod tests {
 
     #[test]
     fn runs_of_a_compacted_topic_that_are_older_than_its_tombstones_are_not_built_upon() {
-        assert!(is_stale(&topic(true), 1001));
-        assert!(!is_stale(&topic(true), 999));
+        assert!(is_stale(&topic(true), 501));
+        assert!(!is_stale(&topic(true), 500));
         assert!(!is_stale(&topic(false), i64::MAX));
-        assert!(is_stale(&TopicCut { config_unknown: true, ..topic(false) }, DELETE_RETENTION_MS + 1));
+        assert!(is_stale(&TopicCut { config_unknown: true, ..topic(false) }, DELETE_RETENTION_MS / 2 + 1));
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Error;
-use super::committed::Stretch;
+use super::committed::{EpochRead, Stretch};
 use super::findings::{self, Findings, PartitionKey};
 use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
@@ -38,6 +38,10 @@ use crate::stop::Stop;
 const FETCH_BYTES: i32 = 1 << 20;
 /// How long a broker may hold an answer back when it has nothing to return.
 const FETCH_WAIT_MS: i32 = 500;
+/// The leader is in a later epoch than the request names (KIP-320).
+const FENCED_LEADER_EPOCH: i16 = 74;
+/// The broker does not know the epoch that the request names yet.
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
 /// How long a worker without work waits for what another may give back.
 const BACK_WAIT: Duration = Duration::from_millis(10);
 /// How long a worker reads on before it sees to tasks that have to go elsewhere: leaders move in groups.
@@ -149,8 +153,9 @@ impl Worker {
         let mut back = Vec::new();
         let mut asked = tasks;
         let mut idle = Idle::default();
-        let mut answer = self.ask(broker, &asked, idle.is_alone);
+        let mut request = self.ask(broker, &asked, idle.is_alone);
         while !asked.is_empty() && !self.shared.stop.is_set() {
+            let Request { answer, sent, leader_epochs } = request;
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)?;
             let now = Instant::now();
             let mut outcomes = match outcomes {
@@ -173,7 +178,10 @@ impl Worker {
             if !idle.is_alone {
                 self.queue().top_up(broker, &mut next);
             }
-            answer = self.ask(broker, &next, idle.is_alone);
+            for (number, task) in asked.iter().enumerate().filter(|(_, task)| task.cleaning.is_possible()) {
+                self.note_reading(task, &outcomes[number], &judged[number], sent, leader_epochs[number]);
+            }
+            request = self.ask(broker, &next, idle.is_alone);
             self.check_epochs(&asked, &outcomes).await;
             for ((task, answered), after) in asked.iter().zip(&outcomes).zip(&judged) {
                 // Nothing of a log that contradicts itself may stand in a checkpoint.
@@ -183,6 +191,7 @@ impl Worker {
             }
             self.sink.flush().await?;
             if let Some(task) = ended {
+                self.findings().times.caught_up(&findings::key(&task), now);
                 self.note_epoch(&task);
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
             }
@@ -314,15 +323,41 @@ impl Worker {
         }
     }
 
-    /// Sends a fetch request; it is on its way before its answer is waited for.
-    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Answer {
+    /// Sends a fetch request; it is on its way before its answer is waited for. Of logs that may be cleaned only the leader of the epoch
+    /// that we know may answer (KIP-320), unless we are told a wrong one again and again (KAFKA-9212).
+    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Request {
         let max_wait_ms = self.max_wait_ms(is_alone);
         let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
-        let targets: Vec<FetchTarget> = tasks.iter().map(|task| task.target(FETCH_BYTES)).collect();
+        let target = |task: &Task| {
+            let known = self.shared.cluster.leader(&task.topic.name, task.partition).ok();
+            let leader = known.filter(|_| task.cleaning.is_possible() && !is_fenced(task));
+            FetchTarget { leader_epoch: leader.map_or(-1, |leader| leader.epoch), ..task.target(FETCH_BYTES) }
+        };
+        let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
+        let leader_epochs = targets.iter().map(|target| target.leader_epoch).collect();
         let (cluster, lane) = (self.shared.cluster.clone(), self.lane);
-        Answer(tokio::spawn(async move {
+        let answer = Answer(tokio::spawn(async move {
             if targets.is_empty() { Ok(Vec::new()) } else { cluster.fetch(broker, lane, &targets, limits).await }
-        }))
+        }));
+        Request { answer, sent: Instant::now(), leader_epochs }
+    }
+
+    /// Remembers how long a log that may be cleaned has been read, and up to where it was stable: where a hole has a newer value of its
+    /// keys further on, the log must still hold that in the end.
+    fn note_reading(&self, task: &Task, answered: &FetchedPartition, after: &After, sent: Instant, leader_epoch: i32) {
+        let key = findings::key(task);
+        if let Ok(fetched) = &answered.outcome {
+            if !fetched.records.is_empty() {
+                self.findings().times.read(key.clone(), sent);
+            }
+            if leader_epoch >= 0 {
+                let stable = EpochRead { leader_epoch, end_offset: fetched.last_stable_offset };
+                self.findings().was_read(key.clone(), stable);
+            }
+        }
+        if matches!(after, After::Done(_)) {
+            self.findings().times.caught_up(&key, Instant::now());
+        }
     }
 
     /// Where a response goes on in a later leader epoch than the one before it ended in, a leader was elected: the log must
@@ -453,6 +488,7 @@ impl Worker {
         let (start_offset, end_offset) = (task.stretch.next_offset, task.stretch.end_offset);
         tracing::warn!(topic, partition, start_offset, end_offset, "the topic was deleted before it was read");
         self.findings().topic_is_gone(findings::key(task));
+        self.findings().times.caught_up(&findings::key(task), Instant::now());
         if task.stretch.is_done() {
             let problem =
                 format!("{topic}-{partition}: the topic was deleted before its reader had caught up with the log");
@@ -566,7 +602,23 @@ pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
     cluster.leader(&task.topic.name, task.partition).map_or(NO_BROKER, |leader| leader.broker)
 }
 
-/// A request on its way, which is given up with its worker.
+/// Whether leaders have refused the leader epoch that we know more than once.
+fn is_fenced(task: &Task) -> bool {
+    task.trouble.as_ref().is_some_and(|trouble| {
+        trouble.failures > 1 && matches!(trouble.last.code(), Some(FENCED_LEADER_EPOCH | UNKNOWN_LEADER_EPOCH))
+    })
+}
+
+/// A request on its way.
+struct Request {
+    answer: Answer,
+    /// When it was sent.
+    sent: Instant,
+    /// The leader epoch that each partition was asked for in; -1 for any.
+    leader_epochs: Vec<i32>,
+}
+
+/// An answer to come, which is given up with its worker.
 struct Answer(tokio::task::JoinHandle<Result<Vec<FetchedPartition>, crate::kafka::Error>>);
 
 impl Future for Answer {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
@@ -26,10 +27,13 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use crate::broker::State;
-use crate::topic::Topic;
+use crate::topic::{self, Topic};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const FENCED_LEADER_EPOCH: i16 = 74;
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
+const UNKNOWN_TOPIC_ID: i16 = 100;
 /// ListOffsets asks for the log start offset by this timestamp.
 const EARLIEST: i64 = -2;
 /// From this version on, a fetch names topics by their ids (KIP-516).
@@ -87,12 +91,12 @@ fn api_versions(state: &State) -> ApiVersionsResponse {
 
 fn metadata(state: &State, request: &MetadataRequest) -> MetadataResponse {
     let topics = match &request.topics {
-        None => state.topics.iter().map(|topic| metadata_of(state, topic)).collect(),
+        None => state.known_topics().map(|topic| metadata_of(state, topic)).collect(),
         Some(asked) => asked
             .iter()
             .map(|asked| {
                 let known =
-                    state.topics.iter().find(|topic| asked.name.as_ref().is_some_and(|name| **name == *topic.name));
+                    state.known_topics().find(|topic| asked.name.as_ref().is_some_and(|name| **name == *topic.name));
                 known.map_or_else(
                     || {
                         MetadataResponseTopic::default()
@@ -130,7 +134,7 @@ fn metadata_of(state: &State, topic: &Topic) -> MetadataResponseTopic {
         MetadataResponsePartition::default()
             .with_partition_index(number)
             .with_leader_id(if log.state().has_no_leader { BrokerId(-1) } else { broker })
-            .with_leader_epoch(epoch)
+            .with_leader_epoch(log.state().leader_epoch().unwrap_or(epoch))
             .with_replica_nodes(vec![broker])
             .with_isr_nodes(vec![broker])
     });
@@ -147,7 +151,7 @@ fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsRespo
         let partitions = asked.partitions.iter().map(|asked| {
             let log = &topic.partitions[usize::try_from(asked.partition_index).unwrap()];
             // Of the end, the epoch of its leader.
-            let epoch = log.state().epoch_starts.last().map_or(0, |(epoch, _)| *epoch);
+            let epoch = log.state().leader_epoch().unwrap_or(0);
             let offset = if asked.timestamp == EARLIEST { log.state().start_offset } else { log.end_offset() };
             ListOffsetsPartitionResponse::default()
                 .with_partition_index(asked.partition_index)
@@ -182,17 +186,19 @@ fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> Describe
         let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        let Some(topic) = state.topics.iter().find(|topic| *topic.name == *asked.resource_name) else {
+        let Some(topic) = state.known_topics().find(|topic| *topic.name == *asked.resource_name) else {
             return answer.with_error_code(UNKNOWN_TOPIC_OR_PARTITION);
+        };
+        let entry = |name: &str, value: &str| {
+            let entry = DescribeConfigsResourceResult::default().with_name(text(name)).with_value(Some(text(value)));
+            entry.with_config_source(5)
         };
         match *topic.policy.lock().unwrap() {
             Err(code) => answer.with_error_code(code),
-            Ok(policy) => answer.with_configs(vec![
-                DescribeConfigsResourceResult::default()
-                    .with_name(text("cleanup.policy"))
-                    .with_value(Some(text(policy)))
-                    .with_config_source(5),
-            ]),
+            Ok(policy) => {
+                let tombstones = topic.delete_retention_ms.map(|ms| entry("delete.retention.ms", &ms.to_string()));
+                answer.with_configs([entry("cleanup.policy", policy)].into_iter().chain(tombstones).collect())
+            }
         }
     });
     DescribeConfigsResponse::default().with_results(results.collect())
@@ -244,37 +250,32 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                 true => topic.id() == asked.topic_id,
                 false => *topic.name == **asked.topic,
             };
-            let topic = state.topics.iter().find(is_asked).unwrap();
+            let Some(topic) = state.known_topics().find(is_asked) else {
+                is_empty = false;
+                let unknown = |asked: &FetchPartition| refused(asked.partition, UNKNOWN_TOPIC_ID);
+                return FetchableTopicResponse::default()
+                    .with_topic(asked.topic.clone())
+                    .with_topic_id(asked.topic_id)
+                    .with_partitions(asked.partitions.iter().map(unknown).collect());
+            };
             let partitions = asked.partitions.iter().map(|asked| {
-                let log = &topic.partitions[usize::try_from(asked.partition).unwrap()];
-                log.fetched(asked.fetch_offset);
-                let error_code = {
-                    let state = log.state();
-                    let is_in_range = (state.start_offset..=state.end_offset()).contains(&asked.fetch_offset);
-                    if is_in_range { state.error_code } else { OFFSET_OUT_OF_RANGE }
-                };
+                let log = topic.partitions[usize::try_from(asked.partition).unwrap()].fetched(asked.fetch_offset);
+                let error_code = fetch_error(state, &log, asked);
                 if error_code != 0 {
                     is_empty = false;
-                    return PartitionData::default()
-                        .with_partition_index(asked.partition)
-                        .with_error_code(error_code)
-                        .with_high_watermark(-1);
+                    return refused(asked.partition, error_code);
                 }
                 let bytes_max = room.min(usize::try_from(asked.partition_max_bytes).unwrap());
                 let records = log.read(asked.fetch_offset, bytes_max, is_empty);
                 room = room.saturating_sub(records.len());
                 is_empty &= records.is_empty();
-                let (start_offset, replica) = {
-                    let state = log.state();
-                    (state.start_offset, state.preferred_replica.unwrap_or(-1))
-                };
                 PartitionData::default()
                     .with_partition_index(asked.partition)
                     .with_high_watermark(log.end_offset())
                     .with_last_stable_offset(log.end_offset())
-                    .with_log_start_offset(start_offset)
+                    .with_log_start_offset(log.start_offset)
                     .with_aborted_transactions(Some(Vec::new()))
-                    .with_preferred_read_replica(BrokerId(replica))
+                    .with_preferred_read_replica(BrokerId(log.preferred_replica.unwrap_or(-1)))
                     .with_records(Some(records))
             });
             FetchableTopicResponse::default()
@@ -287,4 +288,19 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
         tokio::time::sleep(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap())).await;
     }
     FetchResponse::default().with_responses(topics)
+}
+
+fn refused(partition: i32, error_code: i16) -> PartitionData {
+    PartitionData::default().with_partition_index(partition).with_error_code(error_code).with_high_watermark(-1)
+}
+
+/// Why a fetch of a partition is refused; 0 if it is not. Whoever names a leader epoch wants its leader only (KIP-320).
+fn fetch_error(state: &State, log: &topic::State, asked: &FetchPartition) -> i16 {
+    let leader_epoch = log.leader_epoch().unwrap_or(state.leader_epoch);
+    match asked.current_leader_epoch {
+        known if known >= 0 && known < leader_epoch => FENCED_LEADER_EPOCH,
+        known if known > leader_epoch => UNKNOWN_LEADER_EPOCH,
+        _ if !(log.start_offset..=log.end_offset()).contains(&asked.fetch_offset) => OFFSET_OUT_OF_RANGE,
+        _ => log.error_code,
+    }
 }

@@ -137,6 +137,11 @@ impl Broker {
 }
 
 impl State {
+    /// The topics that were not deleted.
+    pub fn known_topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.iter().filter(|topic| !topic.is_deleted.load(Ordering::Relaxed))
+    }
+
     fn turns_away(&self) -> bool {
         let is_away = self.is_away.load(Ordering::Relaxed);
         self.in_vain.fetch_add(u64::from(is_away), Ordering::Relaxed);

@@ -157,13 +157,19 @@ async fn stretches_on_both_sides_of_a_head_that_expires_are_whole_together() {
     }
 }
 
-async fn both_sides_of_a_head_that_expires(log_start_offset: i64) {
-    // Two stretches, of 500,000 offsets each. A batch reaches over their boundary, and is taken by the first, which gets to
-    // it only after the second has begun behind it and the head of the log is gone.
+/// Two stretches, of 500,000 offsets each. A batch reaches over their boundary.
+fn two_stretches() -> Log {
     let log = Log::default();
     for records in [400_000, 99_990, 20, 400_000, 99_990] {
         log.state().push(records, None, Vec::new());
     }
+    log
+}
+
+async fn both_sides_of_a_head_that_expires(log_start_offset: i64) {
+    // The batch over the boundary is taken by the first stretch, which gets to it only after the second has begun behind it
+    // and the head of the log is gone.
+    let log = two_stretches();
     let is_second_begun = Arc::new(AtomicBool::new(false));
     let log = log.with(move |log, offset| {
         if offset >= 500_000 {
@@ -227,6 +233,33 @@ async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_log_that_gives_nothing_for_a_while_is_read_whole() {
+    const LONG: Duration = Duration::from_secs(600);
+    // After five empty answers the partition is asked for alone. Then there is one less than an end needs; or there are many, in less
+    // time than an end needs.
+    let (few, many) = (5 + 4, 5 + 15);
+    tokio::join!(
+        whole_after(few, Patience { empty_end: Duration::ZERO, stall: LONG, ..PATIENCE }),
+        whole_after(many, Patience { empty_end: LONG, stall: LONG, ..PATIENCE }),
+    );
+}
+
+/// Before each record but the first, so many answers are empty.
+async fn whole_after(empty_answers: u32, patience: Patience) {
+    let (mut at, mut answers) = (0, 0);
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, offset| {
+        answers = if offset == at { answers + 1 } else { 1 };
+        at = offset;
+        log.is_silent = offset > 0 && answers <= empty_answers;
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![Topic::compacted("keys", log)]).await;
+    let config = configs::backup(&broker, folder.path(), json!({}));
+    let report = backup::run_with(patience, &config, &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.holes.compaction), (Outcome::Completed, 3, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_truncated_while_it_is_read_is_never_joined_to_what_was_read_before() {
     let truncated = Log::of_keys(&["a", "b", "c", "d"]).with(|log, offset| {
         if offset == 2 && log.epoch_starts.is_empty() {
@@ -249,6 +282,107 @@ async fn a_log_that_is_truncated_while_it_is_read_is_never_joined_to_what_was_re
     let summary = |topic: usize| manifest.topics[topic].partitions[0];
     assert_eq!(summary(0).last_leader_epoch, Some(1));
     assert!(summary(1).missing && summary(1).start_offset == summary(1).end_offset, "{:?}", summary(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_log_that_lost_the_newer_value_of_a_key_that_was_passed_over_is_not_in_the_backup() {
+    let mut overwritten = None;
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, offset| match offset {
+        0 if overwritten.is_none() => {
+            // The cleaner takes the first value for the one behind the cut.
+            log.write("a");
+            overwritten = Some(log.batches[0].clone());
+            log.clean(0);
+        }
+        2 if log.epoch_starts.is_empty() => {
+            // The replica that leads now never had the second value, has the first, and nothing of what was read is lost.
+            log.elect(1, 3);
+            log.batches.insert(0, overwritten.clone().unwrap());
+            ["d", "e"].iter().for_each(|key| log.write(key));
+        }
+        _ => {}
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let topics = vec![Topic::compacted("keys", log), Topic::new("orders", vec![Log::of_noise(3, 100, 1)])];
+    let broker = Broker::start(topics).await;
+    let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 3), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with("partition keys-0 is not in the backup"), "{problem}");
+    assert!(problem.contains("unclean leader election"), "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_leader_epochs_fall_is_not_in_the_backup_and_named() {
+    // Within a response, and from one to the next.
+    for value_bytes in [100, 700_000] {
+        let log = Log::default();
+        for (epoch, key) in [(3, "a"), (2, "b"), (3, "c")] {
+            log.state().epoch_starts = vec![(epoch, 0)];
+            log.state().write_bytes(key, value_bytes);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let topics = vec![Topic::new("fallen", vec![log]), Topic::new("orders", vec![Log::of_noise(3, 100, 1)])];
+        let broker = Broker::start(topics).await;
+        let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+        assert_eq!((report.outcome, report.records), (Outcome::Partial, 3), "{value_bytes}: {report:?}");
+        let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+        assert!(problem.starts_with("partition fallen-0 is not in the backup"), "{problem}");
+        assert!(problem.contains("the batch at 1 has leader epoch 2, after one of epoch 3"), "{problem}");
+        let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+        assert!(manifest.topics[0].partitions[0].missing, "{:?}", manifest.topics[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_read_of_a_topic_that_was_deleted_is_a_hole_and_a_problem() {
+    let deleted = Topic::new("deleted", Vec::new());
+    let is_deleted = Arc::clone(&deleted.is_deleted);
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, _| {
+        const UNKNOWN_TOPIC_ID: i16 = 100;
+        if log.fetches == 2 {
+            log.error_code = UNKNOWN_TOPIC_ID;
+            is_deleted.store(true, Ordering::Relaxed);
+        }
+    });
+    let orders = Topic::new("orders", vec![Log::of_noise(3, 100, 1)]);
+    let broker = Broker::start(vec![Topic { partitions: vec![log], ..deleted }, orders]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.holes.deleted), (Outcome::Partial, 4, 2), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with("deleted-0: 2 offsets could not be read: the topic was deleted"), "{problem}");
+    let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+    let partition = manifest.topics[0].partitions[0];
+    assert_eq!((partition.end_offset, partition.missing), (3, false), "{partition:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stretches_on_both_sides_of_a_batch_are_whole_together_when_one_of_them_is_lost_with_its_topic() {
+    // The first stretch is lost after the second has skipped the batch over the boundary; or the second is lost after the first has taken
+    // that batch.
+    tokio::join!(lost_with_its_topic(400_000, 899_990), lost_with_its_topic(500_000, 500_010));
+}
+
+/// When this offset is asked for, another topic has the name. So many records were read before.
+async fn lost_with_its_topic(lost_at: i64, records: u64) {
+    let orders = Topic::new("orders", Vec::new());
+    let id = Arc::clone(&orders.id);
+    let log = two_stretches().with(move |log, offset| {
+        const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+        // A stretch that is refused has its turn after the other one.
+        log.error_code = if offset == lost_at { NOT_LEADER_OR_FOLLOWER } else { 0 };
+        if offset == lost_at && log.fetches > 2 {
+            *id.lock().unwrap() = Uuid::new_v4();
+        }
+    });
+    let orders = Topic { partitions: vec![log], ..orders };
+    let (report, partition) = backed_up(orders, json!({ "parallelism": 1 })).await;
+    let lost = 1_000_000 - records;
+    assert_eq!((report.outcome, report.records, report.holes.deleted), (Outcome::Partial, records, lost), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with(&format!("orders-0: {lost} offsets could not be read")), "{problem}");
+    assert_eq!((partition.end_offset, partition.missing), (1_000_000, false), "{partition:?}");
 }
 
 /// Before Kafka 3.1, a topic that was created again answers for the one of the cut, in the same epoch and up to the same offsets.

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
+use kafka_backup::error::Kind;
 use kafka_backup::format::document::{self, DocumentKind, Encoding};
 use kafka_backup::format::manifest::{Cut, VERSION};
 use kafka_backup::progress::Progress;
@@ -96,6 +97,42 @@ async fn where_an_epoch_ended_that_nobody_told_of_is_asked_by_the_next_run() {
     assert_eq!(report.bytes, whole.bytes, "it holds what the log holds now: {report:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_leader_of_an_earlier_epoch_gave_is_not_built_upon() {
+    let led_in = |epoch, keys: [(&str, usize); 3]| {
+        let log = Log::default();
+        log.state().elect(epoch, 0);
+        keys.into_iter().for_each(|(key, value_bytes)| log.state().write_bytes(key, value_bytes));
+        log
+    };
+    let behind = led_in(2, [("a", 700_000), ("b", 600_000), ("c", 600_000)]);
+    let log = led_in(3, [("a", 700_000), ("x", 700_000), ("y", 700_000)]);
+    let (of_the_one_behind, of_the_leader) = (behind.state().batches[1].clone(), log.state().batches[1].clone());
+    // For a moment, a broker answers that does not know yet that another one leads.
+    let log = log.with(move |log, offset| {
+        if offset == 1 && log.fetches == 2 {
+            log.batches[1] = of_the_one_behind.clone();
+        }
+    });
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    // It is read after the other one, whose second response has been worked on by then.
+    let rest = Log::of_keys(&["r", "s", "t", "u"]).with(move |log, _| {
+        if log.fetches == 4 {
+            stopped.set();
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![Topic::new("orders", vec![log]), Topic::new("rest", vec![rest])]).await;
+    let ended = run(&broker, folder.path(), json!({}), &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    broker.topics()[0].partitions[0].state().batches[1] = of_the_leader;
+    let report = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 7, true), "{report:?}");
+    let whole = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!(report.bytes, whole.bytes, "it holds what the leader's log holds: {report:?}");
+}
+
 /// Before Kafka 3.1, what was read of a topic last may be of the one that was created in its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_fetches_name_topics_nothing_is_kept_of_a_topic_that_was_created_again() {
@@ -172,6 +209,83 @@ async fn the_cut_of_another_backup_that_cannot_be_read_stops_no_new_one() {
     assert_eq!((named.outcome, named.resumed, named.records), (Outcome::Completed, false, 3));
 }
 
+const HOUR_MS: i64 = 3_600_000;
+
+/// Makes the cut of an unfinished backup so much older.
+fn made_older(folder: &Path, backup_id: &str, by_ms: i64) -> Cut {
+    let path = folder.join(format!("archives/{}/progress/{backup_id}/cut", configs::ARCHIVE));
+    let cut: Cut = document::open(DocumentKind::Cut, VERSION, &std::fs::read(&path).unwrap()).unwrap();
+    let old = Cut { at_ms: cut.at_ms - by_ms, ..cut };
+    std::fs::write(&path, document::seal(DocumentKind::Cut, VERSION, Encoding::JsonZstd, &old)).unwrap();
+    old
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_of_a_compacted_topic_longer_ago_than_tombstones_stay_is_read_again() {
+    // The stored value of the deleted key is in the backup only where its tombstone would have been read.
+    let report = resumed_an_hour_later(60_000).await;
+    assert_eq!((report.records, report.holes.compaction), (3 + 4, 2), "{report:?}");
+    let report = resumed_an_hour_later(24 * HOUR_MS).await;
+    assert_eq!((report.records, report.holes.compaction), (3 + 5, 1), "{report:?}");
+}
+
+/// A run stores an ordinary topic of three records, and the beginning of a compacted one of four keys. Before the next run, the first key
+/// is deleted, another one is written, and the log cleaner takes the value and the tombstone.
+async fn resumed_an_hour_later(delete_retention_ms: i64) -> BackupReport {
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    let keys = Log::of_keys(&["a", "b", "c", "d"]).with(move |log, _| {
+        if log.fetches == 3 {
+            stopped.set();
+        }
+    });
+    let keys = Topic::compacted("keys", keys).with_delete_retention_ms(delete_retention_ms);
+    let broker = Broker::start(vec![keys, Topic::new("orders", vec![Log::of_noise(3, 100, 1)])]).await;
+    let [keys, orders] = broker.topics() else { panic!("two topics") };
+    let (folder, named) = (tempfile::tempdir().unwrap(), json!({ "backupId": "hourly" }));
+    let ended = run(&broker, folder.path(), named.clone(), &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    for key in ["a", "e"] {
+        keys.partitions[0].state().write(key);
+    }
+    for offset in [0, 4] {
+        keys.partitions[0].state().clean(offset);
+    }
+    made_older(folder.path(), "hourly", HOUR_MS);
+    let report = run(&broker, folder.path(), named, &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.resumed), (Outcome::Completed, true), "{report:?}");
+    assert_eq!(orders.partitions[0].state().fetches, 1, "the ordinary topic was stored by the first run");
+    assert!(!report.warnings.iter().any(|warning| warning.contains("reading took")), "{:?}", report.warnings);
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_that_was_resumed_in_time_and_ends_after_tombstones_are_gone_is_a_warning() {
+    const DELETE_RETENTION: Duration = Duration::from_secs(10);
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    let mut stopped_at: Option<Instant> = None;
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, _| {
+        const KAFKA_STORAGE_ERROR: i16 = 56;
+        if log.fetches == 3 {
+            stopped_at = Some(Instant::now());
+            stopped.set();
+        }
+        // The next run gets to the end only then.
+        let is_early = log.fetches > 3 && stopped_at.is_some_and(|at| at.elapsed() <= DELETE_RETENTION);
+        log.error_code = if is_early { KAFKA_STORAGE_ERROR } else { 0 };
+    });
+    let keys = Topic::compacted("keys", log).with_delete_retention_ms(10_000);
+    let broker = Broker::start(vec![keys]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run(&broker, folder.path(), json!({}), &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    let report = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 3, true), "{report:?}");
+    let says = |warning: &String| warning.starts_with("topic \"keys\", partitions {0}: reading took");
+    assert!(report.warnings.iter().any(says), "{:?}", report.warnings);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_named_backup_whose_cut_is_of_last_week_is_begun_again() {
     let stop = Stop::default();
@@ -185,10 +299,7 @@ async fn a_named_backup_whose_cut_is_of_last_week_is_begun_again() {
     let folder = tempfile::tempdir().unwrap();
     let named = json!({ "backupId": "weekly" });
     run(&broker, folder.path(), named.clone(), &stop).await.unwrap_err();
-    let path = folder.path().join(format!("archives/{}/progress/weekly/cut", configs::ARCHIVE));
-    let cut: Cut = document::open(DocumentKind::Cut, VERSION, &std::fs::read(&path).unwrap()).unwrap();
-    let old = Cut { at_ms: cut.at_ms - 7 * 24 * 3_600_000, ..cut };
-    std::fs::write(&path, document::seal(DocumentKind::Cut, VERSION, Encoding::JsonZstd, &old)).unwrap();
+    let old = made_older(folder.path(), "weekly", 7 * 24 * HOUR_MS);
     let report = run(&broker, folder.path(), named, &Stop::default()).await.unwrap();
     assert_eq!((report.outcome, report.resumed, report.records), (Outcome::Completed, false, 3));
     assert!(report.cut_at_ms > old.at_ms);
@@ -211,6 +322,66 @@ async fn another_cluster_under_the_same_addresses_ends_the_run() {
     let error = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap_err();
     assert!(error.to_string().contains("another"), "{error}");
     assert_eq!(error.kind(), kafka_backup::error::Kind::Conflict);
+}
+
+/// A topic of five records, of which a run of these settings has stored the beginning.
+async fn ended_early(folder: &Path, settings: Value) -> Broker {
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    let log = Log::of_keys(&["a", "b", "c", "d", "e"]).with(move |log, _| {
+        if log.fetches == 3 {
+            stopped.set();
+        }
+    });
+    let broker = Broker::start(vec![Topic::new("orders", vec![log])]).await;
+    let ended = run(&broker, folder, settings, &stop).await;
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+    broker
+}
+
+/// Under the same addresses there is the cluster of this id now, whose topic has the same id and other records.
+fn replace_cluster(broker: &Broker, id: &str, log: Log) -> Log {
+    *broker.cluster_id().lock().unwrap() = id.to_owned();
+    std::mem::swap(&mut broker.topics()[0].partitions[0].state().batches, &mut log.state().batches);
+    log
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unfinished_backup_is_left_to_its_own_cluster_when_another_one_adopts_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = ended_early(folder.path(), json!({})).await;
+    let log = &broker.topics()[0].partitions[0];
+    let of_the_first = replace_cluster(&broker, "another", Log::of_noise(3, 600_000, 7));
+    let refused = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap_err();
+    assert!(matches!(refused, backup::Error::OtherOwner { .. }), "{refused:?}");
+    assert_eq!(refused.kind(), Kind::Conflict);
+
+    let adopt = json!({ "adopt": true });
+    let report = run(&broker, folder.path(), adopt.clone(), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 3, false), "{report:?}");
+    assert_eq!((report.source_cluster_id.as_str(), report.bytes), ("another", log.bytes() as u64));
+
+    replace_cluster(&broker, "stand-in", of_the_first);
+    let report = run(&broker, folder.path(), adopt, &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 5, true), "{report:?}");
+    assert_eq!((report.source_cluster_id.as_str(), report.bytes), ("stand-in", log.bytes() as u64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_named_backup_that_was_begun_on_another_cluster_is_refused_also_to_one_that_adopts_the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = ended_early(folder.path(), json!({ "backupId": "weekly" })).await;
+    let of_the_first = replace_cluster(&broker, "another", Log::of_noise(3, 600_000, 7));
+    let adopt = json!({ "backupId": "weekly", "adopt": true });
+    let refused = run(&broker, folder.path(), adopt.clone(), &Stop::default()).await.unwrap_err();
+    let backup::Error::OtherSource { began_with, found, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((began_with.as_str(), found.as_str()), ("stand-in", "another"));
+    assert_eq!(refused.kind(), Kind::Conflict);
+
+    // Nothing of it was lost.
+    replace_cluster(&broker, "stand-in", of_the_first);
+    let report = run(&broker, folder.path(), adopt, &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 5, true), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -16,8 +17,12 @@ pub struct Topic {
     pub name: String,
     /// Another one when the topic was deleted and created again.
     pub id: Arc<Mutex<Uuid>>,
+    /// Whether nobody knows the topic any more.
+    pub is_deleted: Arc<AtomicBool>,
     /// Its `cleanup.policy`; an error code where it may not be read.
     pub policy: Policy,
+    /// Its `delete.retention.ms`, if the broker tells it.
+    pub delete_retention_ms: Option<i64>,
     pub partitions: Vec<Log>,
 }
 
@@ -70,7 +75,7 @@ impl fmt::Debug for State {
 impl Topic {
     pub fn new(name: &str, partitions: Vec<Log>) -> Self {
         let (id, policy) = (Arc::new(Mutex::new(Uuid::new_v4())), Arc::new(Mutex::new(Ok("delete"))));
-        Self { name: name.to_owned(), id, policy, partitions }
+        Self { name: name.to_owned(), id, is_deleted: Arc::default(), policy, delete_retention_ms: None, partitions }
     }
 
     pub fn id(&self) -> Uuid {
@@ -85,6 +90,11 @@ impl Topic {
     pub fn with_policy(self, policy: Result<&'static str, i16>) -> Self {
         *self.policy.lock().unwrap() = policy;
         self
+    }
+
+    #[must_use]
+    pub fn with_delete_retention_ms(self, delete_retention_ms: i64) -> Self {
+        Self { delete_retention_ms: Some(delete_retention_ms), ..self }
     }
 }
 
@@ -131,8 +141,8 @@ impl Log {
         self.0.lock().unwrap()
     }
 
-    /// A fetch at this offset is about to be answered.
-    pub fn fetched(&self, offset: i64) {
+    /// A fetch at this offset is answered from what is returned, which nobody else changes meanwhile.
+    pub fn fetched(&self, offset: i64) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.fetches += 1;
         let script = state.script.take();
@@ -140,6 +150,7 @@ impl Log {
             script(&mut state, offset);
             state.script = Some(script);
         }
+        state
     }
 
     /// High watermark and last stable offset: nothing is open.
@@ -150,12 +161,17 @@ impl Log {
     pub fn bytes(&self) -> usize {
         self.state().batches.iter().map(|(_, bytes)| bytes.len()).sum()
     }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.is_silent || self.preferred_replica.is_some()
+    }
 
     /// Whole batches from the one that holds the offset, as many as fit; one in any case if `is_first`.
     pub fn read(&self, offset: i64, bytes_max: usize, is_first: bool) -> Bytes {
-        let state = self.state();
         let mut read = Vec::new();
-        for (_, bytes) in state.batches.iter().filter(|(offsets, _)| !state.is_empty() && offsets.end > offset) {
+        for (_, bytes) in self.batches.iter().filter(|(offsets, _)| !self.is_empty() && offsets.end > offset) {
             let is_forced = is_first && read.is_empty();
             if !is_forced && read.len() + bytes.len() > bytes_max {
                 break;
@@ -164,16 +180,15 @@ impl Log {
         }
         read.into()
     }
-}
-
-impl State {
-    fn is_empty(&self) -> bool {
-        self.is_silent || self.preferred_replica.is_some()
-    }
 
     /// High watermark and last stable offset.
     pub fn end_offset(&self) -> i64 {
         self.high_watermark.unwrap_or_else(|| self.log_end_offset())
+    }
+
+    /// The epoch of the partition's leader, if there was an election.
+    pub fn leader_epoch(&self) -> Option<i32> {
+        self.epoch_starts.last().map(|(epoch, _)| *epoch)
     }
 
     fn log_end_offset(&self) -> i64 {
@@ -210,7 +225,7 @@ impl State {
         let batch = fill(BatchBuilder::new(self.end_offset()));
         let mut bytes = batch.build().unwrap();
         // The batch's checksum does not cover the leader epoch, which brokers fill in.
-        let epoch = self.epoch_starts.last().map_or(0, |(epoch, _)| *epoch);
+        let epoch = self.leader_epoch().unwrap_or(0);
         bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
         let bytes = Bytes::from(bytes);
         let batch = Batch::parse(&bytes).unwrap();
