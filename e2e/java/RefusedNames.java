@@ -2,8 +2,11 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.PolicyViolationException;
+import org.apache.kafka.server.policy.AlterConfigPolicy;
 import org.apache.kafka.server.policy.CreateTopicPolicy;
 
 /** Refuses the creation of topics whose names stand in a file at that moment; the broker's property e2e.refused.names says where. */
@@ -28,4 +31,41 @@ public final class RefusedNames implements CreateTopicPolicy {
 
     @Override
     public void close() {}
+
+    /**
+     * Refuses settings whose names the broker's property e2e.refused.settings lists: no topic gets them, except Kafka's own ones, however
+     * it would get them.
+     */
+    public static final class OfSettings implements CreateTopicPolicy, AlterConfigPolicy {
+        private List<String> refused;
+
+        @Override
+        public void configure(Map<String, ?> configs) {
+            refused = List.of(((String) configs.get("e2e.refused.settings")).split(","));
+        }
+
+        @Override
+        public void validate(CreateTopicPolicy.RequestMetadata request) {
+            check(request.topic(), request.configs());
+        }
+
+        @Override
+        public void validate(AlterConfigPolicy.RequestMetadata request) {
+            if (request.resource().type() == ConfigResource.Type.TOPIC) {
+                check(request.resource().name(), request.configs());
+            }
+        }
+
+        @Override
+        public void close() {}
+
+        private void check(String topic, Map<String, String> configs) {
+            for (String name : refused) {
+                // A setting that is taken off a topic has no value.
+                if (configs != null && configs.get(name) != null && !topic.startsWith("__")) {
+                    throw new PolicyViolationException(topic + ": " + name + " must not be set");
+                }
+            }
+        }
+    }
 }

@@ -9,7 +9,7 @@ use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
-use e2e::witness::{Commit, NewTopic, Position, properties};
+use e2e::witness::{At, Commit, NewTopic, Position, properties};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,10 +100,15 @@ impl Source {
 
     /// Restores topic and group under other names.
     fn restore(&self, repository: &Repository<'_>, rules: &[Rule]) -> Ended {
-        let topic = format!("--topic-mapping={}={}", self.topic, unique("restored"));
+        self.restore_as(&unique("restored"), repository, rules, &[])
+    }
+
+    /// Restores the topic under this name, and the group under another one.
+    fn restore_as(&self, target: &str, repository: &Repository<'_>, rules: &[Rule], more: &[&str]) -> Ended {
+        let topic = format!("--topic-mapping={}={target}", self.topic);
         let groups = format!("--consumer-groups={}", self.group);
         let group = format!("--group-mapping={}={}", self.group, unique("restored"));
-        self.run(repository, rules, &["restore", &topic, &groups, &group])
+        self.run(repository, rules, &[&["restore", &topic, &groups, &group][..], more].concat())
     }
 }
 
@@ -185,11 +190,48 @@ fn without_one_of_their_permissions_something_is_missing_and_is_told() {
     source.back_up(&repository, &rules("kafka-user-backup.yaml")).succeeded();
     for (left_out, rules) in without_one(&rules("kafka-user-restore.yaml")) {
         let ended = source.restore(&repository, &rules);
-        if left_out.resource == "CLUSTER" {
+        match (left_out.resource.as_str(), left_out.operation.as_str()) {
             // The brokers' defaults only serve to check the plan.
-            ended.succeeded();
-        } else {
-            assert!([DENIED, PARTIAL].map(Some).contains(&ended.code), "without {left_out:?}: {ended:?}");
+            ("CLUSTER", _) => drop(ended.succeeded()),
+            // All records are there, and the offsets of the group are not.
+            ("GROUP", _) | (_, "READ") => {
+                assert_eq!(ended.code, Some(PARTIAL), "without {left_out:?}: {ended:?}");
+                assert_eq!(ended.json().unwrap()["records"], RECORDS, "without {left_out:?}: {ended:?}");
+            }
+            _ => assert_eq!(ended.code, Some(DENIED), "without {left_out:?}: {ended:?}"),
         }
     }
+}
+
+#[test]
+fn nothing_is_created_or_written_for_a_user_who_lacks_a_permission_on_the_topic_and_the_dry_run_says_so() {
+    let source = Source::new();
+    let (repository, witness) = (Repository::folder().unwrap(), source.kafka.witness());
+    source.back_up(&repository, &rules("kafka-user-backup.yaml")).succeeded();
+    let (new, there) = (unique("new"), unique("there"));
+    witness.create_topics(&[NewTopic::new(&there, 1)]).unwrap();
+    let all = rules("kafka-user-restore.yaml");
+    for (target, operation, named) in [
+        (&new, "CREATE", "Create"),
+        (&new, "WRITE", "Write"),
+        (&new, "ALTER_CONFIGS", "AlterConfigs"),
+        (&there, "WRITE", "Write"),
+    ] {
+        let rules: Vec<Rule> = all.iter().filter(|rule| rule.operation != operation).cloned().collect();
+        assert_eq!(rules.len() + 1, all.len(), "the example grants {operation} once");
+        let before = witness.describe_topic(target).ok();
+        for more in [&["--dry-run"][..], &[]] {
+            let ended = source.restore_as(target, &repository, &rules, more);
+            assert_eq!(ended.code, Some(DENIED), "without {operation} {more:?}: {ended:?}");
+            let error = format!("nothing was restored: the user lacks {named} on topic {target:?}");
+            assert!(ended.stderr.contains(&error), "without {operation} {more:?}: {ended:?}");
+            assert_eq!(witness.describe_topic(target).ok(), before, "without {operation} {more:?}: {ended:?}");
+        }
+    }
+    let error = format!("{:#}", witness.describe_topic(&new).unwrap_err());
+    assert!(error.contains("UnknownTopicOrPartition"), "it was never created: {error}");
+    assert_eq!(witness.offsets(&there, At::Latest).unwrap(), [0], "nothing was written");
+    // With all of them, the same restore is done.
+    source.restore_as(&new, &repository, &all, &[]).succeeded();
+    assert_eq!(witness.offsets(&new, At::Latest).unwrap(), [RECORDS]);
 }

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod guarded;
+mod hiding_proxy;
+mod incapable;
 mod overwritten;
 mod own_settings;
+mod refused_settings;
 mod replaced;
 
 use std::collections::BTreeMap;
@@ -125,31 +128,65 @@ fn whole_records(witness: &Witness, topic: &str) -> u64 {
 }
 
 #[test]
-fn settings_that_the_topic_operator_sets_back_end_in_a_conflict_or_in_whole_records() {
+fn settings_that_the_topic_operator_sets_back_end_in_a_conflict() {
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "reverted", 6_000);
     let witness = backed_up.kafka.witness();
-    for (spec, setting) in [
-        (&[("message.timestamp.type", "LogAppendTime")][..], "message.timestamp.type"),
-        (&[("cleanup.policy", "compact")], "cleanup.policy"),
-        (&[("retention.ms", "86400000")], ""),
+    // As a restore wants it, so that the error can only be about the other setting.
+    let (same, forever) = ("message.timestamp.after.max.ms", "9223372036854775807");
+    for (setting, value, errors) in [
+        (
+            "message.timestamp.type",
+            "LogAppendTime",
+            &["another program set message.timestamp.type to LogAppendTime (Strimzi's Topic Operator"][..],
+        ),
+        ("cleanup.policy", "compact", &["cleanup.policy was changed to compact while"]),
+        // Brokers may delete records before the restore looks a second time.
+        (
+            "retention.ms",
+            "86400000",
+            &[
+                "retention.ms was changed to 86400000 while",
+                "restored records were deleted (by a retention that another program set",
+            ],
+        ),
     ] {
         let target = unique("operated");
-        let topic = spec
-            .iter()
-            .fold(NewTopic::new(&target, Sample::PARTITIONS), |topic, (name, value)| topic.with(name, value));
+        let topic = NewTopic::new(&target, Sample::PARTITIONS).with(setting, value).with(same, forever);
         witness.create_topics(&[topic]).unwrap();
-        let operator = topic_operator(&witness, &target, spec);
-        let ended = backed_up.restore(&target, &["--rate-limit-bytes", "200000"]);
-        if ended.code == Some(0) {
-            assert_eq!(whole_records(&witness, &target), backed_up.sample.records, "{spec:?}: {ended:?}");
-            continue;
-        }
+        let operator = topic_operator(&witness, &target, &[(setting, value), (same, forever)]);
+        // Slow enough for a second reversal.
+        let ended = backed_up.restore(&target, &["--rate-limit-bytes", "100000"]);
         assert!(operator.done() > 0, "{ended:?}");
-        assert_eq!(ended.code, Some(CONFLICT), "{spec:?}: {ended:?}");
+        assert_eq!(ended.code, Some(CONFLICT), "{setting}: {ended:?}");
         assert!(ended.stderr.contains(&format!("topic {target:?}")), "{ended:?}");
-        assert!(ended.stderr.contains(setting), "{spec:?}: {ended:?}");
-        assert!(ended.stderr.contains("Topic Operator") || ended.stderr.contains("records were deleted"), "{ended:?}");
+        assert!(errors.iter().any(|error| ended.stderr.contains(*error)), "{setting}: {ended:?}");
     }
+}
+
+#[test]
+fn a_second_reversal_ends_a_restore_and_the_error_names_the_topic_the_setting_and_who_may_have_changed_it() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "twice", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("twice-target"));
+    // It would take several times as long as two reversals.
+    let command = backed_up.command(&target, &["--rate-limit-bytes", "50000"]);
+    let mut running = backed_up.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    running.wait_until("the topic is written to", || {
+        witness.offsets(&target, At::Latest).is_ok_and(|ends| ends.iter().any(|end| *end > 0))
+    });
+    // No record is refused, changed or deleted under it: only the reversals can end the restore.
+    let (other, name, bytes) = (witness.clone(), target.clone(), "100000000000");
+    let program = Meddler::new(Duration::from_secs(2), move || {
+        let found = other.describe_topic(&name).map(|found| found.configs.get("retention.bytes").cloned());
+        let is_undone = found.is_ok_and(|found| found.as_deref() != Some(bytes));
+        is_undone && other.alter_topic(&name, &properties([("retention.bytes", bytes)]), &[]).is_ok()
+    });
+    let ended = running.ended().unwrap();
+    assert_eq!(program.done(), 2, "the first is undone, the second ends the restore: {ended:?}");
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    let error = format!("topic {target:?}: retention.bytes was changed to {bytes} while this restore writes");
+    assert!(ended.stderr.contains(&error), "{ended:?}");
+    assert!(ended.stderr.contains("which needs -1: another program manages"), "{ended:?}");
+    assert!(ended.stderr.contains("Strimzi's Topic Operator"), "{ended:?}");
 }
 
 #[test]

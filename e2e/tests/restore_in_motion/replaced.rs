@@ -6,7 +6,7 @@ use e2e::dump::Record;
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
-use e2e::witness::{At, NewTopic, Witness, properties};
+use e2e::witness::{At, NewTopic, Position, Witness, properties};
 
 use crate::{CONFLICT, OLD_MS, own_configs};
 
@@ -155,4 +155,28 @@ fn a_restore_overwrites_nothing_twice_when_one_of_its_topics_was_replaced() {
     }
     topics.repository.run(&[&overwrite[..], &["--topics", first]].concat()).unwrap().succeeded();
     assert_eq!([end(&witness, first), end(&witness, second)], [10, 21]);
+}
+
+#[test]
+fn records_that_are_deleted_behind_those_that_a_topic_held_before_are_never_reported_as_restored() {
+    // The first of these deletes only what the topic held before, the second one restored record too.
+    for (log_start, code) in [(10, 0), (11, CONFLICT)] {
+        let topics = Topics::new("held", &[10, 3_000]);
+        let witness = topics.kafka.witness();
+        let command = topics.restore(&["append", "--rate-limit-bytes", "300000"]);
+        let mut running = topics.repository.start(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+        let [first, second] = topics.names.as_slice() else { unreachable!() };
+        // No later answer about the first topic can tell of the deletion.
+        running.wait_until("the first topic is restored", || {
+            let ends = |topic: &str| witness.offsets(topic, At::Latest).ok().map(|ends| ends[0]);
+            ends(first) == Some(20) && ends(second).is_some_and(|end| (3_001..4_000).contains(&end))
+        });
+        witness.delete_records(&[Position::new(first, 0, log_start)]).unwrap();
+        let ended = running.ended().unwrap();
+        assert_eq!(witness.offsets(first, At::Earliest).unwrap(), [log_start], "{ended:?}");
+        assert_eq!(ended.code, Some(code), "from {log_start} on: {ended:?}");
+        let begins = format!("topic {first:?} partition 0 begins at offset {log_start} now");
+        let is_said = ended.stderr.contains(&begins) && ended.stderr.contains("restored records were deleted");
+        assert_eq!(is_said, code == CONFLICT, "from {log_start} on: {ended:?}");
+    }
 }

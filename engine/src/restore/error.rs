@@ -69,19 +69,15 @@ pub enum Error {
     },
     /// Another program keeps changing a setting under which records are written.
     #[error(
-        "topic {topic:?}: {setting} was changed to {found} while this restore writes to the topic, which needs {wanted}: \
-         another program manages the topic's configuration (Strimzi's Topic Operator does so for a KafkaTopic: annotate that \
-         with strimzi.io/pause-reconciliation=true until the restore is done), or somebody changed it by hand"
+        "topic {topic:?}: {}: another program manages the topic's configuration (Strimzi's Topic Operator does so for a KafkaTopic: \
+         annotate that with strimzi.io/pause-reconciliation=true until the restore is done), or somebody changed it by hand",
+        .changes.join("; ")
     )]
     Reverted {
         /// The topic's name in the target.
         topic: String,
-        /// The setting.
-        setting: String,
-        /// What it has to be.
-        wanted: String,
-        /// What it was found to be.
-        found: String,
+        /// What was changed, and what it has to be; the first one need not be the one that does harm.
+        changes: Vec<String>,
     },
     /// The broker gave records the time at which they were written.
     #[error(

@@ -241,7 +241,7 @@ impl<'a> Protection<'a> {
                         "another program has set a setting of the restore back: it is set again"
                     );
                 } else if ends_with.is_none() {
-                    ends_with = Some(reverted(topic, difference.clone()));
+                    ends_with = Some(reverted(topic, differences));
                 }
             }
         }
@@ -276,9 +276,9 @@ impl<'a> Protection<'a> {
         while !left.is_empty() {
             let found = self.differences_of(&left).await?;
             left = self.held_of(&found);
-            let Some((topic, difference)) = first(&found) else { break };
+            let Some((topic, differences)) = found.first_key_value() else { break };
             if Instant::now() >= deadline {
-                return Err(reverted(topic, difference.clone()));
+                return Err(reverted(topic, differences));
             }
             tokio::time::sleep(CONFIRM_EVERY / 4).await;
         }
@@ -389,10 +389,6 @@ impl Held {
     }
 }
 
-fn first(differences: &BTreeMap<String, Vec<Difference>>) -> Option<(&String, &Difference)> {
-    differences.iter().find_map(|(topic, differences)| Some((topic, differences.first()?)))
-}
-
 /// Whether a setting that was set back may be set again, and the restore go on: only if what happened meanwhile shows. `deletes`:
 /// whether brokers deleted under a retention meanwhile, since the topic's `cleanup.policy` was still the restore's.
 fn may_be_undone(held: &Held, difference: &Difference, is_first: bool, deletes: bool) -> bool {
@@ -416,11 +412,17 @@ fn set_late(topics: &[String]) -> String {
     )
 }
 
-fn reverted(topic: &str, difference: Difference) -> Error {
-    let Difference { setting, wanted, found, own } = difference;
-    let found = if own.is_some() { found } else { format!("the cluster's default, {found},") };
-    let wanted = if own.is_some() { wanted } else { format!("{wanted} on the topic itself") };
-    Error::Reverted { topic: topic.to_owned(), setting, wanted, found }
+fn reverted(topic: &str, differences: &[Difference]) -> Error {
+    let change = |Difference { setting, wanted, found, own }: &Difference| match own {
+        Some(_) => {
+            format!("{setting} was changed to {found} while this restore writes to the topic, which needs {wanted}")
+        }
+        None => format!(
+            "{setting} was changed to the cluster's default, {found}, while this restore writes to the topic, which needs {wanted} on the \
+             topic itself"
+        ),
+    };
+    Error::Reverted { topic: topic.to_owned(), changes: differences.iter().map(change).collect() }
 }
 
 /// Changes settings of topics.
@@ -535,7 +537,7 @@ mod tests {
         let text = |found: &str, own: Option<&str>| {
             let (setting, wanted) = ("cleanup.policy".to_owned(), "delete".to_owned());
             let difference = Difference { setting, wanted, found: found.to_owned(), own: own.map(str::to_owned) };
-            reverted("t", difference).to_string()
+            reverted("t", &[difference]).to_string()
         };
         assert!(text("compact", Some("compact")).contains("was changed to compact while"));
         assert!(text("compact", Some("compact")).contains("which needs delete:"));

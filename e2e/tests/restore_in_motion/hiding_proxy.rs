@@ -1,0 +1,181 @@
+//! A broker that does not serve every request: a proxy in front of a real one, which takes a request out of the broker's list of those
+//! that it serves (ApiVersions).
+//!
+//! Clients go to the address that a broker advertises, so the broker has to advertise that of the proxy.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+const API_VERSIONS: i16 = 18;
+/// From this version on, the length of a list is a varint, and each entry has tagged fields (KIP-482).
+const FLEXIBLE_VERSION: i16 = 3;
+/// A request's number, and its lowest and highest version.
+const ENTRY_BYTES: usize = 6;
+
+/// A proxy that runs until this process ends.
+pub struct HidingProxy {
+    address: String,
+    broker: Arc<OnceLock<String>>,
+    hidden: Arc<Mutex<Option<i16>>>,
+}
+
+impl HidingProxy {
+    /// Takes a free port of the loopback address, and closes all connections until there is a broker.
+    pub fn listen() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let broker: Arc<OnceLock<String>> = Arc::default();
+        let hidden: Arc<Mutex<Option<i16>>> = Arc::default();
+        let shared = (Arc::clone(&broker), Arc::clone(&hidden));
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let (broker, hidden) = shared.clone();
+                thread::spawn(move || {
+                    if let Some(broker) = broker.get() {
+                        // A connection that cannot be served is closed, which the client sees.
+                        drop(serve(client, broker, &hidden));
+                    }
+                });
+            }
+        });
+        Self { address, broker, hidden }
+    }
+
+    /// The address that the broker has to advertise.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Serves from now on, in front of the broker at this address.
+    pub fn serve(&self, broker: String) {
+        self.broker.set(broker).unwrap();
+    }
+
+    /// Takes the request of this number out of the list that new connections get, and no other request.
+    pub fn hide(&self, api_key: Option<i16>) {
+        *lock(&self.hidden) = api_key;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>) -> io::Result<()> {
+    let server = TcpStream::connect(broker)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    let (mut from_server, mut to_client) = (server, client);
+    // The version of each question for the list that is not answered yet, by its correlation id.
+    let asked: Arc<Mutex<HashMap<i32, i16>>> = Arc::default();
+    let questions = Arc::clone(&asked);
+    let requests = thread::spawn(move || {
+        while let Ok(request) = read_frame(&mut from_client) {
+            if i16_at(&request, 0) == API_VERSIONS {
+                lock(&questions).insert(i32_at(&request, 4), i16_at(&request, 2));
+            }
+            if write_frame(&mut to_server, &request).is_err() {
+                break;
+            }
+        }
+        // Either side may have closed already.
+        let _ = to_server.shutdown(Shutdown::Both);
+    });
+    while let Ok(answer) = read_frame(&mut from_server) {
+        let version = lock(&asked).remove(&i32_at(&answer, 0));
+        let api_key = *lock(hidden);
+        let answer = match (version, api_key) {
+            (Some(version), Some(api_key)) => without(&answer, version, api_key),
+            (Some(_), None) | (None, _) => answer,
+        };
+        if write_frame(&mut to_client, &answer).is_err() {
+            break;
+        }
+    }
+    let _ = to_client.shutdown(Shutdown::Both);
+    // It ends with the connection, whatever it was at.
+    let _ = requests.join();
+    Ok(())
+}
+
+fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = usize::try_from(i32::from_be_bytes(length)).map_err(io::Error::other)?;
+    let mut frame = vec![0; length];
+    stream.read_exact(&mut frame)?;
+    Ok(frame)
+}
+
+fn write_frame(stream: &mut TcpStream, frame: &[u8]) -> io::Result<()> {
+    let length = i32::try_from(frame.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes()[..], frame].concat())
+}
+
+fn i16_at(bytes: &[u8], at: usize) -> i16 {
+    i16::from_be_bytes(bytes[at..at + 2].try_into().unwrap())
+}
+
+fn i32_at(bytes: &[u8], at: usize) -> i32 {
+    i32::from_be_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The answer to ApiVersions of this version, without one of the requests in its list.
+fn without(answer: &[u8], version: i16, api_key: i16) -> Vec<u8> {
+    // Correlation id and error code. A refusal of the version has another form.
+    let (head, rest) = answer.split_at(6);
+    if i16_at(head, 4) != 0 {
+        return answer.to_vec();
+    }
+    let is_flexible = version >= FLEXIBLE_VERSION;
+    let (count, rest) = match is_flexible {
+        true => {
+            let (count, rest) = read_varint(rest);
+            (count - 1, rest)
+        }
+        false => (usize::try_from(i32_at(rest, 0)).unwrap(), &rest[4..]),
+    };
+    // No entry has a tagged field, of which there is a byte that says so.
+    let entry_bytes = ENTRY_BYTES + usize::from(is_flexible);
+    let (entries, rest) = rest.split_at(count * entry_bytes);
+    let kept: Vec<&[u8]> = entries.chunks(entry_bytes).filter(|entry| i16_at(entry, 0) != api_key).collect();
+    let length = match is_flexible {
+        true => varint(kept.len() + 1),
+        false => i32::try_from(kept.len()).unwrap().to_be_bytes().to_vec(),
+    };
+    [head, &length[..], &kept.concat()[..], rest].concat()
+}
+
+/// The unsigned varint with which these bytes begin, and what comes after it.
+fn read_varint(bytes: &[u8]) -> (usize, &[u8]) {
+    let last = bytes.iter().position(|byte| *byte < 0x80).unwrap();
+    let (varint, rest) = bytes.split_at(last + 1);
+    (varint.iter().rev().fold(0, |value, byte| (value << 7) | usize::from(byte & 0x7f)), rest)
+}
+
+fn varint(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+#[test]
+fn a_hidden_request_is_missing_in_both_forms_of_the_list_and_nothing_else_is() {
+    let list = |count: &[u8], api_keys: &[i16], tagged: &[u8]| {
+        let entries: Vec<u8> =
+            api_keys.iter().flat_map(|key| [&key.to_be_bytes()[..], &[0, 1, 0, 7][..], tagged].concat()).collect();
+        [&[0, 0, 0, 5, 0, 0][..], count, &entries[..], &[9; 5][..]].concat()
+    };
+    let (all, left) = ([18, 20, 22], [18, 22]);
+    assert_eq!(without(&list(&[0, 0, 0, 3], &all, &[]), 0, 20), list(&[0, 0, 0, 2], &left, &[]));
+    assert_eq!(without(&list(&[4], &all, &[0]), 3, 20), list(&[3], &left, &[0]));
+    assert_eq!(read_varint(&varint(300)).0, 300);
+}
