@@ -349,8 +349,13 @@ impl Restore<'_> {
         protection.look().await?;
         target::nothing_swept(&self.cluster, prepared).await?;
         changes::none_lost(&self.cluster, prepared, &partitions).await?;
-        plan.warnings.extend(protection.warnings());
         let groups = self.groups(plan, &partitions, journal, None).await?;
+        // Thousands of groups take minutes. An application that has begun to use the topics may delete what it has read.
+        match target::nothing_swept(&self.cluster, prepared).await {
+            Err(swept @ Error::Swept { .. }) => plan.problems.push(swept.to_string()),
+            looked => looked?,
+        }
+        plan.warnings.extend(protection.warnings());
         lease.check().await?;
         journal.write_written(self.report(plan, &partitions, topics, groups, journal, false)).await
     }
