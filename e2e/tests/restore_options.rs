@@ -1,14 +1,17 @@
 //! A point in time, other names, topics that are there already, groups that are at work: what the options of a restore promise.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::path::Path;
 
 use e2e::compare::{self, Rules};
 use e2e::dump::{self, Record};
-use e2e::kafka::{Kafka, Listener, Shared};
+use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
 use e2e::witness::{Commit, NewTopic, Position, Protocol, Witness, properties};
+use kafka_backup::format::batch::batches;
+use kafka_backup::format::checksum::crc32c;
 use kafka_backup::format::codec::{Compression, Compressor};
 
 const START_MS: i64 = 1_770_000_000_000;
@@ -409,4 +412,62 @@ fn partitions_come_back_under_other_numbers_and_groups_follow_them() {
     let committed = backed_up.witness.group_offsets(&group).unwrap();
     let followed = committed.iter().find(|commit| commit.position.topic == target).unwrap();
     assert_eq!((followed.position.partition, followed.position.offset), (2, 17));
+}
+
+/// Puts bytes that no codec writes into a batch on the broker's disk, with a checksum that fits them.
+fn spoil_batch(kafka: &Kafka, topic: &str, base_offset: i64) {
+    const CRC: std::ops::Range<usize> = 17..21;
+    const RECORDS_AT: usize = 61;
+    let segment = kafka.data_folder(1).join(format!("{topic}-0/{:020}.log", 0));
+    let mut log = fs::read(&segment).unwrap();
+    let sizes: Vec<(i64, usize)> = batches(&log, true)
+        .map(|batch| batch.map(|batch| (batch.base_offset(), batch.bytes().len())).unwrap())
+        .collect();
+    let at: usize = sizes.iter().take_while(|(offset, _)| *offset < base_offset).map(|(_, bytes)| bytes).sum();
+    let bytes = sizes.iter().find(|(offset, _)| *offset == base_offset).unwrap().1;
+    let batch = &mut log[at..at + bytes];
+    batch[RECORDS_AT..].fill(0xff);
+    let crc = crc32c(&batch[CRC.end..]);
+    batch[CRC].copy_from_slice(&crc.to_be_bytes());
+    fs::write(segment, log).unwrap();
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_is_named_and_the_rest_is_restored() {
+    // Its own: it is stopped while its disk is changed.
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique("spoiled"));
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    let record = |n: i64| Record::new(0, START_MS + n, n.to_string(), vec![b'v'; 50]);
+    for first in [0, 10, 20] {
+        let records: Vec<Record> = (first..first + 10).map(record).collect();
+        assert_eq!(witness.produce_batch(&topic, 0, "zstd", &records).unwrap(), first);
+    }
+    kafka.stop_node(1).unwrap();
+    spoil_batch(&kafka, &topic, 10);
+    kafka.start_node(1).unwrap();
+    let repository = Repository::folder().unwrap();
+    let report =
+        repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+    assert_eq!(report["records"], 30, "{report}");
+
+    let late = format!("{topic}-late");
+    let mapping = format!("--topic-mapping={topic}={late}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", &mapping];
+    let restore = [&restore[..], &["--start-time", "2026-02-02T02:40:00.005Z"]].concat();
+    // Said again, the same is said.
+    for _ in 0..2 {
+        let ended = repository.start(&restore).unwrap().ended().unwrap();
+        assert_eq!(ended.code, Some(7), "{ended:?}");
+        let report = ended.json().unwrap();
+        assert_eq!((&report["outcome"], &report["records"]), (&"partial".into(), &15.into()), "{report}");
+        let problem = report["problems"][0].as_str().unwrap();
+        let named = format!("{late}-0: 10 records are not there: the record batch at offset 10 of {topic}-0");
+        assert!(problem.starts_with(&named), "{problem}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    witness.dump(&late, folder.path()).unwrap();
+    let keys: Vec<_> = dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
+    let expected: Vec<Vec<u8>> = (5..10).chain(20..30).map(|n: i64| n.to_string().into_bytes()).collect();
+    assert_eq!(keys, expected);
 }

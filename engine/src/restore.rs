@@ -406,6 +406,7 @@ impl Restore<'_> {
         journal: &Journal,
         already_restored: bool,
     ) -> RestoreReport {
+        plan.problems.extend(report::left_out(partitions));
         RestoreReport {
             outcome: if plan.problems.is_empty() { Outcome::Completed } else { Outcome::Partial },
             restore_id: journal.id.clone(),

@@ -21,7 +21,7 @@ use crate::format::record::{self, Added, Record, RecordTime, Records};
 pub use producible::{Producer, ProducibleBatch, Stretch, pass_through, stamp};
 
 /// The number of the rules by which batches are split and joined: all of this module and of [`joining`]. Whoever changes what
-/// comes out of the same batches gives the rules another number. A restore that was begun under other rules cannot be
+/// comes out of the same batches, or which of them can be read, gives the rules another number. A restore that was begun under other rules cannot be
 /// resumed: it would look for the ends of its batches where there are none.
 pub const BOUNDARY_RULES: u32 = 2;
 

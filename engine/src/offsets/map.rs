@@ -22,6 +22,21 @@ const STRETCH_BYTES_MAX: usize = 4 << 20;
 /// The newest version of stored maps.
 pub const VERSION: u32 = 1;
 
+/// Batches of one partition that may be left out; a partition with more of them is not what a broker stored.
+const LEFT_OUT_MAX: usize = 100;
+
+/// A record batch that had to be changed and could not be read: none of its records is in the target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeftOut {
+    /// Its base offset in the source.
+    pub base_offset: i64,
+    /// How many records it holds, as its header says.
+    pub records: u64,
+    /// Why it cannot be read.
+    pub why: String,
+}
+
 /// Records that cannot stand behind those that a map holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{count} records from source offset {source_offset} on cannot follow those before offset {end_offset}")]
@@ -53,6 +68,8 @@ pub struct OffsetMap {
     is_whole: bool,
     /// The positions of offsets that were to be noted.
     noted: Wanted,
+    /// What is in the source and not in the target, in the order of offsets.
+    left_out: Vec<LeftOut>,
 }
 
 /// How a map is stored.
@@ -69,6 +86,9 @@ struct Stored<T> {
     /// Source and target offset of what was noted, of a map that had too many stretches; absent in all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     positions: Option<Positions>,
+    /// Absent where everything was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOut>,
 }
 
 impl OffsetMap {
@@ -88,7 +108,22 @@ impl OffsetMap {
             open: None,
             is_whole: true,
             noted: Wanted::new(base_offset, source_offsets),
+            left_out: Vec::new(),
         }
+    }
+
+    /// Notes a batch that is left out; false when there are too many.
+    pub fn leave_out(&mut self, batch: LeftOut) -> bool {
+        let has_room = self.left_out.len() < LEFT_OUT_MAX;
+        if has_room {
+            self.left_out.push(batch);
+        }
+        has_room
+    }
+
+    /// The batches that were left out, in the order of offsets.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
     }
 
     /// Adds `count` records that stand one after the other in the source, from `source_offset` on, behind all others.
@@ -197,7 +232,8 @@ impl OffsetMap {
     pub fn seal(&self) -> Vec<u8> {
         let Self { base_offset, records, bytes, .. } = *self;
         let positions = (!self.is_whole).then(|| self.noted.clone().finish());
-        let stored = Stored { base_offset, records, bytes: Some(bytes), stretches: Written(self), positions };
+        let left_out = self.left_out.clone();
+        let stored = Stored { base_offset, records, bytes: Some(bytes), stretches: Written(self), positions, left_out };
         document::seal(DocumentKind::OffsetMap, VERSION, Encoding::JsonZstd, &stored)
     }
 
@@ -207,7 +243,7 @@ impl OffsetMap {
     /// When the bytes are anything else.
     pub fn open(bytes: &[u8]) -> Result<Self, document::Error> {
         let stored: Stored<Read> = document::open(DocumentKind::OffsetMap, VERSION, bytes)?;
-        let Stored { base_offset, records, bytes, stretches: Read(map), positions } = stored;
+        let Stored { base_offset, records, bytes, stretches: Read(map), positions, left_out } = stored;
         if positions.is_none() && !map.is_whole {
             return Err(document::Error::Content("it has more stretches than a map may have".to_owned()));
         }
@@ -218,13 +254,13 @@ impl OffsetMap {
             return Err(document::Error::Content(format!("no record can stand at offset {base_offset}")));
         }
         let bytes = bytes.unwrap_or_default();
-        let Some(positions) = positions else { return Ok(Self { base_offset, bytes, ..map }) };
+        let Some(positions) = positions else { return Ok(Self { base_offset, bytes, left_out, ..map }) };
         let end_offset = base_offset.saturating_add_unsigned(records);
         if !positions.lie_within(base_offset, end_offset) {
             return Err(document::Error::Content("its positions are out of order".to_owned()));
         }
         let noted = Wanted::all_found(positions, end_offset);
-        Ok(Self { base_offset, records, bytes, is_whole: false, noted, ..Self::new(base_offset) })
+        Ok(Self { base_offset, records, bytes, is_whole: false, noted, left_out, ..Self::new(base_offset) })
     }
 }
 

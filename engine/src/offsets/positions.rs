@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::kafka::TopicPartition;
-use crate::offsets::map::OffsetMap;
+use crate::offsets::map::{LeftOut, OffsetMap};
 
 /// Positions of restored partitions, and what else is known of them, by the partition's name in the source.
 pub type Restored = BTreeMap<TopicPartition, RestoredPartition>;
@@ -26,6 +26,8 @@ pub struct RestoredPartition {
     pub end_offset: i64,
     /// Where its committed offsets stand in the target.
     pub positions: Positions,
+    /// Batches of the source that could not be read.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl RestoredPartition {
@@ -37,6 +39,7 @@ impl RestoredPartition {
             bytes: map.bytes(),
             end_offset: map.end_offset(),
             positions: map.positions(source_offsets),
+            left_out: map.left_out().to_vec(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::format::batch::Batch;
 use crate::rewrite::joining::{self, Joiner};
-use crate::rewrite::{self, Cut, ProducibleBatch, Request, Scratch, Verdict};
+use crate::rewrite::{self, ProducibleBatch, Request, Scratch, Verdict};
 
 /// What was done with the batches of a partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,9 +51,9 @@ impl Maker {
         Self { request, joiner: Joiner::new(limits), counts: Counts::default(), source_bytes: 0 }
     }
 
-    /// The records that are wanted.
-    pub const fn cut(&self) -> &Cut {
-        &self.request.cut
+    /// What is requested.
+    pub const fn request(&self) -> &Request {
+        &self.request
     }
 
     /// What was done so far; records are not counted here.

@@ -6,6 +6,8 @@ use super::maker::Counts;
 use super::plan::Plan;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::offsets::groups::GroupReport;
+use crate::offsets::map::LeftOut;
+use crate::offsets::positions::Restored;
 
 /// How a restore ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,4 +70,17 @@ pub struct RestoreReport {
     pub problems: Vec<String>,
     /// What else should be known, each in one line.
     pub warnings: Vec<String>,
+}
+
+/// What of the partitions could not be read, one line a batch.
+pub fn left_out(partitions: &Restored) -> impl Iterator<Item = String> {
+    partitions.iter().flat_map(|((topic, partition), restored)| {
+        restored.left_out.iter().map(move |LeftOut { base_offset, records, why }| {
+            let (target, number) = &restored.target;
+            format!(
+                "{target}-{number}: {records} records are not there: the record batch at offset {base_offset} of {topic}-{partition} in the \
+                 source had to be changed, and cannot be read: {why}"
+            )
+        })
+    })
 }

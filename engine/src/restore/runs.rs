@@ -8,7 +8,7 @@ use crate::format::layout::ArchiveKeys;
 use crate::format::manifest::{Part, TopicSummary};
 use crate::format::run::{Content, Run};
 use crate::format::segment::SegmentRef;
-use crate::rewrite::Cut;
+use crate::rewrite::{Cut, Request};
 use crate::store::Object;
 
 /// Segments that are named in an error; the rest is counted.
@@ -89,10 +89,11 @@ pub fn content<'a>(runs: impl Iterator<Item = &'a Run>) -> Content {
 }
 
 /// How many of these runs, from the first on, are in a target that holds `landed` records of their partition, and need not
-/// be read to know it: every offset of such a run holds a record, and all of them are wanted.
-pub fn landed(runs: &[(String, Run)], cut: &Cut, landed: u64) -> usize {
-    let Cut { point_in_time_ms, start_ms, source_start_offset, source_end_offset } = *cut;
-    if point_in_time_ms.is_some() || start_ms.is_some() {
+/// be read to know it: every offset of such a run holds a record, all of them are wanted, and no batch has to be changed, so that
+/// none was left out.
+pub fn landed(runs: &[(String, Run)], request: &Request, landed: u64) -> usize {
+    let Cut { point_in_time_ms, start_ms, source_start_offset, source_end_offset } = request.cut;
+    if point_in_time_ms.is_some() || start_ms.is_some() || !request.headers.is_empty() {
         return 0;
     }
     let mut records = 0;
@@ -100,6 +101,7 @@ pub fn landed(runs: &[(String, Run)], cut: &Cut, landed: u64) -> usize {
         // A batch that begins before its run and one with a gap inside could make up for each other in the sums.
         let is_dense = run.content.holes.total() == 0
             && run.content.rewrite_batches == 0
+            && run.content.batch_bytes_max <= request.max_batch_bytes as u64
             && run.content.records == run.end_offset.abs_diff(run.start_offset)
             && source_start_offset.is_none_or(|start| run.start_offset >= start)
             && source_end_offset.is_none_or(|end| run.end_offset <= end);
@@ -114,6 +116,7 @@ mod tests {
     use super::*;
     use crate::format::manifest::{PartitionSummary, TopicRuns};
     use crate::format::segment::TopicKey;
+    use crate::rewrite::{HeaderValue, InjectedHeader};
 
     fn key(name: &str) -> TopicKey {
         TopicKey { name: name.to_owned(), id: uuid::Uuid::nil() }
@@ -197,18 +200,25 @@ mod tests {
     fn runs_that_have_landed_are_passed_over_unless_something_of_them_may_be_missing() {
         let named = |runs: Vec<Run>| runs.into_iter().map(|run| ("s".to_owned(), run)).collect::<Vec<_>>();
         let dense = named(vec![run(0, 5, 12), run(0, 12, 25), run(0, 25, 30)]);
-        let all = Cut::default();
+        let of = |cut| Request { cut, max_batch_bytes: 1_000, headers: Vec::new() };
+        let all = of(Cut::default());
         for (records, expected) in [(0, 0), (6, 0), (7, 1), (19, 1), (20, 2), (24, 2), (25, 3), (100, 3)] {
             assert_eq!(landed(&dense, &all, records), expected, "{records} records");
         }
-        let from_6 = Cut { source_start_offset: Some(6), ..Cut::default() };
+        let from_6 = of(Cut { source_start_offset: Some(6), ..Cut::default() });
         assert_eq!(landed(&dense, &from_6, 100), 0, "the first run begins before the first wanted record");
-        let to_29 = Cut { source_start_offset: Some(5), source_end_offset: Some(29), ..Cut::default() };
+        let to_29 = of(Cut { source_start_offset: Some(5), source_end_offset: Some(29), ..Cut::default() });
         assert_eq!(landed(&dense, &to_29, 100), 2);
         for bound in [Cut { start_ms: Some(0), ..Cut::default() }, Cut { point_in_time_ms: Some(9), ..Cut::default() }]
         {
-            assert_eq!(landed(&dense, &bound, 100), 0, "only the records tell how many are wanted");
+            assert_eq!(landed(&dense, &of(bound), 100), 0, "only the records tell how many are wanted");
         }
+        let header = InjectedHeader { key: "offset".to_owned(), value: HeaderValue::SourceOffset };
+        let headers = Request { headers: vec![header], ..all.clone() };
+        assert_eq!(landed(&dense, &headers, 100), 0, "a batch that could not be read was left out");
+        let mut large = dense.clone();
+        large[1].1.content.batch_bytes_max = 1_001;
+        assert_eq!(landed(&large, &all, 100), 1, "a batch that could not be split was left out");
         let mut sparse = dense.clone();
         sparse[1].1.content.records -= 1;
         assert_eq!(landed(&sparse, &all, 100), 1);

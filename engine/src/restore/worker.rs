@@ -11,7 +11,7 @@ use super::memory::{Memory, Room};
 use super::runs;
 use super::source::Source;
 use crate::error::Kind;
-use crate::format::batch::batches;
+use crate::format::batch::{Batch, batches};
 use crate::format::run::{Content, Run};
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Isolation};
 use crate::kafka::list_offsets::Position;
@@ -20,7 +20,7 @@ use crate::kafka::produce_queue::{PendingBatch, ProduceQueues};
 use crate::kafka::producer_id::Producer;
 use crate::kafka::retry::Budget;
 use crate::kafka::{Cluster, Error as KafkaError};
-use crate::offsets::map::OffsetMap;
+use crate::offsets::map::{LeftOut, OffsetMap};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::rewrite::{self, ProducibleBatch};
@@ -101,7 +101,7 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
     let landed = worker.landed().await?;
     worker.check_last_batch(landed).await?;
     worker.landing = Landing::resumed(landed);
-    for (_, run) in runs.drain(..runs::landed(&runs, maker.cut(), landed)) {
+    for (_, run) in runs.drain(..runs::landed(&runs, maker.request(), landed)) {
         worker.pass_over(&run)?;
     }
     let mut source = Source::new(store, runs, piece_bytes);
@@ -111,6 +111,7 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
             let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch)).await;
+            let made = worker.unless_unreadable(&batch, made);
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
@@ -184,6 +185,24 @@ impl Worker {
             partition: self.target.partition,
             error,
         })
+    }
+
+    /// Leaves out a batch that cannot be read, and will not be by another run: the rest of the partition is restored.
+    fn unless_unreadable(
+        &mut self,
+        batch: &Batch<'_>,
+        made: Result<Vec<ProducibleBatch>, rewrite::Error>,
+    ) -> Result<Vec<ProducibleBatch>, rewrite::Error> {
+        match made {
+            Err(rewrite::Error::Records { base_offset, source }) if source.kind() == Kind::Corrupt => {
+                let (topic, partition) = (&self.target.topic, self.target.partition);
+                let (records, why) = (u64::from(batch.record_count().unsigned_abs()), source.to_string());
+                tracing::error!(topic, partition, base_offset, records, "a batch of the source cannot be read: {why}");
+                let has_room = self.map.leave_out(LeftOut { base_offset, records, why });
+                if has_room { Ok(Vec::new()) } else { Err(rewrite::Error::Records { base_offset, source }) }
+            }
+            made => made,
+        }
     }
 
     async fn send_all(&mut self, made: Result<Vec<ProducibleBatch>, rewrite::Error>) -> Result<(), Error> {
