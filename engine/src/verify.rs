@@ -5,11 +5,13 @@
 //! checksums. A damaged piece is a [`Finding`], and the verification goes on behind it. That a store does not answer is no finding
 //! but a failure: it says nothing of what is stored.
 //!
-//! One backup is looked at after the other, and forgotten: memory follows the largest backup, not the archive. A segment is read
+//! Backups are looked at one after the other, while the manifests of the next few are read, and forgotten: memory follows the largest
+//! backups, not the archive. A segment is read
 //! once, however many backups share it, in pieces of a few megabytes. No lease is taken, so retention may delete a backup meanwhile:
 //! before anything is reported of a backup, its manifest is looked for once more.
 
 mod backup;
+mod documents;
 mod finding;
 mod frame;
 mod plausibility;
@@ -24,6 +26,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use self::backup::Wanted;
+use self::documents::{Documents, Reader};
 pub use self::finding::{Finding, Stretch};
 use self::plausibility::Plausibility;
 use crate::clock::now_ms;
@@ -31,14 +34,16 @@ use crate::config::backup::PARALLELISM_MAX;
 pub use crate::config::verify::Level;
 use crate::config::verify::VerifyConfig;
 use crate::error::Kind;
-use crate::format::facts::{BackupFacts, FactsDetails, Holdings};
 use crate::format::layout::{ArchiveName, BackupId};
-use crate::format::manifest::{Manifest, PartRange};
 use crate::progress::Progress;
 use crate::repository::listing::Listed;
 use crate::repository::{self, Archive, Repository};
 use crate::stop::Stop;
 use crate::store::{self, REQUESTS_AT_ONCE};
+
+/// Backups whose documents are read at a time, each with as many requests as a store takes at once: manifests and parts of ten thousand
+/// partitions take megabytes.
+const BACKUPS_AT_ONCE: usize = 4;
 
 /// Why a verification came to no result.
 #[derive(Debug, thiserror::Error)]
@@ -182,8 +187,19 @@ async fn verified(
     let owner = archive.owner().await.map(|_| ());
     note(owner, archive.keys.archive(), &[], &mut run.found.findings)?;
     let (mut verified, mut deleted) = (Vec::new(), Vec::new());
-    for (id, listed) in backups {
-        match run.backup(&id, &listed).await? {
+    let reader = Reader { archive: archive.clone(), lists_folders: config.archive.is_some() };
+    let reads = backups.into_iter().map(|(id, listed)| {
+        let reader = reader.clone();
+        // A task each: what is read ahead goes on while a backup is looked at, and holds nothing up that this may wait for.
+        let read = tokio::spawn(async move {
+            let documents = reader.read(&id, &listed).await;
+            documents.map(|documents| (id, documents))
+        });
+        async move { read.await.map_err(|_| Error::WorkerEnded)? }
+    });
+    let mut reads = Box::pin(stream::iter(reads).buffered(BACKUPS_AT_ONCE));
+    while let Some((id, documents)) = reads.try_next().await? {
+        match run.backup(&id, documents).await? {
             Some(found) => {
                 run.found.add(found);
                 verified.push(id);
@@ -191,6 +207,7 @@ async fn verified(
             None => deleted.push(id),
         }
     }
+    drop(reads);
     let leftovers = if config.archive.is_some() { run.leftovers(&verified).await? } else { Vec::new() };
     let Found { parts, segments, records, bytes, findings, warnings } = run.found;
     Ok(VerifyReport {
@@ -250,19 +267,11 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Looks at a backup; `None` when it was deleted meanwhile.
-    async fn backup(&mut self, id: &BackupId, listed: &Listed) -> Result<Option<Found>, Error> {
+    /// Looks at a backup whose documents were read; `None` when it was deleted meanwhile.
+    async fn backup(&mut self, id: &BackupId, documents: Documents) -> Result<Option<Found>, Error> {
         self.check_stop()?;
-        let mut found = Found::default();
-        let manifest = self.archive.manifest_and_object(id).await;
-        let of = std::slice::from_ref(id);
-        let manifest = note(manifest, self.archive.keys.manifest(id), of, &mut found.findings)?;
-        let mut wanted = Wanted::default();
-        if let Some((manifest, object)) = &manifest {
-            wanted = self.parts(manifest, &mut found).await?;
-            self.facts(id, listed, manifest, object, &wanted, &mut found).await?;
-            found.warnings.extend(self.plausibility.warnings(manifest));
-        }
+        let Documents { manifest, wanted, stored, mut found } = documents;
+        found.warnings.extend(manifest.iter().flat_map(|manifest| self.plausibility.warnings(manifest)));
         if self.config.level >= Level::Objects {
             self.segments(&wanted, &mut found).await?;
         }
@@ -271,74 +280,9 @@ impl Run<'_> {
             return Ok(None);
         }
         if self.config.archive.is_some() {
-            self.unnamed_of(id, &wanted).await?;
+            self.note_unnamed(id, &wanted, stored);
         }
         Ok(Some(found))
-    }
-
-    /// Checks what is said of segments, and gathers what must be true of them.
-    async fn parts(&self, manifest: &Manifest, found: &mut Found) -> Result<Wanted, Error> {
-        let (keys, id) = (&self.archive.keys, &manifest.backup_id);
-        let of = std::slice::from_ref(id);
-        let archive = self.archive;
-        let reads = manifest.parts.clone().into_iter().map(|part| async move {
-            let read = archive.part(id, &part).await;
-            (part, read)
-        });
-        let mut reads = stream::iter(reads).buffered(REQUESTS_AT_ONCE);
-        let mut parts = Vec::with_capacity(manifest.parts.len());
-        while let Some((named, read)) = reads.next().await {
-            let Some(part) = note(read, keys.part(&named.id), of, &mut found.findings)? else { continue };
-            if named.range.as_ref().is_some_and(|range| Some(range) != PartRange::of(&part).as_ref()) {
-                let what = format!("what it says of part {} is not what the part holds", named.id);
-                found.findings.push(Finding::of_object(keys.manifest(id), of, what));
-            }
-            parts.push(part);
-        }
-        drop(reads);
-        found.parts += parts.len() as u64;
-        let is_complete = parts.len() == manifest.parts.len();
-        let (wanted, wrong) = Wanted::of(manifest, parts, is_complete);
-        found.findings.extend(wrong.into_iter().map(|what| Finding::of_object(keys.manifest(id), of, what)));
-        Ok(wanted)
-    }
-
-    /// Checks that what a listing says of the backup is true.
-    async fn facts(
-        &self,
-        id: &BackupId,
-        listed: &Listed,
-        manifest: &Manifest,
-        object: &[u8],
-        wanted: &Wanted,
-        found: &mut Found,
-    ) -> Result<(), Error> {
-        let of = std::slice::from_ref(id);
-        let keys = listed.known().map(|(object, _)| object.key.clone()).collect();
-        let mut reads = std::pin::pin!(self.archive.store.read_many(keys));
-        while let Some((key, bytes)) = reads.next().await {
-            let details = bytes.map_err(repository::Error::from).and_then(|bytes| {
-                let opened = FactsDetails::open(&bytes);
-                opened.map_err(|error| repository::Error::Document { key: key.clone(), error })
-            });
-            let Some(details) = note(details, key.clone(), of, &mut found.findings)? else { continue };
-            let name = key.rsplit('/').next().and_then(BackupFacts::parse);
-            // Those of another attempt say nothing of this manifest.
-            let Some(facts) = name.filter(|facts| facts.is_of(object)) else { continue };
-            let holdings = Holdings::of(manifest, &wanted.segment_refs());
-            // What a missing part names is not known.
-            let is_complete = found.findings.is_empty();
-            if details != FactsDetails::of(manifest)
-                || (is_complete && facts != BackupFacts::of(manifest, object, Some(holdings)))
-            {
-                found.findings.push(Finding::of_object(key, of, "it does not say what the manifest says"));
-            }
-        }
-        if listed.known().next().is_some() && listed.facts_of(object).is_none() {
-            let what = "none of the facts next to it are those of this manifest: it was replaced by hand";
-            found.findings.push(Finding::of_object(self.archive.keys.manifest(id), of, what));
-        }
-        Ok(())
     }
 
     /// Checks the segments that a backup names, unless the same was asked of them before.
@@ -389,17 +333,14 @@ impl Run<'_> {
     }
 
     /// Notes what is in the folders of a backup and not named by it, and what it names elsewhere.
-    async fn unnamed_of(&mut self, id: &BackupId, wanted: &Wanted) -> Result<(), Error> {
-        let Archive { store, keys, .. } = self.archive;
+    fn note_unnamed(&mut self, id: &BackupId, wanted: &Wanted, stored: Vec<String>) {
+        let keys = &self.archive.keys;
         let (segments_of, parts_of) = (keys.segments_of(id), keys.parts_of(id));
-        let (segments, parts) = futures::try_join!(store.list(&segments_of), store.list(&parts_of))?;
         let mut named: BTreeSet<String> = wanted.segments.keys().map(|id| keys.segment(id)).collect();
         named.extend(wanted.parts.iter().map(|id| keys.part(id)));
-        let found = segments.into_iter().chain(parts).map(|object| object.key);
-        self.unnamed.extend(found.filter(|key| !named.contains(key)));
+        self.unnamed.extend(stored.into_iter().filter(|key| !named.contains(key)));
         self.elsewhere
             .extend(named.into_iter().filter(|key| !key.starts_with(&segments_of) && !key.starts_with(&parts_of)));
-        Ok(())
     }
 
     /// The keys of segments and parts that no backup of the archive names.

@@ -8,6 +8,7 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::format::document::DocumentKind;
+use crate::format::facts::BackupFacts;
 use crate::format::manifest::Part;
 use crate::repository::sample::{ARCHIVE, ORDERS_0_ADDED, Sample};
 
