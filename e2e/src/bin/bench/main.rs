@@ -34,7 +34,7 @@ struct Arguments {
 #[derive(Debug, clap::Args)]
 struct Options {
     /// The topics to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "json,kilobyte,small")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "json,kilobyte,small,transactional")]
     topics: Vec<Shape>,
     /// Records of the JSON topic
     #[arg(long, default_value_t = 15_000_000)]
@@ -45,6 +45,9 @@ struct Options {
     /// Records of the topic with 100-byte records
     #[arg(long, default_value_t = 3_000_000)]
     small_records: u64,
+    /// Records of the topic that is written in transactions
+    #[arg(long, default_value_t = 500_000)]
+    transactional_records: u64,
     /// Partitions of each topic
     #[arg(long, default_value_t = 64)]
     partitions: i32,
@@ -54,6 +57,9 @@ struct Options {
     /// Runs of everything that is measured, one after the other; medians are printed
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Another kafka-backup, whose backups and restores are measured in the same runs
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// Workers of a backup and a restore, connections of fetch and discard
     #[arg(long, default_value_t = 4)]
     parallelism: usize,
@@ -129,6 +135,7 @@ fn benchmark(options: &Options) -> Result<bool> {
             Shape::Json => options.json_records,
             Shape::Kilobyte => options.kilobyte_records,
             Shape::Small => options.small_records,
+            Shape::Transactional => options.transactional_records,
         };
         holds &= Bench::new(&kafka, options, *shape, records)?.run()?;
     }
@@ -154,8 +161,10 @@ struct Runs {
     free_backup: Vec<Figures>,
     free_compressing_backup: Vec<Figures>,
     backup: Vec<Figures>,
+    other_backup: Vec<Figures>,
     consumer: Vec<Figures>,
     restore: Vec<Figures>,
+    other_restore: Vec<Figures>,
     producer: Vec<Figures>,
 }
 
@@ -194,6 +203,13 @@ impl<'a> Bench<'a> {
             let (figures, report) = self.backup(source, &disk, "zstd")?;
             raw_bytes = report["bytes"].as_u64().context("a backup reports its bytes")?;
             runs.backup.push(figures);
+            if let Some(other) = &self.options.against {
+                let disk = Repository::folder()?;
+                let backup = self.backup_command(source, "zstd");
+                runs.other_backup.push(self.measure(Some(other), &disk, &backup)?.0);
+                let restore = self.restore_command(source);
+                runs.other_restore.push(self.restored(source, self.measure(Some(other), &disk, &restore)?.0)?);
+            }
             runs.consumer.push(self.consume(source)?);
             runs.restore.push(self.restore(source, &disk)?);
             runs.producer.push(self.produce_beside(source)?);
@@ -209,8 +225,10 @@ impl<'a> Bench<'a> {
             ("backup to memory, compression none", &runs.free_backup),
             ("backup to memory, compression zstd", &runs.free_compressing_backup),
             ("backup to disk, default settings", &runs.backup),
+            ("backup to disk, the other program", &runs.other_backup),
             ("Kafka's ConsumerPerformance", &runs.consumer),
             ("restore from disk", &runs.restore),
+            ("restore from disk, the other program", &runs.other_restore),
             ("Kafka's ProducerPerformance", &runs.producer),
         ];
         let rows: Vec<Row> = rows
@@ -225,6 +243,10 @@ impl<'a> Bench<'a> {
             free_backup: (!runs.free_backup.is_empty()).then(|| Figures::median(&runs.free_backup)),
             backup: Figures::median(&runs.backup),
             restore: Figures::median(&runs.restore),
+            other: self.options.against.is_some().then(|| verdict::Other {
+                backup: Figures::median(&runs.other_backup),
+                restore: Figures::median(&runs.other_restore),
+            }),
             consumer: Figures::median(&runs.consumer),
             producer: Figures::median(&runs.producer),
         };
@@ -253,50 +275,56 @@ impl<'a> Bench<'a> {
     }
 
     fn backup(&self, topic: &str, repository: &Repository<'_>, compression: &str) -> Result<(Figures, Value)> {
+        self.measure(None, repository, &self.backup_command(topic, compression))
+    }
+
+    fn backup_command(&self, topic: &str, compression: &str) -> Vec<String> {
         let parallelism = self.options.parallelism.to_string();
-        let arguments = [
-            "backup",
-            "--bootstrap-servers",
-            &self.bootstrap,
-            "--archive",
-            "bench",
-            "--topics",
-            topic,
-            "--no-consumer-groups",
-            "--compression",
-            compression,
-            "--parallelism",
-            &parallelism,
-        ];
-        self.kafka_backup(repository, &arguments)
+        let source = ["backup", "--bootstrap-servers", &self.bootstrap, "--archive", "bench", "--topics", topic];
+        let how = ["--no-consumer-groups", "--compression", compression, "--parallelism", &parallelism];
+        source.into_iter().chain(how).map(str::to_owned).collect()
     }
 
     fn restore(&self, topic: &str, repository: &Repository<'_>) -> Result<Figures> {
-        let target = format!("{topic}-restored");
-        let mapping = format!("{topic}={target}");
-        let parallelism = self.options.parallelism.to_string();
-        let arguments = [
-            "restore",
-            "--bootstrap-servers",
-            &self.bootstrap,
-            "--archive",
-            "bench",
-            "--topic-mapping",
-            &mapping,
-            "--parallelism",
-            &parallelism,
-        ];
-        let (figures, _) = self.kafka_backup(repository, &arguments)?;
-        self.count_topic("the restored topic", &target)?;
+        let (figures, _) = self.measure(None, repository, &self.restore_command(topic))?;
+        self.restored(topic, figures)
+    }
+
+    fn restore_command(&self, topic: &str) -> Vec<String> {
+        let (parallelism, mapping) = (self.options.parallelism.to_string(), format!("{topic}={}", target_of(topic)));
+        let source = ["restore", "--bootstrap-servers", &self.bootstrap, "--archive", "bench"];
+        let how = ["--topic-mapping", &mapping, "--parallelism", &parallelism];
+        source.into_iter().chain(how).map(str::to_owned).collect()
+    }
+
+    /// Looks whether everything is there, and makes room for the next one.
+    fn restored(&self, topic: &str, figures: Figures) -> Result<Figures> {
+        let target = target_of(topic);
+        self.count("the restored topic", self.offsets(&target)?)?;
         self.witness.delete_topics(&[&target])?;
         Ok(figures)
     }
 
-    fn kafka_backup(&self, repository: &Repository<'_>, arguments: &[&str]) -> Result<(Figures, Value)> {
-        let mut cli = repository.cli(arguments)?;
-        let (figures, said) = measure::run(cli.command_mut())?;
+    /// Runs our program, or another one, and counts what its report says.
+    fn measure(
+        &self,
+        program: Option<&PathBuf>,
+        repository: &Repository<'_>,
+        arguments: &[String],
+    ) -> Result<(Figures, Value)> {
+        let mut cli = repository.cli(&arguments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let ours = cli.command_mut();
+        let (figures, said) = match program {
+            None => measure::run(ours)?,
+            Some(program) => {
+                let mut other = Command::new(program);
+                other.args(ours.get_args());
+                other.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+                measure::run(&other)?
+            }
+        };
         let report: Value = serde_json::from_str(&said).context("no report on standard output")?;
-        self.count(arguments[0], report["records"].as_u64())?;
+        self.count(&arguments[0], report["records"].as_u64())?;
         Ok((figures, report))
     }
 
@@ -327,8 +355,13 @@ impl<'a> Bench<'a> {
         command.args(["--throughput", "-1", "--reporting-interval", "600000", "--payload-file"]).arg(self.payload());
         command.arg("--command-property").arg(format!("compression.type={}", self.shape.codec()));
         command.arg(format!("batch.size={}", self.options.batch_bytes));
+        command.args(self.shape.transactions());
         let (figures, _) = measure::run(&command)?;
-        self.count_topic("ProducerPerformance", topic)?;
+        let written = self.offsets(topic)?;
+        // Markers of transactions take offsets too.
+        let has_markers = !self.shape.transactions().is_empty();
+        let records = if has_markers { written.map(|offsets| offsets.min(self.records)) } else { written };
+        self.count("ProducerPerformance", records)?;
         Ok(figures)
     }
 
@@ -338,10 +371,14 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn count_topic(&self, what: &str, topic: &str) -> Result<()> {
-        let records = self.witness.offsets(topic, At::Latest)?.into_iter().sum::<i64>();
-        self.count(what, u64::try_from(records).ok())
+    fn offsets(&self, topic: &str) -> Result<Option<u64>> {
+        let offsets = self.witness.offsets(topic, At::Latest)?.into_iter().sum::<i64>();
+        Ok(u64::try_from(offsets).ok())
     }
+}
+
+fn target_of(topic: &str) -> String {
+    format!("{topic}-restored")
 }
 
 fn say(text: &str) -> Result<()> {

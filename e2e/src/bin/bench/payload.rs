@@ -16,6 +16,8 @@ pub enum Shape {
     Kilobyte,
     /// Records of 100 bytes, uncompressed
     Small,
+    /// Records of 1 kB, uncompressed, in transactions of a tenth of a second
+    Transactional,
 }
 
 /// Different lines a file: enough that no batch holds many of them twice.
@@ -28,6 +30,7 @@ impl Shape {
             Self::Json => "small JSON, compressed by the producer (zstd)",
             Self::Kilobyte => "1 kB records, uncompressed",
             Self::Small => "100-byte records, uncompressed",
+            Self::Transactional => "1 kB records, uncompressed, in transactions of 100 ms",
         }
     }
 
@@ -37,6 +40,7 @@ impl Shape {
             Self::Json => "json",
             Self::Kilobyte => "kilobyte",
             Self::Small => "small",
+            Self::Transactional => "transactional",
         }
     }
 
@@ -44,7 +48,15 @@ impl Shape {
     pub const fn codec(self) -> &'static str {
         match self {
             Self::Json => "zstd",
-            Self::Kilobyte | Self::Small => "none",
+            Self::Kilobyte | Self::Small | Self::Transactional => "none",
+        }
+    }
+
+    /// What tells the producer tool to write in transactions.
+    pub const fn transactions(self) -> &'static [&'static str] {
+        match self {
+            Self::Json | Self::Kilobyte | Self::Small => &[],
+            Self::Transactional => &["--transactional-id", "bench", "--transaction-duration-ms", "100"],
         }
     }
 
@@ -56,7 +68,7 @@ impl Shape {
             let mut random = Random(number);
             let line = match self {
                 Self::Json => json(&mut random, number),
-                Self::Kilobyte => random.text(1_000),
+                Self::Kilobyte | Self::Transactional => random.text(1_000),
                 Self::Small => random.text(100),
             };
             // A delimiter after the last line would make an empty record.

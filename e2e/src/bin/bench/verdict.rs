@@ -33,10 +33,21 @@ pub struct Compared {
     pub backup: Figures,
     /// A restore from disk.
     pub restore: Figures,
+    /// Another version of the program, where one was named.
+    pub other: Option<Other>,
     /// Kafka's own consumer tool.
     pub consumer: Figures,
     /// Kafka's own producer tool.
     pub producer: Figures,
+}
+
+/// What another version took.
+#[derive(Debug, Clone, Copy)]
+pub struct Other {
+    /// A backup to disk with default settings.
+    pub backup: Figures,
+    /// A restore from disk.
+    pub restore: Figures,
 }
 
 /// A ratio, or a figure, with its bound.
@@ -73,7 +84,8 @@ impl Display for Verdict {
 
 /// What is promised of the compressed JSON topic, and of memory for every topic.
 pub fn verdicts(compared: &Compared) -> Vec<Verdict> {
-    let Compared { shape, discard, discarding_backup, free_backup, backup, restore, consumer, producer } = compared;
+    let Compared { shape, discard, discarding_backup, free_backup, backup, restore, other, consumer, producer } =
+        compared;
     let ratio = |what, value: f64, bound: f64, may_reach| Verdict {
         what,
         value,
@@ -90,6 +102,13 @@ pub fn verdicts(compared: &Compared) -> Vec<Verdict> {
     let bound = Some((PEAK_MIB_MAX, true));
     verdicts.push(Verdict { what: "peak memory: backup", value: peak_mib, unit: " MiB", bound });
     verdicts.push(Verdict { what: "peak memory: restore", value: restore.peak_mib, unit: " MiB", bound });
+    if let Some(other) = other {
+        let told = |what, value| Verdict { what, value, unit: "", bound: None };
+        verdicts.push(told("CPU: backup / backup of the other program", backup.cpu_s / other.backup.cpu_s));
+        verdicts.push(told("wall: backup / backup of the other program", backup.wall_s / other.backup.wall_s));
+        verdicts.push(told("CPU: restore / restore of the other program", restore.cpu_s / other.restore.cpu_s));
+        verdicts.push(told("wall: restore / restore of the other program", restore.wall_s / other.restore.wall_s));
+    }
     verdicts
 }
 
@@ -118,6 +137,7 @@ mod tests {
             free_backup: Some(figures(0.8, 1.6, 90.0)),
             backup: figures(1.0, 2.0, 80.0),
             restore: figures(2.0, 9.0, 70.0),
+            other: None,
             consumer: figures(10.0, 8.0, 300.0),
             producer: figures(20.0, 10.0, 300.0),
         }
@@ -154,6 +174,15 @@ mod tests {
             ]
         );
         assert!(verdicts(&worse)[0].to_string().ends_with("at most 0.1: DOES NOT HOLD"));
+    }
+
+    #[test]
+    fn another_program_is_compared_and_binds_nothing() {
+        let other = Other { backup: figures(0.5, 1.0, 80.0), restore: figures(4.0, 3.0, 70.0) };
+        let beside = verdicts(&Compared { other: Some(other), ..compared() });
+        let ratios: Vec<f64> = beside.iter().skip(verdicts(&compared()).len()).map(|verdict| verdict.value).collect();
+        assert_eq!(ratios, [2.0, 2.0, 0.5, 3.0]);
+        assert!(beside.iter().all(Verdict::holds));
     }
 
     #[test]
