@@ -11,6 +11,7 @@ mod backups;
 pub mod checker;
 mod cluster;
 mod command;
+mod counts;
 mod engine;
 pub mod events;
 mod load;
@@ -21,6 +22,7 @@ pub mod random;
 mod restored;
 mod restores;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,12 +30,12 @@ use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kafka_backup::format::hole::HoleCounts;
 
 use self::backups::{Failure, Made};
 use self::checker::{Facts, Fault};
 use self::cluster::Cluster;
 pub use self::command::Arguments;
+pub use self::counts::Counts;
 use self::engine::Engine;
 use self::events::{Event, Events, What};
 use self::load::Load;
@@ -67,10 +69,16 @@ pub struct Options {
 /// What was done, and what is wrong.
 #[derive(Debug)]
 pub struct Summary {
-    /// One line.
-    pub text: String,
+    /// What was done.
+    pub counts: Counts,
     /// What is wrong.
     pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} faults", self.counts, self.faults.len())
+    }
 }
 
 /// Sets a cluster in motion, and checks every backup and restore.
@@ -198,42 +206,18 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
     let oracle = oracle::read(&folder.join("oracle.txt"))?;
     let events = events.all();
     let facts = Facts::of(&events);
-    let ids = made.ids();
+    let mut counts = Counts::of(&events, &oracle, made, &done);
     let mut faults: Vec<Fault> = Vec::new();
-    let (mut records, mut keys, mut partial) = (0, 0, 0);
-    let mut holes = HoleCounts::default();
-    for id in &ids {
+    for id in &made.ids() {
         let backup = archive::read(&folder.join("repository"), id)?;
-        let partitions = backup.topics.values().flat_map(|topic| topic.partitions.values());
-        partitions.flat_map(|partition| &partition.holes).for_each(|hole| holes.add_hole(hole));
-        partial += usize::from(!backup.problems.is_empty());
         let verdict = checker::check(&backup, &oracle, &facts);
-        records += verdict.records;
-        keys += verdict.keys;
+        counts.add(&backup, &verdict);
         faults.extend(verdict.faults);
     }
     let failures = made.failures().into_iter().chain(done.failures);
     faults.extend(failures.filter(|failure| !is_excused(failure, &events)).map(|failure| failure.fault));
     fs::write(folder.join("faults.json"), serde_json::to_vec_pretty(&faults)?)?;
-    let seen: usize = oracle.values().flat_map(|log| log.partitions.values()).map(|p| p.records.len()).sum();
-    let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
-    let text = format!(
-        "{} backups ({partial} partial, {} runs killed, {} resumed): {records} records and {keys} keys that had to be there, offsets in \
-         holes: {compaction} compaction, {control} control, {aborted} aborted, {deleted} deleted, {expired} expired; {} restores \
-         and {} conflicts ({} runs killed): {} records and {} committed offsets read back; {seen} records seen in {} logs, {} events, {} faults",
-        ids.len(),
-        made.kills(),
-        made.resumed(),
-        done.completed,
-        done.conflicts,
-        done.kills,
-        done.records,
-        done.offsets,
-        oracle.len(),
-        events.len(),
-        faults.len()
-    );
-    Ok(Summary { text, faults })
+    Ok(Summary { counts, faults })
 }
 
 /// Whether a run may have failed: the controllers had no quorum, or a partition no leader, or a restore was refused since a

@@ -38,6 +38,8 @@ pub enum Wrong {
     Unknown,
     /// A record that an unclean election had taken away before the cut.
     Truncated,
+    /// Records of two logs: some that an unclean election took away, and some that have been written since.
+    Spliced,
     /// A key of a compacted topic has no value, or only one that is older than the cut.
     KeyLost,
     /// A key of a compacted topic that was deleted before the cut has a value.
@@ -113,6 +115,28 @@ impl Case<'_> {
         self.backup.warnings.iter().chain(&self.backup.problems).any(|line| names(line, &name))
     }
 
+    /// Whether a warning says that the partition was read for longer than tombstones stay.
+    fn is_named_slow(&self) -> bool {
+        self.is_listed(&self.backup.warnings, "the log cleaner leaves tombstones for")
+    }
+
+    /// Whether a problem says that nobody knows whether the log was replaced by another one while it was read.
+    fn is_named_unproven(&self) -> bool {
+        self.is_listed(&self.backup.problems, "the backup may hold records of both")
+    }
+
+    /// Whether a line that says this lists the partition.
+    fn is_listed(&self, lines: &[String], says: &str) -> bool {
+        let begin = format!("topic {:?}, partitions {{", self.topic);
+        let partitions = |line: &String| {
+            let (partitions, rest) = line.strip_prefix(&begin)?.split_once('}')?;
+            rest.contains(says).then(|| partitions.to_owned())
+        };
+        let number = self.number.to_string();
+        let mut listed = lines.iter().filter_map(partitions);
+        listed.any(|partitions| partitions.split(", ").any(|one| one == number))
+    }
+
     /// Whether the oracle saw the record before the cut, and it was not lost in an election since.
     fn is_before_cut(&self, seen: &oracle::Seen) -> bool {
         seen.seen_ms < self.backup.cut_at_ms && !self.known.is_dead(seen)
@@ -128,6 +152,8 @@ pub struct Facts {
     unclean: Vec<(i64, i64)>,
     /// From when to when any broker was away.
     away: Vec<(i64, i64)>,
+    /// From when to when each partition got another leader.
+    moved: BTreeMap<(String, i32), Vec<(i64, i64)>>,
     /// Offsets of acknowledged tombstones by topic, partition and key, and when they were sent.
     tombstones: BTreeMap<(String, i32, u64), Vec<(i64, i64)>>,
 }
@@ -150,10 +176,13 @@ impl Facts {
                     let key = (topic.clone(), *partition, hash(key.as_bytes()));
                     facts.tombstones.entry(key).or_default().push((*offset, event.begin_ms));
                 }
+                What::LeaderMoved { topic, partition, .. } => {
+                    let of_partition = facts.moved.entry((topic.clone(), *partition)).or_default();
+                    of_partition.push((event.begin_ms, event.end_ms));
+                }
                 What::Created { .. }
                 | What::RecordsDeleted { .. }
                 | What::PartitionsAdded { .. }
-                | What::LeaderMoved { .. }
                 | What::RunEnded { .. }
                 | What::Failed { .. } => {}
             }
@@ -170,7 +199,16 @@ impl Facts {
     /// A replica that is away for longer than `delete.retention.ms` may never see a tombstone, since the cleaner took it out
     /// of the leader's log meanwhile. When it leads, the deleted key has its value again: Kafka's own doing.
     fn was_broker_away(&self, from_ms: i64, to_ms: i64) -> bool {
-        self.away.iter().any(|(begin, end)| *begin <= to_ms && *end >= from_ms)
+        overlap(&self.away, from_ms, to_ms)
+    }
+
+    /// Whether a partition got another leader between these two.
+    ///
+    /// Each replica has a log cleaner of its own. One that is behind another by more than `delete.retention.ms` still has the value
+    /// of a deleted key when the other has its tombstone no more: who reads from the one, then the other, finds the value alone.
+    fn was_moved(&self, topic: &str, partition: i32, from_ms: i64, to_ms: i64) -> bool {
+        let moves = self.moved.get(&(topic.to_owned(), partition));
+        moves.is_some_and(|moves| overlap(moves, from_ms, to_ms))
     }
 
     /// Whether a problem of a backup is about a topic that was deleted, or one that an election truncated, while it ran.
@@ -187,6 +225,11 @@ impl Facts {
             backup.topics.keys().any(|topic| Kind::of(topic) == Some(Kind::Unclean) && names(line, topic));
         is_deletion || (is_unclean && about_unclean)
     }
+}
+
+/// Whether any of the stretches of time has a part between these two.
+fn overlap(stretches: &[(i64, i64)], from_ms: i64, to_ms: i64) -> bool {
+    stretches.iter().any(|(begin, end)| *begin <= to_ms && *end >= from_ms)
 }
 
 /// Whether a line is about the topic, or the partition, of this name, and not one whose name only begins so.

@@ -145,7 +145,6 @@ impl Cluster<'_> {
         let others = partition.replicas.iter().filter_map(|node| u16::try_from(*node).ok());
         let follower = others.clone().find(|node| *node != leader).context("no follower")?;
         let begin_ms = now_ms();
-        let what = What::UncleanElection { topic: topic.to_owned() };
         self.kafka.kill_node(follower)?;
         let outcome = (|| {
             let begin = Instant::now();
@@ -175,6 +174,7 @@ impl Cluster<'_> {
         });
         let back = if self.kafka.process_id(leader).is_none() { self.kafka.start_node(leader) } else { Ok(()) };
         self.wait_until_in_sync();
+        let what = What::UncleanElection { topic: topic.to_owned(), is_elected: elected.is_ok() };
         self.events.add(begin_ms, what);
         elected.and(back)
     }

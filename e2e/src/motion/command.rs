@@ -53,7 +53,7 @@ impl Arguments {
         for fault in summary.faults.iter().take(SHOWN) {
             writeln!(out, "seed {seed}: {fault}")?;
         }
-        writeln!(out, "seed {seed}: {}", summary.text)?;
+        writeln!(out, "seed {seed}: {summary}")?;
         Ok(is_right)
     }
 }

@@ -64,6 +64,8 @@ pub enum What {
     UncleanElection {
         /// The topic that was meant; other topics that allow it may have lost records too.
         topic: String,
+        /// Whether such a replica came to lead it. The brokers were away in any case.
+        is_elected: bool,
     },
     /// A tombstone was acknowledged in a transaction that was to be committed, or without one.
     TombstoneWritten {

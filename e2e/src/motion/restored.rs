@@ -13,7 +13,7 @@ pub enum Policy {
     Keep,
     /// Records with a key that comes again.
     Compact,
-    /// Records before an offset.
+    /// Records that are too old.
     Expire,
     /// Both.
     CompactAndExpire,
@@ -53,12 +53,9 @@ pub fn position(restored: &[Stored], committed: i64) -> i64 {
 pub fn difference(stored: &[Stored], found: &[u32], policy: Policy) -> Option<(i64, String)> {
     match policy {
         Policy::Keep => whole(stored, found),
-        Policy::Expire => match stored.len().checked_sub(found.len()) {
-            Some(gone) => whole(&stored[gone..], found),
-            None => Some((-1, format!("at most {} records, found {}", stored.len(), found.len()))),
-        },
         Policy::Compact => in_order(stored, found).or_else(|| newest(stored, found)),
-        Policy::CompactAndExpire => in_order(stored, found),
+        // What is to be read next may go while the target is read, and what was read before stays.
+        Policy::Expire | Policy::CompactAndExpire => in_order(stored, found),
     }
 }
 
@@ -131,7 +128,9 @@ mod tests {
     fn a_target_may_lose_what_its_own_settings_take_and_nothing_else() {
         assert_eq!(differs(&[3, 4], Policy::Expire), None);
         assert_eq!(differs(&[], Policy::Expire), None);
-        assert_eq!(differs(&[1, 2], Policy::Expire), Some(3));
+        assert_eq!(differs(&[1, 2], Policy::Expire), None, "the rest went while it was read");
+        assert_eq!(differs(&[3, 2], Policy::Expire), Some(3));
+        assert_eq!(differs(&[4, 5], Policy::Expire), Some(4));
         assert_eq!(differs(&[2, 3], Policy::Compact), None);
         assert_eq!(differs(&[1, 2, 4], Policy::Compact), Some(3));
         assert_eq!(differs(&[3, 2], Policy::Compact), Some(3));

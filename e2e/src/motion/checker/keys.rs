@@ -61,12 +61,18 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
     faults
 }
 
-/// Whether the log itself may have brought an older value back, see [`super::Facts::was_broker_away`].
+/// Whether an older value of a deleted key may be there: the log itself may have brought it back, see
+/// [`super::Facts::was_broker_away`], or the tombstone may have gone before it was read. Then the backup has a warning, unless
+/// another replica was without it, see [`super::Facts::was_moved`].
 fn may_be_kafkas_own(case: &Case<'_>, key: u64, latest: &Seen) -> bool {
     /// A replica that is in sync may be so far behind.
     const LAG_MS: i64 = 5_000;
+    let Case { facts, backup, .. } = case;
     let was_deleted = latest.is_tombstone || is_deleted_later(case, key, latest);
-    was_deleted && case.facts.was_broker_away(latest.seen_ms - LAG_MS, case.backup.completed_at_ms)
+    was_deleted
+        && (facts.was_broker_away(latest.seen_ms - LAG_MS, backup.completed_at_ms)
+            || facts.was_moved(case.topic, case.number, backup.cut_at_ms, backup.completed_at_ms)
+            || case.is_named_slow())
 }
 
 /// Whether a tombstone was written after the record, and before the run ended.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Case, Fault, Wrong};
-use crate::motion::oracle::Seen;
+use crate::motion::archive::Stored;
+use crate::motion::oracle::{Seen, Truncation};
 use crate::motion::plan::Kind;
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
@@ -31,6 +32,7 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
             ));
         }
     }
+    faults.extend(spliced(case, &known));
     faults.extend(missing(case));
     faults
 }
@@ -65,6 +67,44 @@ fn is_truncated(case: &Case<'_>, seen: &[&Seen], crc: u32) -> bool {
     // A later election may be the one that took it.
     let is_single = case.known.truncations.len() == 1;
     was_over && is_single && same.peek().is_some() && same.all(|seen| case.known.is_dead(seen))
+}
+
+/// Records of two logs, of which the first ended in an election. The election may have come while the backup was made, so that
+/// the records of either log alone are right. No log ever held both. Kafka shows both only to a client that does not ask where the
+/// epochs of the first log end (KIP-320). A backup for which no leader answered that question names the partition as a problem.
+fn spliced(case: &Case<'_>, known: &BTreeMap<i64, Vec<&Seen>>) -> Option<Fault> {
+    // The oracle reads again from the truncation on. A record of both logs that compaction or retention took before that passes for
+    // one of the first log only.
+    if case.kind.is_compacted() || case.kind.log_start_moves() || case.is_named_unproven() {
+        return None;
+    }
+    case.known.truncations.iter().find_map(|truncation| {
+        let lost = only_of(case, known, truncation, false)?;
+        let later = only_of(case, known, truncation, true)?;
+        let text = format!(
+            "records of one log: this one was lost in an election that truncated the log to {}, and the one at {} was \
+             written after it",
+            truncation.offset, later.offset
+        );
+        Some(case.fault(Wrong::Spliced, lost.offset, text))
+    })
+}
+
+/// A record of the backup, behind a truncation, that only the log since then holds, or only the one before.
+fn only_of<'a>(
+    case: &Case<'a>,
+    known: &BTreeMap<i64, Vec<&Seen>>,
+    truncation: &Truncation,
+    is_later: bool,
+) -> Option<&'a Stored> {
+    let is_only = |stored: &&Stored| {
+        let seen = known.get(&stored.offset).map_or(&[][..], Vec::as_slice);
+        let mut same = seen.iter().filter(|seen| seen.crc == stored.crc).peekable();
+        stored.offset >= truncation.offset
+            && same.peek().is_some()
+            && same.all(|seen| (seen.generation >= truncation.generation) == is_later)
+    };
+    case.stored.records.iter().find(is_only)
 }
 
 /// The records that the backup has to have: read before the cut, and behind the log start after the run.
