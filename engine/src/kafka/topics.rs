@@ -32,6 +32,9 @@ const METADATA_RECORDS_PER_REQUEST: usize = 2_000;
 /// Topics whose configuration one request asks for: about 50 entries come back for each.
 const TOPICS_PER_REQUEST: usize = 500;
 
+/// There are fewer brokers than replicas.
+const INVALID_REPLICATION_FACTOR: i16 = 38;
+
 const TOPIC_RESOURCE: i8 = 2;
 const BROKER_RESOURCE: i8 = 4;
 
@@ -178,8 +181,9 @@ impl Cluster {
         let timeout = self.request_timeout();
         let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
         let doubt = &AtomicBool::new(false);
+        let may_pass = if validate_only { passes_at_controller } else { passes_at_creation };
         let mut answers = self
-            .ask_about_topics(CreateTopicsRequest::NAME, &names, passes_at_controller, |names| {
+            .ask_about_topics(CreateTopicsRequest::NAME, &names, may_pass, |names| {
                 async move {
                     let topics: Vec<&NewTopic> = topics.iter().filter(|topic| names.contains(&topic.name)).collect();
                     let build = |_| build_create_topics(&topics, validate_only, timeout_ms(timeout));
@@ -342,6 +346,12 @@ fn is_unknown(error: &Error) -> bool {
 /// The controller knows all topics. What is unknown to any other broker may be new; what is unknown to it, is not there.
 fn passes_at_controller(error: &Error) -> bool {
     error.is_retriable() && !is_unknown(error)
+}
+
+/// A broker that restarts is not registered for a while, and its replicas cannot be placed until it is back. That the factor is not too large
+/// for the cluster was seen before.
+fn passes_at_creation(error: &Error) -> bool {
+    passes_at_controller(error) || error.code() == Some(INVALID_REPLICATION_FACTOR)
 }
 
 fn exhausted(timeout: Duration, last: Error) -> Error {
@@ -545,6 +555,14 @@ mod tests {
     fn new_topic(name: &str, partitions: i32) -> NewTopic {
         let configs = [("retention.ms".to_owned(), "-1".to_owned())].into();
         NewTopic { name: name.to_owned(), partitions, replication_factor: 1, configs }
+    }
+
+    #[test]
+    fn a_topic_is_created_when_enough_brokers_are_back() {
+        let of = |code| Error::from_code("CreateTopics", code, || Resource::Topic("t".to_owned()), None).unwrap();
+        assert!(passes_at_creation(&of(INVALID_REPLICATION_FACTOR)) && passes_at_creation(&of(41)));
+        assert!(!passes_at_controller(&of(INVALID_REPLICATION_FACTOR)), "a plan says so at once");
+        assert!(!passes_at_creation(&of(TOPIC_ALREADY_EXISTS)));
     }
 
     #[test]
