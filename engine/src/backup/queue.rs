@@ -21,6 +21,11 @@ const TAKE_OFFSETS: u64 = 100_000;
 /// Partitions in one fetch request at most, which bounds the request's size.
 const TAKE_STRETCHES: usize = 500;
 
+/// The leader is in a later epoch than the request names.
+const FENCED_LEADER_EPOCH: i16 = 74;
+/// The broker is still in an earlier one.
+const UNKNOWN_LEADER_EPOCH: i16 = 75;
+
 /// Stands for the leader of a partition that had none when it was looked for.
 pub const NO_BROKER: i32 = -1;
 
@@ -82,6 +87,9 @@ pub struct Task {
     pub behind_since: Option<Instant>,
     /// Why it cannot be read right now.
     pub trouble: Option<Trouble>,
+    /// Whether a request names the leader epoch that is known (KIP-320), until leaders have refused it twice in a row: then it is a wrong one
+    /// that we are told (KAFKA-9212).
+    pub names_epoch: bool,
     /// What tells whether the list of its next response may lack an aborted transaction.
     pub unlisted: Unlisted,
 }
@@ -90,7 +98,8 @@ impl Task {
     /// A task of which nothing was tried yet.
     pub fn new(topic: Arc<TopicKey>, partition: i32, stretch: Stretch, cleaning: Cleaning) -> Self {
         let (cut_end_offset, unlisted) = (stretch.end_offset, Unlisted::default());
-        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since: None, trouble: None, unlisted }
+        let (behind_since, trouble, names_epoch) = (None, None, true);
+        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since, trouble, names_epoch, unlisted }
     }
 
     /// What to ask its leader for next.
@@ -114,7 +123,12 @@ impl Task {
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
         let (since, failures) = self.trouble.as_ref().map_or((now, 0), |trouble| (trouble.since, trouble.failures));
-        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), ..self }
+        let is_fenced =
+            |error: &crate::kafka::Error| matches!(error.code(), Some(FENCED_LEADER_EPOCH | UNKNOWN_LEADER_EPOCH));
+        let is_refused_again =
+            is_fenced(&last) && self.trouble.as_ref().is_some_and(|trouble| is_fenced(&trouble.last));
+        let names_epoch = self.names_epoch && !is_refused_again;
+        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), names_epoch, ..self }
     }
 }
 
@@ -269,6 +283,23 @@ mod tests {
         assert_eq!(order[0], (1, vec![0]));
         assert_eq!(order[1], (2, vec![3, 2]));
         assert_eq!(order[2], (1, vec![1]));
+    }
+
+    #[test]
+    fn an_epoch_that_is_refused_twice_in_a_row_is_named_no_more() {
+        let refused = |code| {
+            let resource = || crate::kafka::error::Resource::Partition("orders".to_owned(), 0);
+            crate::kafka::Error::from_code("Fetch", code, resource, None).unwrap()
+        };
+        let after = |codes: &[i16]| {
+            let troubled = |task: Task, code: &i16| task.troubled(refused(*code), Instant::now());
+            codes.iter().fold(task(0, 0..10), troubled).names_epoch
+        };
+        assert!(after(&[FENCED_LEADER_EPOCH]) && after(&[6, FENCED_LEADER_EPOCH]) && after(&[FENCED_LEADER_EPOCH, 6]));
+        assert!(!after(&[FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH]));
+        let fenced = task(0, 0..10).troubled(refused(FENCED_LEADER_EPOCH), Instant::now());
+        let fenced = fenced.troubled(refused(FENCED_LEADER_EPOCH), Instant::now());
+        assert!(!fenced.troubled(refused(6), Instant::now()).names_epoch);
     }
 
     #[test]

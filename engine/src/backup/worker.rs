@@ -38,10 +38,6 @@ use crate::stop::Stop;
 const FETCH_BYTES: i32 = 1 << 20;
 /// How long a broker may hold an answer back when it has nothing to return.
 const FETCH_WAIT_MS: i32 = 500;
-/// The leader is in a later epoch than the request names (KIP-320).
-const FENCED_LEADER_EPOCH: i16 = 74;
-/// The broker does not know the epoch that the request names yet.
-const UNKNOWN_LEADER_EPOCH: i16 = 75;
 /// How long a worker without work waits for what another may give back.
 const BACK_WAIT: Duration = Duration::from_millis(10);
 /// How long a worker reads on before it sees to tasks that have to go elsewhere: leaders move in groups.
@@ -330,7 +326,7 @@ impl Worker {
         let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
         let target = |task: &Task| {
             let known = self.shared.cluster.leader(&task.topic.name, task.partition).ok();
-            let leader = known.filter(|_| task.cleaning.is_possible() && !is_fenced(task));
+            let leader = known.filter(|_| task.cleaning.is_possible() && task.names_epoch);
             FetchTarget { leader_epoch: leader.map_or(-1, |leader| leader.epoch), ..task.target(FETCH_BYTES) }
         };
         let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
@@ -600,13 +596,6 @@ impl Worker {
 /// The broker that leads a task's partition, as far as that is known.
 pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
     cluster.leader(&task.topic.name, task.partition).map_or(NO_BROKER, |leader| leader.broker)
-}
-
-/// Whether leaders have refused the leader epoch that we know more than once.
-fn is_fenced(task: &Task) -> bool {
-    task.trouble.as_ref().is_some_and(|trouble| {
-        trouble.failures > 1 && matches!(trouble.last.code(), Some(FENCED_LEADER_EPOCH | UNKNOWN_LEADER_EPOCH))
-    })
 }
 
 /// A request on its way.
