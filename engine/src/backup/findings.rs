@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::committed::EpochRead;
-use super::queue::Task;
+use super::queue::{PartitionKey, Task};
 use super::reading_time::ReadingTimes;
 use crate::format::segment::TopicKey;
-
-/// A partition of the cut.
-pub type PartitionKey = (TopicKey, i32);
 
 /// What was found out so far.
 #[derive(Debug, Default)]
@@ -90,8 +87,8 @@ impl Findings {
         let is_there = |(key, _): &(&PartitionKey, &i64)| !self.given_up.contains_key(*key);
         self.untold.iter().filter(is_there).map(|((topic, partition), first_offset)| {
             format!(
-                "{}-{partition}: whether transactions from offset {first_offset} on were aborted was not told within 60 MiB of the log behind \
-                 them: the backup holds those of them that the leader did not list as aborted, as a read_committed consumer would get them",
+                "{}-{partition}: no commit or abort marker was found soon enough for transactions from offset {first_offset} on. Those that \
+                 the leader does not list as aborted are in the backup, as a read_committed consumer would read them",
                 topic.name
             )
         })

@@ -10,28 +10,12 @@ use super::committed::{EpochRead, Stretch};
 use super::findings::Findings;
 use super::lineage::{Fate, Lineage};
 use super::queue::{self, Cleaning};
+use super::reading_time::is_stale;
 use crate::format::invariants;
 use crate::format::manifest::{Cut, Part, PartitionCut, TopicCut};
 use crate::format::run::Run;
 use crate::format::segment::TopicKey;
 use crate::kafka::Cluster;
-
-/// How long the log cleaner leaves a tombstone, where the broker does not tell: Kafka's default.
-const DELETE_RETENTION_MS: i64 = 24 * 3600 * 1000;
-
-/// Whether what was read of a compacted topic so long ago is too old to read on from: a key may have been deleted since, and
-/// its tombstone removed before it could be read, so that the backup would bring the key back.
-///
-/// Half of the time that a tombstone stays is allowed: it begins with the pass of the log cleaner that takes the value (KIP-534), and the
-/// pass may come to that value much later.
-pub fn is_stale(topic: &TopicCut, age_ms: i64) -> bool {
-    Cleaning::of(topic).is_possible() && delete_retention_ms(topic) / 2 < age_ms
-}
-
-/// How long the log cleaner leaves a tombstone of the topic, in milliseconds.
-pub fn delete_retention_ms(topic: &TopicCut) -> i64 {
-    topic.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS)
-}
 
 /// What of a partition no run answers for, as stretches.
 pub fn uncovered(topic: &TopicCut, partition: &PartitionCut, runs: &[&Run]) -> Vec<Stretch> {
@@ -188,13 +172,5 @@ mod tests {
         let stretches = stretches(&topic(false), &CUT, &[&first, &last]);
         let owners: Vec<_> = stretches.iter().map(|stretch| (stretch.next_offset, stretch.starts_log)).collect();
         assert_eq!(owners, [(50, true), (80, true)]);
-    }
-
-    #[test]
-    fn runs_of_a_compacted_topic_that_are_older_than_its_tombstones_are_not_built_upon() {
-        assert!(is_stale(&topic(true), 501));
-        assert!(!is_stale(&topic(true), 500));
-        assert!(!is_stale(&topic(false), i64::MAX));
-        assert!(is_stale(&TopicCut { config_unknown: true, ..topic(false) }, DELETE_RETENTION_MS / 2 + 1));
     }
 }

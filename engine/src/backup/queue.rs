@@ -23,11 +23,14 @@ const TAKE_STRETCHES: usize = 500;
 
 /// The leader is in a later epoch than the request names.
 const FENCED_LEADER_EPOCH: i16 = 74;
-/// The broker is still in an earlier one.
-const UNKNOWN_LEADER_EPOCH: i16 = 75;
+/// So many failures in a row a leader epoch may have when it is refused once more.
+const REFUSALS_MAX: u32 = 3;
 
 /// Stands for the leader of a partition that had none when it was looked for.
 pub const NO_BROKER: i32 = -1;
+
+/// A partition of the cut.
+pub type PartitionKey = (TopicKey, i32);
 
 /// What the log cleaner may do to a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +90,8 @@ pub struct Task {
     pub behind_since: Option<Instant>,
     /// Why it cannot be read right now.
     pub trouble: Option<Trouble>,
-    /// Whether a request names the leader epoch that is known (KIP-320), until leaders have refused it twice in a row: then it is a wrong one
-    /// that we are told (KAFKA-9212).
+    /// Whether a request names the leader epoch that is known (KIP-320), until leaders have refused it several times in a row: then the
+    /// metadata has a wrong one (KAFKA-9212).
     pub names_epoch: bool,
     /// What tells whether the list of its next response may lack an aborted transaction.
     pub unlisted: Unlisted,
@@ -119,14 +122,18 @@ impl Task {
         if self.cleaning.is_possible() { i64::MAX } else { self.stretch.end_offset }
     }
 
+    /// Whether it is read before all others: one that cannot be read right now must not keep readers from them.
+    const fn goes_first(&self) -> bool {
+        self.cleaning.is_possible() && self.trouble.is_none()
+    }
+
     /// The task after another failure.
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
         let (since, failures) = self.trouble.as_ref().map_or((now, 0), |trouble| (trouble.since, trouble.failures));
-        let is_fenced =
-            |error: &crate::kafka::Error| matches!(error.code(), Some(FENCED_LEADER_EPOCH | UNKNOWN_LEADER_EPOCH));
-        let is_refused_again =
-            is_fenced(&last) && self.trouble.as_ref().is_some_and(|trouble| is_fenced(&trouble.last));
+        let is_fenced = |error: &crate::kafka::Error| error.code() == Some(FENCED_LEADER_EPOCH);
+        let was_fenced = self.trouble.as_ref().is_some_and(|trouble| is_fenced(&trouble.last));
+        let is_refused_again = is_fenced(&last) && was_fenced && failures >= REFUSALS_MAX;
         let names_epoch = self.names_epoch && !is_refused_again;
         Self { trouble: Some(Trouble { since, failures: failures + 1, last }), names_epoch, ..self }
     }
@@ -176,9 +183,10 @@ impl Queue {
     /// Adds a task that was in reading, for the leader `broker`, before all others of its kind: what it has not read yet is the oldest.
     pub fn push_first(&mut self, broker: i32, task: Task) {
         let tasks = self.by_broker.entry(broker).or_default();
-        let at = match task.cleaning.is_possible() {
-            true => 0,
-            false => tasks.iter().take_while(|task| task.cleaning.is_possible()).count(),
+        let at = match (task.goes_first(), task.cleaning.is_possible()) {
+            (true, _) => 0,
+            (false, true) => tasks.iter().take_while(|task| task.goes_first()).count(),
+            (false, false) => tasks.iter().take_while(|task| task.cleaning.is_possible()).count(),
         };
         tasks.insert(at, task);
     }
@@ -239,9 +247,9 @@ impl Queue {
     }
 }
 
-/// Whether partitions that may be compacted wait for this broker's reader; they come first. One without a leader is not worth a reader.
+/// Whether partitions that go first wait for this broker's reader. Those without a leader are not worth a reader.
 fn has_cleaned(broker: i32, tasks: &VecDeque<Task>) -> bool {
-    broker != NO_BROKER && tasks.front().is_some_and(|task| task.cleaning.is_possible())
+    broker != NO_BROKER && tasks.front().is_some_and(Task::goes_first)
 }
 
 #[cfg(test)]
@@ -285,21 +293,33 @@ mod tests {
         assert_eq!(order[2], (1, vec![1]));
     }
 
+    /// The task after failures with these codes.
+    fn troubled(codes: &[i16]) -> Task {
+        let resource = || crate::kafka::error::Resource::Partition("orders".to_owned(), 0);
+        let refused = |code| crate::kafka::Error::from_code("Fetch", code, resource, None).unwrap();
+        codes.iter().fold(task(0, 0..10), |task, code| task.troubled(refused(*code), Instant::now()))
+    }
+
     #[test]
-    fn an_epoch_that_is_refused_twice_in_a_row_is_named_no_more() {
-        let refused = |code| {
-            let resource = || crate::kafka::error::Resource::Partition("orders".to_owned(), 0);
-            crate::kafka::Error::from_code("Fetch", code, resource, None).unwrap()
-        };
-        let after = |codes: &[i16]| {
-            let troubled = |task: Task, code: &i16| task.troubled(refused(*code), Instant::now());
-            codes.iter().fold(task(0, 0..10), troubled).names_epoch
-        };
-        assert!(after(&[FENCED_LEADER_EPOCH]) && after(&[6, FENCED_LEADER_EPOCH]) && after(&[FENCED_LEADER_EPOCH, 6]));
-        assert!(!after(&[FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH]));
-        let fenced = task(0, 0..10).troubled(refused(FENCED_LEADER_EPOCH), Instant::now());
-        let fenced = fenced.troubled(refused(FENCED_LEADER_EPOCH), Instant::now());
-        assert!(!fenced.troubled(refused(6), Instant::now()).names_epoch);
+    fn an_epoch_that_is_refused_again_and_again_is_named_no_more() {
+        const FENCED: i16 = FENCED_LEADER_EPOCH;
+        const NOT_LEADER: i16 = 6;
+        assert!(troubled(&[FENCED, FENCED, FENCED]).names_epoch && troubled(&[NOT_LEADER; 9]).names_epoch);
+        assert!(troubled(&[FENCED, FENCED, FENCED, NOT_LEADER, FENCED]).names_epoch);
+        assert!(!troubled(&[FENCED; 4]).names_epoch);
+        assert!(!troubled(&[FENCED, FENCED, FENCED, FENCED, NOT_LEADER]).names_epoch, "it stays so");
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_read_right_now_keeps_no_reader_from_others() {
+        let mut queue = Queue::default();
+        queue.push(2, task(1, 0..10));
+        queue.push_first(1, Task { cleaning: Cleaning::Compacts, ..troubled(&[56]) });
+        queue.push_first(2, Task { cleaning: Cleaning::Compacts, partition: 7, ..troubled(&[56]) });
+        queue.push(2, Task { cleaning: Cleaning::Compacts, ..task(2, 0..10) });
+        let taken = |queue: &mut Queue| queue.take().unwrap().1.iter().map(|task| task.partition).collect::<Vec<_>>();
+        assert_eq!(taken(&mut queue), [2, 7, 1], "nothing waits for the one that has failed");
+        assert_eq!(taken(&mut queue), [0]);
     }
 
     #[test]

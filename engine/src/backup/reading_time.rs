@@ -1,4 +1,5 @@
-//! How long it took to read compacted partitions: where that is short beside `delete.retention.ms`, no tombstone was missed.
+//! How long compacted partitions took to read. If that is less than half of `delete.retention.ms`, tombstones were still there when they were
+//! reached, unless another leader's log had lost them before.
 //!
 //! The log cleaner takes the value of a deleted key first, and its tombstone `delete.retention.ms` later (KIP-534). A reader that has read
 //! the value and comes to the tombstone later than that has a value of a key that is deleted.
@@ -8,10 +9,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::findings::PartitionKey;
-use super::left;
+use super::queue::{Cleaning, PartitionKey};
 use crate::format::manifest::TopicCut;
 use crate::format::segment::TopicKey;
+
+/// How long the log cleaner leaves a tombstone, where the broker does not tell: Kafka's default.
+const DELETE_RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// When the reading of one partition began, and how long it took.
 #[derive(Debug, Clone, Copy)]
@@ -60,18 +63,32 @@ impl ReadingTimes {
         let readings = there.filter_map(|one| {
             let reading = self.0.get(&(topic.topic.clone(), one.partition))?;
             let took_ms = i64::try_from(reading.took.as_millis()).unwrap_or(i64::MAX);
-            left::is_stale(topic, took_ms).then_some((one.partition, took_ms))
+            is_stale(topic, took_ms).then_some((one.partition, took_ms))
         });
         let slow: Vec<(i32, i64)> = readings.collect();
         let slowest_ms = slow.iter().map(|(_, took_ms)| *took_ms).max()?;
         let partitions: BTreeSet<i32> = slow.iter().map(|(partition, _)| *partition).collect();
         Some(format!(
             "topic {:?}, partitions {partitions:?}: reading took up to {slowest_ms} ms, more than half of the {} ms for which the log cleaner leaves \
-             tombstones (delete.retention.ms): keys that were deleted meanwhile may have their last value in the backup",
+             tombstones (delete.retention.ms): the backup may hold a value for keys that were deleted meanwhile",
             topic.topic.name,
-            left::delete_retention_ms(topic)
+            delete_retention_ms(topic)
         ))
     }
+}
+
+/// Whether what was read of a compacted topic so long ago is too old to read on from: a key may have been deleted since, and
+/// its tombstone removed before it could be read, so that the backup would bring the key back.
+///
+/// Half of the time that a tombstone stays is allowed: it begins with the pass of the log cleaner that takes the value (KIP-534), and the
+/// pass may come to that value much later.
+pub fn is_stale(topic: &TopicCut, age_ms: i64) -> bool {
+    Cleaning::of(topic).is_possible() && delete_retention_ms(topic) / 2 < age_ms
+}
+
+/// How long the log cleaner leaves a tombstone of the topic, in milliseconds.
+pub fn delete_retention_ms(topic: &TopicCut) -> i64 {
+    topic.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS)
 }
 
 #[cfg(test)]
@@ -152,5 +169,13 @@ mod tests {
         times.read(key(0), now + Duration::from_millis(50));
         times.caught_up(&key(0), now + Duration::from_millis(101));
         assert_eq!(warnings(&times, topic(true, Some(2_000))).len(), 1);
+    }
+
+    #[test]
+    fn runs_of_a_compacted_topic_that_are_older_than_its_tombstones_are_not_built_upon() {
+        assert!(is_stale(&topic(true, Some(1_000)), 501));
+        assert!(!is_stale(&topic(true, Some(1_000)), 500));
+        assert!(!is_stale(&topic(false, None), i64::MAX));
+        assert!(is_stale(&TopicCut { config_unknown: true, ..topic(false, None) }, DELETE_RETENTION_MS / 2 + 1));
     }
 }

@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::committed::{EpochRead, Stretch};
-use super::findings::{self, Findings, PartitionKey};
+use super::findings::{self, Findings};
 use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
 use super::lineage::Lineage;
 use super::lookahead::Lookahead;
 use super::patience::Patience;
-use super::queue::{NO_BROKER, Queue, Task};
+use super::queue::{NO_BROKER, PartitionKey, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
 use super::unlisted::Unlisted;
 use crate::error::Kind;
@@ -319,8 +319,8 @@ impl Worker {
         }
     }
 
-    /// Sends a fetch request; it is on its way before its answer is waited for. Of logs that may be cleaned only the leader of the epoch
-    /// that we know may answer (KIP-320), unless we are told a wrong one again and again (KAFKA-9212).
+    /// Sends a fetch request; it is on its way before its answer is waited for. For topics that may be compacted, the request names the
+    /// leader epoch from the metadata (KIP-320), so that no other leader answers, unless that has proved wrong.
     fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Request {
         let max_wait_ms = self.max_wait_ms(is_alone);
         let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
