@@ -12,13 +12,16 @@ use crate::stop::Stop;
 const FIRST_BYTES: i32 = 64 << 10;
 /// Bytes that are asked for at most.
 const BYTES_MAX: i32 = 1 << 20;
-/// Requests for one answer, those in which its partition is the first or brings something. Kafka's index of aborted transactions is wrong
-/// only in rare cases: when the marker is further away, what it says is taken, and a warning tells of it.
-const TURNS_MAX: u32 = 64;
-/// Requests for the answers to one request; what is not decided by then is asked for again.
+/// Bytes behind the beginning of a transaction in which its end is looked for. After these the broker's list of aborted transactions is
+/// used as it is, with a warning: it is wrong only in rare cases.
+const BYTES_BEHIND_MAX: usize = 60 << 20;
+/// Requests for the answers to one request; after these the list is used, too.
 const REQUESTS_MAX: u32 = 256;
-/// Answers without a batch for the first partition of a request, one after the other, after which nothing more is to be expected now.
+/// Times in a row that a partition gave nothing, as the first of a request or together with all others, after which nothing more is to be
+/// expected now.
 const EMPTY_ANSWERS: u32 = 4;
+/// So many of them when stable batches were asked for, and the log cleaner may have left none.
+const EMPTY_STABLE_ANSWERS: u32 = 2;
 
 /// Where and how long to look.
 #[derive(Clone, Copy)]
@@ -45,11 +48,16 @@ pub struct Looked {
     pub untold: Vec<(usize, i64)>,
 }
 
+impl Looked {
+    fn believe(&mut self, one: &Open) {
+        self.untold.extend(one.undecided.first_offset().map(|offset| (one.number, offset)));
+    }
+}
+
 /// An answer that is not complete yet.
 struct Open {
     number: usize,
     undecided: Undecided,
-    turns: u32,
     empty_answers: u32,
 }
 
@@ -61,21 +69,18 @@ enum Next {
 }
 
 impl Open {
-    const fn next(&self) -> Next {
-        match (self.empty_answers, self.turns) {
+    fn next(&self) -> Next {
+        match (self.empty_answers, self.undecided.bytes_behind()) {
             (EMPTY_ANSWERS.., _) => Next::LeaveOut,
-            (_, TURNS_MAX..) => Next::Believe,
+            (_, BYTES_BEHIND_MAX..) => Next::Believe,
             (_, _) => Next::Read,
         }
     }
 
-    /// A request was answered that named it, as the first or not.
-    const fn note(&mut self, has_batches: bool, is_first: bool, isolation: Isolation) {
-        if has_batches || is_first {
-            self.turns += 1;
-            self.empty_answers = if has_batches { 0 } else { self.empty_answers + 1 };
-        }
-        if is_first && !has_batches && matches!(isolation, Isolation::Committed) {
+    /// A response had batches for it, or none although it had its turn.
+    const fn note(&mut self, has_batches: bool, isolation: Isolation) {
+        self.empty_answers = if has_batches { 0 } else { self.empty_answers + 1 };
+        if matches!(isolation, Isolation::Committed) && self.empty_answers >= EMPTY_STABLE_ANSWERS {
             self.undecided.nothing_stable_is_left();
         }
     }
@@ -102,16 +107,16 @@ impl Lookahead<'_> {
             for one in others {
                 match one.next() {
                     Next::Read => open.push(one),
-                    Next::Believe => {
-                        looked.untold.extend(one.undecided.first_offset().map(|offset| (one.number, offset)))
-                    }
+                    Next::Believe => looked.believe(&one),
                     Next::LeaveOut => leave_out_untold(&one, asked, outcomes),
                 }
             }
             requests += 1;
             max_bytes = (2 * max_bytes).min(BYTES_MAX);
         }
-        open.iter().for_each(|one| leave_out_untold(one, asked, outcomes));
+        for one in &open {
+            if self.stop.is_set() { leave_out_untold(one, asked, outcomes) } else { looked.believe(one) }
+        }
         looked
     }
 
@@ -130,26 +135,37 @@ impl Lookahead<'_> {
             ..asked[*number].target(max_bytes)
         };
         let targets: Vec<FetchTarget> = wanted.iter().map(target).collect();
+        let first = wanted.first().map(|one| one.number);
         let limits = FetchLimits { max_bytes, min_bytes: 1, max_wait_ms: self.max_wait_ms, isolation };
         let answers = self.cluster.fetch(self.broker, self.lane, &targets, limits).await;
-        let mut open = Vec::new();
+        let (mut open, mut is_silent): (Vec<Open>, bool) = (Vec::new(), true);
         for (at, mut one) in wanted.into_iter().enumerate() {
             let Ok(fetched) = &mut outcomes[one.number].outcome else { continue };
             let seen = match &answers {
                 Ok(answers) => answers[at].outcome.clone(),
                 Err(error) => Err(FetchError::Later(error.clone())),
             };
+            let is_throttled = seen.as_ref().is_ok_and(|seen| seen.is_throttled);
             let is_read = seen.and_then(|seen| {
                 *bytes += seen.records.len() as u64;
                 let looked = one.undecided.look_at(&seen, &mut fetched.aborted);
                 looked.map_err(|error| unreadable(&targets[at], &error))
             });
-            one.note(one.undecided.next_offset() > targets[at].offset, at == 0, isolation);
+            let has_batches = one.undecided.next_offset() > targets[at].offset;
+            is_silent &= !has_batches && !is_throttled;
+            if has_batches || (at == 0 && !is_throttled) {
+                one.note(has_batches, isolation);
+            }
             match is_read {
                 Ok(()) if one.undecided.is_over() => {}
                 Ok(()) => open.push(one),
                 Err(error) => leave_out(&one.undecided, error, &mut asked[one.number], &mut outcomes[one.number]),
             }
+        }
+        if is_silent {
+            // No other can have filled the response.
+            let others = open.iter_mut().filter(|one| Some(one.number) != first);
+            others.for_each(|one| one.note(false, isolation));
         }
         open
     }
@@ -163,7 +179,7 @@ fn begin(asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> Vec<Open> {
             let (next_offset, end_offset) = (task.stretch.next_offset, task.end_offset_max());
             let undecided = task.unlisted.complete(fetched, next_offset, end_offset);
             if !undecided.is_over() {
-                open.push(Open { number, undecided, turns: 0, empty_answers: 0 });
+                open.push(Open { number, undecided, empty_answers: 0 });
             }
         }
     }

@@ -19,8 +19,8 @@
 //! beginning: both within one append. Its marker may come much later. The log itself tells the truth: a transaction is aborted when the next
 //! marker of its producer says so, or when a response lists it that ends further on.
 //!
-//! A log cleaner may also have taken the marker of a committed transaction and left its data (KAFKA-8351, KAFKA-14055). The next marker of the
-//! producer is another transaction's then; where that one is listed, the marker is known to be its.
+//! Compaction may also have removed the marker of a committed transaction and kept its data (KAFKA-8351, KAFKA-14055). The producer's next
+//! marker ends a later transaction then. This is known only where the later one is listed as aborted.
 
 use std::collections::BTreeMap;
 
@@ -130,12 +130,17 @@ impl Undecided {
         if is_stable { Isolation::Committed } else { Isolation::Uncommitted }
     }
 
+    /// How many bytes were read behind the beginning of the first transaction that is not decided.
+    pub fn bytes_behind(&self) -> usize {
+        self.begun.values().map(|begun| self.bytes - begun.position).max().unwrap_or(0)
+    }
+
     /// The base offset of the first batch of a transaction that is not decided.
     pub fn first_offset(&self) -> Option<i64> {
         self.begun.values().map(|begun| begun.first_offset).min()
     }
 
-    /// Notes that what is stable goes on, and that a request for it, the first in its turn, brought no batch.
+    /// Notes that requests for what is stable bring no batch, although that goes on. A batch that comes after all proves otherwise.
     pub const fn nothing_stable_is_left(&mut self) {
         self.stable_is_empty = true;
     }
@@ -162,6 +167,7 @@ impl Undecided {
                 self.end(marker, &seen.aborted, aborted);
             }
             self.bytes += batch.bytes().len();
+            self.stable_is_empty &= batch.base_offset() >= self.last_stable_offset;
             self.next_offset = batch.next_offset();
         }
         self.high_watermark = self.high_watermark.max(seen.high_watermark);
