@@ -23,7 +23,7 @@ const STRETCH_BYTES_MAX: usize = 4 << 20;
 pub const VERSION: u32 = 1;
 
 /// Batches of one partition that may be left out; a partition with more of them is not what a broker stored.
-const LEFT_OUT_MAX: usize = 100;
+pub const LEFT_OUT_MAX: usize = 100;
 
 /// A record batch that had to be changed and could not be read: none of its records is in the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

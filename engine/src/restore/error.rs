@@ -5,7 +5,7 @@ use crate::error::Kind;
 use crate::format::invariants::Broken;
 use crate::format::layout::{BackupId, RestoreId};
 use crate::format::{document, frame};
-use crate::offsets::map::OutOfOrder;
+use crate::offsets::map::{LEFT_OUT_MAX, OutOfOrder};
 use crate::store::{self, lease};
 use crate::{repository, rewrite};
 
@@ -66,6 +66,19 @@ pub enum Error {
         untouched: Vec<String>,
         /// Why.
         error: Box<Error>,
+    },
+    /// More batches of a partition cannot be read than a broker would have stored.
+    #[error(
+        "topic {topic:?} partition {partition}: more than {LEFT_OUT_MAX} record batches of the source had to be changed and cannot be read, the \
+         last one at offset {base_offset} of the source: leave the topic out (--exclude-topics)"
+    )]
+    TooManyUnreadable {
+        /// The topic's name in the target.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// Where the last one begins in the source.
+        base_offset: i64,
     },
     /// Another program keeps changing a setting under which records are written.
     #[error(
@@ -334,6 +347,7 @@ impl Error {
                 Kind::Conflict
             }
             Self::Damaged { .. }
+            | Self::TooManyUnreadable { .. }
             | Self::Document { .. }
             | Self::OutOfOrder { .. }
             | Self::Broken { .. }

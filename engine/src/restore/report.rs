@@ -78,7 +78,7 @@ pub fn left_out(partitions: &Restored) -> impl Iterator<Item = String> {
         restored.left_out.iter().map(move |LeftOut { base_offset, records, why }| {
             let (target, number) = &restored.target;
             format!(
-                "{target}-{number}: {records} records are not there: the record batch at offset {base_offset} of {topic}-{partition} in the \
+                "{target}-{number}: up to {records} records are not there: the record batch at offset {base_offset} of {topic}-{partition} in the \
                  source had to be changed, and cannot be read: {why}"
             )
         })

@@ -111,7 +111,7 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
             let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch)).await;
-            let made = worker.unless_unreadable(&batch, made);
+            let made = worker.unless_unreadable(&batch, made)?;
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);
             worker.shared.progress.add(next.abs_diff(at), 0, 0);
@@ -192,16 +192,17 @@ impl Worker {
         &mut self,
         batch: &Batch<'_>,
         made: Result<Vec<ProducibleBatch>, rewrite::Error>,
-    ) -> Result<Vec<ProducibleBatch>, rewrite::Error> {
+    ) -> Result<Result<Vec<ProducibleBatch>, rewrite::Error>, Error> {
         match made {
             Err(rewrite::Error::Records { base_offset, source }) if source.kind() == Kind::Corrupt => {
                 let (topic, partition) = (&self.target.topic, self.target.partition);
                 let (records, why) = (u64::from(batch.record_count().unsigned_abs()), source.to_string());
                 tracing::error!(topic, partition, base_offset, records, "a batch of the source cannot be read: {why}");
                 let has_room = self.map.leave_out(LeftOut { base_offset, records, why });
-                if has_room { Ok(Vec::new()) } else { Err(rewrite::Error::Records { base_offset, source }) }
+                let too_many = || Error::TooManyUnreadable { topic: topic.clone(), partition, base_offset };
+                if has_room { Ok(Ok(Vec::new())) } else { Err(too_many()) }
             }
-            made => made,
+            made => Ok(made),
         }
     }
 
