@@ -210,8 +210,8 @@ async fn reassigned_factors(cluster: &Cluster) -> BTreeMap<TopicPartition, usize
     })
 }
 
-/// How many replicas most partitions have. One that is being reassigned lists its old and its new ones (KIP-455): of those that are known,
-/// `reassigned` says how many they will have.
+/// The replication factor of most partitions. During a reassignment, metadata lists old and new replicas together (KIP-455): for partitions in
+/// `reassigned`, the number after the reassignment is used.
 fn replication_factor(topic: &TopicMetadata, reassigned: &BTreeMap<TopicPartition, usize>) -> i16 {
     let mut partitions_by_factor: BTreeMap<usize, usize> = BTreeMap::new();
     for partition in &topic.partitions {
