@@ -95,7 +95,7 @@ fn shapes(secret: &[u8]) -> Vec<(usize, String)> {
 /// The program, at the most talkative level, in an environment that holds secrets.
 fn command(arguments: &[String], environment: &[(&str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-backup"));
-    // The library that signs requests prints keys to a user who asks for its log.
+    // The library that signs requests (reqsign) logs keys at the level trace.
     command.args(arguments).args(["--log-level", "trace,reqsign=trace"]).stdin(Stdio::null());
     command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_ACCESS_KEY_ID", "AKIAPLANTED").envs(PLANTED);
     if !environment.is_empty() {

@@ -205,7 +205,8 @@ impl Facts {
     /// Whether a partition got another leader between these two.
     ///
     /// Each replica has a log cleaner of its own. One that is behind another by more than `delete.retention.ms` still has the value
-    /// of a deleted key when the other has its tombstone no more: who reads from the one, then the other, finds the value alone.
+    /// of a deleted key after the other has removed its tombstone: a consumer that reads from the one first, then from the other, sees the
+    /// value without the tombstone.
     fn was_moved(&self, topic: &str, partition: i32, from_ms: i64, to_ms: i64) -> bool {
         let moves = self.moved.get(&(topic.to_owned(), partition));
         moves.is_some_and(|moves| overlap(moves, from_ms, to_ms))

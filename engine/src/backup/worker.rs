@@ -180,7 +180,7 @@ impl Worker {
             request = self.ask(broker, &next, idle.is_alone);
             self.check_epochs(&asked, &outcomes).await;
             for ((task, answered), after) in asked.iter().zip(&outcomes).zip(&judged) {
-                // Nothing of a log that contradicts itself may stand in a checkpoint.
+                // What is given up is not stored: the next run would resume from it.
                 if let (Ok(fetched), false) = (&answered.outcome, matches!(after, After::GiveUp(..))) {
                     self.keep(task, fetched, after.task()).await?;
                 }
@@ -325,8 +325,9 @@ impl Worker {
         let max_wait_ms = self.max_wait_ms(is_alone);
         let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
         let target = |task: &Task| {
-            let known = self.shared.cluster.leader(&task.topic.name, task.partition).ok();
-            let leader = known.filter(|_| task.cleaning.is_possible() && task.names_epoch);
+            let names_epoch = task.cleaning.is_possible() && task.names_epoch;
+            let leader = || self.shared.cluster.leader(&task.topic.name, task.partition).ok();
+            let leader = names_epoch.then(leader).flatten();
             FetchTarget { leader_epoch: leader.map_or(-1, |leader| leader.epoch), ..task.target(FETCH_BYTES) }
         };
         let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
