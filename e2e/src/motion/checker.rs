@@ -117,7 +117,7 @@ impl Case<'_> {
 
     /// Whether a warning says that the partition was read for longer than tombstones stay.
     fn is_named_slow(&self) -> bool {
-        self.is_listed(&self.backup.warnings, "the log cleaner leaves tombstones for")
+        self.is_listed(&self.backup.warnings, "the log cleaner leaves tombstones")
     }
 
     /// Whether a problem says that nobody knows whether the log was replaced by another one while it was read.

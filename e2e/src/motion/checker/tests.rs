@@ -248,7 +248,8 @@ fn a_key_that_was_deleted_has_a_value_only_where_its_tombstone_may_have_gone_unr
     world.events.clear();
     let slow = |topic: &str, partitions: &str| {
         format!(
-            "topic {topic:?}, partitions {partitions}: reading took up to 9 ms, and the log cleaner leaves tombstones"
+            "topic {topic:?}, partitions {partitions}: reading took up to 9 ms, more than half of the 10 ms for which the log \
+             cleaner leaves tombstones (delete.retention.ms): the backup may hold a value for keys that were deleted meanwhile"
         )
     };
     world.backup.warnings = vec![slow("src-compacted-0", "{1, 10}"), slow("src-compacted-00", "{0}")];
