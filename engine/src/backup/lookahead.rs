@@ -97,7 +97,7 @@ impl Lookahead<'_> {
             let isolation = open[0].undecided.isolation();
             let (wanted, mut others): (Vec<Open>, Vec<Open>) =
                 open.into_iter().partition(|one| one.undecided.isolation() == isolation);
-            let mut read = self.read(wanted, isolation, max_bytes, asked, outcomes, &mut looked.bytes).await;
+            let mut read = self.read(wanted, isolation, max_bytes, asked, outcomes, &mut looked).await;
             // A broker fills its answer in the order of the request: each is to be the first in its turn.
             if !read.is_empty() {
                 read.rotate_left(1);
@@ -128,7 +128,7 @@ impl Lookahead<'_> {
         max_bytes: i32,
         asked: &mut [Task],
         outcomes: &mut [FetchedPartition],
-        bytes: &mut u64,
+        looked: &mut Looked,
     ) -> Vec<Open> {
         let target = |Open { number, undecided, .. }: &Open| FetchTarget {
             offset: undecided.next_offset(),
@@ -147,9 +147,9 @@ impl Lookahead<'_> {
             };
             let is_throttled = seen.as_ref().is_ok_and(|seen| seen.is_throttled);
             let is_read = seen.and_then(|seen| {
-                *bytes += seen.records.len() as u64;
-                let looked = one.undecided.look_at(&seen, &mut fetched.aborted);
-                looked.map_err(|error| unreadable(&targets[at], &error))
+                looked.bytes += seen.records.len() as u64;
+                let is_read = one.undecided.look_at(&seen, &mut fetched.aborted);
+                is_read.map_err(|error| unreadable(&targets[at], &error))
             });
             let has_batches = one.undecided.next_offset() > targets[at].offset;
             is_silent &= !has_batches && !is_throttled;
@@ -157,7 +157,7 @@ impl Lookahead<'_> {
                 one.note(has_batches, isolation);
             }
             match is_read {
-                Ok(()) if one.undecided.is_over() => {}
+                Ok(()) if one.undecided.is_over() => looked.believe(&one),
                 Ok(()) => open.push(one),
                 Err(error) => leave_out(&one.undecided, error, &mut asked[one.number], &mut outcomes[one.number]),
             }

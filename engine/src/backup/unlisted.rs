@@ -19,8 +19,16 @@
 //! beginning: both within one append. Its marker may come much later. The log itself tells the truth: a transaction is aborted when the next
 //! marker of its producer says so, or when a response lists it that ends further on.
 //!
-//! Compaction may also have removed the marker of a committed transaction and kept its data (KAFKA-8351, KAFKA-14055). The producer's next
-//! marker ends a later transaction then. This is known only where the later one is listed as aborted.
+//! Compaction may also have removed the marker of a committed transaction and kept its data (KAFKA-8351, KAFKA-14055). The producer's
+//! next marker ends a later transaction then. Two things show that:
+//!
+//! - The later transaction is listed as aborted.
+//! - The log cleaner has been behind the beginning of the transaction: offsets are missing there, or a batch has lost its records. The
+//!   cleaner works from the beginning of the log on, and removes every record of an aborted transaction. So what it has left was committed.
+//!
+//! The second is needed since a later transaction without records leaves the index (`CleanedTransactionMetadata.onControlBatchRead`),
+//! while its marker stays in the log for `delete.retention.ms`. If only batches behind the response show that the cleaner was there, it
+//! may have come since the response was read. Then the response's list is used as it is, with a warning.
 
 use std::collections::BTreeMap;
 
@@ -64,6 +72,12 @@ pub struct Undecided {
     high_watermark: i64,
     /// Whether the log cleaner has left no batch between here and the last stable offset.
     stable_is_empty: bool,
+    /// The base offset of the last batch of the response that shows that the log cleaner has been there.
+    cleaned_at: Option<i64>,
+    /// Whether a stable batch behind the response shows that.
+    is_cleaned_behind: bool,
+    /// The first of the transactions that stay as they are listed, since their log does not tell whether they were aborted.
+    untold: Option<Begun>,
 }
 
 impl Unlisted {
@@ -71,15 +85,26 @@ impl Unlisted {
     /// aborted too. Batches before `next_offset` were taken earlier, and those from `end_offset` on are not wanted.
     pub fn complete(&mut self, fetched: &mut Fetched, next_offset: i64, end_offset: i64) -> Undecided {
         let Fetched { last_stable_offset, high_watermark, .. } = *fetched;
-        let (begun, bytes, stable_is_empty) = (BTreeMap::new(), 0, false);
-        let mut undecided =
-            Undecided { begun, bytes, next_offset, last_stable_offset, high_watermark, stable_is_empty };
+        let mut undecided = Undecided {
+            begun: BTreeMap::new(),
+            bytes: 0,
+            next_offset,
+            last_stable_offset,
+            high_watermark,
+            stable_is_empty: false,
+            cleaned_at: None,
+            is_cleaned_behind: false,
+            untold: None,
+        };
         let mut transactions = Transactions::new(&fetched.aborted);
         // What is no batch is an error of whoever takes the records.
         for batch in batches(&fetched.records, true).map_while(Result::ok) {
             let verdict = transactions.judge(&batch);
             let (producer_id, bytes) = (batch.producer_id(), batch.bytes().len());
             if batch.next_offset() > next_offset {
+                if undecided.shows_cleaner(&batch) {
+                    undecided.cleaned_at = Some(batch.base_offset());
+                }
                 if let Some(marker) = Marker::of(&batch) {
                     undecided.end(marker, &[], &mut fetched.aborted);
                     if marker.is_abort {
@@ -135,9 +160,10 @@ impl Undecided {
         self.begun.values().map(|begun| self.bytes - begun.position).max().unwrap_or(0)
     }
 
-    /// The base offset of the first batch of a transaction that is not decided.
+    /// The base offset of the first batch of a transaction that is not decided, or that stays as it is listed although the log does not
+    /// tell whether it was aborted.
     pub fn first_offset(&self) -> Option<i64> {
-        self.begun.values().map(|begun| begun.first_offset).min()
+        self.begun.values().chain(&self.untold).map(|begun| begun.first_offset).min()
     }
 
     /// Notes that requests for what is stable bring no batch, although that goes on. A batch that comes after all proves otherwise.
@@ -163,11 +189,14 @@ impl Undecided {
             if batch.next_offset() <= self.next_offset {
                 continue;
             }
+            // Nothing is cleaned from the last stable offset on.
+            let is_stable = batch.base_offset() < self.last_stable_offset;
+            self.is_cleaned_behind |= is_stable && self.shows_cleaner(&batch);
             if let Some(marker) = Marker::of(&batch) {
                 self.end(marker, &seen.aborted, aborted);
             }
             self.bytes += batch.bytes().len();
-            self.stable_is_empty &= batch.base_offset() >= self.last_stable_offset;
+            self.stable_is_empty &= !is_stable;
             self.next_offset = batch.next_offset();
         }
         self.high_watermark = self.high_watermark.max(seen.high_watermark);
@@ -186,7 +215,7 @@ impl Undecided {
 
     /// Takes from the response what cannot be decided now: it will be asked for again. Returns whether nothing is left.
     pub fn leave_out(&self, fetched: &mut Fetched, unlisted: &mut Unlisted) -> bool {
-        if let Some(first) = self.begun.values().min_by_key(|begun| begun.position) {
+        if let Some(first) = self.begun.values().chain(&self.untold).min_by_key(|begun| begun.position) {
             fetched.records.truncate(first.position);
             unlisted.bytes = first.bytes_before;
             // Markers that were left out will be seen again; until then, their producers may have aborted before.
@@ -199,16 +228,27 @@ impl Undecided {
     /// lists that is to be completed.
     fn end(&mut self, marker: Marker, listed: &[AbortedTransaction], aborted: &mut Vec<AbortedTransaction>) {
         let Marker { producer_id, offset, is_abort } = marker;
-        let Some(Begun { first_offset, .. }) = self.begun.get(&producer_id).copied() else { return };
+        let Some(begun) = self.begun.get(&producer_id).copied() else { return };
+        let first_offset = begun.first_offset;
         // A transaction of the same producer began after this one, so this one had ended before it, and its own marker is gone.
         let is_of_a_later_one = |one: &AbortedTransaction| {
             one.producer_id == producer_id && one.first_offset > first_offset && one.first_offset < offset
         };
-        if is_abort && !listed.iter().chain(&*aborted).any(is_of_a_later_one) {
+        let had_ended = self.cleaned_at.is_some_and(|cleaned_at| cleaned_at > first_offset)
+            || listed.iter().chain(&*aborted).any(is_of_a_later_one);
+        if is_abort && !had_ended && !self.is_cleaned_behind {
             self.abort(producer_id, aborted);
-        } else {
-            self.begun.remove(&producer_id);
+            return;
         }
+        self.begun.remove(&producer_id);
+        if is_abort && !had_ended {
+            self.untold = self.untold.into_iter().chain([begun]).min_by_key(|one| one.position);
+        }
+    }
+
+    /// Whether offsets before the next batch are missing, or the batch has lost its records. Only the log cleaner does either.
+    fn shows_cleaner(&self, batch: &Batch<'_>) -> bool {
+        batch.base_offset() > self.next_offset || batch.record_count() == 0
     }
 
     fn abort(&mut self, producer_id: i64, aborted: &mut Vec<AbortedTransaction>) {
@@ -514,6 +554,37 @@ mod tests {
         let seen = answer(log_of_one(&[2, 3], ControlType::Abort), &[2]);
         undecided.look_at(&seen, &mut fetched.aborted).unwrap();
         assert!(undecided.is_over() && fetched.aborted.is_empty(), "{fetched:?}");
+    }
+
+    #[test]
+    fn a_transaction_that_the_log_cleaner_has_left_is_not_ended_by_a_marker_that_nothing_lists() {
+        // The marker at 1 is gone, and so are the records of the later transaction, or all but a batch that has lost them.
+        let value = OwnedRecord { timestamp_ms: 7, key: None, value: Some(b"v".to_vec()), headers: Vec::new() };
+        let data = BatchBuilder::new(0).producer(1, 0, 0).transactional().record(value).build().unwrap();
+        let emptied = BatchBuilder::new(1).producer(2, 0, 0).transactional().build().unwrap();
+        let with_emptied = [data, emptied, log_of_one(&[2], ControlType::Abort)].concat();
+        for records in [log_of_one(&[0, 3], ControlType::Abort), with_emptied] {
+            let mut fetched = answer(records, &[]);
+            let undecided = Unlisted::default().complete(&mut fetched, 0, 50);
+            assert_eq!((undecided.is_over(), undecided.first_offset()), (true, None));
+            assert!(fetched.aborted.is_empty(), "{fetched:?}");
+        }
+        // Offsets that are missing before it show nothing.
+        let mut fetched = answer(log_of_one(&[5, 6], ControlType::Abort), &[]);
+        assert!(Unlisted::default().complete(&mut fetched, 0, 50).is_over());
+        assert_eq!(first_offsets(&fetched), [5]);
+    }
+
+    #[test]
+    fn a_transaction_behind_whose_response_offsets_are_missing_stays_as_it_is_listed_and_is_named() {
+        let mut fetched = answer(log_of_one(&[0, 1], ControlType::Other(7)), &[]);
+        let mut unlisted = Unlisted::default();
+        let mut undecided = unlisted.complete(&mut fetched, 0, 50);
+        // The log cleaner may have come after the response.
+        undecided.look_at(&answer(log_of_one(&[4], ControlType::Abort), &[]), &mut fetched.aborted).unwrap();
+        assert_eq!((undecided.is_over(), undecided.first_offset()), (true, Some(0)));
+        assert!(fetched.aborted.is_empty(), "{fetched:?}");
+        assert!(undecided.leave_out(&mut fetched, &mut unlisted), "it is part of what is left out");
     }
 
     #[test]

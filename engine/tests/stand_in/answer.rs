@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
 use kafka_protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
 use kafka_protocol::messages::fetch_request::FetchPartition;
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
@@ -22,11 +22,11 @@ use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, FetchRequest,
     FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, ListOffsetsRequest,
     ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, TopicName,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
-use crate::broker::State;
+use crate::broker::{Fetch, State};
 use crate::topic::{self, Topic};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -36,6 +36,8 @@ const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 /// ListOffsets asks for the log start offset by this timestamp.
 const EARLIEST: i64 = -2;
+/// The isolation level of a client that wants nothing from the last stable offset on.
+const READ_COMMITTED: i8 = 1;
 /// From this version on, a fetch names topics by their ids (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
@@ -152,7 +154,11 @@ fn list_offsets(state: &State, request: &ListOffsetsRequest) -> ListOffsetsRespo
             let log = &topic.partitions[usize::try_from(asked.partition_index).unwrap()];
             // Of the end, the epoch of its leader.
             let epoch = log.state().leader_epoch().unwrap_or(0);
-            let offset = if asked.timestamp == EARLIEST { log.state().start_offset } else { log.end_offset() };
+            let offset = match (asked.timestamp, request.isolation_level) {
+                (EARLIEST, _) => log.state().start_offset,
+                (_, READ_COMMITTED) => log.state().last_stable_offset(),
+                (_, _) => log.state().end_offset(),
+            };
             ListOffsetsPartitionResponse::default()
                 .with_partition_index(asked.partition_index)
                 .with_error_code(log.state().offsets_error)
@@ -241,7 +247,9 @@ fn offset_fetch(state: &State, request: &OffsetFetchRequest) -> OffsetFetchRespo
 /// has any data gives a batch even if it is larger.
 async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResponse {
     let mut room = usize::try_from(request.max_bytes).unwrap();
-    let mut is_empty = true;
+    let (mut is_empty, mut throttle_time_ms) = (true, 0_i32);
+    let mut named = Vec::new();
+    let is_stable = request.isolation_level == READ_COMMITTED;
     let topics: Vec<_> = request
         .topics
         .iter()
@@ -258,23 +266,27 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                     .with_topic_id(asked.topic_id)
                     .with_partitions(asked.partitions.iter().map(unknown).collect());
             };
+            named.extend(asked.partitions.iter().map(|asked| (topic.name.clone(), asked.partition)));
             let partitions = asked.partitions.iter().map(|asked| {
-                let log = topic.partitions[usize::try_from(asked.partition).unwrap()].fetched(asked.fetch_offset);
+                let log =
+                    topic.partitions[usize::try_from(asked.partition).unwrap()].fetched(asked.fetch_offset, is_stable);
                 let error_code = fetch_error(state, &log, asked);
                 if error_code != 0 {
                     is_empty = false;
                     return refused(asked.partition, error_code);
                 }
+                throttle_time_ms = throttle_time_ms.max(log.throttle_time_ms);
                 let bytes_max = room.min(usize::try_from(asked.partition_max_bytes).unwrap());
-                let records = log.read(asked.fetch_offset, bytes_max, is_empty);
+                let end_offset = if is_stable { log.last_stable_offset() } else { log.end_offset() };
+                let records = log.read(asked.fetch_offset..end_offset, bytes_max, is_empty);
                 room = room.saturating_sub(records.len());
                 is_empty &= records.is_empty();
                 PartitionData::default()
                     .with_partition_index(asked.partition)
                     .with_high_watermark(log.end_offset())
-                    .with_last_stable_offset(log.end_offset())
+                    .with_last_stable_offset(log.last_stable_offset())
                     .with_log_start_offset(log.start_offset)
-                    .with_aborted_transactions(Some(Vec::new()))
+                    .with_aborted_transactions(is_stable.then(|| aborted(&log, asked.fetch_offset, &records)))
                     .with_preferred_read_replica(BrokerId(log.preferred_replica.unwrap_or(-1)))
                     .with_records(Some(records))
             });
@@ -284,10 +296,20 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                 .with_partitions(partitions.collect())
         })
         .collect();
-    if is_empty {
+    state.fetches.lock().unwrap().push(Fetch { partitions: named, max_wait_ms: request.max_wait_ms });
+    // A client that is over its quota is not kept waiting for records.
+    if is_empty && throttle_time_ms == 0 {
         tokio::time::sleep(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap())).await;
     }
-    FetchResponse::default().with_responses(topics)
+    FetchResponse::default().with_responses(topics).with_throttle_time_ms(throttle_time_ms)
+}
+
+fn aborted(log: &topic::State, offset: i64, records: &[u8]) -> Vec<AbortedTransaction> {
+    let listed = log.listed(offset, records).map(|aborted| {
+        let transaction = AbortedTransaction::default().with_producer_id(ProducerId(aborted.producer_id));
+        transaction.with_first_offset(aborted.first_offset)
+    });
+    listed.collect()
 }
 
 fn refused(partition: i32, error_code: i16) -> PartitionData {

@@ -28,6 +28,15 @@ pub struct Group {
     pub missed_lists: u64,
 }
 
+/// What a fetch request asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// Topics that are there, and the numbers of their partitions, in the order of the request.
+    pub partitions: Vec<(String, i32)>,
+    /// For how long the broker may hold its answer back.
+    pub max_wait_ms: i32,
+}
+
 /// What all its connections share.
 pub struct State {
     pub id: i32,
@@ -45,6 +54,8 @@ pub struct State {
     requests: AtomicU64,
     /// Lists of groups that were answered.
     pub lists: AtomicU64,
+    /// The fetch requests so far.
+    pub fetches: Mutex<Vec<Fetch>>,
     /// The newest version of Fetch that it speaks, if that is not the newest of all.
     pub fetch_version_max: AtomicI16,
     is_away: AtomicBool,
@@ -76,6 +87,7 @@ impl Broker {
             answered: Mutex::default(),
             requests: AtomicU64::new(0),
             lists: AtomicU64::new(0),
+            fetches: Mutex::default(),
             fetch_version_max: AtomicI16::new(i16::MAX),
             is_away: AtomicBool::new(false),
             in_vain: AtomicU64::new(0),
@@ -95,6 +107,16 @@ impl Broker {
         for (one, another) in [(self, other), (other, self)] {
             one.state.others.lock().unwrap().push((another.state.id, another.state.port));
         }
+    }
+
+    /// It takes the one on this port of the machine for another broker of its cluster, from now on.
+    pub fn knows(&self, id: i32, port: u16) {
+        self.state.others.lock().unwrap().push((id, port));
+    }
+
+    /// The other broker has left the cluster, as far as this one knows.
+    pub fn forgets(&self, id: i32) {
+        self.state.others.lock().unwrap().retain(|(other, _)| *other != id);
     }
 
     pub fn config(&self) -> ClusterConfig {
@@ -123,6 +145,11 @@ impl Broker {
 
     pub fn topics(&self) -> &[Topic] {
         &self.state.topics
+    }
+
+    /// The fetch requests so far, in their order.
+    pub fn fetches(&self) -> Vec<Fetch> {
+        self.state.fetches.lock().unwrap().clone()
     }
 
     /// All requests since the start.

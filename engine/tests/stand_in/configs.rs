@@ -1,7 +1,9 @@
 //! What the runs against the stand-in are told.
 
 use std::path::Path;
+use std::time::Duration;
 
+use kafka_backup::backup::Patience;
 use kafka_backup::config::backup::{BackupConfig, Checked};
 use kafka_backup::config::list::ListConfig;
 use kafka_backup::config::verify::VerifyConfig;
@@ -13,6 +15,14 @@ use serde_json::{Value, json};
 use crate::broker::Broker;
 
 pub const ARCHIVE: &str = "stand-in";
+
+/// As much as a test has.
+pub const PATIENCE: Patience = Patience {
+    alone_wait: Duration::from_millis(50),
+    empty_end: Duration::from_millis(300),
+    stall: Duration::from_millis(600),
+    catch_up_min: Duration::from_millis(500),
+};
 
 /// A backup of all that the broker has into a folder, with these settings besides.
 pub fn backup(broker: &Broker, folder: &Path, settings: Value) -> Checked {

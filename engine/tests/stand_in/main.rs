@@ -7,6 +7,7 @@ mod configs;
 mod groups;
 mod in_motion;
 mod left_out;
+mod lookahead;
 mod many_partitions;
 mod outage;
 mod rate_limit;

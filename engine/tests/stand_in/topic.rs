@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use kafka_backup::format::batch::Batch;
+use kafka_backup::format::batch::{Batch, batches};
 use kafka_backup::format::builder::BatchBuilder;
 use kafka_backup::format::record::{ControlType, OwnedRecord};
 use uuid::Uuid;
@@ -33,6 +33,27 @@ pub type Policy = Arc<Mutex<Result<&'static str, i16>>>;
 #[derive(Debug, Default)]
 pub struct Log(Mutex<State>);
 
+/// An aborted transaction, as the broker lists it.
+#[derive(Debug, Clone, Copy)]
+pub struct Aborted {
+    pub producer_id: i64,
+    /// The offset of its first record.
+    pub first_offset: i64,
+    /// The offset of its marker.
+    pub last_offset: i64,
+    /// A response that ends before this offset does not list it, although it holds records of it.
+    pub listed_from: i64,
+}
+
+/// What a fetch asked for, from an offset on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// What is before the last stable offset, with a list of what was aborted.
+    Stable(i64),
+    /// What is before the high watermark.
+    All(i64),
+}
+
 /// What a partition's log holds right now, and what a fetch is answered.
 #[derive(Default)]
 pub struct State {
@@ -44,6 +65,10 @@ pub struct State {
     pub ends_at: i64,
     /// The high watermark, where that is inside a batch.
     pub high_watermark: Option<i64>,
+    /// The last stable offset, where that is before the high watermark.
+    pub last_stable_offset: Option<i64>,
+    /// The index of aborted transactions.
+    pub aborted: Vec<Aborted>,
     /// What a fetch is answered instead of batches.
     pub error_code: i16,
     /// Whether nobody leads the partition.
@@ -56,10 +81,16 @@ pub struct State {
     pub preferred_replica: Option<i32>,
     /// Whether a fetch gives nothing, as one from slow tiered storage does.
     pub is_silent: bool,
+    /// How many batches a fetch gives at most.
+    pub batches_max: Option<usize>,
+    /// For how long a client is asked to keep quiet after a fetch.
+    pub throttle_time_ms: i32,
     /// The leader epoch of what is appended, and where each epoch began.
     pub epoch_starts: Vec<(i32, i64)>,
     /// Fetches so far.
     pub fetches: u64,
+    /// What they asked for.
+    pub asked: Vec<Asked>,
     /// Called before a fetch is answered, with the offset that it asks for.
     script: Option<Script>,
 }
@@ -141,10 +172,11 @@ impl Log {
         self.0.lock().unwrap()
     }
 
-    /// A fetch at this offset is answered from what is returned, which nobody else changes meanwhile.
-    pub fn fetched(&self, offset: i64) -> MutexGuard<'_, State> {
+    /// A fetch at this offset, of what is stable or of everything, is answered from what is returned, which nobody else changes meanwhile.
+    pub fn fetched(&self, offset: i64, is_stable: bool) -> MutexGuard<'_, State> {
         let mut state = self.state();
         state.fetches += 1;
+        state.asked.push(if is_stable { Asked::Stable(offset) } else { Asked::All(offset) });
         let script = state.script.take();
         if let Some(mut script) = script {
             script(&mut state, offset);
@@ -153,7 +185,7 @@ impl Log {
         state
     }
 
-    /// High watermark and last stable offset: nothing is open.
+    /// The high watermark.
     pub fn end_offset(&self) -> i64 {
         self.state().end_offset()
     }
@@ -168,10 +200,12 @@ impl State {
         self.is_silent || self.preferred_replica.is_some()
     }
 
-    /// Whole batches from the one that holds the offset, as many as fit; one in any case if `is_first`.
-    pub fn read(&self, offset: i64, bytes_max: usize, is_first: bool) -> Bytes {
+    /// Whole batches from the one that holds the offset on, those that begin before the end, as many as fit; one in any case if `is_first`.
+    pub fn read(&self, offsets: Range<i64>, bytes_max: usize, is_first: bool) -> Bytes {
         let mut read = Vec::new();
-        for (_, bytes) in self.batches.iter().filter(|(offsets, _)| !self.is_empty() && offsets.end > offset) {
+        let is_asked = |taken: &Range<i64>| taken.end > offsets.start && taken.start < offsets.end;
+        let asked = self.batches.iter().filter(|(taken, _)| !self.is_empty() && is_asked(taken));
+        for (_, bytes) in asked.take(self.batches_max.unwrap_or(usize::MAX)) {
             let is_forced = is_first && read.is_empty();
             if !is_forced && read.len() + bytes.len() > bytes_max {
                 break;
@@ -181,9 +215,24 @@ impl State {
         read.into()
     }
 
-    /// High watermark and last stable offset.
+    /// What a response with these records lists, which were asked for from this offset on.
+    pub fn listed(&self, offset: i64, records: &[u8]) -> impl Iterator<Item = &Aborted> {
+        let last = batches(records, true).map_while(Result::ok).last();
+        let end_offset = last.map_or(offset, |batch| batch.next_offset());
+        self.aborted.iter().filter(move |aborted| {
+            let overlaps = aborted.first_offset < end_offset && aborted.last_offset >= offset;
+            overlaps && aborted.listed_from <= end_offset
+        })
+    }
+
+    /// The high watermark.
     pub fn end_offset(&self) -> i64 {
         self.high_watermark.unwrap_or_else(|| self.log_end_offset())
+    }
+
+    /// The last stable offset.
+    pub fn last_stable_offset(&self) -> i64 {
+        self.last_stable_offset.unwrap_or_else(|| self.end_offset())
     }
 
     /// The epoch of the partition's leader, if there was an election.
@@ -212,13 +261,27 @@ impl State {
 
     /// Appends a batch of one record of a transaction, so large that a response holds one of them.
     pub fn write_in_transaction(&mut self, producer_id: i64) {
-        let value = noise(self.end_offset().unsigned_abs(), 700_000);
+        self.write_bytes_in_transaction(producer_id, 700_000);
+    }
+
+    /// Appends a batch of one record of a transaction, whose value has so many bytes that no codec makes smaller.
+    pub fn write_bytes_in_transaction(&mut self, producer_id: i64, value_bytes: usize) {
+        let value = noise(self.end_offset().unsigned_abs(), value_bytes);
         self.push_batch(|batch| batch.record(record(None, value)).producer(producer_id, 0, 0).transactional());
     }
 
     /// Appends the marker of an aborted transaction.
     pub fn abort(&mut self, producer_id: i64) {
-        self.push_batch(|batch| batch.producer(producer_id, 0, -1).control(ControlType::Abort, 1_700_000_000_000));
+        self.end_transaction(producer_id, ControlType::Abort);
+    }
+
+    /// Appends the marker of a committed transaction.
+    pub fn commit(&mut self, producer_id: i64) {
+        self.end_transaction(producer_id, ControlType::Commit);
+    }
+
+    fn end_transaction(&mut self, producer_id: i64, control: ControlType) {
+        self.push_batch(|batch| batch.producer(producer_id, 0, -1).control(control, 1_700_000_000_000));
     }
 
     fn push_batch(&mut self, fill: impl FnOnce(BatchBuilder) -> BatchBuilder) {
