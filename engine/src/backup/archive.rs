@@ -45,6 +45,13 @@ pub struct Archive {
     pub keys: ArchiveKeys,
 }
 
+/// An archive of another owner, whom a run is to replace.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Adoption {
+    from: ArchiveOwner,
+    to: ArchiveOwner,
+}
+
 /// How a run begins.
 #[derive(Debug)]
 pub enum Begun {
@@ -73,11 +80,12 @@ impl Archive {
         repository::Archive::new(self.store.clone(), self.name.clone())
     }
 
-    /// Makes the repository and the archive, or sees that they are ours. Call it with the archive's lease held.
+    /// Makes the repository and the archive, or sees that they are ours, or to be adopted. An archive that is there is left as it is until
+    /// [`Archive::adopt`]: the run may be refused. Call it with the archive's lease held.
     ///
     /// # Errors
     /// [`Error::OtherOwner`] when it belongs to another resource or cluster, and the configuration does not say to adopt it.
-    pub async fn claim(&self, config: &Checked, source_cluster_id: &str) -> Result<(), Error> {
+    pub async fn claim(&self, config: &Checked, source_cluster_id: &str) -> Result<Option<Adoption>, Error> {
         let repository = Repository { id: Uuid::new_v4() };
         let sealed = document::seal(DocumentKind::Repository, VERSION, Encoding::Json, &repository);
         if self.store.create(layout::REPOSITORY, sealed.into()).await? == Created::AlreadyThere {
@@ -86,22 +94,29 @@ impl Archive {
         let wanted = owner(config, source_cluster_id);
         let sealed = Bytes::from(document::seal(DocumentKind::Archive, VERSION, Encoding::Json, &wanted));
         let key = self.keys.archive();
-        if self.store.create(&key, sealed.clone()).await? == Created::New {
-            return Ok(());
+        if self.store.create(&key, sealed).await? == Created::New {
+            return Ok(None);
         }
         let found: ArchiveOwner = self.open(DocumentKind::Archive, &key).await?;
         match judge_owner(&found, &wanted, config.config.adopt) {
-            Claim::Ours => Ok(()),
-            Claim::Adopt => {
-                tracing::warn!("archive {} is adopted: it belonged to {}", self.name, describe(&found));
-                Ok(self.store.put(&key, sealed).await?)
-            }
+            Claim::Ours => Ok(None),
+            Claim::Adopt => Ok(Some(Adoption { from: found, to: wanted })),
             Claim::Refuse => Err(Error::OtherOwner {
                 archive: self.name.clone(),
                 owner: describe(&found),
                 wanted: describe(&wanted),
             }),
         }
+    }
+
+    /// Writes down whose the archive is from now on. Call it when nothing refuses the run any more, and before the run stores anything.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub async fn adopt(&self, adoption: Option<Adoption>) -> Result<(), Error> {
+        let Some(Adoption { from, to }) = adoption else { return Ok(()) };
+        tracing::warn!("archive {} is adopted: it belonged to {}", self.name, describe(&from));
+        Ok(self.store.put(&self.keys.archive(), seal(DocumentKind::Archive, Encoding::Json, &to)).await?)
     }
 
     /// Finds out what there is to do for the backup of this id, or for an unfinished one of the same selection.
@@ -112,7 +127,12 @@ impl Archive {
     pub async fn begin(&self, config: &Checked, source_cluster_id: &str, now_ms: i64) -> Result<Begun, Error> {
         if let Some(id) = &config.backup_id {
             if self.store.exists(&self.keys.manifest(id)).await? {
-                return Ok(Begun::Done(Box::new(self.manifest(id).await?)));
+                let manifest = self.manifest(id).await?;
+                // Whoever adopts the archive would take it for a backup of the cluster at hand.
+                return match manifest.source_cluster_id == source_cluster_id {
+                    true => Ok(Begun::Done(Box::new(manifest))),
+                    false => Err(other_source(id, manifest.source_cluster_id, source_cluster_id)),
+                };
             }
             if let Some(why) = self.cannot_be_resumed(id, now_ms).await? {
                 tracing::warn!("what was stored of backup {id} is not built upon: {why}");
@@ -120,11 +140,9 @@ impl Archive {
                 return Ok(Begun::New(id.clone()));
             }
             return match self.cut(id).await? {
-                Some(cut) if cut.source_cluster_id != source_cluster_id => Err(Error::OtherSource {
-                    backup_id: id.clone(),
-                    began_with: cut.source_cluster_id,
-                    found: source_cluster_id.to_owned(),
-                }),
+                Some(cut) if cut.source_cluster_id != source_cluster_id => {
+                    Err(other_source(id, cut.source_cluster_id, source_cluster_id))
+                }
                 Some(cut) if cut.selection == config.selection() => self.resume(cut).await,
                 Some(cut) => Err(Error::OtherSelection {
                     backup_id: id.clone(),
@@ -416,6 +434,10 @@ fn seal<T: Serialize>(kind: DocumentKind, encoding: Encoding, value: &T) -> Byte
     document::seal(kind, VERSION, encoding, value).into()
 }
 
+fn other_source(id: &BackupId, began_with: String, found: &str) -> Error {
+    Error::OtherSource { backup_id: id.clone(), began_with, found: found.to_owned() }
+}
+
 fn owner(config: &Checked, source_cluster_id: &str) -> ArchiveOwner {
     let source_cluster_id = source_cluster_id.to_owned();
     match &config.config.owner {
@@ -512,6 +534,57 @@ mod tests {
             let objects = archive.store.list(&prefix).await.unwrap().into_iter().map(|object| object.key);
             archive.store.delete_many(&objects.collect::<Vec<_>>()).await.unwrap();
         }
+    }
+
+    fn config(more: serde_json::Value) -> Checked {
+        let mut config = serde_json::json!({
+            "cluster": {"bootstrapServers": ["localhost:9092"]}, "storage": "file:///backups", "archive": "sample"
+        });
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value::<crate::config::backup::BackupConfig>(config).unwrap().check().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_refused_adopts_nothing_whether_its_backup_is_begun_or_made() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        sample.unfinished("begun").await;
+        sample.backup("made", 1_000, None).await;
+        let owned_by = async || {
+            let owner: ArchiveOwner = archive.open(DocumentKind::Archive, &archive.keys.archive()).await.unwrap();
+            owner.source_cluster_id
+        };
+        for id in ["begun", "made"] {
+            let config = config(serde_json::json!({"backupId": id, "adopt": true}));
+            assert!(archive.claim(&config, "another").await.unwrap().is_some());
+            let refused = archive.begin(&config, "another", 1).await.unwrap_err();
+            assert!(matches!(refused, Error::OtherSource { .. }), "{refused:?}");
+            assert_eq!(owned_by().await, "source");
+        }
+        let config = config(serde_json::json!({"adopt": true}));
+        let adoption = archive.claim(&config, "another").await.unwrap();
+        archive.adopt(adoption).await.unwrap();
+        assert_eq!(owned_by().await, "another");
+        assert_eq!(archive.claim(&config, "another").await.unwrap(), None);
+    }
+
+    /// Ids of parts follow from the backup's id, its lease and a number, so that only a fault of this program makes one too long.
+    #[tokio::test]
+    async fn a_manifest_that_nobody_could_read_is_not_created() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        let id: BackupId = "b".repeat(170).parse().unwrap();
+        let part = Part::default();
+        let named = PartRef::new(PartId::new(&id, u64::MAX, usize::MAX), &part, &part.seal(DocumentKind::Part));
+        let empty = crate::repository::sample::empty("b");
+        let manifest = Manifest { backup_id: id.clone(), parts: vec![named], ..empty };
+        let holder = Holder::current("backup");
+        let prefix = archive.keys.lease();
+        let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
+        let error = archive.store_manifest(&lease, manifest, &[]).await.unwrap_err();
+        let is_it = matches!(&error, Error::UnreadableManifest { key, .. } if *key == archive.keys.manifest(&id));
+        assert!(is_it && error.kind() == crate::error::Kind::Bug, "{error}");
+        assert!(archive.store.list(&archive.keys.backups()).await.unwrap().is_empty());
     }
 
     #[test]
