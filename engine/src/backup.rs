@@ -14,6 +14,7 @@ mod findings;
 mod judgement;
 mod left;
 mod lineage;
+pub mod lines;
 mod lookahead;
 mod patience;
 pub mod queue;

@@ -12,6 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kafka_backup::backup::lines::{MAY_HOLD_DELETED_KEYS, MAY_HOLD_TWO_LOGS};
 use serde::Serialize;
 
 use super::archive::{self, Backup};
@@ -117,12 +118,12 @@ impl Case<'_> {
 
     /// Whether a warning says that the partition was read for longer than tombstones stay.
     fn is_named_slow(&self) -> bool {
-        self.is_listed(&self.backup.warnings, "the log cleaner leaves tombstones")
+        self.is_listed(&self.backup.warnings, MAY_HOLD_DELETED_KEYS)
     }
 
     /// Whether a problem says that nobody knows whether the log was replaced by another one while it was read.
     fn is_named_unproven(&self) -> bool {
-        self.is_listed(&self.backup.problems, "the backup may hold records of both")
+        self.is_listed(&self.backup.problems, MAY_HOLD_TWO_LOGS)
     }
 
     /// Whether a line that says this lists the partition.

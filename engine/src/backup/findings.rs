@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Error;
 use super::committed::EpochRead;
+use super::lines;
 use super::queue::{PartitionKey, Task};
 use super::reading_time::ReadingTimes;
 use crate::format::segment::TopicKey;
@@ -99,12 +100,7 @@ impl Findings {
         let given_up = self.given_up.iter().map(|((topic, partition), why)| {
             format!("partition {}-{partition} is not in the backup: {why}", topic.name)
         });
-        let unproven = self.unproven.iter().map(|(topic, partitions)| {
-            format!(
-                "topic {topic:?}, partitions {partitions:?}: no leader told at the end whether the log is still the one that was \
-                 read: after an unclean election the backup may hold records of both"
-            )
-        });
+        let unproven = self.unproven.iter().map(|(topic, partitions)| lines::unproven(topic, partitions));
         given_up.chain(self.behind.values().cloned()).chain(unproven).collect()
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lines;
 use super::queue::{Cleaning, PartitionKey};
 use crate::format::manifest::TopicCut;
 use crate::format::segment::TopicKey;
@@ -68,12 +69,7 @@ impl ReadingTimes {
         let slow: Vec<(i32, i64)> = readings.collect();
         let slowest_ms = slow.iter().map(|(_, took_ms)| *took_ms).max()?;
         let partitions: BTreeSet<i32> = slow.iter().map(|(partition, _)| *partition).collect();
-        Some(format!(
-            "topic {:?}, partitions {partitions:?}: reading took up to {slowest_ms} ms, more than half of the {} ms for which the log cleaner leaves \
-             tombstones (delete.retention.ms): the backup may hold a value for keys that were deleted meanwhile",
-            topic.topic.name,
-            delete_retention_ms(topic)
-        ))
+        Some(lines::slow_reading(&topic.topic.name, &partitions, slowest_ms, delete_retention_ms(topic)))
     }
 }
 

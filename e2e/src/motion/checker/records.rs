@@ -73,14 +73,17 @@ fn is_truncated(case: &Case<'_>, seen: &[&Seen], crc: u32) -> bool {
 /// the records of either log alone are right. No log ever held both. Kafka shows both only to a client that does not ask where the
 /// epochs of the first log end (KIP-320). A backup for which no leader answered that question names the partition as a problem.
 fn spliced(case: &Case<'_>, known: &BTreeMap<i64, Vec<&Seen>>) -> Option<Fault> {
-    // The oracle reads again from the truncation on. A record of both logs that compaction or retention took before that passes for
-    // one of the first log only.
-    if case.kind.is_compacted() || case.kind.log_start_moves() || case.is_named_unproven() {
+    if case.is_named_unproven() {
         return None;
     }
+    // The oracle reads again from the truncation on. A record of both logs that compaction or retention took before that passes for
+    // one of the first log only: there, both logs are known to differ from a record on that each has in the place of the other's.
+    let loses_records = case.kind.is_compacted() || case.kind.log_start_moves();
     case.known.truncations.iter().find_map(|truncation| {
-        let lost = only_of(case, known, truncation, false)?;
-        let later = only_of(case, known, truncation, true)?;
+        let from_offset = if loses_records { difference(known, truncation)? } else { truncation.offset };
+        let begun = truncation.generation;
+        let lost = only_of(case, known, from_offset, |_, last| last < begun && (!loses_records || last + 1 == begun))?;
+        let later = only_of(case, known, from_offset, |first, _| first >= begun)?;
         let text = format!(
             "records of one log: this one was lost in an election that truncated the log to {}, and the one at {} was \
              written after it",
@@ -90,19 +93,29 @@ fn spliced(case: &Case<'_>, known: &BTreeMap<i64, Vec<&Seen>>) -> Option<Fault> 
     })
 }
 
-/// A record of the backup, behind a truncation, that only the log since then holds, or only the one before.
+/// The first offset at which the log since a truncation is known to hold another record than the one before. No record from there on is
+/// of both: a log that was truncated is written anew from one offset on.
+fn difference(known: &BTreeMap<i64, Vec<&Seen>>, truncation: &Truncation) -> Option<i64> {
+    let differs = |seen: &[&Seen]| {
+        let crc_of = |generation: u32| seen.iter().find(|seen| seen.generation == generation).map(|seen| seen.crc);
+        let before = truncation.generation.checked_sub(1).and_then(crc_of);
+        before.zip(crc_of(truncation.generation)).is_some_and(|(before, since)| before != since)
+    };
+    known.range(truncation.offset..).find(|(_, seen)| differs(seen)).map(|(offset, _)| *offset)
+}
+
+/// The first record of the backup, from an offset on, of which the first and the last generation in which the oracle read it are such.
 fn only_of<'a>(
     case: &Case<'a>,
     known: &BTreeMap<i64, Vec<&Seen>>,
-    truncation: &Truncation,
-    is_later: bool,
+    from_offset: i64,
+    are_such: impl Fn(u32, u32) -> bool,
 ) -> Option<&'a Stored> {
     let is_only = |stored: &&Stored| {
         let seen = known.get(&stored.offset).map_or(&[][..], Vec::as_slice);
-        let mut same = seen.iter().filter(|seen| seen.crc == stored.crc).peekable();
-        stored.offset >= truncation.offset
-            && same.peek().is_some()
-            && same.all(|seen| (seen.generation >= truncation.generation) == is_later)
+        let generations = seen.iter().filter(|seen| seen.crc == stored.crc).map(|seen| seen.generation);
+        let ends = generations.clone().min().zip(generations.max());
+        stored.offset >= from_offset && ends.is_some_and(|(first, last)| are_such(first, last))
     };
     case.stored.records.iter().find(is_only)
 }

@@ -1,5 +1,6 @@
 //! The checker finds what it is there for, and nothing in a sound backup.
 
+use kafka_backup::backup::lines;
 use kafka_backup::format::hole::{Hole, HoleReason};
 
 use super::*;
@@ -246,15 +247,11 @@ fn a_key_that_was_deleted_has_a_value_only_where_its_tombstone_may_have_gone_unr
     world.happened(CUT_MS + 1, CUT_MS + 2, moved(0));
     assert_eq!(world.faults(), []);
     world.events.clear();
-    let slow = |topic: &str, partitions: &str| {
-        format!(
-            "topic {topic:?}, partitions {partitions}: reading took up to 9 ms, more than half of the 10 ms for which the log \
-             cleaner leaves tombstones (delete.retention.ms): the backup may hold a value for keys that were deleted meanwhile"
-        )
-    };
-    world.backup.warnings = vec![slow("src-compacted-0", "{1, 10}"), slow("src-compacted-00", "{0}")];
+    let slow =
+        |topic: &str, partitions: &[i32]| lines::slow_reading(topic, &partitions.iter().copied().collect(), 9, 10);
+    world.backup.warnings = vec![slow("src-compacted-0", &[1, 10]), slow("src-compacted-00", &[0])];
     assert_eq!(world.faults(), [(Wrong::KeyRevived, 6)], "other partitions were slow");
-    world.backup.warnings.push(slow("src-compacted-0", "{0, 1}"));
+    world.backup.warnings.push(slow("src-compacted-0", &[0, 1]));
     assert_eq!(world.faults(), []);
 }
 
@@ -286,7 +283,11 @@ const OTHER: u32 = 1_000;
 /// An election during the run takes the last three of ten records, and others are written at their offsets. The oracle reads
 /// again from offset 5 on. The backup holds the log before the election.
 fn elected() -> World {
-    let mut world = World::new("unclean", 0);
+    elected_of("unclean")
+}
+
+fn elected_of(kind: &str) -> World {
+    let mut world = World::new(kind, 0);
     let known = world.known();
     let again = |seen: &Seen| {
         let crc = if seen.offset < 7 { seen.crc } else { seen.crc + OTHER };
@@ -312,6 +313,42 @@ fn records_of_two_logs_are_found_and_those_of_either_are_right() {
     assert_eq!(world.faults(), [(Wrong::Spliced, 8)], "whichever comes first");
 }
 
+/// What is wrong with the logs that a backup is made of, with the offsets: compaction has nothing to say about keys here.
+fn splices(world: &World) -> Vec<i64> {
+    world.faults().into_iter().filter(|(wrong, _)| *wrong == Wrong::Spliced).map(|(_, offset)| offset).collect()
+}
+
+#[test]
+fn records_of_two_logs_of_a_compacted_topic_are_found_where_both_logs_are_known_to_differ() {
+    for kind in ["compacted", "expiring"] {
+        let mut world = elected_of(kind);
+        assert!(splices(&world).is_empty(), "{kind}: the log before the election");
+        world.stored().records[9].crc += OTHER;
+        assert_eq!(splices(&world), [7], "{kind}");
+        // The cleaner took the records at 5 and 6, which are of both logs, before the oracle came to them again.
+        world.known().records.retain(|seen| seen.generation == 0 || seen.offset > 6);
+        world.stored().records.remove(7);
+        assert_eq!(splices(&world), [8], "{kind}");
+        world.stored().records.remove(7);
+        assert!(splices(&world).is_empty(), "{kind}: the log since the election has what is before 7");
+    }
+}
+
+#[test]
+fn records_of_a_compacted_topic_that_the_cleaner_took_between_two_elections_are_of_either_log() {
+    let mut world = elected_of("compacted");
+    // The second election took all from offset 5 on. What the first left there was read under the first generation only.
+    let known = world.known();
+    known.records.retain(|seen| seen.generation == 0 || seen.offset > 6);
+    let last = known.records.len() - 3;
+    let again: Vec<Seen> =
+        [5, 6].map(|offset| Seen { generation: 2, offset, crc: crc(offset) + 2 * OTHER, ..known.records[last] }).into();
+    known.records.extend(again);
+    known.truncations.push(Truncation { generation: 2, offset: 5 });
+    world.stored().records[7..].iter_mut().for_each(|record| record.crc += OTHER);
+    assert!(splices(&world).is_empty(), "the log between the elections had all of it");
+}
+
 #[test]
 fn each_partition_is_of_a_log_of_its_own() {
     let mut world = elected();
@@ -326,14 +363,9 @@ fn each_partition_is_of_a_log_of_its_own() {
 fn a_backup_that_warns_of_two_logs_may_hold_records_of_both() {
     let mut world = elected();
     world.stored().records[8..].iter_mut().for_each(|record| record.crc += OTHER);
-    let unproven = |partitions: &str| {
-        format!(
-            "topic \"src-unclean-0\", partitions {partitions}: no leader told at the end whether the log is still the one \
-             that was read: after an unclean election the backup may hold records of both"
-        )
-    };
-    world.backup.problems = vec![unproven("{1}")];
+    let unproven = |partitions: &[i32]| lines::unproven("src-unclean-0", &partitions.iter().copied().collect());
+    world.backup.problems = vec![unproven(&[1])];
     assert_eq!(world.faults(), [(Wrong::Spliced, 7)], "another partition is meant");
-    world.backup.problems = vec![unproven("{0, 1}")];
+    world.backup.problems = vec![unproven(&[0, 1])];
     assert_eq!(world.faults(), []);
 }
