@@ -21,6 +21,7 @@ pub mod queue;
 mod reading_time;
 mod report;
 mod retention;
+mod silence;
 mod sink;
 mod unlisted;
 mod worker;
@@ -184,7 +185,7 @@ impl Run<'_> {
             }
         };
         let resumed = !stored.is_empty();
-        let findings = Arc::new(Mutex::new(Findings::default()));
+        let findings = Arc::new(Mutex::new(Findings::of(&cut)));
         let made = async {
             let runs = self.read(lease, &cut, stored, &findings).await?;
             let findings = std::mem::take(&mut *findings.lock().unwrap_or_else(PoisonError::into_inner));
@@ -474,9 +475,15 @@ impl Run<'_> {
         let fate = |((topic, partition), read): &(PartitionKey, EpochRead)| {
             lineage.fate(&topic.name, *partition, *read, cleaned.contains(topic))
         };
-        let is_unknown = |read: &&(PartitionKey, EpochRead)| fate(read) == Fate::Unknown;
-        for (partition, _) in read.iter().chain(&cuts).filter(is_unknown) {
-            findings.stays_unproven(partition.clone());
+        let is_unproven = |one: &(PartitionKey, EpochRead)| match fate(one) {
+            Fate::Unknown => true,
+            // A leader that wrote nothing leaves no epoch behind.
+            Fate::Passed => findings.has_batches_of(&one.0, one.1.leader_epoch),
+            Fate::There | Fate::Lost | Fate::Untold => false,
+        };
+        let unproven = read.iter().chain(&cuts).filter(|one| is_unproven(one)).map(|(partition, _)| partition.clone());
+        for partition in unproven.collect::<Vec<_>>() {
+            findings.stays_unproven(partition);
         }
         let lost = read.into_iter().filter(|read| fate(read) == Fate::Lost);
         let shorter =

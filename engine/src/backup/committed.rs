@@ -137,6 +137,20 @@ impl Stretch {
         (first.leader_epoch() > before.leader_epoch).then_some(before)
     }
 
+    /// Whether the response lacks offsets from the stretch's next one on, between batches or inside of one. A log has an offset for every
+    /// record that was written: only the log cleaner takes some out of its middle.
+    pub fn shows_cleaning(&self, records: &[u8]) -> bool {
+        let mut at = self.next_offset;
+        for batch in batches(records, true).map_while(Result::ok).filter(|batch| batch.next_offset() > self.next_offset)
+        {
+            if batch.base_offset() > at || batch.has_holes() {
+                return true;
+            }
+            at = batch.next_offset();
+        }
+        false
+    }
+
     /// What of a response belongs to the stretch, in the order of offsets. Every batch's CRC is checked.
     pub fn steps<'a>(
         &self,
@@ -373,6 +387,20 @@ mod tests {
         let (kept, holes) = read(&log, &[], &stretch);
         assert_eq!(kept, [(0, 2)]);
         assert_eq!(holes, [Hole { start_offset: 2, end_offset: 50, reason: HoleReason::Compaction }]);
+    }
+
+    #[test]
+    fn offsets_that_are_not_there_show_that_the_log_cleaner_was() {
+        let shows = |log: &[Vec<u8>], next_offset| Stretch::new(next_offset..100, false).shows_cleaning(&log.concat());
+        let whole = [data(0, 10, None), marker(10, 1, ControlType::Abort), data(11, 5, None)];
+        assert!(!shows(&whole, 0));
+        assert!(!shows(&whole, 5), "the first batch reaches back");
+        assert!(!shows(&[], 0));
+        assert!(shows(&[data(0, 10, None), data(11, 5, None)], 0), "between two batches");
+        assert!(shows(&[data(20, 10, None)], 10), "before the first");
+        let inside = BatchBuilder::new(0).record(record()).last_offset_delta(3).build().unwrap();
+        assert!(shows(std::slice::from_ref(&inside), 0), "inside of one");
+        assert!(!shows(&[inside, data(4, 2, None)], 4), "it is behind");
     }
 
     proptest! {

@@ -43,9 +43,7 @@ pub async fn take(cluster: &Cluster, config: &Checked, backup_id: BackupId, now_
 
     let starts = cluster.list_offsets(partitions.iter().cloned(), Position::Earliest).await;
     let groups = groups::take(cluster, config, &names, &mut notes).await;
-    // A partition that did not answer has been waited for already.
-    let answered: Vec<TopicPartition> =
-        partitions.into_iter().filter(|partition| starts.get(partition).is_some_and(Result::is_ok)).collect();
+    let answered = answered(partitions, &starts);
     let high_watermarks = cluster.list_offsets(answered.iter().cloned(), Position::HighWatermark).await;
     let ends = cluster.list_offsets(answered.iter().cloned(), Position::LastStable).await;
 
@@ -149,6 +147,11 @@ async fn hidden_topics(cluster: &Cluster, config: &Checked, notes: &mut Notes) {
 
 fn partitions_of(topic: &TopicMetadata) -> impl Iterator<Item = TopicPartition> {
     topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition))
+}
+
+/// The partitions to ask the other questions of. One that did not answer the first has been waited for already, for the retry timeout.
+fn answered(partitions: Vec<TopicPartition>, starts: &Listed) -> Vec<TopicPartition> {
+    partitions.into_iter().filter(|partition| starts.get(partition).is_some_and(Result::is_ok)).collect()
 }
 
 fn topic_cut(
@@ -325,6 +328,19 @@ mod tests {
             partitions: factors.iter().zip(0..).map(partition).collect(),
             error: None,
         }
+    }
+
+    #[test]
+    fn a_partition_that_nobody_answers_for_is_waited_for_once() {
+        let partition = |number| ("t".to_owned(), number);
+        let listed = ListedOffset { offset: 5, timestamp: -1, leader_epoch: 0 };
+        let starts = [
+            (partition(0), Ok(listed)),
+            (partition(1), Err(crate::kafka::Error::UnknownBroker { id: 1 })),
+            (partition(3), Ok(listed)),
+        ];
+        let asked = answered((0..4).map(partition).collect(), &starts.into());
+        assert_eq!(asked, [partition(0), partition(3)]);
     }
 
     #[test]

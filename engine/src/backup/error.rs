@@ -3,6 +3,7 @@
 use super::committed;
 use super::queue::Task;
 use crate::error::Kind;
+use crate::format::batch;
 use crate::format::invariants::Broken;
 use crate::format::layout::{ArchiveName, BackupId, NameError};
 use crate::format::{codec, document};
@@ -49,7 +50,7 @@ pub enum Error {
         exclude_topics: Vec<String>,
     },
     /// What the broker returned is not what a log holds.
-    #[error("topic {topic:?} partition {partition}: {error}")]
+    #[error("topic {topic:?} partition {partition}: {error}{}", remedy(error))]
     Log {
         /// The topic's name.
         topic: String,
@@ -87,6 +88,38 @@ pub enum Error {
         end_offset: i64,
         /// For how long.
         seconds: u64,
+    },
+    /// The broker returns nothing of partition after partition.
+    #[error(
+        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset}, as it did for the {stalls} partitions that \
+         were waited for before"
+    )]
+    Silent {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that is asked for.
+        offset: i64,
+        /// How many partitions of the broker were waited for in vain.
+        stalls: u32,
+    },
+    /// A batch that does not fit into any response that is read.
+    #[error(
+        "topic {topic:?} partition {partition}: the broker's response at offset {offset} has {bytes} bytes, and at most {max} are read \
+         at once"
+    )]
+    Oversized {
+        /// The topic's name.
+        topic: String,
+        /// The partition's number.
+        partition: i32,
+        /// The offset that is asked for.
+        offset: i64,
+        /// What the response announces.
+        bytes: i64,
+        /// The limit.
+        max: usize,
     },
     /// A partition without a leader.
     #[error("topic {topic:?} partition {partition} has no leader that answers{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
@@ -211,6 +244,16 @@ fn nothing_selected(known: usize, topics: &[String], exclude_topics: &[String]) 
     format!("of the topics that the cluster shows ({known} without internal ones) {why}: change that, or {MORE}")
 }
 
+/// What to do about a log that this program does not read.
+const fn remedy(error: &committed::Error) -> &'static str {
+    match error {
+        committed::Error::Batch(batch::Error::Magic { magic: 0 | 1, .. }) => {
+            "; let these records expire, or copy them to another topic with a consumer and a producer, and exclude this one (excludeTopics)"
+        }
+        committed::Error::Batch(_) | committed::Error::Overlap { .. } | committed::Error::EpochFell { .. } => "",
+    }
+}
+
 impl Error {
     pub(super) fn truncated(task: &Task, offset: i64) -> Self {
         Self::Truncated { topic: task.topic.name.clone(), partition: task.partition, offset }
@@ -218,6 +261,16 @@ impl Error {
 
     pub(super) fn leaderless(task: &Task, why: Option<crate::kafka::Error>) -> Self {
         Self::Leaderless { topic: task.topic.name.clone(), partition: task.partition, why: why.map(Box::new) }
+    }
+
+    pub(super) fn silent(task: &Task, stalls: u32) -> Self {
+        let (topic, partition, offset) = (task.topic.name.clone(), task.partition, task.stretch.next_offset);
+        Self::Silent { topic, partition, offset, stalls }
+    }
+
+    pub(super) fn oversized(task: &Task, bytes: i64, max: usize) -> Self {
+        let (topic, partition, offset) = (task.topic.name.clone(), task.partition, task.stretch.next_offset);
+        Self::Oversized { topic, partition, offset, bytes, max }
     }
 
     pub(super) fn log(task: &Task, error: committed::Error) -> Self {
@@ -233,9 +286,13 @@ impl Error {
             Self::Repository(error) => error.kind(),
             Self::Codec(error) => error.kind(),
             Self::Leaderless { why, .. } => why.as_ref().map_or(Kind::Unavailable, |why| why.kind()),
-            Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } => Kind::Usage,
+            Self::Name(_) | Self::NoSuchTopic { .. } | Self::NothingSelected { .. } | Self::Oversized { .. } => {
+                Kind::Usage
+            }
             Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
-            Self::Stalled { .. } | Self::Stored { .. } | Self::NothingReadable { .. } => Kind::Unavailable,
+            Self::Stalled { .. } | Self::Silent { .. } | Self::Stored { .. } | Self::NothingReadable { .. } => {
+                Kind::Unavailable
+            }
             Self::OtherOwner { .. }
             | Self::OtherSelection { .. }
             | Self::OtherSource { .. }

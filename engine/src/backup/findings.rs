@@ -8,7 +8,12 @@ use super::committed::EpochRead;
 use super::lines;
 use super::queue::{PartitionKey, Task};
 use super::reading_time::ReadingTimes;
+use super::silence::SilentBrokers;
+use crate::format::manifest::{Cut, TopicCut};
 use crate::format::segment::TopicKey;
+
+/// The setting of a topic whose old records are in other storage than the disks of the brokers (KIP-405).
+const TIERED: &str = "remote.storage.enable";
 
 /// What was found out so far.
 #[derive(Debug, Default)]
@@ -17,13 +22,26 @@ pub struct Findings {
     behind: BTreeMap<PartitionKey, String>,
     gone: BTreeSet<PartitionKey>,
     read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
+    with_batches: BTreeMap<PartitionKey, BTreeSet<i32>>,
     unproven: BTreeMap<String, BTreeSet<i32>>,
     untold: BTreeMap<PartitionKey, i64>,
+    tiered: BTreeSet<TopicKey>,
+    cleaned: BTreeSet<TopicKey>,
+    empty_ends: BTreeSet<PartitionKey>,
+    /// Brokers of which partitions stall.
+    pub silent: SilentBrokers,
     /// How long it took to read compacted partitions.
     pub times: ReadingTimes,
 }
 
 impl Findings {
+    /// Nothing yet, for a run that reads this cut.
+    pub fn of(cut: &Cut) -> Self {
+        let is_tiered = |topic: &&TopicCut| topic.configs.get(TIERED).is_some_and(|value| value == "true");
+        let tiered = cut.topics.iter().filter(is_tiered).map(|topic| topic.topic.clone());
+        Self { tiered: tiered.collect(), ..Self::default() }
+    }
+
     /// A partition cannot be read, and is left out of the backup. The first reason counts.
     pub fn give_up(&mut self, partition: PartitionKey, why: Error) {
         if let Entry::Vacant(entry) = self.given_up.entry(partition) {
@@ -51,6 +69,17 @@ impl Findings {
 
     /// Batches of a leader epoch were read up to an offset.
     pub fn was_read(&mut self, partition: PartitionKey, epoch: EpochRead) {
+        self.with_batches.entry(partition.clone()).or_default().insert(epoch.leader_epoch);
+        self.was_stable(partition, epoch);
+    }
+
+    /// Whether batches of this leader epoch were read.
+    pub fn has_batches_of(&self, partition: &PartitionKey, leader_epoch: i32) -> bool {
+        self.with_batches.get(partition).is_some_and(|epochs| epochs.contains(&leader_epoch))
+    }
+
+    /// The leader of an epoch, of which the log need not hold any batch, had a log that was stable up to an offset.
+    pub fn was_stable(&mut self, partition: PartitionKey, epoch: EpochRead) {
         let of_partition = self.read.entry(partition).or_default();
         let end_offset = of_partition.entry(epoch.leader_epoch).or_insert(epoch.end_offset);
         *end_offset = (*end_offset).max(epoch.end_offset);
@@ -65,6 +94,24 @@ impl Findings {
     pub fn stays_untold(&mut self, partition: PartitionKey, first_offset: i64) {
         let first = self.untold.entry(partition).or_insert(first_offset);
         *first = (*first).min(first_offset);
+    }
+
+    /// A log of the topic has offsets without a record that only the log cleaner leaves.
+    pub fn shows_cleaning(&mut self, topic: &TopicKey) {
+        if !self.cleaned.contains(topic) {
+            self.cleaned.insert(topic.clone());
+        }
+    }
+
+    /// Whether the log cleaner has worked on logs of the topic, so that one of them may end with offsets without a batch. Tiered
+    /// storage that is slow looks like such an end.
+    pub fn was_cleaned(&self, topic: &TopicKey) -> bool {
+        self.cleaned.contains(topic) && !self.tiered.contains(topic)
+    }
+
+    /// The log of the partition gives nothing before its end, although its topic is not compacted: it was compacted once.
+    pub fn has_empty_end(&mut self, partition: PartitionKey) {
+        self.empty_ends.insert(partition);
     }
 
     /// Whether the topic of this partition was found to be gone.
@@ -85,6 +132,15 @@ impl Findings {
 
     /// What else should be known of the backup, each in one line.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let mut empty_ends: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+        for (topic, partition) in self.empty_ends.iter().filter(|key| !self.given_up.contains_key(*key)) {
+            empty_ends.entry(&topic.name).or_default().insert(*partition);
+        }
+        let empty_ends = empty_ends.into_iter().map(|(topic, partitions)| lines::empty_end(topic, &partitions));
+        self.untold_lines().chain(empty_ends)
+    }
+
+    fn untold_lines(&self) -> impl Iterator<Item = String> {
         let is_there = |(key, _): &(&PartitionKey, &i64)| !self.given_up.contains_key(*key);
         self.untold.iter().filter(is_there).map(|((topic, partition), first_offset)| {
             format!(
@@ -113,4 +169,64 @@ impl Findings {
 /// The partition of a task.
 pub fn key(task: &Task) -> PartitionKey {
     ((*task.topic).clone(), task.partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, configs: &[(&str, &str)]) -> TopicCut {
+        TopicCut {
+            topic: TopicKey { name: name.to_owned(), id: uuid::Uuid::nil() },
+            replication_factor: 1,
+            configs: configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            compacted: false,
+            config_unknown: false,
+            delete_retention_ms: None,
+            partitions: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_log_in_tiered_storage_has_no_end_that_the_log_cleaner_left() {
+        let topics =
+            vec![topic("local", &[]), topic("tiered", &[(TIERED, "true")]), topic("back", &[(TIERED, "false")])];
+        let cut = Cut {
+            backup_id: "b".parse().unwrap(),
+            at_ms: 0,
+            source_cluster_id: String::new(),
+            selection: String::new(),
+            topics,
+            groups: Vec::new(),
+            open_transactions: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
+        let mut findings = Findings::of(&cut);
+        let was_cleaned =
+            |findings: &Findings| cut.topics.iter().map(|topic| findings.was_cleaned(&topic.topic)).collect::<Vec<_>>();
+        assert_eq!(was_cleaned(&findings), [false; 3]);
+        cut.topics.iter().for_each(|topic| findings.shows_cleaning(&topic.topic));
+        assert_eq!(was_cleaned(&findings), [true, false, true]);
+    }
+
+    #[test]
+    fn an_epoch_in_which_a_leader_only_answered_has_no_batches() {
+        let key = (topic("t", &[]).topic, 0);
+        let mut findings = Findings::default();
+        findings.was_stable(key.clone(), EpochRead { leader_epoch: 4, end_offset: 9 });
+        findings.was_read(key.clone(), EpochRead { leader_epoch: 3, end_offset: 9 });
+        assert_eq!([3, 4].map(|epoch| findings.has_batches_of(&key, epoch)), [true, false]);
+        assert_eq!(findings.epochs_read().len(), 2, "either is asked about in the end");
+    }
+
+    #[test]
+    fn an_empty_end_is_a_warning_that_names_the_partitions_that_are_in_the_backup() {
+        let key = |partition| (topic("t", &[]).topic, partition);
+        let mut findings = Findings::default();
+        (0..3).for_each(|partition| findings.has_empty_end(key(partition)));
+        findings.give_up(key(1), Error::NotBegun);
+        let warnings: Vec<String> = findings.warnings().collect();
+        assert_eq!(warnings, [lines::empty_end("t", &[0, 2].into())]);
+    }
 }

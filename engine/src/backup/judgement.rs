@@ -123,10 +123,12 @@ pub enum Silence {
 }
 
 impl Idle {
-    /// Judges what a request brought of its first task.
+    /// Judges what a request brought of its first task; `was_cleaned`: whether logs of its topic show the log cleaner's work, although the
+    /// topic need not be compacted any more.
     pub fn judge(
         &mut self,
         task: &Task,
+        was_cleaned: bool,
         fetched: Option<&Fetched>,
         progressed: bool,
         patience: &Patience,
@@ -148,13 +150,15 @@ impl Idle {
         let has_all = fetched.last_stable_offset >= task.stretch.end_offset;
         self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
         let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        let may_end = match task.cleaning {
-            Cleaning::Compacts => {
-                self.answers >= IDLE_ANSWERS && ended_for >= patience.empty_end && fetched.records.is_empty()
-            }
+        let is_cleaned = match task.cleaning {
+            Cleaning::Compacts => true,
+            // The policy may have been another before the cut. What the cleaner left of the log's end then is what every backup finds.
+            Cleaning::Never => was_cleaned,
             // Where nothing is known to be cleaned, records that do not come are not records that are not there.
-            Cleaning::Never | Cleaning::Unknown => false,
+            Cleaning::Unknown => false,
         };
+        let is_empty = self.answers >= IDLE_ANSWERS && fetched.records.is_empty();
+        let may_end = is_cleaned && is_empty && ended_for >= patience.empty_end;
         match (may_end, now.duration_since(since) >= patience.stall) {
             (true, _) => Silence::End,
             (false, true) => Silence::Stall,
@@ -222,10 +226,14 @@ mod tests {
 
     /// What answers without a batch, five seconds apart, come to.
     fn silence(cleaning: Cleaning, answers: &[Fetched]) -> Vec<Silence> {
+        silence_of(cleaning, false, answers)
+    }
+
+    fn silence_of(cleaning: Cleaning, was_cleaned: bool, answers: &[Fetched]) -> Vec<Silence> {
         let (mut idle, mut now) = (Idle::default(), Instant::now());
         let judge = |fetched: &Fetched| {
             now += Duration::from_secs(5);
-            idle.judge(&task(cleaning), Some(fetched), false, &PATIENCE, now)
+            idle.judge(&task(cleaning), was_cleaned, Some(fetched), false, &PATIENCE, now)
         };
         answers.iter().map(judge).collect()
     }
@@ -252,6 +260,18 @@ mod tests {
             assert_eq!(last(cleaning, &answers[..17]), Silence::Wait);
             assert_eq!(last(cleaning, &answers), Silence::Stall);
         }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_compacted_before_the_cut_ends_where_nothing_comes_as_a_compacted_one() {
+        let answers = vec![empty(20); 5 + 7];
+        let compacted = silence(Cleaning::Compacts, &answers);
+        assert_eq!(compacted.last(), Some(&Silence::End));
+        assert_eq!(silence_of(Cleaning::Never, true, &answers), compacted);
+        let short = vec![empty(15); 5 + 13];
+        assert_eq!(silence_of(Cleaning::Never, true, &short).last(), Some(&Silence::Stall), "the log goes on");
+        let answers = vec![empty(20); 5 + 13];
+        assert_eq!(silence_of(Cleaning::Unknown, true, &answers).last(), Some(&Silence::Stall));
     }
 
     #[tokio::test]

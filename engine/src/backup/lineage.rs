@@ -30,6 +30,10 @@ pub enum Fate {
     There,
     /// The log has lost them.
     Lost,
+    /// The log that may be cleaned reaches as far, and has no such epoch. The cleaner may have removed all of it before the leader's
+    /// replica was built. Or an election truncated the log before the epoch, and the cleaner removed what was written then, up to where
+    /// the log that was read ended.
+    Passed,
     /// The brokers cannot tell, now or ever.
     Untold,
     /// Nobody has answered.
@@ -77,6 +81,7 @@ impl Lineage {
         let key = ((topic.to_owned(), partition), read.leader_epoch);
         match self.0.get(&key) {
             Some(Told::End(found)) if is_lost(read, *found, is_cleaned) => Fate::Lost,
+            Some(Told::End(found)) if found.leader_epoch < read.leader_epoch => Fate::Passed,
             Some(Told::End(_)) => Fate::There,
             Some(Told::Never) => Fate::Untold,
             None => Fate::Unknown,
@@ -152,5 +157,18 @@ mod tests {
         assert_eq!(of(Some(Told::Never)).fate("t", 0, read, false), Fate::Untold);
         let end = EpochEnd { leader_epoch: 3, end_offset: 900 };
         assert_eq!(of(Some(Told::End(end))).fate("t", 0, read, false), Fate::There);
+    }
+
+    #[test]
+    fn a_cleaned_log_without_the_epoch_that_was_read_proves_nothing() {
+        let read = EpochRead { leader_epoch: 3, end_offset: 900 };
+        // Epoch 3 ended at 900. Epoch 4 began at 500, and the cleaner took all of it before a replica was built that has epoch 5 at 1000.
+        for (leader_epoch, end_offset, expected) in
+            [(3, 1_000, Fate::There), (2, 1_000, Fate::Passed), (2, 899, Fate::Lost), (-1, -1, Fate::Lost)]
+        {
+            let told = Told::End(EpochEnd { leader_epoch, end_offset });
+            let lineage = Lineage([((("t".to_owned(), 0), 3), told)].into());
+            assert_eq!(lineage.fate("t", 0, read, true), expected, "{leader_epoch} {end_offset}");
+        }
     }
 }

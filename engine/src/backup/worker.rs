@@ -18,7 +18,7 @@ use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for
 use super::lineage::Lineage;
 use super::lookahead::Lookahead;
 use super::patience::Patience;
-use super::queue::{NO_BROKER, PartitionKey, Queue, Task};
+use super::queue::{Cleaning, NO_BROKER, PartitionKey, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
 use super::unlisted::Unlisted;
 use crate::error::Kind;
@@ -144,9 +144,30 @@ impl Worker {
     }
 
     /// Reads tasks from one broker until each is done or has to go elsewhere, and returns those of the latter that have no leader yet.
+    ///
+    /// A broker returns one whole batch, however large it is. Which partition's it is that nobody can read shows when each is asked for
+    /// alone: that one is given up, and the others are read.
     async fn read(&mut self, broker: i32, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        let mut looked = Instant::now();
         let mut back = Vec::new();
+        let suspects = self.read_together(broker, tasks, Others::JoinIn, &mut back).await?;
+        for task in suspects.map_or_else(Vec::new, |Oversized { tasks, .. }| tasks) {
+            let found = self.read_together(broker, vec![task], Others::Wait, &mut back).await?;
+            if let Some(Oversized { tasks, bytes, max }) = found {
+                tasks.iter().for_each(|task| self.give_up(task, Error::oversized(task, bytes, max)));
+            }
+        }
+        Ok(back)
+    }
+
+    /// Reads tasks as [`Worker::read`] does, and adds to `back`. Stops where a response is too large, with the tasks that it was to be for.
+    async fn read_together(
+        &mut self,
+        broker: i32,
+        tasks: Vec<Task>,
+        others: Others,
+        back: &mut Vec<Task>,
+    ) -> Result<Option<Oversized>, Error> {
+        let mut looked = Instant::now();
         let mut asked = tasks;
         let mut idle = Idle::default();
         let mut request = self.ask(broker, &asked, idle.is_alone);
@@ -158,7 +179,10 @@ impl Worker {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
                     back.extend(self.unanswered(asked, &error, now));
-                    return Ok(back);
+                    return Ok(None);
+                }
+                Err(crate::kafka::Error::FrameTooLarge { bytes, max, .. }) => {
+                    return Ok(Some(Oversized { tasks: asked, bytes, max }));
                 }
                 outcomes => outcomes?,
             };
@@ -170,8 +194,14 @@ impl Worker {
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
-            let ended = self.silence(&mut idle, &asked, &outcomes, &judged, &mut next, now);
-            if !idle.is_alone {
+            let ended = self.silence(
+                &mut idle,
+                broker,
+                &Response { asked: &asked, outcomes: &outcomes, judged: &judged },
+                &mut next,
+                now,
+            );
+            if !idle.is_alone && others == Others::JoinIn {
                 self.queue().top_up(broker, &mut next);
             }
             for (number, task) in asked.iter().enumerate().filter(|(_, task)| task.cleaning.is_possible()) {
@@ -187,6 +217,9 @@ impl Worker {
             }
             self.sink.flush().await?;
             if let Some(task) = ended {
+                if task.cleaning == Cleaning::Never {
+                    self.findings().has_empty_end(findings::key(&task));
+                }
                 self.findings().times.caught_up(&findings::key(&task), now);
                 self.note_epoch(&task);
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
@@ -211,11 +244,11 @@ impl Worker {
                     ok = refreshed.is_ok(),
                     "looking for the leaders of partitions that moved"
                 );
-                back = self.queue_led(back).await?;
+                *back = self.queue_led(std::mem::take(back)).await?;
             }
         }
         back.extend(asked);
-        Ok(back)
+        Ok(None)
     }
 
     /// A broker did not answer for as long as the retry timeout, and still leads these partitions. Somebody else may lead them soon:
@@ -268,22 +301,35 @@ impl Worker {
     fn silence(
         &self,
         idle: &mut Idle,
-        asked: &[Task],
-        outcomes: &[FetchedPartition],
-        judged: &[After],
+        broker: i32,
+        &Response { asked, outcomes, judged }: &Response<'_>,
         next: &mut Vec<Task>,
         now: Instant,
     ) -> Option<Task> {
         let patience = &self.shared.patience;
+        if outcomes.iter().any(|answered| answered.outcome.as_ref().is_ok_and(|fetched| !fetched.records.is_empty())) {
+            self.findings().silent.gave(broker);
+        }
         let [first, ..] = judged else { return None };
         let fetched = outcomes.first().and_then(|answered| answered.outcome.as_ref().ok());
         let progressed = match first {
             After::GoOn(task) => task.stretch.next_offset > asked[0].stretch.next_offset,
             After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
         };
-        match idle.judge(first.task(), fetched, progressed, patience, now) {
+        let was_cleaned = self.findings().was_cleaned(&first.task().topic);
+        match idle.judge(first.task(), was_cleaned, fetched, progressed, patience, now) {
             Silence::Wait => None,
             Silence::AskAlone => {
+                let stalls = self.findings().silent.stalls(broker, now, patience);
+                if let Some(stalls) = stalls.filter(|_| first.task().cleaning != Cleaning::Compacts) {
+                    *idle = Idle::default();
+                    // Nor did any other of them: a response without a batch has room for one of each.
+                    let (others, given_up): (Vec<_>, Vec<_>) =
+                        std::mem::take(next).into_iter().partition(|task| task.cleaning == Cleaning::Compacts);
+                    given_up.iter().for_each(|task| self.give_up(task, Error::silent(task, stalls)));
+                    *next = others;
+                    return None;
+                }
                 next.drain(1..).for_each(|task| self.queue().push(broker_of(&self.shared.cluster, &task), task));
                 None
             }
@@ -301,6 +347,7 @@ impl Worker {
                     Some(_) | None => stalled(&task, patience),
                 };
                 self.give_up(&task, error);
+                self.findings().silent.stalled(broker, now);
                 None
             }
         }
@@ -349,7 +396,7 @@ impl Worker {
             }
             if leader_epoch >= 0 {
                 let stable = EpochRead { leader_epoch, end_offset: fetched.last_stable_offset };
-                self.findings().was_read(key.clone(), stable);
+                self.findings().was_stable(key.clone(), stable);
             }
         }
         if matches!(after, After::Done(_)) {
@@ -391,6 +438,9 @@ impl Worker {
     async fn keep(&mut self, task: &Task, fetched: &Fetched, after: &Task) -> Result<(), Error> {
         if fetched.records.is_empty() || self.findings().is_given_up(&task.topic, task.partition) {
             return Ok(());
+        }
+        if task.cleaning == Cleaning::Never && task.stretch.shows_cleaning(&fetched.records) {
+            self.findings().shows_cleaning(&task.topic);
         }
         // Where the log begins by now, a batch that reaches over the start is nobody else's.
         let starts_log = task.stretch.starts_log || fetched.log_start_offset >= task.stretch.next_offset;
@@ -597,6 +647,29 @@ impl Worker {
 /// The broker that leads a task's partition, as far as that is known.
 pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
     cluster.leader(&task.topic.name, task.partition).map_or(NO_BROKER, |leader| leader.broker)
+}
+
+/// Whether other partitions join those that are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    JoinIn,
+    Wait,
+}
+
+/// Tasks of which one has a batch that is too large to be read.
+struct Oversized {
+    tasks: Vec<Task>,
+    /// What the response announced.
+    bytes: i64,
+    /// What it may have.
+    max: usize,
+}
+
+/// A response: what was asked for, what came, and what that means, in the same order.
+struct Response<'a> {
+    asked: &'a [Task],
+    outcomes: &'a [FetchedPartition],
+    judged: &'a [After],
 }
 
 /// A request on its way.

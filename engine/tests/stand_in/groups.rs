@@ -1,6 +1,8 @@
 //! A consumer group that cannot be read makes the backup partial, and is named; the others are in it.
 
-use kafka_backup::backup::{self, Outcome};
+use std::net::TcpListener;
+
+use kafka_backup::backup::{self, BackupReport, Outcome};
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use serde_json::json;
@@ -58,6 +60,44 @@ async fn a_group_whose_coordinator_moves_while_groups_are_listed_is_in_the_backu
         let tells = report.problems.iter().any(|problem| problem.contains("groups may be missing"));
         assert_eq!(tells, outcome == Outcome::Partial, "{:?}", report.problems);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_are_listed_again_while_coordinators_move_although_a_broker_hangs() {
+    const MOVED: &str = "groups may be missing in the backup";
+    const HANGS: &str = "not in the backup are the groups of broker 2";
+    // Since one broker does not answer, the others are asked twice for each list: the second list has the group that moves. The one that
+    // moves on and on is in none.
+    let (once, on_and_on) = tokio::join!(listed_next_to_a_broker_that_hangs(2), listed_next_to_a_broker_that_hangs(99));
+    for (report, held, says) in [(once, 2, &[HANGS][..]), (on_and_on, 1, &[HANGS, MOVED])] {
+        assert_eq!((report.outcome, report.groups, report.records), (Outcome::Partial, held, 3), "{report:?}");
+        assert_eq!(report.problems.len(), says.len(), "{:?}", report.problems);
+        for (problem, says) in report.problems.iter().zip(says) {
+            assert!(problem.starts_with(says), "{problem}");
+        }
+    }
+}
+
+/// Backs up a topic and two groups of one broker, while a second one takes connections and answers nothing. The coordinator of one group
+/// moves, so that so many lists miss it.
+async fn listed_next_to_a_broker_that_hangs(missed_lists: u64) -> BackupReport {
+    let group = |name: &str, missed_lists| Group {
+        name: name.to_owned(),
+        committed: Ok(("orders".to_owned(), 1)),
+        missed_lists,
+    };
+    let topics = vec![
+        Topic::new("orders", vec![Log::of_noise(3, 10, 1)]),
+        Topic::new("__consumer_offsets", vec![Log::default()]),
+    ];
+    let broker = Broker::start_with(topics, vec![group("stays", 0), group("moves", missed_lists)]).await;
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    broker.knows(2, hangs.local_addr().unwrap().port());
+    let mut cluster = broker.config();
+    (cluster.request_timeout_ms, cluster.retry_timeout_ms) = (1_000, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let config = configs::backup(&broker, folder.path(), json!({ "cluster": cluster }));
+    backup::run(&config, &Progress::default(), &Stop::default()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,17 +13,9 @@ use kafka_backup::verify;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::broker::Broker;
-use crate::configs;
-use crate::topic::{Log, Topic};
-
-/// As much as a test has.
-const PATIENCE: Patience = Patience {
-    alone_wait: Duration::from_millis(50),
-    empty_end: Duration::from_millis(300),
-    stall: Duration::from_millis(600),
-    catch_up_min: Duration::from_millis(500),
-};
+use crate::broker::{Broker, Fetch};
+use crate::configs::{self, PATIENCE};
+use crate::topic::{Log, State, Topic};
 
 async fn back_up(broker: &Broker, folder: &Path, settings: Value) -> Result<BackupReport, backup::Error> {
     let config = configs::backup(broker, folder, settings);
@@ -244,6 +236,31 @@ async fn a_compacted_log_that_gives_nothing_for_a_while_is_read_whole() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_compacted_partition_is_at_its_end_only_after_requests_for_it_alone_although_others_have_data() {
+    let keys = Log::of_keys(&["a", "b"]);
+    keys.state().ends_at = 5;
+    // A response has one of these batches.
+    let orders = Topic::new("orders", vec![Log::of_noise(12, 700_000, 1)]);
+    let broker = Broker::start(vec![Topic::compacted("keys", keys), orders]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path(), json!({ "parallelism": 1 })).await.unwrap();
+    let found = (report.outcome, report.records, report.holes.compaction);
+    assert_eq!(found, (Outcome::Completed, 2 + 12, 3), "{report:?}");
+
+    let fetches = broker.fetches();
+    let names = |fetch: &Fetch, topic: &str| fetch.partitions.iter().any(|(name, _)| name == topic);
+    let first = fetches.iter().position(|fetch| !names(fetch, "orders")).expect("a request for the silent one alone");
+    let last = fetches.iter().rposition(|fetch| names(fetch, "keys")).unwrap();
+    assert!(last + 1 < fetches.len(), "the other partition had data all the time: {fetches:?}");
+    let alone = &fetches[first..=last];
+    assert!(alone.len() >= 5, "{fetches:?}");
+    for fetch in alone {
+        assert!(!names(fetch, "orders"), "{fetches:?}");
+        assert_eq!(Duration::from_millis(fetch.max_wait_ms.unsigned_abs().into()), PATIENCE.alone_wait);
+    }
+}
+
 /// Before each record but the first, so many answers are empty.
 async fn whole_after(empty_answers: u32, patience: Patience) {
     let (mut at, mut answers) = (0, 0);
@@ -331,6 +348,32 @@ async fn a_log_whose_leader_epochs_fall_is_not_in_the_backup_and_named() {
         assert!(problem.contains("the batch at 1 has leader epoch 2, after one of epoch 3"), "{problem}");
         let manifest = configs::manifest(folder.path(), &report.backup_id).await;
         assert!(manifest.topics[0].partitions[0].missing, "{:?}", manifest.topics[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_which_no_leader_tells_at_the_end_whether_it_is_the_one_that_was_read_is_a_problem() {
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
+    // The leader refuses to tell, or there is none when the last record was read.
+    let ends: [fn(&mut State); 2] =
+        [|log| log.epochs_error = TOPIC_AUTHORIZATION_FAILED, |log| log.has_no_leader = true];
+    for end in ends {
+        let log = Log::of_keys(&["a", "b"]).with(move |log, offset| {
+            if offset == 1 {
+                end(log);
+            }
+        });
+        let broker = Broker::start(vec![Topic::new("orders", vec![log, Log::of_noise(1, 100, 1)])]).await;
+        let mut cluster = broker.config();
+        cluster.retry_timeout_ms = 800;
+        let folder = tempfile::tempdir().unwrap();
+        let report = back_up(&broker, folder.path(), json!({ "cluster": cluster })).await.unwrap();
+        assert_eq!((report.outcome, report.records), (Outcome::Partial, 3), "{report:?}");
+        let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+        assert!(problem.starts_with("topic \"orders\", partitions {0}: no leader told at the end"), "{problem}");
+        assert!(problem.contains("the backup may hold records of both"), "{problem}");
+        let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+        assert!(!manifest.topics[0].partitions[0].missing, "{:?}", manifest.topics[0]);
     }
 }
 

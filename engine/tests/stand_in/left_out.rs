@@ -1,12 +1,16 @@
 //! A partition that cannot be read is left out of the backup and named; the others are in it.
 
+use std::io::Write;
+use std::path::Path;
+
+use bytes::BufMut;
 use kafka_backup::backup::{self, BackupReport, Outcome};
 use kafka_backup::error::Kind;
+use kafka_backup::format::batch::HEADER_BYTES;
 use kafka_backup::list::{self, State};
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use serde_json::json;
-use std::path::Path;
 
 use crate::broker::Broker;
 use crate::configs;
@@ -32,6 +36,50 @@ fn of_an_old_format(name: &str) -> Topic {
         *bytes = old.into();
     }
     Topic::new(name, vec![log])
+}
+
+/// A message without a key in format v0 or v1, whose value is compressed by this codec: an entry of a message set.
+fn message(offset: i64, magic: i8, codec: i8, value: &[u8]) -> Vec<u8> {
+    let mut covered = Vec::new();
+    covered.put_i8(magic);
+    covered.put_i8(codec);
+    if magic > 0 {
+        covered.put_i64(1_700_000_000_000);
+    }
+    covered.put_i32(-1);
+    covered.put_i32(i32::try_from(value.len()).unwrap());
+    covered.put_slice(value);
+    let mut crc = flate2::Crc::new();
+    crc.update(&covered);
+    let mut message = Vec::new();
+    message.put_i64(offset);
+    message.put_i32(i32::try_from(4 + covered.len()).unwrap());
+    message.put_u32(crc.sum());
+    message.put_slice(&covered);
+    message
+}
+
+/// Two messages, each of which is shorter than the header of a record batch.
+fn of_short_messages(magic: i8) -> Log {
+    let log = Log::default();
+    for offset in [0, 1] {
+        let message = message(offset, magic, 0, b"v");
+        assert!(message.len() < HEADER_BYTES);
+        log.state().batches.push((offset..offset + 1, message.into()));
+    }
+    log
+}
+
+/// A message whose value is three messages, compressed together. It has the offset of the last of them.
+fn of_a_wrapper(magic: i8) -> Log {
+    const GZIP: i8 = 1;
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    for (offset, value_bytes) in [(0, 10), (1, 200), (2, 10)] {
+        compressed.write_all(&message(offset, magic, 0, &vec![b'v'; value_bytes])).unwrap();
+    }
+    let log = Log::default();
+    log.state().batches.push((0..3, message(2, magic, GZIP, &compressed.finish().unwrap()).into()));
+    log
 }
 
 async fn back_up(broker: &Broker, folder: &Path) -> Result<BackupReport, backup::Error> {
@@ -67,6 +115,38 @@ async fn partitions_that_cannot_be_read_are_named_and_the_others_are_in_the_back
     for topic in manifest.topics {
         assert_eq!(topic.partitions[0].missing, topic.topic.name != "orders", "{}", topic.topic.name);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_with_messages_of_before_kafka_0_11_are_named_and_the_rest_of_their_topic_is_in_the_backup() {
+    // The fifth partition was written to by newer clients too, and the sixth by these alone.
+    let upgraded = of_short_messages(1);
+    upgraded.state().push(1, None, b"new".to_vec());
+    let partitions = vec![
+        of_short_messages(0),
+        of_short_messages(1),
+        of_a_wrapper(0),
+        of_a_wrapper(1),
+        upgraded,
+        Log::of_noise(2, 100, 1),
+    ];
+    let broker =
+        Broker::start(vec![Topic::new("old", partitions), Topic::new("orders", vec![Log::of_noise(5, 100, 2)])]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 2 + 5), "{report:?}");
+    let magic_and_offset = [(0, 0), (1, 0), (0, 2), (1, 2), (1, 0)];
+    assert_eq!(report.problems.len(), magic_and_offset.len(), "{:?}", report.problems);
+    for (partition, (problem, (magic, offset))) in report.problems.iter().zip(magic_and_offset).enumerate() {
+        let says = format!(
+            "partition old-{partition} is not in the backup: topic \"old\" partition {partition}: message format v{magic} at \
+             offset {offset} is not supported: only v2 is (Kafka 0.11 and later)"
+        );
+        assert!(problem.starts_with(&says) && problem.ends_with("(excludeTopics)"), "{problem}");
+    }
+    let manifest = configs::manifest(folder.path(), &report.backup_id).await;
+    let missing: Vec<bool> = manifest.topics[0].partitions.iter().map(|partition| partition.missing).collect();
+    assert_eq!(missing, [true, true, true, true, true, false]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,9 @@
 mod answer;
 mod broker;
 mod configs;
+mod created_again;
 mod groups;
+mod idle_worker;
 mod in_motion;
 mod left_out;
 mod lookahead;
@@ -12,5 +14,6 @@ mod many_partitions;
 mod outage;
 mod rate_limit;
 mod resumed;
+mod stop_at;
 mod system_topics;
 mod topic;

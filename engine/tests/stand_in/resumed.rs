@@ -1,29 +1,23 @@
 //! Runs that build on what an earlier one has stored, while the log or the cluster becomes another.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
+use kafka_backup::backup::{self, BackupReport, Outcome};
 use kafka_backup::error::Kind;
 use kafka_backup::format::document::{self, DocumentKind, Encoding};
 use kafka_backup::format::manifest::{Cut, VERSION};
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
+use kafka_backup::verify;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::broker::Broker;
-use crate::configs;
-use crate::topic::{Log, State, Topic};
-
-/// As much as a test has.
-const PATIENCE: Patience = Patience {
-    alone_wait: Duration::from_millis(50),
-    empty_end: Duration::from_millis(300),
-    stall: Duration::from_millis(600),
-    catch_up_min: Duration::from_millis(500),
-};
+use crate::configs::{self, PATIENCE};
+use crate::stop_at::StopAt;
+use crate::topic::{Asked, Log, State, Topic};
 
 async fn run(broker: &Broker, folder: &Path, settings: Value, stop: &Stop) -> Result<BackupReport, backup::Error> {
     let config = configs::backup(broker, folder, settings);
@@ -191,6 +185,44 @@ async fn a_run_goes_on_inside_a_batch_in_which_the_log_begins_by_now() {
     assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
     // The batch in which the log begins is stored whole.
     assert_eq!((report.records, report.holes.expired), (11, 4), "{report:?}");
+}
+
+/// The checkpoints of an unfinished backup.
+fn checkpoints(folder: &Path, backup_id: &str) -> Vec<PathBuf> {
+    let progress = folder.join(format!("archives/{}/progress/{backup_id}", configs::ARCHIVE));
+    let objects = std::fs::read_dir(progress).unwrap().map(|entry| entry.unwrap().path());
+    objects.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("e0")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fenced_run_and_its_successor_have_both_stored_is_in_the_backup_once() {
+    for (by_the_first, by_the_second) in [(2, 3), (3, 2)] {
+        let stop_at = StopAt::default();
+        let log = stop_at.with(Log::of_keys(&["a", "b", "c", "d", "e"]));
+        let broker = Broker::start(vec![Topic::new("orders", vec![log])]).await;
+        let log = &broker.topics()[0].partitions[0];
+        let readings_of_the_first_record =
+            || log.state().asked.iter().filter(|asked| **asked == Asked::Stable(0)).count();
+        let (folder, named) = (tempfile::tempdir().unwrap(), json!({ "backupId": "twice" }));
+        stop_at.run(&broker, folder.path(), named.clone(), by_the_first).await;
+        // The checkpoint of the first run is stored after the second has listed what there is.
+        let of_the_first = checkpoints(folder.path(), "twice");
+        let [late] = of_the_first.as_slice() else { panic!("{of_the_first:?}") };
+        let checkpoint = std::fs::read(late).unwrap();
+        std::fs::remove_file(late).unwrap();
+        stop_at.run(&broker, folder.path(), named.clone(), by_the_second).await;
+        assert_eq!(readings_of_the_first_record(), 2);
+        std::fs::write(late, checkpoint).unwrap();
+        assert_eq!(checkpoints(folder.path(), "twice").len(), 2, "each run has an epoch of its own");
+
+        let report = run(&broker, folder.path(), named, &Stop::default()).await.unwrap();
+        assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 5, true), "{report:?}");
+        assert_eq!(report.bytes, log.bytes() as u64, "{report:?}");
+        assert_eq!(readings_of_the_first_record(), 2, "the third run builds on what is stored");
+        let config = configs::verify(folder.path());
+        let verified = verify::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+        assert_eq!((verified.outcome, verified.records), (verify::Outcome::Intact, 5), "{:?}", verified.findings);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

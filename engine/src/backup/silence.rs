@@ -1,0 +1,67 @@
+//! Brokers of which partition after partition gives nothing: each of them is waited for, so that thousands would take hours.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+
+use super::patience::Patience;
+
+/// So many partitions of a broker stall one after the other, with no batch of any other in between, before the rest is not waited for.
+const STALLS_MIN: u32 = 8;
+/// For so many times the patience with one partition, from the first of them on.
+const STALL_TIMES_MIN: u32 = 2;
+
+/// The brokers of which partitions have stalled since they last gave a batch.
+#[derive(Debug, Default)]
+pub struct SilentBrokers(BTreeMap<i32, Stalls>);
+
+#[derive(Debug, Clone, Copy)]
+struct Stalls {
+    count: u32,
+    /// When the first partition was given up.
+    since: Instant,
+}
+
+impl SilentBrokers {
+    /// The broker gave a batch.
+    pub fn gave(&mut self, broker: i32) {
+        self.0.remove(&broker);
+    }
+
+    /// A partition was given up, for which the broker gave nothing.
+    pub fn stalled(&mut self, broker: i32, now: Instant) {
+        self.0.entry(broker).or_insert(Stalls { count: 0, since: now }).count += 1;
+    }
+
+    /// How many partitions were waited for in vain, when that is enough.
+    pub fn stalls(&self, broker: i32, now: Instant, patience: &Patience) -> Option<u32> {
+        let Stalls { count, since } = *self.0.get(&broker)?;
+        let is_enough = count >= STALLS_MIN && now.duration_since(since) >= patience.stall * STALL_TIMES_MIN;
+        is_enough.then_some(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_broker_is_waited_for_until_partition_after_partition_has_stalled_for_long() {
+        let patience = Patience::default();
+        let began = Instant::now();
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut silent = SilentBrokers::default();
+        (1..STALLS_MIN).for_each(|_| silent.stalled(1, at(60)));
+        assert_eq!(silent.stalls(1, at(600), &patience), None, "too few");
+        silent.stalled(1, at(120));
+        assert_eq!(silent.stalls(1, at(179), &patience), None, "too soon");
+        assert_eq!(silent.stalls(1, at(180), &patience), Some(STALLS_MIN));
+        assert_eq!(silent.stalls(2, at(180), &patience), None, "another broker");
+        silent.gave(1);
+        assert_eq!(silent.stalls(1, at(180), &patience), None, "it gives something");
+        silent.stalled(1, at(200));
+        assert_eq!(silent.stalls(1, at(600), &patience), None, "it begins anew");
+    }
+}
