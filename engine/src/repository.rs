@@ -5,6 +5,8 @@
 mod choice;
 pub mod listing;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 pub(crate) mod sample;
 pub mod segment;
 #[cfg(test)]

@@ -31,6 +31,8 @@ use futures::stream::{self, Stream, StreamExt};
 pub use self::error::Error;
 use self::file::{FileStore, FileUpload};
 pub use self::s3::UPLOAD_MEMORY_BYTES;
+#[cfg(test)]
+pub(crate) use self::s3::bucket::{Asked, Bucket};
 use self::s3::{S3Store, S3Upload};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
@@ -200,13 +202,24 @@ impl Store {
     /// # Errors
     /// [`Error::Misconfigured`] when the store does not honour conditional writes; as the calls it makes.
     pub async fn check_writable(&self, key: &str) -> Result<(), Error> {
-        self.create(key, Bytes::from_static(b"first\n")).await?;
-        if self.create(key, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
+        self.create_answered(key, Bytes::from_static(b"first\n")).await?;
+        if self.create_answered(key, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
             self.sweep_in_the_background();
             return Ok(());
         }
         let reason = "it does not honour \"create only if absent\" (If-None-Match), without which two runs could overwrite each other: use a store that does";
         Err(Error::Misconfigured { store: Arc::from(self.name()), reason: reason.to_owned() })
+    }
+
+    /// As [`Store::create`], where the store itself has to say that the key is taken. To find the object there after the call has
+    /// failed shows what became of the object, and nothing of a right to write.
+    async fn create_answered(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        key::check(key)?;
+        self.note("create", key);
+        match &self.backend {
+            Backend::File(store) => store.create(key, bytes).await,
+            Backend::S3(store) => store.create_answered(key, bytes).await,
+        }
     }
 
     /// The whole object.

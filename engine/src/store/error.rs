@@ -236,9 +236,12 @@ impl Place<'_> {
         use opendal::ErrorKind as K;
         let answer = Answer::read(error.message());
         let code = answer.as_ref().map(|answer| answer.code.as_str());
-        let reason = || match &answer {
-            Some(answer) => answer.to_string(),
-            None => innermost(error),
+        // Of a response without a code, such as those to HEAD and of proxies, the status is all that there is.
+        let final_status = if code.is_none() { status(error).filter(|status| is_final(*status)) } else { None };
+        let reason = || match (&answer, final_status) {
+            (Some(answer), _) => answer.to_string(),
+            (None, Some(status)) => format!("HTTP status {status}: {}", innermost(error)),
+            (None, None) => innermost(error),
         };
         match (code, error.kind()) {
             (Some("NoSuchBucket"), _) => self.misconfigured(format!(
@@ -251,7 +254,7 @@ impl Place<'_> {
             }
             // The response to HEAD has no body. Any other that has one, and not the store's own, is that of something in between.
             (None, K::NotFound) if !error.message().is_empty() => {
-                self.unavailable(format!("HTTP status 404, and not from the store: {}", reason()))
+                self.unavailable(format!("HTTP status 404, and not from the store: {}", innermost(error)))
             }
             (_, K::NotFound) => self.not_found(),
             (_, K::PermissionDenied) => self.denied(match &answer {
@@ -269,11 +272,9 @@ impl Place<'_> {
             (_, K::Conflict) => self.unavailable(reason()),
             // After the retries opendal calls every failure persistent, also one that was final at the first try.
             (Some(code), _) if FINAL_CODES.contains(&code) => self.refused(reason()),
+            _ if final_status.is_some() => self.refused(reason()),
             _ if error.is_temporary() || error.is_persistent() => self.unavailable(reason()),
-            (None, _) => match status(error) {
-                Some(status) if is_final(status) => self.refused(format!("HTTP status {status}: {}", reason())),
-                Some(_) | None => self.unavailable(reason()),
-            },
+            (None, _) => self.unavailable(reason()),
             (Some(_), _) => self.refused(reason()),
         }
     }
@@ -316,8 +317,10 @@ fn innermost(error: &opendal::Error) -> String {
     }
     match sources(error).last() {
         Some(cause) => cause.to_string(),
-        // An answer without a code, as opendal shows it.
-        None if error.message().starts_with("S3Error {") => "the store gives no reason".to_owned(),
+        // An answer without a code, as opendal shows it, or without a body.
+        None if error.message().is_empty() || error.message().starts_with("S3Error {") => {
+            "the store gives no reason".to_owned()
+        }
         None => error.message().lines().next().unwrap_or_default().to_owned(),
     }
 }

@@ -12,8 +12,12 @@
 //! The permissions that are used: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, `s3:AbortMultipartUpload`,
 //! `s3:DeleteObject`. Without `s3:ListBucket` S3 answers "denied" where an object is missing, and so do we.
 
+#[cfg(test)]
+pub(super) mod bucket;
 mod credentials;
 mod part;
+#[cfg(test)]
+mod stand_in;
 mod upload;
 
 use std::collections::HashMap;
@@ -23,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use opendal::layers::{RetryEvent, RetryLayer};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator};
@@ -269,10 +273,29 @@ impl S3Store {
     }
 
     pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        self.create_as(key, bytes, |settled| Ok(settled.created())).await
+    }
+
+    /// As [`S3Store::create`]; but that the key is taken counts only as the store's answer to this call.
+    pub(super) async fn create_answered(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        let answered = |settled: Settled| match settled {
+            Settled::Unanswered(error) => Err(error),
+            settled @ (Settled::New | Settled::Taken | Settled::Again) => Ok(settled.created()),
+        };
+        self.create_as(key, bytes, answered).await
+    }
+
+    /// Creates an object, again while `read` takes what became of the call for no result.
+    async fn create_as(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        read: fn(Settled) -> Result<Option<Created>, Error>,
+    ) -> Result<Created, Error> {
         let token = uuid::Uuid::new_v4().to_string();
         for attempt in 0..CONFLICTS_MAX {
             let written = self.operator.write_options(key, bytes.clone(), whole_options(&token)).await.map(drop);
-            if let Some(created) = self.settle(key, &token, written).await? {
+            if let Some(created) = read(self.settle(key, &token, written).await?)? {
                 return Ok(created);
             }
             tokio::time::sleep(RETRY_FIRST_PAUSE * 2_u32.pow(attempt)).await;
@@ -280,11 +303,10 @@ impl S3Store {
         Err(self.place(key).unavailable(CONFLICTS))
     }
 
-    /// What became of a conditional write, by what stands at its key when the answer leaves it open; `None` when another
-    /// conditional write of this key was under way and has left nothing, so that the call has to be made again.
-    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Option<Created>, Error> {
+    /// What became of a conditional write, by what stands at its key when the answer leaves it open.
+    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Settled, Error> {
         let Err(error) = written else {
-            return Ok(Some(Created::New));
+            return Ok(Settled::New);
         };
         let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
         // `ConditionalRequestConflict`: the other write may be the first attempt of this very call.
@@ -298,17 +320,23 @@ impl S3Store {
         };
         let written_by_us = if is_open { self.is_written_by(key, token).await } else { Ok(None) };
         match written_by_us {
-            Ok(Some(true)) => Ok(Some(Created::New)),
-            Ok(Some(false)) => Ok(Some(Created::AlreadyThere)),
-            Ok(None) if is_conflict => Ok(None),
+            Ok(Some(true)) => Ok(Settled::New),
+            Ok(Some(false)) if is_taken => Ok(Settled::Taken),
+            Ok(Some(false)) => Ok(Settled::Unanswered(self.write_error(key, &error))),
+            Ok(None) if is_conflict => Ok(Settled::Again),
             Ok(None) | Err(_) if is_taken => {
                 Err(self.place(key).unavailable("the key was taken, and its object cannot be read back"))
             }
-            // A missing upload is a failure of the call: to say "not found" of what was to be written is no answer.
-            Ok(None) | Err(_) => match self.error(key, &error) {
-                Error::NotFound { .. } => Err(self.place(key).unavailable("the store has lost the upload")),
-                error => Err(error),
-            },
+            Ok(None) | Err(_) => Err(self.write_error(key, &error)),
+        }
+    }
+
+    /// Reads a failure of a conditional write. A missing upload is a failure of the call: to say "not found" of what was to be written
+    /// is no answer.
+    fn write_error(&self, key: &str, error: &opendal::Error) -> Error {
+        match self.error(key, error) {
+            Error::NotFound { .. } => self.place(key).unavailable("the store has lost the upload"),
+            error => error,
         }
     }
 
@@ -327,7 +355,7 @@ impl S3Store {
     pub(super) async fn delete_many(&self, keys: &[String]) -> Result<(), Error> {
         let chunks: Vec<Vec<String>> = keys.chunks(DELETIONS_OF_A_REQUEST).map(<[String]>::to_vec).collect();
         let removals = chunks.into_iter().map(|chunk| self.delete_chunk(chunk));
-        stream::iter(removals).buffer_unordered(DELETE_REQUESTS_AT_ONCE).try_collect().await
+        all_tried(stream::iter(removals).buffer_unordered(DELETE_REQUESTS_AT_ONCE)).await
     }
 
     async fn delete_chunk(&self, keys: Vec<String>) -> Result<(), Error> {
@@ -342,15 +370,7 @@ impl S3Store {
             }
         }
         let removals = keys.into_iter().map(|key| async move { self.delete(&key).await });
-        let mut removals = stream::iter(removals).buffer_unordered(REQUESTS_AT_ONCE);
-        let mut removed = Ok(());
-        while let Some(one) = removals.next().await {
-            match one {
-                Err(error @ Error::Unavailable { .. }) => return Err(error),
-                one => removed = removed.and(one),
-            }
-        }
-        removed
+        all_tried(stream::iter(removals).buffer_unordered(REQUESTS_AT_ONCE)).await
     }
 
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, Error> {
@@ -394,6 +414,41 @@ impl S3Store {
     }
 }
 
+/// What became of a conditional write.
+enum Settled {
+    /// This call made the object.
+    New,
+    /// The store has refused the call, since somebody else's object is there.
+    Taken,
+    /// The call failed in another way, and somebody else's object is there: of what the store makes of such calls it says nothing.
+    Unanswered(Error),
+    /// Another conditional write of the key was under way and has left nothing, so that the call has to be made again.
+    Again,
+}
+
+impl Settled {
+    /// What became of the object; `None` when the call has to be made again.
+    const fn created(&self) -> Option<Created> {
+        match self {
+            Self::New => Some(Created::New),
+            Self::Taken | Self::Unanswered(_) => Some(Created::AlreadyThere),
+            Self::Again => None,
+        }
+    }
+}
+
+/// The first failure of deletions of which each is tried, until the store cannot be reached.
+async fn all_tried(mut removals: impl Stream<Item = Result<(), Error>> + Unpin) -> Result<(), Error> {
+    let mut removed = Ok(());
+    while let Some(one) = removals.next().await {
+        match one {
+            Err(error @ Error::Unavailable { .. }) => return Err(error),
+            one => removed = removed.and(one),
+        }
+    }
+    removed
+}
+
 fn folder(prefix: &str) -> String {
     format!("{prefix}/")
 }
@@ -432,84 +487,12 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
+    use super::bucket::{Asked, Bucket};
+    use super::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, serve};
     use super::*;
     use crate::config::cluster::CircuitBreakerConfig;
     use crate::error::Kind;
-    use crate::store::{Backend, Store};
-
-    /// A request as the stand-in for S3 sees it.
-    struct Request {
-        method: String,
-        head: String,
-    }
-
-    impl Request {
-        fn written_by(&self) -> Option<String> {
-            let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
-            lines
-                .find(|(name, _)| name.eq_ignore_ascii_case("x-amz-meta-written-by"))
-                .map(|(_, value)| value.to_owned())
-        }
-    }
-
-    /// Answers each request with what `answer` makes of it; `None` cuts the connection, as if the answer got lost.
-    async fn serve(answer: impl Fn(&Request) -> Option<String> + Send + Sync + 'static) -> Store {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let answer = Arc::new(answer);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, answer.clone()));
-            }
-        });
-        let builder = opendal::services::S3::default()
-            .bucket("bucket")
-            .region("us-east-1")
-            .endpoint(&format!("http://{address}"))
-            .checksum_algorithm(CHECKSUM)
-            .skip_signature();
-        let name: Arc<str> = Arc::from("s3://bucket");
-        let client = http_client(Place { store: &name, key: "" }, None).unwrap();
-        Store::over(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
-    }
-
-    async fn converse(mut stream: TcpStream, answer: Arc<impl Fn(&Request) -> Option<String>>) {
-        let mut received = Vec::new();
-        loop {
-            let head_bytes = loop {
-                if let Some(at) = received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                    break at + 4;
-                }
-                if stream.read_buf(&mut received).await.unwrap_or(0) == 0 {
-                    return;
-                }
-            };
-            let head = String::from_utf8(received[..head_bytes].to_vec()).unwrap();
-            let length = head
-                .to_ascii_lowercase()
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: ").map(|length| length.parse::<usize>().unwrap()));
-            while received.len() < head_bytes + length.unwrap_or(0) {
-                stream.read_buf(&mut received).await.unwrap();
-            }
-            received.drain(..head_bytes + length.unwrap_or(0));
-            let method = head.split(' ').next().unwrap().to_owned();
-            let Some(answer) = answer(&Request { method, head }) else { return };
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        }
-    }
-
-    fn failed(status: u16, code: &str) -> String {
-        let body = format!("<Error><Code>{code}</Code><Message>It failed.</Message></Error>");
-        format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-    }
-
-    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\netag: \"e\"\r\n\r\n";
-    const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
-    const HEAD_NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    use crate::store::Store;
 
     /// Keeps the first object that is put, and loses the answer to it.
     async fn store_that_loses_its_first_answer(keep: impl Fn(String) -> String + Send + Sync + 'static) -> Store {
@@ -622,6 +605,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refusal_without_a_reason_is_not_unavailable_either() {
+        for status in [400, 405, 411, 413, 501] {
+            for answer in [failed(status, ""), format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")] {
+                let store = serve(move |_| Some(answer.clone())).await;
+                let errors = [
+                    store.put("key", Bytes::from_static(b"abc")).await.unwrap_err(),
+                    store.create("key", Bytes::from_static(b"abc")).await.unwrap_err(),
+                    store.list("").await.unwrap_err(),
+                ];
+                for error in errors {
+                    let text = error.to_string();
+                    assert!(error.kind() == Kind::Usage && text.contains(&format!("HTTP status {status}")), "{text}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn where_many_cannot_be_deleted_at_once_each_is_by_itself() {
         let deleted = |answer: fn() -> String, refused: &'static str| async move {
             let single = Arc::new(Mutex::new(0));
@@ -689,6 +690,87 @@ mod tests {
         .await;
         let error = store.check_writable("write-check").await.unwrap_err();
         assert!(error.to_string().contains("If-None-Match"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_to_a_write_proves_that_a_run_may_write() {
+        // An earlier run has left the object, and whoever may read finds it.
+        let checked = async |status: u16, code: &'static str| {
+            let found = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nx-amz-meta-written-by: earlier\r\n\r\n";
+            let store = serve(move |request| match request.method.as_str() {
+                "PUT" => Some(failed(status, code)),
+                _ => Some(found.to_owned()),
+            })
+            .await;
+            store.check_writable("write-check").await.map_err(|error| error.kind())
+        };
+        assert_eq!(checked(412, "PreconditionFailed").await, Ok(()));
+        assert_eq!(checked(403, "AccessDenied").await, Err(Kind::Denied));
+        assert_eq!(checked(400, "InvalidRequest").await, Err(Kind::Usage));
+        assert_eq!(checked(501, "NotImplemented").await, Err(Kind::Usage));
+        assert_eq!(checked(503, "SlowDown").await, Err(Kind::Unavailable));
+        assert_eq!(checked(409, "ConditionalRequestConflict").await, Err(Kind::Unavailable));
+    }
+
+    /// The result of the work, which does not end where it waits for requests that are not sent.
+    async fn in_time<T>(work: impl Future<Output = T>) -> T {
+        let time = Duration::from_secs(20);
+        tokio::time::timeout(time, work).await.expect("so many requests are under way at a time")
+    }
+
+    fn keys(objects: usize) -> Vec<String> {
+        (0..objects).map(|number| format!("key-{number:04}")).collect()
+    }
+
+    async fn bucket_of(keys: &[String]) -> (Bucket, Store) {
+        let bucket = Bucket::start().await;
+        keys.iter().for_each(|key| bucket.insert(key, Bytes::from_static(b"small"), 0));
+        let store = Store::open(&bucket.storage).await.unwrap();
+        (bucket, store)
+    }
+
+    #[tokio::test]
+    async fn a_thousand_objects_are_deleted_by_a_request_and_four_requests_are_under_way_at_a_time() {
+        let keys = keys(8 * DELETIONS_OF_A_REQUEST);
+        let (bucket, store) = bucket_of(&keys).await;
+        bucket.meet(Asked::DeleteMany, "", 4);
+        assert_eq!(in_time(store.delete_many(&keys)).await, Ok(()));
+        assert_eq!((bucket.count(Asked::DeleteMany, ""), bucket.count(Asked::Delete, "")), (8, 0));
+        assert_eq!(bucket.keys(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn sixteen_single_deletions_are_under_way_at_a_time() {
+        let keys = keys(32);
+        let (bucket, store) = bucket_of(&keys).await;
+        bucket.lose_delete_many();
+        bucket.meet(Asked::Delete, "", 16);
+        assert_eq!(in_time(store.delete_many(&keys)).await, Ok(()));
+        assert_eq!(bucket.keys(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn sixteen_small_objects_are_read_at_a_time() {
+        let keys = keys(32);
+        let (bucket, store) = bucket_of(&keys).await;
+        bucket.meet(Asked::Get, "key", 16);
+        let read: Vec<_> = in_time(store.read_many(keys.clone()).collect()).await;
+        assert_eq!(read, keys.into_iter().map(|key| (key, Ok(Bytes::from_static(b"small")))).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_request_for_many_that_is_denied_keeps_no_other_from_being_sent() {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&requests);
+        let store = serve(move |request| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let is_denied = String::from_utf8_lossy(&request.body).contains("<Key>key-0000</Key>");
+            Some(if is_denied { failed(403, "AccessDenied") } else { document("<DeleteResult></DeleteResult>") })
+        })
+        .await;
+        let removed = store.delete_many(&keys(9 * DELETIONS_OF_A_REQUEST)).await;
+        assert!(matches!(removed, Err(Error::Denied { .. })), "{removed:?}");
+        assert_eq!(requests.load(Ordering::Relaxed), 9);
     }
 
     /// A store that keeps the names of what is put, and denies deletions.

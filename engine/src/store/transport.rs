@@ -87,7 +87,11 @@ fn without_repeating_what_cannot_pass(error: Error) -> Error {
 /// answer of a store that is well.
 fn is_sick<T>(answer: &opendal::Result<Response<T>>) -> bool {
     match answer {
-        Ok(response) => response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS,
+        Ok(response) => match response.status() {
+            // A store that lacks a call, such as DeleteObjects, will lack it later, too.
+            StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
+            status => status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+        },
         Err(error) => error.is_temporary(),
     }
 }
@@ -99,7 +103,7 @@ mod tests {
     #[test]
     fn a_refusal_is_an_answer_and_an_overload_is_not() {
         let answer = |status: u16| Ok(Response::builder().status(status).body(()).expect("a response"));
-        for status in [200, 206, 304, 400, 403, 404, 412, 416] {
+        for status in [200, 206, 304, 400, 403, 404, 412, 416, 501, 505] {
             assert!(!is_sick(&answer(status)), "{status}");
         }
         for status in [429, 500, 502, 503, 504] {

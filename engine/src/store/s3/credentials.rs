@@ -169,7 +169,15 @@ fn no_file(folder: &Path, name: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Output};
+    use std::sync::{Arc, Mutex};
+
+    use futures::future::ready;
+
     use super::*;
+    use crate::store::Store;
+    use crate::store::s3::stand_in::{Answer, document, listen};
+    use crate::store::s3::variable;
 
     fn known(token: Option<&str>) -> Credentials {
         Credentials {
@@ -222,6 +230,66 @@ mod tests {
             Some(known(None))
         );
         assert_eq!(of(&[("AWS_ACCESS_KEY_ID", "AKIA1")]), None);
+    }
+
+    /// A variable that only processes have that a test has started.
+    const STARTED_BY_A_TEST: &str = "KAFKA_BACKUP_STARTED_BY_A_TEST";
+
+    /// Runs one test of this module in a process with these variables: a process that has begun cannot be given others.
+    fn run_with(test: &str, variables: &[(&str, String)]) -> Output {
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", &format!("{module}::{test}")]).env(STARTED_BY_A_TEST, "yes");
+        command.envs(variables.iter().map(|(name, value)| (name, value))).output().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_line_end_is_no_part_of_a_variable_and_the_endpoint_of_s3_goes_before_that_of_all_services() {
+        const THIS: &str =
+            "a_line_end_is_no_part_of_a_variable_and_the_endpoint_of_s3_goes_before_that_of_all_services";
+        if std::env::var_os(STARTED_BY_A_TEST).is_some() {
+            assert_eq!(Credentials::from_variables(variable), Some(known(Some("t"))));
+            Store::open(&"s3://bucket".parse().unwrap()).await.unwrap();
+            return;
+        }
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&requests);
+        let address = listen(move |request| -> Answer {
+            let (signature, token) = (request.header("authorization"), request.header("x-amz-security-token"));
+            noted.lock().unwrap().push((signature.unwrap_or_default(), token));
+            Box::pin(ready(Some(
+                document("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>").into_bytes(),
+            )))
+        })
+        .await;
+        let nobody = "http://127.0.0.1:1";
+        for (of_s3, of_all) in [
+            (format!("http://{address}\n"), nobody.to_owned()),
+            // As good as not set.
+            ("\n".to_owned(), format!(" http://{address}\r\n")),
+        ] {
+            let variables = [
+                ("AWS_ENDPOINT_URL_S3", of_s3),
+                ("AWS_ENDPOINT_URL", of_all),
+                ("AWS_REGION", "eu-central-1\n".to_owned()),
+                ("AWS_ACCESS_KEY_ID", "AKIA1\n".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "open=sesame/+\r\n".to_owned()),
+                ("AWS_SESSION_TOKEN", "t\n".to_owned()),
+            ];
+            let output = tokio::task::spawn_blocking(move || run_with(THIS, &variables)).await.unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            // A name that fits no test is a success of none.
+            assert!(output.status.success() && told.contains("1 passed"), "{told}");
+            let requests = std::mem::take(&mut *requests.lock().unwrap());
+            assert!(!requests.is_empty());
+            for (signature, token) in requests {
+                assert!(
+                    signature.contains("Credential=AKIA1/") && signature.contains("/eu-central-1/s3/"),
+                    "{signature}"
+                );
+                assert_eq!(token.as_deref(), Some("t"));
+            }
+        }
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl S3Upload {
     async fn complete(&self, writer: &mut Writer) -> Result<Option<Created>, Error> {
         for attempt in 0..CONFLICTS_MAX {
             let closed = writer.close().await.map(drop);
-            if let Some(created) = self.store.settle(&self.key, &self.token, closed).await? {
+            if let Some(created) = self.store.settle(&self.key, &self.token, closed).await?.created() {
                 return Ok(Some(created));
             }
             tokio::time::sleep(RETRY_FIRST_PAUSE * 2_u32.pow(attempt)).await;
@@ -108,3 +108,6 @@ async fn abort(mut writer: Writer) {
         tracing::debug!(kind = %error.kind(), "an unfinished upload could not be aborted");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! How an upload of several parts ends, whatever becomes of the answer to its last call.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use crate::error::Kind;
+use crate::store::s3::RETRIES;
+use crate::store::s3::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, serve};
+use crate::store::{Error, Store};
+
+/// What becomes of a CompleteMultipartUpload.
+#[derive(Clone, Copy)]
+enum End {
+    /// It makes the object.
+    Made,
+    /// It makes the object, and the answer gets lost.
+    MadeAndLost,
+    /// It makes the object, while the answer is that another conditional write of the key is under way.
+    MadeAndConflict,
+    /// Another conditional write of the key is under way: nothing is made.
+    Conflict,
+    /// Somebody else has made the object, and the answer is 412 (PreconditionFailed).
+    Taken,
+    /// Somebody else has made the object, and the answer is 409 (ConditionalRequestConflict).
+    TakenAndConflict,
+    /// There is no such upload: it was completed, or aborted.
+    NoSuchUpload,
+    /// It fails in passing.
+    Sick,
+}
+
+const CONFLICT: &str = "ConditionalRequestConflict";
+const BYTES: usize = 11 << 20;
+
+/// What the stand-in has seen.
+#[derive(Default)]
+struct Seen {
+    token: String,
+    /// Whose object is at the key.
+    made_by: Option<String>,
+    parts: usize,
+    completions: usize,
+    aborted: usize,
+}
+
+/// A store in which uploads end in this way, one call after the other, and then all like the last.
+async fn store_with(ends: &[End]) -> (Store, Arc<Mutex<Seen>>) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let state = Arc::clone(&seen);
+    let ends = Mutex::new(VecDeque::from(ends.to_vec()));
+    let store = serve(move |request| {
+        let mut seen = state.lock().unwrap();
+        match request.method.as_str() {
+            "POST" if request.target().contains("uploads") => {
+                seen.token = request.written_by().unwrap();
+                Some(document("<R><UploadId>u</UploadId></R>"))
+            }
+            "PUT" => {
+                seen.parts += 1;
+                Some(OK.to_owned())
+            }
+            "HEAD" => Some(match &seen.made_by {
+                Some(token) => {
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\nx-amz-meta-written-by: {token}\r\n\r\n")
+                }
+                None => HEAD_NOT_FOUND.to_owned(),
+            }),
+            "DELETE" => {
+                seen.aborted += 1;
+                Some(NO_CONTENT.to_owned())
+            }
+            "POST" => {
+                assert_eq!(request.header("if-none-match").as_deref(), Some("*"));
+                let mut ends = ends.lock().unwrap();
+                let end = if ends.len() > 1 { ends.pop_front() } else { ends.front().copied() };
+                seen.complete(end.unwrap())
+            }
+            method => panic!("{method} is no part of an upload"),
+        }
+    })
+    .await;
+    (store, seen)
+}
+
+impl Seen {
+    fn complete(&mut self, end: End) -> Option<String> {
+        self.completions += 1;
+        match end {
+            End::Made | End::MadeAndLost | End::MadeAndConflict => self.made_by = Some(self.token.clone()),
+            End::Taken | End::TakenAndConflict => {
+                self.made_by.get_or_insert_with(|| "somebody else".to_owned());
+            }
+            End::Conflict | End::NoSuchUpload | End::Sick => {}
+        }
+        match end {
+            End::Made => Some(document("<R><ETag>e</ETag></R>")),
+            End::MadeAndLost => None,
+            End::Taken => Some(failed(412, "PreconditionFailed")),
+            End::MadeAndConflict | End::Conflict | End::TakenAndConflict => Some(failed(409, CONFLICT)),
+            End::NoSuchUpload => Some(failed(404, "NoSuchUpload")),
+            End::Sick => Some(failed(503, "SlowDown")),
+        }
+    }
+}
+
+/// An upload of three parts that ends in this way: what its writer learns, completions, and calls that abort it.
+async fn uploaded(ends: &[End]) -> (Result<u64, Error>, usize, usize) {
+    let (store, seen) = store_with(ends).await;
+    let mut upload = store.upload("key").await.unwrap();
+    upload.write(vec![Bytes::from(vec![7; BYTES])]).await.unwrap();
+    let finished = upload.finish().await;
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.parts, 3, "no part is sent twice");
+    (finished, seen.completions, seen.aborted)
+}
+
+const DONE: Result<u64, Error> = Ok(BYTES as u64);
+
+#[tokio::test]
+async fn an_upload_whose_last_answer_is_lost_is_finished_whatever_the_repeated_call_learns() {
+    assert_eq!(uploaded(&[End::Made]).await, (DONE, 1, 0));
+    assert_eq!(uploaded(&[End::MadeAndLost, End::Taken]).await, (DONE, 2, 0));
+    assert_eq!(uploaded(&[End::MadeAndLost, End::TakenAndConflict]).await, (DONE, 2, 0));
+    assert_eq!(uploaded(&[End::MadeAndLost, End::NoSuchUpload]).await, (DONE, 2, 0));
+    assert_eq!(uploaded(&[End::MadeAndConflict]).await, (DONE, 1, 0));
+    // Whether or not the store is well again before the calls are used up.
+    assert_eq!(uploaded(&[End::MadeAndLost, End::Sick]).await, (DONE, 1 + RETRIES, 0));
+}
+
+#[tokio::test]
+async fn an_upload_is_completed_again_while_another_conditional_write_is_under_way() {
+    assert_eq!(uploaded(&[End::Conflict, End::Conflict, End::Made]).await, (DONE, 3, 0));
+    // The other write was the first attempt of this very call.
+    assert_eq!(uploaded(&[End::Conflict, End::MadeAndLost, End::NoSuchUpload]).await, (DONE, 3, 0));
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_a_conflict_and_the_parts_are_given_up() {
+    for ends in [&[End::Taken][..], &[End::TakenAndConflict], &[End::Conflict, End::Taken], &[End::Sick, End::Taken]] {
+        let (finished, completions, aborted) = uploaded(ends).await;
+        assert!(matches!(finished, Err(Error::Conflict { .. })), "{finished:?}");
+        assert_eq!((completions, aborted), (ends.len(), 1));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_the_store_has_lost_is_neither_finished_nor_called_missing() {
+    for ends in [&[End::NoSuchUpload][..], &[End::Conflict, End::NoSuchUpload]] {
+        let (finished, completions, aborted) = uploaded(ends).await;
+        let error = finished.unwrap_err();
+        assert_eq!((error.kind(), error.is_not_found()), (Kind::Unavailable, false), "{error}");
+        assert_eq!((completions, aborted), (ends.len(), 1));
+    }
+}
