@@ -43,8 +43,9 @@ fn interrupted_by(signal: &str) {
     // One segment a worker, which is not full for long: what is stored at the end is stored because of the signal.
     let mut running = repository.start(&[&backup[..], &slow].concat()).unwrap();
     running.wait_until("the cut is stored", || !objects_in(&repository, "progress").is_empty());
-    let unfinished =
-        || objects_in(&repository, "segments").iter().any(|path| fs::metadata(path).is_ok_and(|m| m.len() > 2_000_000));
+    let unfinished = || {
+        objects_in(&repository, "archives/a").iter().any(|path| fs::metadata(path).is_ok_and(|m| m.len() > 2_000_000))
+    };
     running.wait_until("something was read", unfinished);
     running.signal(signal).unwrap();
     let ended = running.ended().unwrap();

@@ -35,7 +35,6 @@ pub use self::s3::UPLOAD_MEMORY_BYTES;
 pub(crate) use self::s3::bucket::{Asked, Bucket};
 use self::s3::{S3Store, S3Upload};
 use crate::breaker::Breaker;
-use crate::clock::now_ms;
 use crate::config::storage::{FileStorage, StorageConfig};
 
 /// How long an unfinished file is left alone, in milliseconds: longer than any upload takes.
@@ -204,7 +203,7 @@ impl Store {
     pub async fn check_writable(&self, key: &str) -> Result<(), Error> {
         self.create_answered(key, Bytes::from_static(b"first\n")).await?;
         if self.create_answered(key, Bytes::from_static(b"second\n")).await? == Created::AlreadyThere {
-            self.sweep_in_the_background();
+            self.sweep_in_the_background(key);
             return Ok(());
         }
         let reason = "it does not honour \"create only if absent\" (If-None-Match), without which two runs could overwrite each other: use a store that does";
@@ -436,17 +435,26 @@ impl Store {
     }
 
     /// Removes what killed runs left in a folder, while this run goes about its work: on a volume where every run is killed
-    /// nothing else would. Objects of a bucket are whole or not there.
-    fn sweep_in_the_background(&self) {
+    /// nothing else would. Objects of a bucket are whole or not there. `key` is one that this run may write.
+    fn sweep_in_the_background(&self, key: &str) {
         if matches!(self.backend, Backend::File(_)) {
-            let store = self.clone();
+            let (store, key) = (self.clone(), key.to_owned());
             tokio::spawn(async move {
-                match store.sweep_temporary("", now_ms()).await {
+                match store.sweep_unfinished(&key).await {
                     Ok(0) => {}
                     Ok(swept) => tracing::info!(store = store.name(), swept, "unfinished files of killed runs removed"),
                     Err(error) => tracing::debug!("unfinished files of killed runs stay behind: {error}"),
                 }
             });
+        }
+    }
+
+    /// As [`Store::sweep_temporary`] of the whole store, where the present version of this program makes unfinished files only: at most
+    /// two folders deep, which costs the same however many backups there are.
+    async fn sweep_unfinished(&self, key: &str) -> Result<u64, Error> {
+        match &self.backend {
+            Backend::File(store) => store.sweep_unfinished(key, TEMPORARY_AGE_MS).await,
+            Backend::S3(_) => Ok(0),
         }
     }
 

@@ -2,13 +2,17 @@
 //!
 //! An object becomes visible by one step, the link or rename of a file that is whole and on the disk already; then
 //! the folder itself is synced, so that the name survives a power cut too. A crash at any instruction leaves either
-//! no object or the whole one, and at most an unfinished file whose name begins with `.tmp-`, which no listing shows
-//! and [`FileStore::sweep`] removes.
+//! no object or the whole one, and at most an unfinished file whose name begins with `.tmp-`, which no listing shows.
+//!
+//! Unfinished files are not next to the object that they become, but in one of the few folders near the root
+//! ([`UNFINISHED_DEPTH`]): each run removes there what killed runs left ([`FileStore::sweep_unfinished`]), and the cost of that does
+//! not grow with the backups that the store holds.
 //!
 //! Folders are made on demand, and removed with their last object by [`FileStore::delete_many`]: else a volume would collect a few for
 //! each backup that it ever held, which every listing walks. A writer that finds its folder gone makes it again. A folder without an
 //! object in it is not listed, as in an object store.
 
+mod naming;
 mod upload;
 
 use std::collections::{BTreeSet, HashSet};
@@ -20,19 +24,25 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
+use self::naming::{Named, Naming};
 pub(super) use self::upload::FileUpload;
 use self::upload::{TemporaryName, Unfinished};
 use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::{Created, Object};
 
+/// Why an object cannot have the name of a folder.
+const IS_A_FOLDER: &str = "it is a folder that has objects in it";
+
 /// Whether a writer of ours gave a file this name until it is whole. Other programs have files whose names begin like it.
 fn is_temporary(name: &str) -> bool {
     name.strip_prefix(TEMPORARY).is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
 }
+
+/// An unfinished file is in the folder of the first so many parts of its key, or of all parts but the last if those are fewer: that
+/// of an archive, for whatever is written below `archives/<archive>/`. A run that may write to that folder only needs no other.
+const UNFINISHED_DEPTH: usize = 2;
 
 /// How often a writer makes a folder again that somebody removed meanwhile.
 const FOLDER_RETRIES: usize = 10;
@@ -43,12 +53,13 @@ pub(super) struct FileStore {
     root: Arc<Path>,
     /// Folders whose names this process knows to be on the disk.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
+    naming: Naming,
 }
 
 impl FileStore {
     /// The store in `root`, which must be there unless `create` says to make it; its parent must be there.
     pub(super) async fn open(name: Arc<str>, root: &Path, create: bool) -> Result<Self, Error> {
-        let store = Self { name, root: Arc::from(root), durable: Arc::default() };
+        let store = Self { name, root: Arc::from(root), durable: Arc::default(), naming: Naming::SYSTEM };
         let opened = store.clone();
         store.blocking("", move |store| store.open_root(create)).await?;
         Ok(opened)
@@ -107,6 +118,24 @@ impl FileStore {
                 Err(root) => self.root_error(&root),
             },
             _ => error,
+        }
+    }
+
+    /// Reads a failure of a call that writes `key`, of which it is no answer that something is not there.
+    fn write_error(&self, key: &str, error: &io::Error) -> Error {
+        match error.kind() {
+            // S3 could hold both; a file system cannot.
+            io::ErrorKind::NotADirectory => self.place(key).refused("a part of it is an object already"),
+            io::ErrorKind::IsADirectory => self.place(key).refused(IS_A_FOLDER),
+            io::ErrorKind::CrossesDevices => self.place(key).misconfigured(
+                "folders of one archive are on different file systems, or under different quotas: use one for all of them",
+            ),
+            _ => match self.error(key, error) {
+                Error::NotFound { .. } => {
+                    self.place(key).unavailable("its folder, or its unfinished file, was removed while it was written")
+                }
+                error => error,
+            },
         }
     }
 
@@ -200,7 +229,7 @@ impl FileStore {
         let owned = key.to_owned();
         self.blocking(key, move |store| {
             let mut unfinished = store.begin(&owned)?;
-            unfinished.file.write_all(&bytes).map_err(|error| store.error(&owned, &error))?;
+            unfinished.file.write_all(&bytes).map_err(|error| store.write_error(&owned, &error))?;
             store.publish(&owned, unfinished)
         })
         .await
@@ -215,39 +244,47 @@ impl FileStore {
                 .file
                 .write_all(&bytes)
                 .and_then(|()| unfinished.file.sync_all())
-                .and_then(|()| fs::rename(&unfinished.name.path, &path))
+                .and_then(|()| store.in_folder(folder_of(&path), || fs::rename(&unfinished.name.path, &path)))
                 .and_then(|()| sync_folder(folder_of(&path)));
-            written.map_err(|error| store.error(&owned, &error))
+            written.map_err(|error| store.write_error(&owned, &error))
         })
         .await
     }
 
-    /// An empty unfinished file in the folder of `key`, which is made, and on the disk, when it is not there yet.
+    /// An empty unfinished file for `key`.
     fn begin(&self, key: &str) -> Result<Unfinished, Error> {
-        let path = self.path(key);
-        let folder = folder_of(&path);
+        self.begin_in(key, &self.unfinished_folder(key))
+    }
+
+    /// The folder that the unfinished files of `key` are in.
+    fn unfinished_folder(&self, key: &str) -> PathBuf {
+        self.root.join(folder_of(Path::new(key)).iter().take(UNFINISHED_DEPTH).collect::<PathBuf>())
+    }
+
+    fn begin_in(&self, key: &str, folder: &Path) -> Result<Unfinished, Error> {
         let name = TemporaryName { path: folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4())) };
-        let open =
-            || self.make_folder(folder).and_then(|()| File::options().write(true).create_new(true).open(&name.path));
-        let mut begun = open();
+        let begun = self.in_folder(folder, || File::options().write(true).create_new(true).open(&name.path));
+        match begun {
+            Ok(file) => Ok(Unfinished { file, name }),
+            Err(error) => Err(self.write_error(key, &error)),
+        }
+    }
+
+    /// A call that adds a name to a folder, which is made, and on the disk, when it is not there yet.
+    fn in_folder<T>(&self, folder: &Path, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        let attempt = || self.make_folder(folder).and_then(|()| call());
+        let mut done = attempt();
         for _ in 0..FOLDER_RETRIES {
-            match &begun {
+            match &done {
                 // It was empty, and somebody removed it between the two steps. With a file in it, it stays.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                    begun = open();
+                    done = attempt();
                 }
                 Ok(_) | Err(_) => break,
             }
         }
-        match begun {
-            Ok(file) => Ok(Unfinished { file, name }),
-            // A part of the key is an object already. S3 could hold both; a file system cannot.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                Err(self.place(key).refused("a part of it is an object already"))
-            }
-            Err(error) => Err(self.error(key, &error)),
-        }
+        done
     }
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
@@ -273,49 +310,37 @@ impl FileStore {
     }
 
     /// Gives a written file its name, unless the name is taken.
-    ///
-    /// `link` is the one call that fails when the target exists, on local file systems and NFS alike; `rename` would
-    /// replace it. Where there are no hard links, a rename with a flag does the same.
     fn publish(&self, key: &str, unfinished: Unfinished) -> Result<Created, Error> {
         let path = self.path(key);
-        unfinished.file.sync_all().map_err(|error| self.error(key, &error))?;
-        let created = match fs::hard_link(&unfinished.name.path, &path) {
-            Ok(()) => Created::New,
-            // NFS answers so when it repeats a call whose first answer got lost: then the file there is ours.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let there = fs::metadata(&path).map_err(|error| self.error(key, &error))?;
-                let ours = unfinished.file.metadata().map_err(|error| self.error(key, &error))?;
-                if there.is_dir() {
-                    return Err(self.place(key).refused("it is a folder that has objects in it"));
-                }
-                if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) {
-                    Created::New
-                } else {
-                    Created::AlreadyThere
-                }
+        let failed = |error: io::Error| self.write_error(key, &error);
+        unfinished.file.sync_all().map_err(failed)?;
+        let give = || self.naming.give(&unfinished.name.path, &path);
+        let created = match self.in_folder(folder_of(&path), give).map_err(failed)? {
+            Named::New => Created::New,
+            Named::Taken => self.taken(key, &unfinished.file)?,
+            Named::Unable => {
+                return Err(self.place(key).misconfigured(
+                    "this file system has neither hard links nor a rename that keeps what is there (renameat2 with \
+                     RENAME_NOREPLACE), so an object cannot be created whole: use a local file system, NFS, or S3",
+                ));
             }
-            Err(error) if has_no_hard_links(&error) => match rename_if_absent(&unfinished.name.path, &path) {
-                Ok(()) => Created::New,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::metadata(&path) {
-                    Ok(there) if there.is_dir() => {
-                        return Err(self.place(key).refused("it is a folder that has objects in it"));
-                    }
-                    Ok(_) => Created::AlreadyThere,
-                    Err(error) => return Err(self.error(key, &error)),
-                },
-                Err(error) if lacks_rename_if_absent(&error) => {
-                    return Err(self.place(key).misconfigured(
-                        "this file system has neither hard links nor a rename that keeps what is there (renameat2 with \
-                         RENAME_NOREPLACE), so an object cannot be created whole: use a local file system, NFS, or S3",
-                    ));
-                }
-                Err(error) => return Err(self.error(key, &error)),
-            },
-            Err(error) => return Err(self.error(key, &error)),
         };
         // Also when the object was there: its writer may not have got as far as this.
-        sync_folder(folder_of(&path)).map_err(|error| self.error(key, &error))?;
+        sync_folder(folder_of(&path)).map_err(failed)?;
         Ok(created)
+    }
+
+    /// Who made what has the name of `key`.
+    fn taken(&self, key: &str, ours: &File) -> Result<Created, Error> {
+        let failed = |error: io::Error| self.write_error(key, &error);
+        let there = fs::metadata(self.path(key)).map_err(failed)?;
+        let ours = ours.metadata().map_err(failed)?;
+        if there.is_dir() {
+            return Err(self.place(key).refused(IS_A_FOLDER));
+        }
+        // NFS says that a name is taken when it repeats a call whose first answer got lost: then the file there is ours.
+        let is_ours = (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        Ok(if is_ours { Created::New } else { Created::AlreadyThere })
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
@@ -366,11 +391,11 @@ impl FileStore {
         sync_folder(&self.root)
     }
 
-    /// Changes the folder and leaves it as it was.
+    /// Changes the folder and leaves it as it was. This is the one unfinished file that is made where the folder is; it is empty.
     pub(super) async fn touch(&self, prefix: &str) -> Result<(), Error> {
         let key = join(prefix, "now");
         let owned = key.clone();
-        self.blocking(&key, move |store| store.begin(&owned).map(drop)).await
+        self.blocking(&key, move |store| store.begin_in(&owned, folder_of(&store.path(&owned))).map(drop)).await
     }
 
     /// Every object under the folder, in no order.
@@ -409,30 +434,50 @@ impl FileStore {
         .await
     }
 
-    /// Removes unfinished files below the folder that were last written before `before_ms`; returns how many. Folders that may not
-    /// be looked into are left alone.
+    /// Removes unfinished files below the folder, at any depth, that were last written before `before_ms`; returns how many.
     pub(super) async fn sweep(&self, prefix: &str, before_ms: i64) -> Result<u64, Error> {
         let owned = prefix.to_owned();
-        self.blocking(prefix, move |store| {
-            let mut folders = vec![owned];
-            let mut removed = 0;
-            while let Some(folder) = folders.pop() {
-                let children = match store.children(&folder) {
-                    Err(Error::Denied { .. }) => continue,
-                    children => children?,
-                };
-                for (name, is_folder) in children {
-                    let key = join(&folder, &name);
-                    if is_folder {
-                        folders.push(key);
-                    } else if is_temporary(&name) {
-                        removed += u64::from(store.remove_old(&key, before_ms)?);
+        self.blocking(prefix, move |store| store.remove_unfinished(&owned, usize::MAX, before_ms)).await
+    }
+
+    /// Removes unfinished files from the folders in which they are made, if they were last written more than `age_ms` ago; returns how
+    /// many. Their age is told by the clock that dates them: that of this machine may be days ahead of it, and another process may be
+    /// writing. `key` is one that this process may write.
+    pub(super) async fn sweep_unfinished(&self, key: &str, age_ms: i64) -> Result<u64, Error> {
+        let owned = key.to_owned();
+        self.blocking(key, move |store| {
+            let dated = store.begin(&owned)?.file.metadata().map_err(|error| store.error(&owned, &error))?;
+            store.remove_unfinished("", UNFINISHED_DEPTH, modified_ms(&dated).saturating_sub(age_ms))
+        })
+        .await
+    }
+
+    /// Looks into the folder and those at most `depth` below it. Folders that may not be looked into are left alone, and a file that may
+    /// not be removed keeps no other.
+    fn remove_unfinished(&self, prefix: &str, depth: usize, before_ms: i64) -> Result<u64, Error> {
+        let mut folders = vec![(prefix.to_owned(), depth)];
+        let mut removed = Ok(0);
+        while let Some((folder, depth)) = folders.pop() {
+            let children = match self.children(&folder) {
+                Err(Error::Denied { .. }) => continue,
+                children => children?,
+            };
+            for (name, is_folder) in children {
+                let key = join(&folder, &name);
+                if is_folder {
+                    folders.extend(depth.checked_sub(1).map(|depth| (key, depth)));
+                } else if is_temporary(&name) {
+                    match self.remove_old(&key, before_ms) {
+                        Err(error @ Error::Denied { .. }) => removed = removed.and(Err(error)),
+                        is_removed => {
+                            let more = u64::from(is_removed?);
+                            removed = removed.map(|before| before + more);
+                        }
                     }
                 }
             }
-            Ok(removed)
-        })
-        .await
+        }
+        removed
     }
 
     /// Whether this call removed an unfinished file. Its writer may have given it its name meanwhile.
@@ -496,28 +541,6 @@ impl FileStore {
     }
 }
 
-/// What `link(2)` fails with on a file system that has no hard links.
-fn has_no_hard_links(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Unsupported
-        || [Errno::EPERM, Errno::EOPNOTSUPP, Errno::ENOSYS]
-            .iter()
-            .any(|code| error.raw_os_error() == Some(*code as i32))
-}
-
-/// What `renameat2(2)` fails with where the file system, or the kernel, does not have the flag.
-fn lacks_rename_if_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Unsupported
-        || [Errno::EINVAL, Errno::EOPNOTSUPP, Errno::ENOSYS]
-            .iter()
-            .any(|code| error.raw_os_error() == Some(*code as i32))
-}
-
-/// Gives a file another name in one step, unless that name is taken. For file systems without hard links, such as Azure Files
-/// over SMB and FAT.
-fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
-    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from)
-}
-
 enum Walk {
     On,
     Stop,
@@ -545,9 +568,11 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::storage::{FileStorage, StorageConfig};
-    use crate::store::{Store, contract};
+    use crate::store::{Backend, Store, contract};
 
     fn config(dir: &Path) -> StorageConfig {
         StorageConfig::File(FileStorage { dir: dir.to_owned() })
@@ -562,22 +587,55 @@ mod tests {
         names.filter(|name| name.to_string_lossy().starts_with(TEMPORARY)).count()
     }
 
-    #[test]
-    fn a_rename_that_keeps_what_is_there_has_one_winner() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("a"), "a").unwrap();
-        fs::write(path("b"), "b").unwrap();
-        rename_if_absent(&path("a"), &path("key")).unwrap();
-        assert_eq!(rename_if_absent(&path("b"), &path("key")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!((fs::read(path("key")).unwrap(), path("b").exists()), (b"a".to_vec(), true));
-        assert!(!lacks_rename_if_absent(&io::ErrorKind::AlreadyExists.into()));
-    }
-
     #[tokio::test(flavor = "multi_thread")]
     async fn keeps_the_contract() {
         let dir = tempfile::tempdir().unwrap();
         contract::keeps_all(&store(&dir).await, "suite").await;
+    }
+
+    /// A store on a file system that has these calls only.
+    fn store_with(dir: &tempfile::TempDir, naming: Naming) -> Store {
+        let store =
+            FileStore { name: Arc::from("a folder"), root: Arc::from(dir.path()), durable: Arc::default(), naming };
+        Store::over(Backend::File(store))
+    }
+
+    fn refused(_: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn without_hard_links_the_contract_is_kept_by_a_rename() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with(&dir, Naming { link: refused, ..Naming::SYSTEM });
+        contract::keeps_all(&store, "suite").await;
+        store.create("a/b", Bytes::new()).await.unwrap();
+        assert!(matches!(store.create("a", Bytes::new()).await, Err(Error::Refused { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_system_that_cannot_keep_what_is_there_is_refused_and_nothing_is_left_on_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with(&dir, Naming { link: refused, rename_if_absent: refused });
+        let error = store.check_writable("write-check").await.unwrap_err();
+        assert!(matches!(error, Error::Misconfigured { .. }) && error.to_string().contains("renameat2"), "{error}");
+        let mut upload = store.upload("key").await.unwrap();
+        upload.write(vec![Bytes::from_static(b"1")]).await.unwrap();
+        assert!(matches!(upload.finish().await, Err(Error::Misconfigured { .. })));
+        assert_eq!((store.list("").await.unwrap(), temporaries(dir.path())), (Vec::new(), 0));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_by_our_own_file_is_a_lost_answer() {
+        fn link_and_lose_the_answer(from: &Path, to: &Path) -> io::Result<()> {
+            fs::hard_link(from, to)?;
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with(&dir, Naming { link: link_and_lose_the_answer, ..Naming::SYSTEM });
+        assert_eq!(store.create("key", Bytes::from_static(b"1")).await, Ok(Created::New));
+        fs::write(dir.path().join("other"), "2").unwrap();
+        assert_eq!(store.create("other", Bytes::new()).await, Ok(Created::AlreadyThere));
     }
 
     #[tokio::test]
@@ -673,6 +731,118 @@ mod tests {
         assert_eq!(store.read("a/b").await.unwrap(), "1");
     }
 
+    /// What a killed process leaves of an upload: its file, and nobody to remove it.
+    async fn killed(store: &Store, key: &str) {
+        let mut upload = store.upload(key).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"half")]).await.unwrap();
+        std::mem::forget(upload);
+    }
+
+    /// The unfinished files of a store, wherever they are.
+    fn unfinished(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(unfinished(&entry.path()));
+            } else if is_temporary(&entry.file_name().to_string_lossy()) {
+                found.push(entry.path());
+            }
+        }
+        found
+    }
+
+    /// Lets a file be as old as the files that are removed, and a minute older or younger.
+    fn age(path: &Path, and_ms: i64) {
+        let modified_ms = crate::clock::now_ms() - crate::store::TEMPORARY_AGE_MS - and_ms;
+        let modified = std::time::UNIX_EPOCH + Duration::from_millis(modified_ms.unsigned_abs());
+        File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+    }
+
+    const MINUTE_MS: i64 = 60_000;
+    /// One of every depth that an archive has.
+    const WRITTEN: [&str; 5] = [
+        "repository.json",
+        "archives/a/archive.json",
+        "archives/a/lease/1",
+        "archives/a/segments/b/s",
+        "archives/a/backups/b/facts/f",
+    ];
+
+    #[tokio::test]
+    async fn a_run_removes_what_killed_runs_left_of_any_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        for key in WRITTEN {
+            killed(&store, key).await;
+        }
+        let left = unfinished(dir.path());
+        assert_eq!(left.len(), WRITTEN.len(), "{left:?}");
+        left.iter().for_each(|path| age(path, MINUTE_MS));
+        // Another process is writing this one.
+        killed(&store, WRITTEN[3]).await;
+        store.check_writable("write-check").await.unwrap();
+        // It goes on while the run goes about its work.
+        let swept = async {
+            while left.iter().any(|path| path.exists()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), swept).await.expect("each is removed");
+        assert_eq!(unfinished(dir.path()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_run_removes_no_file_that_may_be_written_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        for key in WRITTEN {
+            killed(&store, key).await;
+        }
+        unfinished(dir.path()).iter().for_each(|path| age(path, -MINUTE_MS));
+        assert_eq!(store.sweep_unfinished("write-check").await.unwrap(), 0);
+        assert_eq!(unfinished(dir.path()).len(), WRITTEN.len());
+    }
+
+    #[tokio::test]
+    async fn a_run_looks_for_unfinished_files_in_no_folder_of_a_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        store.create("archives/a/segments/b/s", Bytes::new()).await.unwrap();
+        let deep = dir.path().join("archives/a/segments/b").join(format!("{TEMPORARY}{}", uuid::Uuid::from_u128(7)));
+        fs::write(&deep, "made by another version").unwrap();
+        age(&deep, MINUTE_MS);
+        assert_eq!(store.sweep_unfinished("write-check").await.unwrap(), 0);
+        // Prune looks everywhere.
+        assert_eq!(store.sweep_temporary("", crate::clock::now_ms()).await.unwrap(), 1);
+        assert_eq!(unfinished(dir.path()), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_removed_while_its_object_is_written_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let key = "archives/a/segments/b/new";
+        store.put("archives/a/segments/b/old", Bytes::new()).await.unwrap();
+        let mut upload = store.upload(key).await.unwrap();
+        upload.write(vec![Bytes::from_static(b"1")]).await.unwrap();
+        store.delete_many(&["archives/a/segments/b/old".to_owned()]).await.unwrap();
+        assert!(!dir.path().join("archives/a/segments").exists());
+        assert_eq!(upload.finish().await, Ok(1));
+        assert_eq!(store.read(key).await.unwrap(), "1");
+        store.delete_many(&[key.to_owned()]).await.unwrap();
+        store.put(key, Bytes::from_static(b"2")).await.unwrap();
+        assert_eq!(store.read(key).await.unwrap(), "2");
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_unfinished_file_is_removed_fails_and_is_not_called_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        let upload = store.upload("archives/a/segments/b/s").await.unwrap();
+        unfinished(dir.path()).iter().for_each(|path| fs::remove_file(path).unwrap());
+        assert!(matches!(upload.finish().await, Err(Error::Unavailable { .. })));
+    }
+
     #[tokio::test]
     async fn folders_go_with_their_last_object_while_others_write_into_them() {
         let dir = tempfile::tempdir().unwrap();
@@ -713,6 +883,10 @@ mod tests {
         store.create("a/b", Bytes::new()).await.unwrap();
         assert!(matches!(store.create("a/b/c", Bytes::new()).await, Err(Error::Refused { .. })));
         assert!(matches!(store.create("a", Bytes::new()).await, Err(Error::Refused { .. })));
+        assert!(matches!(store.put("a", Bytes::new()).await, Err(Error::Refused { .. })));
+        store.create("a/d/e/f", Bytes::new()).await.unwrap();
+        assert!(matches!(store.create("a/d/e/f/g", Bytes::new()).await, Err(Error::Refused { .. })));
+        assert!(matches!(store.put("a/d/e/f/g", Bytes::new()).await, Err(Error::Refused { .. })));
         assert_eq!(store.size("a").await.unwrap(), None);
         assert_eq!(store.size("a/b/c").await.unwrap(), None);
     }

@@ -2,7 +2,7 @@
 
 use super::Error;
 
-/// What the names of unfinished files begin with. They stand beside their target, so that the rename stays inside
+/// What the names of unfinished files begin with. They are inside the store's folder, so that the rename stays inside
 /// one file system, and no listing shows them.
 pub(super) const TEMPORARY: &str = ".tmp-";
 
