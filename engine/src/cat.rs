@@ -301,7 +301,7 @@ impl<W: Write> Cat<'_, W> {
                 for batch in frame.batches() {
                     let batch = batch.map_err(|error| damaged(error.into()))?;
                     if batch.next_offset() > offsets.start {
-                        match record::decode(&batch, &mut decompressor) {
+                        match record::checked(&batch, &mut decompressor) {
                             Ok(records) => self.write(run.partition, &batch, &records, &offsets)?,
                             Err(error) => self.unreadable.push(format!(
                                 "topic {:?} partition {}: the batch at offset {}: {error}",
@@ -324,14 +324,13 @@ impl<W: Write> Cat<'_, W> {
         Ok(())
     }
 
-    fn write(
-        &mut self,
-        partition: i32,
-        batch: &Batch<'_>,
-        records: &[(i64, record::OwnedRecord)],
-        offsets: &Range<i64>,
-    ) -> Result<(), Error> {
-        for (offset, record) in records.iter().filter(|(offset, _)| offsets.contains(offset)) {
+    fn write(&mut self, partition: i32, batch: &Batch<'_>, records: &[u8], offsets: &Range<i64>) -> Result<(), Error> {
+        let time = record::RecordTime::of_batch(batch);
+        for record in record::Records::new(records, batch).map_while(Result::ok) {
+            let offset = batch.base_offset() + i64::from(record.offset_delta);
+            if !offsets.contains(&offset) {
+                continue;
+            }
             if self.left == 0 {
                 return Ok(());
             }
@@ -548,6 +547,73 @@ mod tests {
         assert_eq!(groups(&[Some((0, 10)), Some((5, 20)), Some((20, 30)), Some((8, 9))], 0), [vec![0, 1, 3], vec![2]]);
         assert_eq!(groups(&[Some((0, 10)), None], 20), [[1]]);
         assert_eq!(groups(&[Some((0, 10)), None], 0), [[0, 1]]);
+    }
+
+    /// A reader that does something when the first record comes.
+    struct Meanwhile<F>(Option<F>);
+
+    impl<F: FnOnce()> Write for Meanwhile<F> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(act) = self.0.take() {
+                act();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_beyond_the_limit_is_named_with_the_flag_that_raises_it_and_the_others_are_shown() {
+        let sample = two_backups().await;
+        let config = CatConfig { partition: Some(0), decompressed_batch_bytes_max: 80, ..config(&sample) };
+        let mut out = Vec::new();
+        let text = run(&config, &mut out, &Stop::default()).await.unwrap_err().to_string();
+        for part in ["partition 0: the batch at offset 0", "80 bytes decompressed", "--decompressed-batch-bytes-max"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_deleted_while_it_is_shown_is_no_damage() {
+        for (gone, missing) in [
+            (&["backups/b2", "segments/b2"][..], None),
+            (&["backups/b2", "parts/b2"], None),
+            (&["segments/b2"], Some("archives/sample/segments/b2/")),
+            (&["parts/b2"], Some("archives/sample/parts/b2/")),
+        ] {
+            let sample = two_backups().await;
+            let folder = sample.dir.path().join("archives/sample");
+            let delete = || gone.iter().for_each(|name| std::fs::remove_dir_all(folder.join(name)).unwrap());
+            let shown = run(&config(&sample), &mut Meanwhile(Some(delete)), &Stop::default()).await;
+            let (error, text) = shown.map_err(|error| (error.kind(), error.to_string())).unwrap_err();
+            match missing {
+                None => {
+                    assert!(error == Kind::Usage && text.contains("backup b2 was deleted while it was read"), "{text}")
+                }
+                Some(key) => assert!(error == Kind::Corrupt && text.contains(key), "{text}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_is_made_again_while_it_is_shown_is_no_damage() {
+        let sample = two_backups().await;
+        let keys = &sample.archive.keys;
+        let id: BackupId = "b2".parse().unwrap();
+        let other = Manifest { cut_at_ms: 3, ..sample.archive.manifest(&id).await.unwrap() };
+        let replace = || {
+            std::fs::remove_dir_all(sample.dir.path().join(keys.segments_of(&id))).unwrap();
+            sample.write(&keys.manifest(&id), &other.seal());
+        };
+        let error = run(&config(&sample), &mut Meanwhile(Some(replace)), &Stop::default()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Repository(repository::Error::Replaced { backup }) if *backup == id),
+            "{error}"
+        );
     }
 
     #[tokio::test]

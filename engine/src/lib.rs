@@ -53,6 +53,8 @@ pub mod cat;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "run")]
+mod decompression;
+#[cfg(feature = "run")]
 pub mod describe;
 pub mod error;
 pub mod format;

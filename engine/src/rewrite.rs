@@ -89,6 +89,11 @@ impl Error {
             Self::Control { .. } => Kind::Bug,
         }
     }
+
+    /// Whether the batch may be read with more memory.
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Records { source: record::Error::TooLarge { .. }, .. })
+    }
 }
 
 /// Which records are wanted, and in what shape the target takes them.

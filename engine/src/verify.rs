@@ -33,8 +33,10 @@ use crate::clock::now_ms;
 use crate::config::backup::PARALLELISM_MAX;
 pub use crate::config::verify::Level;
 use crate::config::verify::VerifyConfig;
+use crate::decompression::Decompression;
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId};
+use crate::format::manifest::Manifest;
 use crate::progress::Progress;
 use crate::repository::listing::Listed;
 use crate::repository::{self, Archive, Repository};
@@ -302,6 +304,8 @@ impl Run<'_> {
         self.expected_offsets += wanted.offsets();
         self.progress.expect_offsets(self.expected_offsets);
         found.segments += new.len() as u64;
+        let (workers, batch_bytes_max) = (self.config.parallelism, self.config.decompressed_batch_bytes_max);
+        let decompression = Arc::new(Decompression::new(workers, batch_bytes_max));
         let checks = new.into_iter().map(|wanted| {
             let check = segment::Check {
                 store: store.clone(),
@@ -309,7 +313,7 @@ impl Run<'_> {
                 keys: keys.clone(),
                 wanted,
                 level: self.config.level,
-                decompressed_batch_bytes_max: self.config.decompressed_batch_bytes_max,
+                decompression: Arc::clone(&decompression),
                 progress: self.progress.clone(),
                 stop: self.stop.clone(),
             };

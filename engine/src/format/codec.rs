@@ -162,12 +162,17 @@ impl Compressor {
         Ok(())
     }
 
+    /// The highest levels take windows of up to 128 MiB, which cost a multiple of that for each worker. Theirs is kept small.
     fn zstd(&mut self, level: i32, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), String> {
+        /// Base 2 logarithm of the largest window of a level from 20 on; of the others, the level's own (0) is less than that.
+        const WINDOW_LOG_MAX: u32 = 23;
         let context = match &mut self.zstd {
             Some(context) => context,
             none => none.insert(CCtx::try_create().ok_or("no memory for a zstd context")?),
         };
         context.set_parameter(CParameter::CompressionLevel(level)).map_err(zstd_reason)?;
+        let window_log = if level >= 20 { WINDOW_LOG_MAX } else { 0 };
+        context.set_parameter(CParameter::WindowLog(window_log)).map_err(zstd_reason)?;
         let at = out.len();
         out.resize(at + compress_bound(bytes.len()), 0);
         let written = context.compress2(&mut out[at..], bytes).map_err(zstd_reason)?;

@@ -390,15 +390,25 @@ pub fn codec_error(error: codec::Error) -> Error {
     }
 }
 
-/// All records of a batch with their offsets. For showing and comparing; the way of bulk data is [`Records`].
+/// The decompressed records of a batch, after each of them was read: nothing is wrong with them.
+///
+/// # Errors
+/// Whatever is wrong with the records, [`Error`].
+pub fn checked<'a>(batch: &Batch<'a>, decompressor: &mut Decompressor) -> Result<Cow<'a, [u8]>, Error> {
+    if batch.record_count() == 0 && batch.records().is_empty() {
+        return Ok(Cow::Borrowed(&[]));
+    }
+    let bytes = decompress(batch, decompressor)?;
+    Records::new(&bytes, batch).try_for_each(|record| record.map(drop))?;
+    Ok(bytes)
+}
+
+/// All records of a batch with their offsets. For comparing; the way of bulk data is [`Records`].
 ///
 /// # Errors
 /// Whatever is wrong with the records, [`Error`].
 pub fn decode(batch: &Batch<'_>, decompressor: &mut Decompressor) -> Result<Vec<(i64, OwnedRecord)>, Error> {
-    if batch.record_count() == 0 && batch.records().is_empty() {
-        return Ok(Vec::new());
-    }
-    let bytes = decompress(batch, decompressor)?;
+    let bytes = checked(batch, decompressor)?;
     let time = RecordTime::of_batch(batch);
     Records::new(&bytes, batch)
         .map(|record| {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::DECOMPRESSED_BATCH_BYTES_MAX;
+use crate::decompression::Decompression;
 use crate::format::codec::Decompressor;
 use crate::rewrite::Scratch;
 
@@ -45,7 +46,8 @@ pub struct Memory {
     benches: Mutex<Vec<Bench>>,
     /// How many may be worked at.
     free_benches: Semaphore,
-    decompressed_batch_bytes_max: usize,
+    workers: usize,
+    decompression: Decompression,
 }
 
 impl Memory {
@@ -60,14 +62,15 @@ impl Memory {
             reading_bytes,
             benches: Mutex::new(Vec::new()),
             free_benches: Semaphore::new(workers.max(1)),
-            decompressed_batch_bytes_max: DECOMPRESSED_BATCH_BYTES_MAX,
+            workers,
+            decompression: Decompression::new(workers, DECOMPRESSED_BATCH_BYTES_MAX),
         }
     }
 
     /// The same, for batches whose records may take so many bytes decompressed.
     #[must_use]
     pub fn for_batches_up_to(self, decompressed_batch_bytes_max: usize) -> Self {
-        Self { decompressed_batch_bytes_max, ..self }
+        Self { decompression: Decompression::new(self.workers, decompressed_batch_bytes_max), ..self }
     }
 
     /// Room for a batch of so many bytes, if there is some now.
@@ -98,12 +101,17 @@ impl Memory {
         let benches = || self.benches.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Bench {
             decompressor: Decompressor::new(),
-            scratch: Scratch::for_records_up_to(self.decompressed_batch_bytes_max),
+            scratch: Scratch::for_records_up_to(self.decompression.share_bytes()),
         };
         let mut bench = benches().pop().unwrap_or_else(new);
         let done = work(&mut bench);
         benches().push(bench);
         done
+    }
+
+    /// Lends working memory for a batch that is larger than a bench takes: for one batch at a time.
+    pub async fn alone<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
+        self.decompression.alone(|bytes_max| work(&mut Scratch::for_records_up_to(bytes_max))).await
     }
 }
 

@@ -110,7 +110,11 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         maker.begin_frame(frame.offsets.start);
         for batch in frame.batches() {
             let batch = batch.map_err(|error| worker.broken(error.into()))?;
-            let made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch)).await;
+            let mut made = shared.memory.with_bench(|bench| maker.make(&batch, &mut bench.scratch)).await;
+            // The maker has counted and joined only what was made.
+            if made.as_ref().is_err_and(rewrite::Error::is_too_large) {
+                made = shared.memory.alone(|scratch| maker.make(&batch, scratch)).await;
+            }
             let made = worker.unless_unreadable(&batch, made)?;
             worker.send_all(made).await?;
             let next = batch.next_offset().max(at);

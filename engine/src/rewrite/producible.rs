@@ -73,13 +73,21 @@ pub struct ProducibleBatch {
 
 impl ProducibleBatch {
     /// `bytes` are a whole batch but for producer and CRC; `stretches` has its records in order.
-    pub(super) fn new(bytes: Vec<u8>, stretches: Vec<Stretch>) -> Self {
+    pub(super) fn new(mut bytes: Vec<u8>, stretches: Vec<Stretch>) -> Self {
+        // A compressor takes room for the worst case. What is under way is counted by its length.
+        bytes.shrink_to_fit();
         Self { bytes: BytesMut::from(Bytes::from(bytes)), stretches }
     }
 
     /// Bytes that the batch takes in a produce request.
     pub fn len_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes that it takes in memory.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// How many records it holds: 1 or more. This is what the sequence goes up by, and the target's offsets.

@@ -397,3 +397,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_batch_beyond_the_limit_is_named_with_the_flag_that_raises_it() {
+    let builder = BatchBuilder::new(7).compression(Compression::Gzip).record(record(1, &"x".repeat(5000)));
+    let bytes = built(&builder.log_append_time_ms(1));
+    let batch = Batch::parse(&bytes).expect("a batch");
+    let error =
+        rewrite(&batch, &request(Cut::default()), &mut Scratch::for_records_up_to(4096)).expect_err("5000 bytes");
+    assert!(error.is_too_large() && error.kind() == Kind::Usage);
+    let text = error.to_string();
+    assert!(text.contains("offset 7") && text.contains("--decompressed-batch-bytes-max"), "{text}");
+}
+
+#[test]
+fn a_batch_takes_no_more_memory_than_its_length() {
+    let builder = BatchBuilder::new(7).compression(Compression::Zstd).record(record(1, &"x".repeat(1 << 20)));
+    let rewritten = rewritten(&built(&builder.log_append_time_ms(1)), &request(Cut::default())).expect("rewrites");
+    let [batch] = rewritten.batches.as_slice() else { panic!("one batch") };
+    assert!(batch.capacity() < 64 << 10, "{} for {}", batch.capacity(), batch.len_bytes());
+}

@@ -40,6 +40,11 @@ impl Wrong {
             Self::Frame(_) | Self::Batch(_) | Self::Other(_) => None,
         }
     }
+
+    /// Whether the batch may be read with more memory.
+    pub const fn is_too_large(&self) -> bool {
+        matches!(self, Self::Record { error: record::Error::TooLarge { .. }, .. })
+    }
 }
 
 /// What the index of a segment says of a frame.

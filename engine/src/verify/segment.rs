@@ -9,6 +9,7 @@ use super::Level;
 use super::backup::{WantedSegment, place};
 use super::finding::{Finding, Stretch};
 use super::frame::{self, Expected, Sum};
+use crate::decompression::Decompression;
 use crate::error::Kind;
 use crate::format::checksum;
 use crate::format::codec::Decompressor;
@@ -46,8 +47,8 @@ pub struct Check {
     pub wanted: Arc<WantedSegment>,
     /// How deep to look.
     pub level: Level,
-    /// How many bytes the records of a batch may take decompressed.
-    pub decompressed_batch_bytes_max: usize,
+    /// What the records of a batch may take decompressed.
+    pub decompression: Arc<Decompression>,
     /// What is counted.
     pub progress: Progress,
     /// Ends the verification between two pieces; the caller sees that it was set.
@@ -166,7 +167,7 @@ impl Check {
     async fn run_by_frames(&self, topic: &TopicKey, indexed: &IndexedRun, read: &mut Read) -> Result<(), store::Error> {
         let run = &indexed.run;
         let findings_before = read.findings.len();
-        let mut decompressor = Decompressor::for_records_up_to(self.decompressed_batch_bytes_max);
+        let mut decompressor = Decompressor::for_records_up_to(self.decompression.share_bytes());
         let mut sum = Sum { leader_epoch: -1, ..Sum::default() };
         let mut crc32c = 0;
         for piece in stored::pieces(indexed, 0, PIECE_BYTES_MAX) {
@@ -185,7 +186,13 @@ impl Check {
                 let end = position + frame_bytes;
                 let frame =
                     bytes.split_to(usize::try_from(frame_bytes).map_or(bytes.len(), |size| size.min(bytes.len())));
-                match frame::check(&frame, &expected, &mut decompressor) {
+                let mut checked = frame::check(&frame, &expected, &mut decompressor);
+                if checked.as_ref().is_err_and(|all| all.iter().any(frame::Wrong::is_too_large)) {
+                    let again =
+                        |bytes_max| frame::check(&frame, &expected, &mut Decompressor::for_records_up_to(bytes_max));
+                    checked = self.decompression.alone(again).await;
+                }
+                match checked {
                     Ok(of_frame) => {
                         read.records += of_frame.content.records;
                         self.progress.add(0, of_frame.content.records, of_frame.content.raw_bytes);
