@@ -156,13 +156,46 @@ pub async fn run(config: &CatConfig, out: &mut (impl Write + Send), stop: &Stop)
     }
     let repository = Repository::open(&config.storage).await?;
     let (archive, manifest) = repository.find(&config.backup).await?;
-    let (topic, partitions) = partitions(config, &manifest)?;
+    match show(config, &archive, &manifest, out, stop).await {
+        Err(error) if is_missing(&error) => Err(unless_deleted(&archive, &manifest, error).await),
+        shown => shown,
+    }
+}
+
+/// Whether an object that the backup names is not there.
+fn is_missing(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Repository(repository::Error::Store(error))
+        | Error::Segment(stored::Error::Store(error))
+        | Error::Store(error) if error.is_not_found()
+    )
+}
+
+/// What it means that an object is not there. No lease is taken, so retention may have deleted the backup since its manifest was
+/// read, and a run may even have made another one of its id: neither is damage.
+async fn unless_deleted(archive: &Archive, manifest: &Manifest, error: Error) -> Error {
+    match archive.still_holds(manifest).await {
+        Err(gone @ (repository::Error::Deleted { .. } | repository::Error::Replaced { .. })) => gone.into(),
+        Ok(()) | Err(_) => error,
+    }
+}
+
+/// Writes the records that are asked for, of a backup whose manifest was read.
+async fn show(
+    config: &CatConfig,
+    archive: &Archive,
+    manifest: &Manifest,
+    out: &mut (impl Write + Send),
+    stop: &Stop,
+) -> Result<CatReport, Error> {
+    let (topic, partitions) = partitions(config, manifest)?;
     let left = config.limit.unwrap_or(u64::MAX);
-    let mut cat = Cat { config, archive: &archive, stop, out, indexes: VecDeque::new(), left, unreadable: Vec::new() };
-    let mut parts = Parts { archive: &archive, manifest: &manifest, last: None };
+    let mut cat = Cat { config, archive, stop, out, indexes: VecDeque::new(), left, unreadable: Vec::new() };
+    let mut parts = Parts { archive, manifest, last: None };
     let shown = async {
         for partition in partitions {
-            for group in parts_of(&manifest, topic, partition, config.from_offset) {
+            for group in parts_of(manifest, topic, partition, config.from_offset) {
                 if cat.left == 0 {
                     break;
                 }
@@ -334,7 +367,8 @@ impl<W: Write> Cat<'_, W> {
             if self.left == 0 {
                 return Ok(());
             }
-            let line = Line::of(&self.config.topic, partition, *offset, batch.is_log_append_time(), record);
+            let record = record.to_owned(time);
+            let line = Line::of(&self.config.topic, partition, offset, batch.is_log_append_time(), &record);
             serde_json::to_writer(&mut self.out, &line).map_err(|error| Error::Output(error.into()))?;
             self.out.write_all(b"\n").map_err(Error::Output)?;
             self.left -= 1;
@@ -362,8 +396,8 @@ mod tests {
     use crate::format::manifest::PartPlace;
     use crate::repository::sample::Sample;
 
-    async fn cat(sample: &Sample, edit: impl FnOnce(&mut CatConfig)) -> Result<Vec<Value>, Error> {
-        let mut config = CatConfig {
+    fn config(sample: &Sample) -> CatConfig {
+        CatConfig {
             storage: sample.storage.clone(),
             backup: "b2".parse().unwrap(),
             topic: "orders".to_owned(),
@@ -371,7 +405,11 @@ mod tests {
             from_offset: 0,
             limit: None,
             decompressed_batch_bytes_max: crate::config::DECOMPRESSED_BATCH_BYTES_MAX,
-        };
+        }
+    }
+
+    async fn cat(sample: &Sample, edit: impl FnOnce(&mut CatConfig)) -> Result<Vec<Value>, Error> {
+        let mut config = config(sample);
         edit(&mut config);
         let mut out = Vec::new();
         let report = run(&config, &mut out, &Stop::default()).await?;
@@ -496,57 +534,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_went_away_is_the_end_and_no_error() {
         let sample = two_backups().await;
-        let config = CatConfig {
-            storage: sample.storage.clone(),
-            backup: "b2".parse().unwrap(),
-            topic: "orders".to_owned(),
-            partition: None,
-            from_offset: 0,
-            limit: None,
-            decompressed_batch_bytes_max: crate::config::DECOMPRESSED_BATCH_BYTES_MAX,
-        };
+        let config = config(&sample);
         assert_eq!(run(&config, &mut Gone, &Stop::default()).await.unwrap(), CatReport { records: 0 });
-    }
-
-    #[tokio::test]
-    async fn only_the_parts_that_can_hold_what_is_wanted_are_read() {
-        let sample = two_backups().await;
-        let keys = sample.keys().await;
-        let parts: Vec<&String> = keys.iter().filter(|key| key.contains("parts/b2/")).collect();
-        assert_eq!(parts.len(), 2);
-        for (gone, partition, from_offset) in [(parts[1], 0, 20), (parts[0], 1, 3)] {
-            let (path, aside) = (sample.dir.path().join(gone), sample.dir.path().join("aside"));
-            std::fs::rename(&path, &aside).unwrap();
-            let shown = cat(&sample, |config| {
-                (config.partition, config.from_offset, config.limit) = (Some(partition), from_offset, Some(1));
-            });
-            assert_eq!(offsets(&shown.await.unwrap()), [(i64::from(partition), from_offset)]);
-            std::fs::rename(&aside, &path).unwrap();
-        }
-    }
-
-    #[test]
-    fn parts_whose_ranges_overlap_or_are_not_stated_are_read_together() {
-        let topic = crate::repository::sample::topic("orders");
-        let place = |offset| PartPlace { topic: topic.clone(), partition: 0, offset };
-        let part = |number: usize, range: Option<(i64, i64)>| PartRef {
-            id: format!("p{number}").parse().unwrap(),
-            bytes: 0,
-            sha256: String::new(),
-            range: range.map(|(start, end)| PartRange { start: place(start), end: place(end), runs: 1, segments: 1 }),
-        };
-        let groups = |ranges: &[Option<(i64, i64)>], from_offset| {
-            let mut manifest = crate::repository::sample::empty("b");
-            manifest.parts = ranges.iter().enumerate().map(|(number, range)| part(number, *range)).collect();
-            parts_of(&manifest, &topic, 0, from_offset)
-        };
-        let apart = [Some((10, 20)), Some((0, 10)), Some((20, 30))];
-        assert_eq!(groups(&apart, 0), [[1], [0], [2]]);
-        assert_eq!(groups(&apart, 19), [[0], [2]]);
-        assert_eq!(groups(&apart, 30), Vec::<Vec<usize>>::new());
-        assert_eq!(groups(&[Some((0, 10)), Some((5, 20)), Some((20, 30)), Some((8, 9))], 0), [vec![0, 1, 3], vec![2]]);
-        assert_eq!(groups(&[Some((0, 10)), None], 20), [[1]]);
-        assert_eq!(groups(&[Some((0, 10)), None], 0), [[0, 1]]);
     }
 
     /// A reader that does something when the first record comes.
@@ -614,6 +603,77 @@ mod tests {
             matches!(&error, Error::Repository(repository::Error::Replaced { backup }) if *backup == id),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn only_the_parts_that_can_hold_what_is_wanted_are_read() {
+        let sample = two_backups().await;
+        let keys = sample.keys().await;
+        let parts: Vec<&String> = keys.iter().filter(|key| key.contains("parts/b2/")).collect();
+        assert_eq!(parts.len(), 2);
+        for (gone, partition, from_offset) in [(parts[1], 0, 20), (parts[0], 1, 3)] {
+            let (path, aside) = (sample.dir.path().join(gone), sample.dir.path().join("aside"));
+            std::fs::rename(&path, &aside).unwrap();
+            let shown = cat(&sample, |config| {
+                (config.partition, config.from_offset, config.limit) = (Some(partition), from_offset, Some(1));
+            });
+            assert_eq!(offsets(&shown.await.unwrap()), [(i64::from(partition), from_offset)]);
+            std::fs::rename(&aside, &path).unwrap();
+        }
+    }
+
+    #[test]
+    fn parts_whose_ranges_overlap_or_are_not_stated_are_read_together() {
+        let topic = crate::repository::sample::topic("orders");
+        let place = |offset| PartPlace { topic: topic.clone(), partition: 0, offset };
+        let part = |number: usize, range: Option<(i64, i64)>| PartRef {
+            id: format!("p{number}").parse().unwrap(),
+            bytes: 0,
+            sha256: String::new(),
+            range: range.map(|(start, end)| PartRange { start: place(start), end: place(end), runs: 1, segments: 1 }),
+        };
+        let groups = |ranges: &[Option<(i64, i64)>], from_offset| {
+            let mut manifest = crate::repository::sample::empty("b");
+            manifest.parts = ranges.iter().enumerate().map(|(number, range)| part(number, *range)).collect();
+            parts_of(&manifest, &topic, 0, from_offset)
+        };
+        let apart = [Some((10, 20)), Some((0, 10)), Some((20, 30))];
+        assert_eq!(groups(&apart, 0), [[1], [0], [2]]);
+        assert_eq!(groups(&apart, 19), [[0], [2]]);
+        assert_eq!(groups(&apart, 30), Vec::<Vec<usize>>::new());
+        assert_eq!(groups(&[Some((0, 10)), Some((5, 20)), Some((20, 30)), Some((8, 9))], 0), [vec![0, 1, 3], vec![2]]);
+        assert_eq!(groups(&[Some((0, 10)), None], 20), [[1]]);
+        assert_eq!(groups(&[Some((0, 10)), None], 0), [[0, 1]]);
+    }
+
+    /// What is asked of the store to show records of a backup whose manifest was read.
+    async fn asked(sample: &Sample, edit: impl FnOnce(&mut CatConfig)) -> Vec<(&'static str, String)> {
+        let mut config = config(sample);
+        edit(&mut config);
+        let archive = &sample.archive;
+        let manifest = archive.manifest(&config.backup).await.unwrap();
+        drop(archive.store.take_calls());
+        let report = show(&config, archive, &manifest, &mut Vec::<u8>::new(), &Stop::default()).await.unwrap();
+        assert_eq!(Some(report.records), config.limit);
+        archive.store.take_calls()
+    }
+
+    #[tokio::test]
+    async fn a_record_costs_one_part_one_index_and_one_frame() {
+        let sample = two_backups().await;
+        let keys = sample.keys().await;
+        let key = |folder: &str| keys.iter().find(|key| key.contains(folder)).unwrap().clone();
+        let (part, segment) = (("read", key("parts/b2/")), key("segments/b1/"));
+        let (index, frame) = (("read_tail", segment.clone()), ("read_range", segment));
+        let from = |offset: i64, limit: u64| {
+            asked(&sample, move |config| {
+                (config.partition, config.from_offset, config.limit) = (Some(0), offset, Some(limit));
+            })
+        };
+        // The second frame of the run holds the offsets 4 to 6 and the hole behind them.
+        assert_eq!(from(4, 3).await, [part.clone(), index.clone(), frame.clone()]);
+        // That the next record takes another request shows that the first one brought no more than the frame.
+        assert_eq!(from(4, 4).await, [part, index, frame.clone(), frame]);
     }
 
     #[tokio::test]

@@ -61,6 +61,14 @@ pub enum Error {
         /// What there is.
         known: Vec<ArchiveName>,
     },
+    /// The backup was there when the run began.
+    #[error(
+        "backup {backup} was deleted while it was read, as by retention: choose another one, `list` shows those that there are"
+    )]
+    Deleted {
+        /// The backup.
+        backup: BackupId,
+    },
     /// Another backup has taken the place of the one that was chosen.
     #[error(
         "backup {backup} was deleted, and another was made under its id, since this run began: run the same command again"
@@ -171,6 +179,7 @@ impl Error {
             Self::NoRepository { .. }
             | Self::NoArchive { .. }
             | Self::NoBackup { .. }
+            | Self::Deleted { .. }
             | Self::NotInArchive { .. }
             | Self::Unfinished { .. }
             | Self::Ambiguous { .. }
@@ -262,10 +271,11 @@ impl Repository {
         }
         drop(looked);
         match (finished, begun) {
-            (Some(archive), _) => {
-                let manifest = archive.manifest(id).await?;
-                Ok((archive, manifest))
-            }
+            (Some(archive), _) => match archive.manifest(id).await {
+                Ok(manifest) => Ok((archive, manifest)),
+                Err(Error::Store(error)) if error.is_not_found() => Err(Error::Deleted { backup: id.clone() }),
+                Err(error) => Err(error),
+            },
             (None, Some(archive)) => Err(Error::Unfinished { archive, backup: id.clone() }),
             (None, None) => Err(Error::NoBackup { store: self.store.name().to_owned(), backup: id.clone() }),
         }
@@ -447,6 +457,21 @@ impl Archive {
             return Err(Error::Misplaced { key, found });
         }
         Ok((manifest, bytes))
+    }
+
+    /// Looks whether a backup is still the one of which this manifest was read. Retention may delete a backup at any time of which no
+    /// restore is under way, and a run may even make another one of its id.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`], [`Error::Replaced`], and those of [`Archive::manifest`].
+    pub async fn still_holds(&self, read: &Manifest) -> Result<(), Error> {
+        let backup = read.backup_id.clone();
+        match self.manifest(&backup).await {
+            Ok(found) if found == *read => Ok(()),
+            Ok(_) => Err(Error::Replaced { backup }),
+            Err(Error::Store(error)) if error.is_not_found() => Err(Error::Deleted { backup }),
+            Err(error) => Err(error),
+        }
     }
 
     /// The newest backup, by the time of its cut; one of which nothing is missing before one that is partial. And what should be

@@ -68,6 +68,14 @@ pub enum Error {
         /// What had been found.
         findings: usize,
     },
+    /// Nothing is left of what was to be verified.
+    #[error(
+        "archive {archive}: what was to be verified was deleted meanwhile, as by retention, so that nothing is known to be intact"
+    )]
+    Deleted {
+        /// The archive.
+        archive: ArchiveName,
+    },
     /// A task ended without a word.
     #[error("a worker of the verification ended before its work was done")]
     WorkerEnded,
@@ -79,7 +87,7 @@ impl Error {
         match self {
             Self::Repository(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Scope | Self::Parallelism(_) => Kind::Usage,
+            Self::Scope | Self::Parallelism(_) | Self::Deleted { .. } => Kind::Usage,
             Self::Interrupted { .. } => Kind::Interrupted,
             Self::WorkerEnded => Kind::Bug,
         }
@@ -173,43 +181,14 @@ async fn verified(
     stop: &Stop,
     started_ms: i64,
 ) -> Result<VerifyReport, Error> {
-    let is_shared = |(_, listed): &(BackupId, Listed)| listed.holdings().is_none_or(|holdings| holdings.shares);
-    let mut run = Run {
-        archive: &archive,
-        config,
-        progress,
-        stop,
-        seen: backups.iter().any(is_shared).then(HashSet::new),
-        elsewhere: BTreeSet::new(),
-        unnamed: Vec::new(),
-        plausibility: Plausibility::default(),
-        expected_offsets: 0,
-        found: Found::default(),
-    };
+    let mut run = Run::new(&archive, config, progress, stop, &backups);
     let owner = archive.owner().await.map(|_| ());
     note(owner, archive.keys.archive(), &[], &mut run.found.findings)?;
-    let (mut verified, mut deleted) = (Vec::new(), Vec::new());
-    let reader = Reader { archive: archive.clone(), lists_folders: config.archive.is_some() };
-    let reads = backups.into_iter().map(|(id, listed)| {
-        let reader = reader.clone();
-        // A task each: what is read ahead goes on while a backup is looked at, and holds nothing up that this may wait for.
-        let read = tokio::spawn(async move {
-            let documents = reader.read(&id, &listed).await;
-            documents.map(|documents| (id, documents))
-        });
-        async move { read.await.map_err(|_| Error::WorkerEnded)? }
-    });
-    let mut reads = Box::pin(stream::iter(reads).buffered(BACKUPS_AT_ONCE));
-    while let Some((id, documents)) = reads.try_next().await? {
-        match run.backup(&id, documents).await? {
-            Some(found) => {
-                run.found.add(found);
-                verified.push(id);
-            }
-            None => deleted.push(id),
-        }
+    let (verified, deleted) = run.backups(backups).await?;
+    // To say of nothing that it is intact would be believed.
+    if verified.is_empty() {
+        return Err(Error::Deleted { archive: archive.name.clone() });
     }
-    drop(reads);
     let leftovers = if config.archive.is_some() { run.leftovers(&verified).await? } else { Vec::new() };
     let Found { parts, segments, records, bytes, findings, warnings } = run.found;
     Ok(VerifyReport {
@@ -268,18 +247,72 @@ struct Run<'a> {
     found: Found,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    /// Nothing was looked at yet; these backups are going to be.
+    fn new(
+        archive: &'a Archive,
+        config: &'a VerifyConfig,
+        progress: &'a Progress,
+        stop: &'a Stop,
+        backups: &[(BackupId, Listed)],
+    ) -> Self {
+        let is_shared = |(_, listed): &(BackupId, Listed)| listed.holdings().is_none_or(|holdings| holdings.shares);
+        Self {
+            archive,
+            config,
+            progress,
+            stop,
+            seen: backups.iter().any(is_shared).then(HashSet::new),
+            elsewhere: BTreeSet::new(),
+            unnamed: Vec::new(),
+            plausibility: Plausibility::default(),
+            expected_offsets: 0,
+            found: Found::default(),
+        }
+    }
+
+    /// Looks at backups in this order; returns those that were verified, and those that were deleted meanwhile.
+    async fn backups(&mut self, backups: Vec<(BackupId, Listed)>) -> Result<(Vec<BackupId>, Vec<BackupId>), Error> {
+        let (mut verified, mut deleted) = (Vec::new(), Vec::new());
+        let reader = Reader { archive: self.archive.clone(), lists_folders: self.config.archive.is_some() };
+        let reads = backups.into_iter().map(|(id, listed)| {
+            let reader = reader.clone();
+            // A task each: what is read ahead goes on while a backup is looked at, and holds nothing up that this may wait for.
+            let read = tokio::spawn(async move {
+                let documents = reader.read(&id, &listed).await;
+                documents.map(|documents| (id, documents))
+            });
+            async move { read.await.map_err(|_| Error::WorkerEnded)? }
+        });
+        let mut reads = Box::pin(stream::iter(reads).buffered(BACKUPS_AT_ONCE));
+        while let Some((id, documents)) = reads.try_next().await? {
+            match self.backup(&id, documents).await? {
+                Some(found) => {
+                    self.found.add(found);
+                    verified.push(id);
+                }
+                None => deleted.push(id),
+            }
+        }
+        Ok((verified, deleted))
+    }
+
     /// Looks at a backup whose documents were read; `None` when it was deleted meanwhile.
     async fn backup(&mut self, id: &BackupId, documents: Documents) -> Result<Option<Found>, Error> {
         self.check_stop()?;
         let Documents { manifest, wanted, stored, mut found } = documents;
         found.warnings.extend(manifest.iter().flat_map(|manifest| self.plausibility.warnings(manifest)));
-        if self.config.level >= Level::Objects {
-            self.segments(&wanted, &mut found).await?;
-        }
-        if !found.findings.is_empty() && !self.archive.store.exists(&self.archive.keys.manifest(id)).await? {
+        let looked_at = match self.config.level {
+            Level::Manifest => Vec::new(),
+            Level::Objects | Level::Records => self.segments(&wanted, &mut found).await?,
+        };
+        if !found.findings.is_empty() && self.is_gone(id, manifest.as_ref()).await? {
             tracing::info!("backup {id} was deleted while it was looked at");
             return Ok(None);
+        }
+        // Only now: what was found of a deleted backup is not told, and the backups that it shares with may stay.
+        if let Some(seen) = &mut self.seen {
+            seen.extend(looked_at);
         }
         if self.config.archive.is_some() {
             self.note_unnamed(id, &wanted, stored);
@@ -287,19 +320,33 @@ impl Run<'_> {
         Ok(Some(found))
     }
 
-    /// Checks the segments that a backup names, unless the same was asked of them before.
-    async fn segments(&mut self, wanted: &Wanted, found: &mut Found) -> Result<(), Error> {
+    /// Whether the backup of which this manifest was read is not there any more. A run may have made another one of its id.
+    async fn is_gone(&self, id: &BackupId, read: Option<&Manifest>) -> Result<bool, Error> {
+        match self.archive.manifest(id).await {
+            Ok(found) => Ok(read != Some(&found)),
+            Err(repository::Error::Store(error)) if error.is_not_found() => Ok(true),
+            Err(error) if error.kind() == Kind::Corrupt => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks the segments that a backup names, unless the same was asked of them before. Returns the fingerprints of those that it has
+    /// looked at, if any are to be remembered.
+    async fn segments(&mut self, wanted: &Wanted, found: &mut Found) -> Result<Vec<u128>, Error> {
         let (store, keys) = (&self.archive.store, &self.archive.keys);
-        let mut new = Vec::new();
+        let (mut new, mut looked_at) = (Vec::new(), Vec::new());
         for wanted in wanted.segments.values() {
-            let is_new = self.seen.as_mut().is_none_or(|seen| seen.insert(wanted.fingerprint()));
-            if is_new {
-                new.push(Arc::clone(wanted));
-                continue;
+            if let Some(seen) = &self.seen {
+                let fingerprint = wanted.fingerprint();
+                if seen.contains(&fingerprint) {
+                    let key = keys.segment(&wanted.segment.id);
+                    let known = self.found.findings.iter_mut().filter(|finding| finding.object == key);
+                    known.for_each(|finding| finding.backups.push(wanted.backup.clone()));
+                    continue;
+                }
+                looked_at.push(fingerprint);
             }
-            let key = keys.segment(&wanted.segment.id);
-            let known = self.found.findings.iter_mut().filter(|finding| finding.object == key);
-            known.for_each(|finding| finding.backups.push(wanted.backup.clone()));
+            new.push(Arc::clone(wanted));
         }
         self.expected_offsets += wanted.offsets();
         self.progress.expect_offsets(self.expected_offsets);
@@ -333,7 +380,8 @@ impl Run<'_> {
             found.findings.extend(findings);
         }
         drop(checks);
-        self.check_stop()
+        self.check_stop()?;
+        Ok(looked_at)
     }
 
     /// Notes what is in the folders of a backup and not named by it, and what it names elsewhere.

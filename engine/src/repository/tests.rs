@@ -155,3 +155,19 @@ async fn the_totals_count_the_segments_of_unfinished_backups_too() {
     };
     assert_eq!(sample.archive.contents().await.unwrap(), ArchiveContents { backups: 2, bytes: stored });
 }
+
+#[tokio::test]
+async fn a_backup_that_is_deleted_or_made_again_after_it_was_read_is_told_from_a_damaged_one() {
+    let sample = Sample::new().await;
+    let archive = &sample.archive;
+    let read = sample.bare("b1", 1_000, &[]);
+    archive.still_holds(&read).await.unwrap();
+    sample.bare("b1", 2_000, &[]);
+    assert!(matches!(archive.still_holds(&read).await, Err(Error::Replaced { .. })));
+    damage(&sample, "b1");
+    let error = archive.still_holds(&read).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    archive.store.delete(&archive.keys.manifest(&read.backup_id)).await.unwrap();
+    let error = archive.still_holds(&read).await.unwrap_err();
+    assert!(matches!(error, Error::Deleted { .. }) && error.kind() == Kind::Usage, "{error}");
+}

@@ -263,15 +263,95 @@ async fn a_backup_that_is_pruned_while_it_is_verified_is_no_damage() {
     }
 }
 
+async fn listed(sample: &Sample) -> Vec<(BackupId, Listed)> {
+    sample.archive.listing().await.unwrap().finished.into_iter().collect()
+}
+
+/// What a verification has read of a backup before it looks at the segments.
+async fn documents(sample: &Sample, id: &str) -> (BackupId, Documents) {
+    let id: BackupId = id.parse().unwrap();
+    let listed = sample.archive.listed(&id).await.unwrap().unwrap();
+    let reader = Reader { archive: sample.archive.clone(), lists_folders: true };
+    let documents = reader.read(&id, &listed).await.unwrap();
+    (id, documents)
+}
+
+#[tokio::test]
+async fn a_backup_that_is_pruned_or_made_again_after_its_documents_were_read_is_no_damage() {
+    for (meanwhile, is_damage) in [("pruned", false), ("made again", false), ("damaged", true)] {
+        let sample = Sample::new().await;
+        let made = sample.backup("b1", 1, None).await;
+        let listed = listed(&sample).await;
+        let (id, documents) = documents(&sample, "b1").await;
+        let segment = key_of(&sample, "segments/b1/").await;
+        let manifest = sample.archive.keys.manifest(&id);
+        match meanwhile {
+            "pruned" => fs::remove_file(path(&sample, &manifest)).unwrap(),
+            "made again" => sample.put(&manifest, Manifest { cut_at_ms: 2, ..made.manifest }.seal()).await,
+            _ => {}
+        }
+        fs::remove_file(path(&sample, &segment)).unwrap();
+        let (config, progress, stop) = (config(&sample, Level::Objects), Progress::default(), Stop::default());
+        let mut run = Run::new(&sample.archive, &config, &progress, &stop, &listed);
+        let found = run.backup(&id, documents).await.unwrap();
+        let objects = found.map(|found| found.findings.into_iter().map(|finding| finding.object).collect::<Vec<_>>());
+        assert_eq!(objects, is_damage.then(|| vec![segment]), "{meanwhile}");
+    }
+}
+
+#[tokio::test]
+async fn damage_of_a_shared_segment_is_found_although_a_backup_that_names_it_is_pruned_meanwhile() {
+    let sample = two_backups().await;
+    let shared = key_of(&sample, "segments/b1/").await;
+    change(&sample, &shared, |bytes| bytes[60] ^= 1);
+    let listed = listed(&sample).await;
+    let (first, of_first) = documents(&sample, "b1").await;
+    let (second, of_second) = documents(&sample, "b2").await;
+    fs::remove_file(path(&sample, &key_of(&sample, "b1/manifest").await)).unwrap();
+    let (config, progress, stop) = (config(&sample, Level::Records), Progress::default(), Stop::default());
+    let mut run = Run::new(&sample.archive, &config, &progress, &stop, &listed);
+    assert!(run.backup(&first, of_first).await.unwrap().is_none());
+    let Some(found) = run.backup(&second, of_second).await.unwrap() else { panic!("{second} is there") };
+    let objects: Vec<&str> = found.findings.iter().map(|finding| finding.object.as_str()).collect();
+    assert_eq!(objects, [shared.as_str()]);
+}
+
+#[tokio::test]
+async fn nothing_is_called_intact_when_all_of_it_was_deleted_meanwhile() {
+    let sample = Sample::new().await;
+    sample.backup("b1", 1, None).await;
+    let listed = listed(&sample).await;
+    fs::remove_file(path(&sample, &key_of(&sample, "b1/manifest").await)).unwrap();
+    let (config, progress, stop) = (config(&sample, Level::Records), Progress::default(), Stop::default());
+    let verified = verified(&config, sample.archive.clone(), listed, &progress, &stop, 0).await;
+    let error = verified.unwrap_err();
+    assert!(matches!(error, Error::Deleted { .. }) && error.kind() == Kind::Usage, "{error}");
+}
+
 #[tokio::test]
 async fn of_backups_that_share_nothing_no_segment_is_remembered() {
     let sample = Sample::new().await;
     sample.backup("b1", 1, None).await;
     sample.backup("b2", 2, None).await;
-    let backups = sample.archive.listing().await.unwrap().finished;
-    assert!(backups.values().all(|listed| !listed.holdings().unwrap().shares));
+    let listed = listed(&sample).await;
+    assert!(listed.iter().all(|(_, listed)| !listed.holdings().unwrap().shares));
     let report = verify(&sample, Level::Records).await.unwrap();
     assert_eq!((report.segments, report.records, report.leftovers.len()), (2, 32, 0));
+    let (config, progress, stop) = (config(&sample, Level::Records), Progress::default(), Stop::default());
+    let mut run = Run::new(&sample.archive, &config, &progress, &stop, &listed);
+    assert_eq!(run.backups(listed).await.unwrap().0.len(), 2);
+    assert!(run.seen.is_none() && run.elsewhere.is_empty() && run.unnamed.is_empty());
+}
+
+#[tokio::test]
+async fn of_backups_that_share_each_segment_is_remembered_once() {
+    let sample = two_backups().await;
+    let listed = listed(&sample).await;
+    let (config, progress, stop) = (config(&sample, Level::Objects), Progress::default(), Stop::default());
+    let mut run = Run::new(&sample.archive, &config, &progress, &stop, &listed);
+    assert_eq!(run.backups(listed).await.unwrap().0.len(), 2);
+    // Three are named by two backups.
+    assert_eq!((run.seen.as_ref().map(HashSet::len), run.found.segments), (Some(2), 2));
 }
 
 #[tokio::test]
