@@ -3,7 +3,14 @@
 //! Whatever can be read is used as a run uses it. A checksum that no random bytes would hit is put right first, so that what
 //! lies behind it is reached.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use bytes::Bytes;
+use kafka_backup::breaker::Breaker;
+use kafka_backup::config::cluster::ClusterConfig;
 use kafka_backup::format::batch::{Batch, batches};
 use kafka_backup::format::codec::Decompressor;
 use kafka_backup::format::document::{self, DocumentKind};
@@ -12,10 +19,52 @@ use kafka_backup::format::manifest::{self, ArchiveOwner, Cut, Manifest, Part, Re
 use kafka_backup::format::record;
 use kafka_backup::format::run::Content;
 use kafka_backup::format::segment::{self, FOOTER_BYTES, Footer};
+use kafka_backup::kafka::Cluster;
+use kafka_backup::kafka::fetch::{FetchLimits, FetchTarget, Isolation};
+use kafka_backup::kafka::list_offsets::Position;
 use kafka_backup::offsets::map::OffsetMap;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Where the CRC-32C of a frame stands in its header, by the layout of version 1.
 const FRAME_CRC_AT: usize = 36;
+
+/// Requests of a client by their numbers in the protocol, and the id of the topic that they are about.
+pub const FETCH: i16 = 1;
+pub const LIST_OFFSETS: i16 = 2;
+pub const METADATA: i16 = 3;
+pub const OFFSET_FETCH: i16 = 9;
+pub const DESCRIBE_GROUPS: i16 = 15;
+pub const LIST_GROUPS: i16 = 16;
+pub const OFFSET_FOR_LEADER_EPOCH: i16 = 23;
+pub const DESCRIBE_CONFIGS: i16 = 32;
+pub const DESCRIBE_PRODUCERS: i16 = 61;
+pub const CONSUMER_GROUP_DESCRIBE: i16 = 69;
+pub const SHARE_GROUP_DESCRIBE: i16 = 77;
+pub const STREAMS_GROUP_DESCRIBE: i16 = 89;
+pub const TOPIC_ID: &str = "00000000-0000-0000-0000-000000000002";
+const FIND_COORDINATOR: i16 = 10;
+const API_VERSIONS: i16 = 18;
+
+/// The requests whose responses are of any bytes, each with its oldest and its newest version.
+pub const REQUESTS: [(i16, i16, i16); 12] = [
+    (FETCH, 4, 17),
+    (LIST_OFFSETS, 2, 9),
+    // The version in which the stand-in answers it.
+    (METADATA, 4, 4),
+    (OFFSET_FETCH, 2, 9),
+    (DESCRIBE_GROUPS, 0, 6),
+    (LIST_GROUPS, 1, 5),
+    (OFFSET_FOR_LEADER_EPOCH, 2, 4),
+    (DESCRIBE_CONFIGS, 1, 4),
+    (DESCRIBE_PRODUCERS, 0, 0),
+    (CONSUMER_GROUP_DESCRIBE, 0, 1),
+    (SHARE_GROUP_DESCRIBE, 1, 1),
+    (STREAMS_GROUP_DESCRIBE, 0, 0),
+];
+
+/// How long a response is waited for: a broker may ask for minutes of silence before the next request (KIP-219).
+const RESPONSE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// What a broker's response may hold.
 pub fn batch_walk(bytes: &[u8]) {
@@ -107,6 +156,131 @@ pub fn offset_map(bytes: &[u8]) {
         assert_eq!(map.translate(i64::MAX), map.end_offset());
         assert_eq!(OffsetMap::open(&map.seal()).expect("what was read can be written"), map);
     });
+}
+
+/// A broker's response. The first byte chooses the request, the second its version; what follows stands behind the correlation id.
+pub fn response(bytes: &[u8]) {
+    let [request, version, body @ ..] = bytes else { return };
+    let (api, version) = chosen(*request, *version);
+    is_understood(api, version, body);
+}
+
+/// One of [`REQUESTS`], and one of its versions.
+pub fn chosen(request: u8, version: u8) -> (i16, i16) {
+    let (api, oldest, newest) = REQUESTS[usize::from(request) % REQUESTS.len()];
+    (api, oldest + i16::from(version) % (newest - oldest + 1))
+}
+
+/// Makes a request of a broker that responds with these bytes. Says whether the client took them for the answer.
+pub fn is_understood(api: i16, version: i16, body: &[u8]) -> bool {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let body = Mutex::new(Some(body.to_vec()));
+        let broker = Arc::new(StandIn { port, api, version, body, is_met: AtomicBool::new(false) });
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(converse(stream, Arc::clone(&broker)));
+            }
+        });
+        let mut config = ClusterConfig::plaintext(vec![format!("127.0.0.1:{port}")]);
+        config.retry_timeout_ms = 1;
+        let Ok(cluster) = Cluster::connect(&config, Breaker::disabled()).await else { return false };
+        tokio::time::timeout(RESPONSE_TIME_MAX, ask(&cluster, api)).await.unwrap_or(false)
+    })
+}
+
+async fn ask(cluster: &Cluster, api: i16) -> bool {
+    let (topic, partition) = ("t".to_owned(), ("t".to_owned(), 0));
+    let groups = BTreeSet::from(["g".to_owned()]);
+    match api {
+        FETCH => {
+            let topic_id = serde_json::from_value(serde_json::json!(TOPIC_ID)).expect("it is an id");
+            let target = FetchTarget { topic, topic_id, partition: 0, leader_epoch: -1, offset: 7, max_bytes: 1 << 20 };
+            let isolation = Isolation::Committed;
+            let limits = FetchLimits { max_bytes: 1 << 20, min_bytes: 1, max_wait_ms: 0, isolation };
+            let fetched = cluster.fetch(1, 0, &[target], limits).await;
+            fetched.is_ok_and(|fetched| fetched.iter().all(|partition| partition.outcome.is_ok()))
+        }
+        METADATA => cluster.metadata(None).await.is_ok(),
+        LIST_GROUPS => cluster.list_groups().await.is_ok_and(|(_, missing)| missing.is_empty()),
+        LIST_OFFSETS => all_answered(&cluster.list_offsets([partition], Position::Earliest).await),
+        OFFSET_FOR_LEADER_EPOCH => all_answered(&cluster.epoch_ends(&BTreeMap::from([(partition, 0)])).await),
+        DESCRIBE_PRODUCERS => all_answered(&cluster.open_transactions([partition]).await),
+        DESCRIBE_CONFIGS => all_answered(&cluster.topic_configs(&BTreeSet::from([topic]), None).await),
+        OFFSET_FETCH => all_answered(&cluster.committed_offsets(&groups).await),
+        _ => all_answered(&cluster.describe_groups(&groups).await),
+    }
+}
+
+fn all_answered<K, T, E>(answers: &BTreeMap<K, Result<T, E>>) -> bool {
+    answers.values().all(Result::is_ok)
+}
+
+/// A cluster of one broker, which leads the topic `t` and answers one request with any bytes.
+struct StandIn {
+    port: u16,
+    /// That request, in the one version that the broker speaks.
+    api: i16,
+    version: i16,
+    /// What it is answered once.
+    body: Mutex<Option<Vec<u8>>>,
+    /// Whether a client knows the cluster.
+    is_met: AtomicBool,
+}
+
+async fn converse(mut stream: TcpStream, broker: Arc<StandIn>) -> std::io::Result<()> {
+    loop {
+        let length = stream.read_i32().await?;
+        let mut request = vec![0; usize::try_from(length).expect("a client sends no negative length")];
+        stream.read_exact(&mut request).await?;
+        let number = |at: usize| i16::from_be_bytes([request[at], request[at + 1]]);
+        let answer = broker.answer(number(0), number(2));
+        let length = i32::try_from(answer.len() + 4).expect("it is short");
+        stream.write_all(&[&length.to_be_bytes()[..], &request[4..8], &answer].concat()).await?;
+    }
+}
+
+impl StandIn {
+    fn answer(&self, api: i16, version: i16) -> Vec<u8> {
+        match api {
+            // UNSUPPORTED_VERSION, upon which a client asks in version 0.
+            API_VERSIONS if version > 0 => vec![0, 35, 0, 0, 0, 0],
+            API_VERSIONS => self.versions(),
+            METADATA if self.api != METADATA || !self.is_met.swap(true, Ordering::Relaxed) => self.metadata(),
+            FIND_COORDINATOR => self.coordinator(),
+            // Asked again, it answers nothing that a client could read, which ends the call.
+            _ => self.body.lock().expect("nobody panics with it").take().unwrap_or_default(),
+        }
+    }
+
+    /// ApiVersions, version 0.
+    fn versions(&self) -> Vec<u8> {
+        let spoken = [(METADATA, 4), (FIND_COORDINATOR, 1), (self.api, self.version)];
+        let spoken = spoken.map(|(api, version)| [api, version, version].map(i16::to_be_bytes));
+        [&[0_u8, 0, 0, 0, 0, 3][..], spoken.as_flattened().as_flattened()].concat()
+    }
+
+    /// Metadata, version 4: the broker 1, and one topic with one partition, which it leads.
+    fn metadata(&self) -> Vec<u8> {
+        let no_text = [0xff_u8; 2];
+        let one = [0_u8, 0, 0, 1];
+        let topic = [&one[..], &[0, 0, 0, 1, b't', 0]];
+        let partition = [&one[..], &[0; 6], &one, &one, &one, &one, &one];
+        [&[0_u8; 4][..], &one, &one, &self.address(), &no_text, &no_text, &one, &topic.concat(), &partition.concat()]
+            .concat()
+    }
+
+    /// FindCoordinator, version 1: the broker 1.
+    fn coordinator(&self) -> Vec<u8> {
+        [&[0_u8, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 1][..], &self.address()].concat()
+    }
+
+    /// Host and port.
+    fn address(&self) -> Vec<u8> {
+        [&[0_u8, 9][..], b"127.0.0.1", &i32::from(self.port).to_be_bytes()].concat()
+    }
 }
 
 fn use_batch(batch: &Batch<'_>) {

@@ -253,6 +253,9 @@ impl OffsetMap {
         if base_offset < 0 || base_offset.checked_add_unsigned(records).is_none() {
             return Err(document::Error::Content(format!("no record can stand at offset {base_offset}")));
         }
+        if left_out.len() > LEFT_OUT_MAX {
+            return Err(document::Error::Content("it has more batches left out than a map may have".to_owned()));
+        }
         let bytes = bytes.unwrap_or_default();
         let Some(positions) = positions else { return Ok(Self { base_offset, bytes, left_out, ..map }) };
         let end_offset = base_offset.saturating_add_unsigned(records);
@@ -432,9 +435,62 @@ mod tests {
         assert_eq!((odd.translate(4), odd.translate(5), odd.translate(9)), (3, 4, 5));
     }
 
+    fn left_out(base_offset: i64) -> LeftOut {
+        LeftOut { base_offset, records: 3, why: "it is cut short".to_owned() }
+    }
+
+    /// The body of a map, as whoever opens it without this program sees it.
+    fn body(map: &OffsetMap) -> serde_json::Value {
+        document::open(DocumentKind::OffsetMap, VERSION, &map.seal()).unwrap()
+    }
+
+    #[test]
+    fn batches_that_were_left_out_come_back_from_the_store_whether_stretches_or_positions_are_kept() {
+        for kept in [r#""stretches":[2,2]"#, r#""stretches":[],"positions":[[1,5]]"#] {
+            let stored = format!(
+                r#"{{"baseOffset":5,"records":2,"bytes":9,{kept},"leftOut":[
+                    {{"baseOffset":4,"records":3,"why":"it is cut short"}},
+                    {{"baseOffset":9,"records":3,"why":"it is cut short"}}]}}"#
+            );
+            let map = OffsetMap::open(&forged(&stored)).unwrap();
+            assert_eq!(map.left_out(), [left_out(4), left_out(9)], "{kept}");
+            assert_eq!(body(&map), serde_json::from_str::<serde_json::Value>(&stored).unwrap());
+        }
+        // What was left out is no record of the target.
+        let mut map = OffsetMap::new(5);
+        map.push(2, 2).unwrap();
+        assert!(map.leave_out(left_out(4)));
+        map.push(7, 1).unwrap();
+        let opened = OffsetMap::open(&map.seal()).unwrap();
+        assert_eq!((opened.left_out(), opened.records(), opened.end_offset()), (&[left_out(4)][..], 3, 8));
+        assert_eq!([3, 4, 7, 8].map(|source| opened.translate(source)), [6, 7, 7, 8]);
+    }
+
+    #[test]
+    fn a_map_has_no_more_batches_left_out_than_it_may_have() {
+        let most = i64::try_from(LEFT_OUT_MAX).unwrap();
+        let batches: Vec<LeftOut> = (0..most).map(left_out).collect();
+        let mut map = OffsetMap::new(0);
+        assert!(batches.iter().all(|batch| map.leave_out(batch.clone())));
+        assert!(!map.leave_out(left_out(most)));
+        assert_eq!(OffsetMap::open(&map.seal()).unwrap().left_out(), batches);
+        map.left_out.push(left_out(most));
+        let error = OffsetMap::open(&map.seal()).unwrap_err();
+        assert!(error.to_string().contains("more batches left out"), "{error}");
+    }
+
+    /// A program that does not know the field would refuse the map.
+    #[test]
+    fn a_map_of_which_nothing_was_left_out_is_stored_without_the_field() {
+        let mut map = OffsetMap::new(5);
+        map.push(2, 2).unwrap();
+        assert_eq!(body(&map), serde_json::json!({ "baseOffset": 5, "records": 2, "bytes": 0, "stretches": [2, 2] }));
+    }
+
     #[test]
     fn a_map_of_version_1_is_read() {
         let map = OffsetMap::open(include_bytes!("../../tests/golden/v1/restore/map")).unwrap();
+        assert!(map.left_out().is_empty());
         assert_eq!((map.records(), map.bytes(), map.end_offset()), (2_000_005, 0, 2_000_022));
         let counted = OffsetMap::open(include_bytes!("../../tests/golden/v1/restore/map-with-bytes")).unwrap();
         assert_eq!(counted, OffsetMap { bytes: 40_000_123, ..map.clone() });
