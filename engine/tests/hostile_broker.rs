@@ -1,10 +1,13 @@
-//! A broker whose answers claim more than they hold ends the run with an error, not the process.
+//! A broker whose answers claim more than they hold ends the run with an error, not the process; and what a run says that is to
+//! prove itself to a broker over a line that others can read.
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it should be")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ApiVersionsResponse;
@@ -51,10 +54,14 @@ fn old_versions() -> Vec<u8> {
 
 /// The error of a backup from the broker, in a process that may not have more than 2 GiB.
 fn error_of_a_backup(port: u16) -> String {
+    error_of_a_backup_with(&format!("--bootstrap-servers 127.0.0.1:{port}"))
+}
+
+/// The same with these flags, which say where the brokers are.
+fn error_of_a_backup_with(flags: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let command = format!(
-        "ulimit -v 2097152; exec {} backup --archive a --storage file://{}/r --bootstrap-servers 127.0.0.1:{port} \
-         --request-timeout-ms 2000 --retry-timeout-ms 1",
+        "ulimit -v 2097152; exec {} backup --archive a --storage file://{}/r --request-timeout-ms 2000 --retry-timeout-ms 1 {flags}",
         env!("CARGO_BIN_EXE_kafka-backup"),
         folder.path().display()
     );
@@ -76,4 +83,35 @@ fn a_frame_of_a_few_bytes_that_claims_two_billion_elements_is_an_error() {
         _ => vec![0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff],
     }));
     assert!(error.contains("answered Metadata with something unexpected"), "{error}");
+}
+
+#[test]
+fn a_password_that_is_sent_in_clear_text_is_warned_about_once_however_many_connections_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "tell-nobody").unwrap();
+    for (mechanism, warnings) in [("PLAIN", 1), ("SCRAM-SHA-512", 0)] {
+        let connections = Arc::new(AtomicUsize::new(0));
+        // The first request of a connection is answered with too little, which ends it.
+        let ports = [(); 2].map(|()| {
+            let connections = Arc::clone(&connections);
+            broker(move |_| {
+                connections.fetch_add(1, Ordering::SeqCst);
+                Vec::new()
+            })
+        });
+        let servers = ports.map(|port| format!("127.0.0.1:{port}"));
+        let error = error_of_a_backup_with(&format!(
+            "--bootstrap-servers {} --security-protocol SASL_PLAINTEXT --sasl-mechanism {mechanism} --username alice --password-file {}",
+            servers.join(","),
+            password.display()
+        ));
+        assert_eq!(connections.load(Ordering::SeqCst), 2, "{error}");
+        let told: Vec<&str> = error.lines().filter(|line| line.contains("in clear text")).collect();
+        assert_eq!(told.len(), warnings, "{mechanism}: {error}");
+        for warning in told {
+            assert!(warning.contains("WARN") && warning.contains(&servers.join(", ")), "{warning}");
+        }
+        assert!(!error.contains("tell-nobody"), "{error}");
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! One is looked up again for every try, so that a move is followed.
 
+#[cfg(test)]
+pub(crate) mod stand_in;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -632,6 +632,7 @@ pub(crate) fn process_offset_commit(group: &str, response: OffsetCommitResponse)
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
     use kafka_protocol::messages::consumer_group_describe_response::{DescribedGroup as NewGroup, Member};
     use kafka_protocol::messages::describe_groups_response::DescribedGroup;
     use kafka_protocol::messages::list_groups_response::ListedGroup as WireGroup;
@@ -643,6 +644,7 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
+    use crate::kafka::coordinators::stand_in::{self, Coordinator};
 
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
@@ -814,5 +816,49 @@ mod tests {
         assert_eq!(sizes(0, 1_001), [500, 500, 1]);
         assert_eq!(sizes(4_096, 300), [124, 124, 52]);
         assert_eq!(sizes(1 << 20, 2), [1, 1], "at least one each");
+    }
+
+    /// So many groups of a kind.
+    fn many(kind: GroupKind, count: usize) -> impl Iterator<Item = String> {
+        (0..count).map(move |number| stand_in::group(kind, number))
+    }
+
+    /// About how many groups each request asked, in rising order; no group in two of them.
+    fn parts(asked: &[Vec<String>]) -> Vec<usize> {
+        let groups: BTreeSet<&String> = asked.iter().flatten().collect();
+        assert_eq!(groups.len(), asked.iter().flatten().count(), "a group was asked about twice");
+        let mut sizes: Vec<usize> = asked.iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        sizes
+    }
+
+    #[tokio::test]
+    async fn no_request_describes_more_than_a_hundred_groups_and_every_group_is_described_as_what_it_is() {
+        let coordinator = Coordinator::start().await;
+        let (consumer, classic) = (many(GroupKind::Consumer, 210), many(GroupKind::Classic, 250));
+        let groups: BTreeSet<String> = consumer.chain(classic).chain(many(GroupKind::Share, 130)).collect();
+        let described = coordinator.cluster.describe_groups(&groups).await;
+        assert!(described.keys().eq(&groups));
+        for (group, answer) in &described {
+            let description = answer.as_ref().unwrap();
+            assert!(group.starts_with(description.kind.name()) && description.state == "Empty", "{group}: {answer:?}");
+        }
+        assert_eq!(parts(&coordinator.asked(ApiKey::ConsumerGroupDescribe)), [90, 100, 100, 100, 100, 100]);
+        // Those that the first request does not find.
+        for api in [ApiKey::DescribeGroups, ApiKey::ShareGroupDescribe] {
+            assert_eq!(parts(&coordinator.asked(api)), [80, 100, 100, 100], "{api:?}");
+        }
+        assert!(coordinator.asked(ApiKey::FindCoordinator).iter().all(|keys| keys.len() <= 100));
+    }
+
+    #[tokio::test]
+    async fn no_request_reads_the_committed_offsets_of_more_than_a_hundred_groups() {
+        let coordinator = Coordinator::start().await;
+        let groups: BTreeSet<String> = many(GroupKind::Classic, 250).collect();
+        let read = coordinator.cluster.committed_offsets(&groups).await;
+        assert!(read.keys().eq(&groups));
+        let key = (stand_in::TOPIC.to_owned(), 0);
+        assert!(read.values().all(|answer| answer.as_ref().unwrap()[&key].offset == stand_in::OFFSET));
+        assert_eq!(parts(&coordinator.asked(ApiKey::OffsetFetch)), [50, 100, 100]);
     }
 }

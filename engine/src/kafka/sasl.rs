@@ -65,15 +65,20 @@ struct Step {
     answer: Vec<u8>,
 }
 
-/// Takes one step, on a thread where it may compute: the key of SCRAM takes as many rounds of a hash as the broker says.
+/// Takes one step: the key of SCRAM takes as many rounds of a hash as the broker says.
 async fn step(mut session: Session, challenge: Option<Bytes>) -> Result<Step, String> {
     check_iterations(challenge.as_deref().unwrap_or_default())?;
-    let computed = tokio::task::spawn_blocking(move || {
+    compute(move || {
         let mut answer = Vec::new();
         let state = session.step(challenge.as_deref(), &mut answer).map_err(|error| error.to_string())?;
         Ok(Step { session, state, answer })
-    });
-    match tokio::time::timeout(STEP_TIMEOUT, computed).await {
+    })
+    .await
+}
+
+/// Computes on a thread where nothing else waits for its turn, for [`STEP_TIMEOUT`] at most. What takes longer is computed in vain.
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    match tokio::time::timeout(STEP_TIMEOUT, tokio::task::spawn_blocking(work)).await {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => Err("the exchange was given up".to_owned()),
         Err(_) => Err(format!("the proof of the password was not computed within {} s", STEP_TIMEOUT.as_secs())),
@@ -172,6 +177,12 @@ fn process_authenticate(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use futures::poll;
+
     use super::*;
     use crate::config::cluster::SaslMechanism;
     use crate::error::Kind;
@@ -237,16 +248,53 @@ mod tests {
         assert_eq!(sent, b"\0alice\0tell-nobody");
     }
 
+    /// An exchange of SCRAM whose broker asks for so many iterations.
+    fn challenged(iterations: &str) -> (Session, Bytes) {
+        let mut session = begin(&alice(SaslMechanism::ScramSha256)).unwrap();
+        let mut sent = Vec::new();
+        session.step(None, &mut sent).unwrap();
+        let nonce = String::from_utf8(sent).unwrap().split("r=").nth(1).unwrap().to_owned();
+        (session, Bytes::from(format!("r={nonce}theirs,s=c2FsdA==,i={iterations}")))
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn the_only_async_thread_goes_on_while_the_key_of_scram_is_computed() {
+        let (session, challenge) = challenged("1000000");
+        let mut stepped = pin!(step(session, Some(challenge)));
+        let mut turns = 0_u64;
+        let stepped = loop {
+            match poll!(&mut stepped) {
+                Poll::Ready(stepped) => break stepped,
+                Poll::Pending => turns += 1,
+            }
+            tokio::task::yield_now().await;
+        };
+        assert!(stepped.is_ok());
+        // A thread that computed the key itself would have had one or two.
+        assert!(turns > 100, "{turns} turns");
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn a_proof_that_is_not_computed_in_time_is_refused_and_not_waited_for() {
+        // The work ends when this test lets it.
+        let (release, released) = mpsc::channel::<()>();
+        let mut computed = pin!(compute(move || Ok(released.recv().is_ok())));
+        assert!(poll!(&mut computed).is_pending());
+        tokio::time::advance(STEP_TIMEOUT - Duration::from_secs(1)).await;
+        assert!(poll!(&mut computed).is_pending(), "it has its time");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let outcome = poll!(&mut computed);
+        drop(release);
+        let Poll::Ready(Err(why)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(why, "the proof of the password was not computed within 30 s");
+    }
+
     #[tokio::test]
     async fn scram_computes_no_more_and_no_less_than_a_safe_number_of_iterations() {
         for (iterations, is_allowed) in
             [("0", false), ("4095", false), ("4096", true), ("1000001", false), ("4294967295", false), ("x", false)]
         {
-            let mut session = begin(&alice(SaslMechanism::ScramSha256)).unwrap();
-            let mut sent = Vec::new();
-            session.step(None, &mut sent).unwrap();
-            let nonce = String::from_utf8(sent).unwrap().split("r=").nth(1).unwrap().to_owned();
-            let challenge = Bytes::from(format!("r={nonce}theirs,s=c2FsdA==,i={iterations}"));
+            let (session, challenge) = challenged(iterations);
             let stepped = step(session, Some(challenge)).await;
             assert_eq!(stepped.is_ok(), is_allowed, "{iterations}");
             if let Err(why) = stepped {

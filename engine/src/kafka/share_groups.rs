@@ -180,6 +180,7 @@ fn process_alter_offsets(
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::ApiKey;
     use kafka_protocol::messages::alter_share_group_offsets_response::{
         AlterShareGroupOffsetsResponsePartition, AlterShareGroupOffsetsResponseTopic,
     };
@@ -191,6 +192,7 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
+    use crate::kafka::coordinators::stand_in::{self, Coordinator, NON_EMPTY_GROUP, OFFSET, TOPIC};
 
     fn start(offset: i64) -> CommittedOffset {
         CommittedOffset { offset, leader_epoch: 4, metadata: String::new() }
@@ -249,5 +251,35 @@ mod tests {
         let busy = AlterShareGroupOffsetsResponse::default().with_error_code(68);
         let error = process_alter_offsets("g", busy).unwrap_err();
         assert!(error.kind() == Kind::Conflict && error.to_string().contains("NON_EMPTY_GROUP"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn no_request_reads_the_start_offsets_of_more_than_a_hundred_groups() {
+        let coordinator = Coordinator::start().await;
+        let groups: BTreeSet<String> = (0..250).map(|number| stand_in::group(GroupKind::Share, number)).collect();
+        let read = coordinator.cluster.share_start_offsets(&groups).await;
+        assert!(read.keys().eq(&groups));
+        let key = (TOPIC.to_owned(), 0);
+        assert!(read.values().all(|answer| answer.as_ref().unwrap()[&key].offset == OFFSET));
+        let asked = coordinator.asked(ApiKey::DescribeShareGroupOffsets);
+        let mut sizes: Vec<usize> = asked.iter().map(Vec::len).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [50, 100, 100]);
+        assert_eq!(asked.into_iter().flatten().collect::<BTreeSet<_>>(), groups);
+    }
+
+    #[tokio::test]
+    async fn start_offsets_are_set_in_parts_and_a_part_that_is_refused_leaves_the_others_as_they_are() {
+        let coordinator = Coordinator::start().await;
+        let offsets: CommittedOffsets = (0..1_201).map(|number| ((TOPIC.to_owned(), number), start(OFFSET))).collect();
+        let answers = coordinator.cluster.alter_share_start_offsets("g", &offsets).await;
+        let asked = coordinator.asked(ApiKey::AlterShareGroupOffsets);
+        assert_eq!(asked.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 201]);
+        assert!(answers.keys().eq(offsets.keys()));
+        // The partition whose request is refused is in the second part.
+        for ((_, number), answer) in answers {
+            let code = answer.err().and_then(|error| error.code());
+            assert_eq!(code, (500..1_000).contains(&number).then_some(NON_EMPTY_GROUP), "partition {number}");
+        }
     }
 }

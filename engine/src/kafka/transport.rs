@@ -39,10 +39,9 @@ impl Transport {
             (false, true) => "SASL_PLAINTEXT",
             (true, true) => "SASL_SSL",
         };
-        if config.tls.is_none() && config.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain) {
-            tracing::warn!(
-                "the password is sent as it is, on connections that are not encrypted: use SASL_SSL, or SCRAM-SHA-512"
-            );
+        // Here, and not where a connection is opened: a run has one transport and many connections.
+        if let Some(warning) = readable_password(config) {
+            tracing::warn!("{warning}");
         }
         Ok(Self {
             tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
@@ -125,6 +124,19 @@ impl Transport {
     }
 }
 
+/// The warning about a password that can be read on its way to the brokers; none where TLS or SCRAM hides it.
+fn readable_password(config: &Checked) -> Option<String> {
+    let sends_password = config.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == SaslMechanism::Plain);
+    let servers = || config.bootstrap_servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    (sends_password && config.tls.is_none()).then(|| {
+        format!(
+            "the password is sent in clear text to the brokers of {}, where every host on the way can read it: use securityProtocol \
+             SASL_SSL, or the SASL mechanism SCRAM-SHA-512",
+            servers()
+        )
+    })
+}
+
 #[derive(Clone, Copy)]
 enum Phase {
     Handshake,
@@ -177,6 +189,7 @@ mod tests {
     use rustls::{CertificateError, ClientConfig, RootCertStore};
 
     use super::*;
+    use crate::config::cluster::{ClusterConfig, Credentials, Tls};
     use crate::error::Kind;
 
     fn transport(tls: bool, has_identity: bool) -> Transport {
@@ -193,6 +206,36 @@ mod tests {
 
     fn tls_error(error: rustls::Error) -> io::Error {
         io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+
+    #[test]
+    fn only_a_password_that_neither_tls_nor_its_mechanism_hides_is_warned_about() {
+        let warning = |mechanism: Option<SaslMechanism>, has_tls: bool| {
+            let plaintext = ClusterConfig::plaintext(vec!["a:1".to_owned(), "b:2".to_owned()]).check().unwrap();
+            let credentials = |mechanism| Credentials {
+                mechanism,
+                username: "alice".to_owned(),
+                username_file: None,
+                password: "tell-nobody".to_owned().into(),
+            };
+            let tls = has_tls.then_some(Tls { ca: None, identity: None });
+            readable_password(&Checked { tls, sasl: mechanism.map(credentials), ..plaintext })
+        };
+        for (mechanism, has_tls) in [
+            (None, false),
+            (None, true),
+            (Some(SaslMechanism::Plain), true),
+            (Some(SaslMechanism::ScramSha256), false),
+            (Some(SaslMechanism::ScramSha512), false),
+            (Some(SaslMechanism::ScramSha512), true),
+        ] {
+            assert_eq!(warning(mechanism, has_tls), None, "{mechanism:?} {has_tls}");
+        }
+        let warning = warning(Some(SaslMechanism::Plain), false).unwrap();
+        for part in ["in clear text", "a:1, b:2", "SASL_SSL", "SCRAM-SHA-512"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+        assert!(!warning.contains('\n') && !warning.contains("alice") && !warning.contains("tell-nobody"), "{warning}");
     }
 
     #[test]
