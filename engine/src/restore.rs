@@ -349,7 +349,7 @@ impl Restore<'_> {
         protection.look().await?;
         target::nothing_swept(&self.cluster, prepared).await?;
         changes::none_lost(&self.cluster, prepared, &partitions).await?;
-        let groups = self.groups(plan, &partitions, journal, None).await?;
+        let groups = self.groups_under(&protection, plan, &partitions, journal).await?;
         // Thousands of groups take minutes. An application that has begun to use the topics may delete what it has read.
         match target::nothing_swept(&self.cluster, prepared).await {
             Err(swept @ Error::Swept { .. }) => plan.problems.push(swept.to_string()),
@@ -358,6 +358,32 @@ impl Restore<'_> {
         plan.warnings.extend(protection.warnings());
         lease.check().await?;
         journal.write_written(self.report(plan, &partitions, topics, groups, journal, false)).await
+    }
+
+    /// Commits the offsets of the groups and holds the settings of the topics meanwhile: a retention that is set back deletes what a topic
+    /// held before, as long as its `cleanup.policy` is the restore's.
+    async fn groups_under(
+        &self,
+        protection: &Protection<'_>,
+        plan: &mut Plan,
+        partitions: &Restored,
+        journal: &Journal,
+    ) -> Result<Vec<GroupReport>, Error> {
+        let ended = Stop::default();
+        let committing = async {
+            let committed = self.groups(plan, partitions, journal, None).await;
+            ended.set();
+            committed
+        };
+        let (committed, watched) = futures::join!(committing, protection.watch(&ended));
+        let committed = committed?;
+        // The look before may be half a minute ago.
+        let looked = if watched.is_ok() { protection.look().await } else { watched };
+        match looked {
+            // `put_back` says so, when all other topics have their own settings.
+            Ok(_) | Err(Error::Changed(_)) => Ok(committed),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the topics the settings that they have in the end.

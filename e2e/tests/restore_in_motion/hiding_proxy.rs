@@ -1,13 +1,15 @@
 //! A broker that does not serve every request: a proxy in front of a real one, which takes a request out of the broker's list of those
-//! that it serves (ApiVersions).
+//! that it serves (ApiVersions), lets a request wait, or ends connections.
 //!
 //! Clients go to the address that a broker advertises, so the broker has to advertise that of the proxy.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+
+use e2e::kafka::{Kafka, KafkaOptions, Listener};
 
 const API_VERSIONS: i16 = 18;
 /// From this version on, the length of a list is a varint, and each entry has tagged fields (KIP-482).
@@ -20,6 +22,34 @@ pub struct HidingProxy {
     address: String,
     broker: Arc<OnceLock<String>>,
     hidden: Arc<Mutex<Option<i16>>>,
+    held: Arc<Held>,
+}
+
+/// Requests of one number that wait at the proxy, and all behind them on their connections.
+#[derive(Default)]
+struct Held {
+    state: Mutex<HeldState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct HeldState {
+    api_key: Option<i16>,
+    waiting: usize,
+    /// Both sides of all connections so far.
+    streams: Vec<TcpStream>,
+}
+
+impl Held {
+    /// Waits as long as requests of this number are held.
+    fn pass(&self, api_key: i16) {
+        let mut state = lock(&self.state);
+        state.waiting += 1;
+        while state.api_key == Some(api_key) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+    }
 }
 
 impl HidingProxy {
@@ -29,19 +59,20 @@ impl HidingProxy {
         let address = listener.local_addr().unwrap().to_string();
         let broker: Arc<OnceLock<String>> = Arc::default();
         let hidden: Arc<Mutex<Option<i16>>> = Arc::default();
-        let shared = (Arc::clone(&broker), Arc::clone(&hidden));
+        let held: Arc<Held> = Arc::default();
+        let shared = (Arc::clone(&broker), Arc::clone(&hidden), Arc::clone(&held));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (broker, hidden) = shared.clone();
+                let (broker, hidden, held) = shared.clone();
                 thread::spawn(move || {
                     if let Some(broker) = broker.get() {
                         // A connection that cannot be served is closed, which the client sees.
-                        drop(serve(client, broker, &hidden));
+                        drop(serve(client, broker, &hidden, held));
                     }
                 });
             }
         });
-        Self { address, broker, hidden }
+        Self { address, broker, hidden, held }
     }
 
     /// The address that the broker has to advertise.
@@ -58,16 +89,50 @@ impl HidingProxy {
     pub fn hide(&self, api_key: Option<i16>) {
         *lock(&self.hidden) = api_key;
     }
+
+    /// Lets requests of this number wait from now on, and those that waited pass.
+    pub fn hold(&self, api_key: Option<i16>) {
+        lock(&self.held.state).api_key = api_key;
+        self.held.changed.notify_all();
+    }
+
+    /// Ends all connections that there are, with the requests that wait on them.
+    pub fn end_connections(&self) {
+        for stream in lock(&self.held.state).streams.drain(..) {
+            // It may have ended already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether a request waits.
+    pub fn holds_one(&self) -> bool {
+        lock(&self.held.state).waiting > 0
+    }
+}
+
+/// A broker behind a proxy. It does not look for expired records while a test runs.
+pub fn behind_a_proxy() -> (HidingProxy, Kafka) {
+    let proxy = HidingProxy::listen();
+    let own = [
+        ("advertised.listeners", format!("PLAIN://{}", proxy.address())),
+        ("log.initial.task.delay.ms", "3600000".to_owned()),
+        ("log.retention.check.interval.ms", "3600000".to_owned()),
+    ];
+    let extra_properties = own.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let kafka = Kafka::start(KafkaOptions { extra_properties, ..KafkaOptions::default() }).unwrap();
+    proxy.serve(kafka.bootstrap(Listener::Plain));
+    (proxy, kafka)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>) -> io::Result<()> {
+fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>, held: Arc<Held>) -> io::Result<()> {
     let server = TcpStream::connect(broker)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    lock(&held.state).streams.extend([client.try_clone()?, server.try_clone()?]);
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     let (mut from_server, mut to_client) = (server, client);
     // The version of each question for the list that is not answered yet, by its correlation id.
@@ -78,6 +143,7 @@ fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>) -> io::Re
             if i16_at(&request, 0) == API_VERSIONS {
                 lock(&questions).insert(i32_at(&request, 4), i16_at(&request, 2));
             }
+            held.pass(i16_at(&request, 0));
             if write_frame(&mut to_server, &request).is_err() {
                 break;
             }

@@ -2,32 +2,18 @@
 //! it can do without keeps no record away.
 
 use e2e::dump::Record;
-use e2e::kafka::{Kafka, KafkaOptions, Listener};
+use e2e::kafka::Listener;
 use e2e::runs::Repository;
 use e2e::sample::Sample;
 use e2e::unique;
 use e2e::witness::{At, NewTopic, properties};
 
-use crate::hiding_proxy::HidingProxy;
+use crate::hiding_proxy::behind_a_proxy;
 use crate::{BackedUp, CONFLICT, OLD_MS, own_configs};
 
 const DELETE_TOPICS: i16 = 20;
 const INIT_PRODUCER_ID: i16 = 22;
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
-
-/// A broker behind a proxy that can hide a request. It does not look for expired records while a test runs.
-fn behind_a_proxy() -> (HidingProxy, Kafka) {
-    let proxy = HidingProxy::listen();
-    let own = [
-        ("advertised.listeners", format!("PLAIN://{}", proxy.address())),
-        ("log.initial.task.delay.ms", "3600000".to_owned()),
-        ("log.retention.check.interval.ms", "3600000".to_owned()),
-    ];
-    let extra_properties = own.map(|(name, value)| (name.to_owned(), value)).to_vec();
-    let kafka = Kafka::start(KafkaOptions { extra_properties, ..KafkaOptions::default() }).unwrap();
-    proxy.serve(kafka.bootstrap(Listener::Plain));
-    (proxy, kafka)
-}
 
 #[test]
 fn nothing_is_deleted_or_changed_where_the_cluster_lacks_a_request_and_the_dry_run_names_it() {

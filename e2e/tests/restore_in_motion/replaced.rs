@@ -8,7 +8,7 @@ use e2e::runs::Repository;
 use e2e::unique;
 use e2e::witness::{At, NewTopic, Position, Witness, properties};
 
-use crate::{CONFLICT, OLD_MS, own_configs};
+use crate::{CONFLICT, OLD_MS, own_configs, replace};
 
 /// Topics and a backup of all of them.
 struct Topics {
@@ -46,15 +46,6 @@ impl Topics {
     }
 }
 
-fn replace(witness: &Witness, topic: &str) {
-    witness.delete_topics(&[topic]).unwrap();
-    // The deletion takes a moment to be known everywhere.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while let Err(error) = witness.create_topics(&[NewTopic::new(topic, 1)]) {
-        assert!(Instant::now() < deadline, "{topic}: {error:#}");
-    }
-}
-
 fn end(witness: &Witness, topic: &str) -> i64 {
     witness.offsets(topic, At::Latest).unwrap()[0]
 }
@@ -70,7 +61,7 @@ fn a_topic_that_is_replaced_behind_a_running_restore_is_not_reported_as_restored
         let ends = |topic: &str| witness.offsets(topic, At::Latest).ok().map(|ends| ends[0]);
         ends(first) == Some(10) && ends(second).is_some_and(|end| (1..1_000).contains(&end))
     });
-    replace(&witness, first);
+    replace(&witness, &NewTopic::new(first, 1));
     let ended = running.ended().unwrap();
     assert_eq!(end(&witness, first), 0);
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
@@ -127,7 +118,7 @@ fn a_restore_appends_nothing_twice_when_one_of_its_topics_was_replaced() {
     topics.repository.run(&append).unwrap().succeeded();
     let [first, second] = topics.names.as_slice() else { unreachable!() };
     assert_eq!([end(&witness, first), end(&witness, second)], [20, 40]);
-    replace(&witness, first);
+    replace(&witness, &NewTopic::new(first, 1));
     let ended = topics.repository.run(&append).unwrap();
     assert_eq!(end(&witness, second), 40, "{ended:?}");
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
@@ -147,7 +138,7 @@ fn a_restore_overwrites_nothing_twice_when_one_of_its_topics_was_replaced() {
     let [first, second] = topics.names.as_slice() else { unreachable!() };
     // Applications keep using it.
     witness.produce(second, &properties([]), &[Record::new(0, OLD_MS, "later", "v")]).unwrap();
-    replace(&witness, first);
+    replace(&witness, &NewTopic::new(first, 1));
     for more in [&["--dry-run"][..], &[]] {
         let ended = topics.repository.run(&[&overwrite[..], more].concat()).unwrap();
         assert_eq!(end(&witness, second), 21, "{ended:?}");
