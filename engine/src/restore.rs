@@ -513,7 +513,7 @@ impl Restore<'_> {
             })
             .await?;
         self.has_touched(Touched::Created(intent.clone()));
-        let ids = topics::create(&self.cluster, plan, &intent.overwritten, lease, self.stop).await?;
+        let ids = topics::create(&self.cluster, plan, &intent.overwritten, journal, lease, self.stop).await?;
         let ends = target::ends(&self.cluster, plan).await?;
         let strangers = target::not_new(plan, existing, &ends);
         if !strangers.is_empty() {

@@ -1,6 +1,7 @@
 //! A restore owns what it writes until it is done: against other programs that change topics, and users that may not do it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod committing;
 mod guarded;
 mod hiding_proxy;
 mod incapable;
@@ -8,12 +9,13 @@ mod overwritten;
 mod own_settings;
 mod refused_settings;
 mod replaced;
+mod troubles;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::cli::Ended;
 use e2e::dump::{self, Record};
@@ -61,6 +63,15 @@ impl<'a> BackedUp<'a> {
     fn restore(&self, target: &str, more: &[&str]) -> Ended {
         let command = self.command(target, more);
         self.repository.run(&command.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+    }
+}
+
+/// Deletes a topic, and creates another one of its name as soon as the deletion is known everywhere.
+fn replace(witness: &Witness, topic: &NewTopic) {
+    witness.delete_topics(&[&topic.name]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = witness.create_topics(std::slice::from_ref(topic)) {
+        assert!(Instant::now() < deadline, "{}: {error:#}", topic.name);
     }
 }
 

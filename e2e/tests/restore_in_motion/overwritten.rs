@@ -135,6 +135,30 @@ impl Topics {
     }
 }
 
+#[test]
+fn a_run_that_has_lost_its_lease_deletes_no_further_topic() {
+    let topics = Topics::new(40);
+    let before = topics.ids();
+    let mut running = topics.start("fenced");
+    // One topic is replaced, and the run is about to look at the lease before it deletes the next ones.
+    running.wait_until("a topic is created again", || topics.journal("fenced", "created").exists());
+    running.signal("STOP").unwrap();
+    let lease = topics.journal("fenced", "lease");
+    let epochs = std::fs::read_dir(&lease).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let held = epochs.max().unwrap();
+    // As another machine does that takes the restore over.
+    let next = format!("{:020}", held.parse::<u64>().unwrap() + 1);
+    std::fs::copy(lease.join(&held), lease.join(next)).unwrap();
+    let found = topics.found(&before);
+    running.signal("CONT").unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    assert!(ended.stderr.contains("another process has taken over"), "{ended:?}");
+    assert!(!found.untouched.is_empty(), "it was stopped too late: {found:?}");
+    assert_eq!(topics.found(&before).untouched, found.untouched, "{ended:?}");
+    topics.completes("fenced", &before);
+}
+
 /// The number with which the text of an error between `from` and `to` begins.
 fn said(error: &str, from: &str, to: &str) -> usize {
     let (_, after) = error.split_once(from).unwrap_or_else(|| panic!("no {from:?} in {error}"));

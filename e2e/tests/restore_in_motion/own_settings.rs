@@ -1,6 +1,7 @@
 //! What the owner of a topic sets while a restore has other settings on it stays, and no topic keeps those of a restore unnoticed.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
 use e2e::cli::Ended;
 use e2e::dump::Record;
@@ -19,7 +20,7 @@ use kafka_backup::store::lease::{Holder, Lease, WaitPolicy};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, whole_records};
+use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, replace, whole_records};
 
 const USAGE: i32 = 2;
 const SLOWLY: [&str; 2] = ["--rate-limit-bytes", "300000"];
@@ -31,6 +32,16 @@ fn start(backed_up: &BackedUp<'_>, target: &str, more: &[&str]) -> Running {
 
 fn is_written_to(witness: &Witness, topic: &str) -> bool {
     witness.offsets(topic, At::Latest).is_ok_and(|ends| ends.iter().any(|end| *end > 10))
+}
+
+/// Starts a restore, and asks it to end when it has written some records.
+fn stopped(backed_up: &BackedUp<'_>, target: &str, more: &[&str]) {
+    let witness = backed_up.kafka.witness();
+    let mut running = start(backed_up, target, more);
+    running.wait_until("the topic is written to", || is_written_to(&witness, target));
+    running.signal("TERM").unwrap();
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
 }
 
 fn live_topic(witness: &Witness, settings: &[(&str, &str)]) -> String {
@@ -65,10 +76,7 @@ fn abandoning_leaves_what_the_owner_has_set_since_and_a_second_time_changes_noth
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "left", 6_000);
     let witness = backed_up.kafka.witness();
     let target = live_topic(&witness, &[("retention.ms", "86400000")]);
-    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
-    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
-    running.signal("TERM").unwrap();
-    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    stopped(&backed_up, &target, &["--restore-id", "r1"]);
     witness.alter_topic(&target, &properties([("retention.ms", "432000000")]), &[]).unwrap();
     let report = abandon(&backed_up, "r1");
     assert!(report["warnings"].to_string().contains("432000000"), "it says what it leaves: {report}");
@@ -146,10 +154,7 @@ fn a_restore_that_is_abandoned_while_another_run_waits_for_its_lease_is_not_resu
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "waited", 6_000);
     let witness = backed_up.kafka.witness();
     let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
-    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
-    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
-    running.signal("TERM").unwrap();
-    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    stopped(&backed_up, &target, &["--restore-id", "r1"]);
 
     let end = witness.offsets(&target, At::Latest).unwrap();
     let ended = held_up(&backed_up, &target, "r1", |runtime, store| {
@@ -166,20 +171,11 @@ fn a_topic_that_its_owner_creates_again_before_a_run_has_the_lease_never_gets_th
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "held-up", 6_000);
     let witness = backed_up.kafka.witness();
     let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
-    let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
-    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
-    running.signal("TERM").unwrap();
-    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    stopped(&backed_up, &target, &["--restore-id", "r1"]);
 
     let owned = properties([("retention.ms", "3600000")]);
     let ended = held_up(&backed_up, &target, "r1", |_, _| {
-        witness.delete_topics(&[&target]).unwrap();
-        let again = NewTopic::new(&target, Sample::PARTITIONS).with("retention.ms", 3_600_000);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        // The deletion takes a moment to be known everywhere.
-        while let Err(error) = witness.create_topics(std::slice::from_ref(&again)) {
-            assert!(Instant::now() < deadline, "{target}: {error:#}");
-        }
+        replace(&witness, &NewTopic::new(&target, Sample::PARTITIONS).with("retention.ms", 3_600_000));
     });
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
     assert!(ended.stderr.contains(&format!("{target:?}")), "{ended:?}");
@@ -235,10 +231,7 @@ fn a_restore_into_a_topic_that_another_restore_has_not_finished_is_refused() {
     let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
     let before = own_configs(&witness, &target);
     let append = ["--existing-topics", "append", "--restore-id"];
-    let mut running = start(&backed_up, &target, &[&append[..], &["r1"]].concat());
-    running.wait_until("the topic is written to", || is_written_to(&witness, &target));
-    running.signal("TERM").unwrap();
-    assert_eq!(running.ended().unwrap().code, Some(INTERRUPTED));
+    stopped(&backed_up, &target, &[&append[..], &["r1"]].concat());
     let ended = backed_up.restore(&target, &[&append[..], &["r2"]].concat());
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
     assert!(ended.stderr.contains("restore r1") && ended.stderr.contains("--abandon r1"), "{ended:?}");
@@ -298,6 +291,30 @@ fn topics_that_were_created_before_a_restore_failed_are_named_and_get_their_sett
     repository.report(&[&common[..], &["--abandon", "r1"]].concat());
     assert_eq!(own_configs(&witness, &first), configs);
     assert_eq!(repository.run(&[&common[..], &["--abandon", "r2"]].concat()).unwrap().code, Some(USAGE));
+}
+
+#[test]
+fn abandoning_a_restore_that_has_created_nothing_leaves_the_topic_of_another_restore_as_it_is() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "claimed", 6_000);
+    let (witness, target) = (backed_up.kafka.witness(), unique("claimed-target"));
+    let id = ["--restore-id", "r2"];
+    stopped(&backed_up, &target, &id);
+    let archive = backed_up.repository.path().join("archives/a");
+    let created = fs::read_to_string(archive.join("restores/r2/created")).unwrap();
+    assert!(created.contains(&target), "it names what it has created: {created}");
+    // What a run of r1 leaves that is killed before it creates the topic: the same intent, and nothing else.
+    fs::create_dir(archive.join("restores/r1")).unwrap();
+    for (of_r2, of_r1) in
+        [("restores/r2/intent", "restores/r1/intent"), ("unfinished-restores/r2", "unfinished-restores/r1")]
+    {
+        fs::copy(archive.join(of_r2), archive.join(of_r1)).unwrap();
+    }
+    let before = own_configs(&witness, &target);
+    let report = abandon(&backed_up, "r1");
+    assert!(report["warnings"].to_string().contains("another restore or client has created it"), "{report}");
+    assert_eq!(own_configs(&witness, &target), before, "records of r2 would be lost under other ones: {report}");
+    backed_up.restore(&target, &id).succeeded();
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! Ends a restore that is not to be completed: its topics get their own settings back, and it is never resumed.
 
-use super::journal::{Abandoned, Intent, Journal, Prepared};
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use super::journal::{Abandoned, CreatedTopics, Intent, Journal, Prepared};
 use super::own_settings::{self, OwnSettings};
 use super::target::{self, CONFIRM_EVERY, CONFIRMATIONS};
-use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport};
+use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, others};
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
@@ -77,7 +81,10 @@ async fn abandon(
     } else {
         let warnings = match journal.prepared().await? {
             Some(prepared) => written_to(cluster, journal, &prepared, lease).await?,
-            None => only_created(cluster, &intent, lease).await?,
+            None => {
+                let owners = Owners::read(archive, journal).await?;
+                only_created(cluster, &intent, &owners, lease).await?
+            }
         };
         journal.write_abandoned(Abandoned { at_ms: now_ms() }).await?;
         warnings
@@ -125,8 +132,13 @@ async fn written_to(
 }
 
 /// The topics of a restore that ended before it could write: it has created or replaced some of them.
-async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Result<Vec<String>, Error> {
-    let Created { topics, others, lost } = created(cluster, intent).await?;
+async fn only_created(
+    cluster: &Cluster,
+    intent: &Intent,
+    owners: &Owners,
+    lease: &Lease,
+) -> Result<Vec<String>, Error> {
+    let Created { topics, others, lost } = created(cluster, intent, owners).await?;
     let mut warnings = own_settings::put_back(cluster, &topics, lease).await?;
     warnings.extend(others.iter().map(Other::text));
     warnings.extend(
@@ -140,6 +152,33 @@ async fn only_created(cluster: &Cluster, intent: &Intent, lease: &Lease) -> Resu
     Ok(warnings)
 }
 
+/// Which topics a restore has created, and which are those of other restores of the archive.
+#[derive(Debug, Default)]
+pub struct Owners {
+    created: CreatedTopics,
+    claimed: BTreeSet<Uuid>,
+}
+
+impl Owners {
+    /// As the journals say.
+    ///
+    /// # Errors
+    /// When the archive cannot be read.
+    pub async fn read(archive: &Archive, journal: &Journal) -> Result<Self, Error> {
+        let created = journal.created().await?;
+        Ok(Self { created, claimed: others::claimed(archive, &journal.id).await? })
+    }
+
+    /// Whether somebody else has created the topic that has this name and id now. A run that was killed before it could write down what it
+    /// had created is known by the settings only.
+    fn is_of_another(&self, topic: &str, id: Uuid) -> bool {
+        match self.created.ids.get(topic) {
+            Some(ours) => *ours != id,
+            None => self.claimed.contains(&id),
+        }
+    }
+}
+
 /// What a restore that ended before it could write has done to the target.
 #[derive(Debug, Default)]
 pub struct Created {
@@ -151,11 +190,13 @@ pub struct Created {
     pub lost: Vec<String>,
 }
 
-/// A topic that has not all of the settings that the restore creates it with: another client has created it, or its owner has changed
-/// it since.
+/// A topic that another restore or client has created, or that has not all of the settings that the restore creates it with: its owner has
+/// changed it since.
 #[derive(Debug)]
 pub struct Other {
     topic: String,
+    /// Whether its id says that another has created it.
+    is_of_another: bool,
     /// Those settings that it has as the restore sets them while data flows.
     protective: Vec<String>,
 }
@@ -168,7 +209,12 @@ impl Other {
 
     /// What is to be said of it, in one line.
     pub fn text(&self) -> String {
-        let Self { topic, protective } = self;
+        let Self { topic, is_of_another, protective } = self;
+        if *is_of_another {
+            return format!(
+                "topic {topic:?} is there, and another restore or client has created it: it is left as it is"
+            );
+        }
         let left = format!(
             "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is left as \
              it is"
@@ -184,7 +230,7 @@ impl Other {
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Error> {
+pub async fn created(cluster: &Cluster, intent: &Intent, owners: &Owners) -> Result<Created, Error> {
     let names: Vec<String> = intent.actions.keys().cloned().collect();
     let mut ids = target::ids(cluster, &names).await?;
     for _ in 1..CONFIRMATIONS {
@@ -200,12 +246,16 @@ pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Erro
     let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
     for topic in there {
         let entries = entries.remove(topic).ok_or(Error::NoAnswer)?;
+        if ids.get(topic).is_some_and(|id| owners.is_of_another(topic, *id)) {
+            created.others.push(Other { topic: topic.to_owned(), is_of_another: true, protective: Vec::new() });
+            continue;
+        }
         let entries = entries.map_err(|error| Error::Topic { topic: topic.to_owned(), error: Box::new(error) })?;
         let settings = OwnSettings::of_intent(topic, intent);
         let protective = settings.as_ref().map(|settings| settings.protective(&entries)).unwrap_or_default();
         match settings.filter(|_| OwnSettings::is_as_created(topic, intent, &entries)) {
             Some(settings) => created.topics.push(settings),
-            None => created.others.push(Other { topic: topic.to_owned(), protective }),
+            None => created.others.push(Other { topic: topic.to_owned(), is_of_another: false, protective }),
         }
     }
     Ok(created)
@@ -215,6 +265,17 @@ pub async fn created(cluster: &Cluster, intent: &Intent) -> Result<Created, Erro
 mod tests {
     use super::*;
     use crate::store::lease::{LeaseRecord, Liveness, Verdict, judge};
+
+    #[test]
+    fn a_topic_is_of_another_where_its_id_says_so_and_not_where_nothing_is_known_of_it() {
+        let id = Uuid::from_u128;
+        let created = CreatedTopics { ids: [("ours".to_owned(), id(1))].into() };
+        let owners = Owners { created, claimed: [id(1), id(2)].into() };
+        assert!(!owners.is_of_another("ours", id(1)), "another restore may append to it");
+        assert!(owners.is_of_another("ours", id(3)), "it was created again");
+        assert!(owners.is_of_another("never-created", id(2)));
+        assert!(!owners.is_of_another("killed", id(4)), "its creation was not written down");
+    }
 
     #[test]
     fn the_lease_of_a_run_on_another_machine_is_waited_for() {

@@ -3,6 +3,7 @@
 //! ```text
 //! restores/<id>/lease/      who works on it
 //! restores/<id>/intent      before a topic is deleted or created: what is asked for, and what happens to which topic
+//! restores/<id>/created     the ids of the topics that it has created
 //! restores/<id>/prepared    before the first record: producer, topic ids, and where every partition ended
 //! restores/<id>/maps/..     one for each partition that is finished
 //! restores/<id>/settings    what other programs have set on its topics meanwhile
@@ -12,7 +13,7 @@
 //! restores/<id>/abandoned   it is never to be resumed
 //! ```
 //!
-//! Each but `settings` and `done` is created once. A restore that is run again begins behind the last of them that is there:
+//! Each but `created`, `settings` and `done` is created once. A restore that is run again begins behind the last of them that is there:
 //!
 //! | the last that is there | what the same command does | what `--abandon` does |
 //! |---|---|---|
@@ -132,6 +133,15 @@ impl Intent {
         let is_new = |(_, action): &(&String, &Action)| matches!(action, Action::Create | Action::Overwrite);
         self.actions.iter().filter(is_new).map(|(name, _)| name.as_str())
     }
+}
+
+/// The ids of the topics that a restore has created, as the controller has answered: another restore may create topics of the same names
+/// with the same settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreatedTopics {
+    /// By the topic's name in the target. A topic lacks whose creation was not answered, or by a cluster without topic ids.
+    pub ids: BTreeMap<String, Uuid>,
 }
 
 /// What became of the settings of topics since the restore began to write.
@@ -349,6 +359,23 @@ impl Journal {
     /// When it cannot be written.
     pub async fn write_abandoned(&self, abandoned: Abandoned) -> Result<(), Error> {
         self.create("abandoned", DocumentKind::Journal, abandoned).await.map(drop)
+    }
+
+    /// The topics that the restore has created, as far as it is known.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn created(&self) -> Result<CreatedTopics, Error> {
+        Ok(self.read("created", DocumentKind::Journal).await?.unwrap_or_default())
+    }
+
+    /// Writes down which topics the restore has created, in the place of what was written before. Only the holder of the lease does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn write_created(&self, created: &CreatedTopics) -> Result<(), Error> {
+        let sealed = document::seal(DocumentKind::Journal, VERSION, Encoding::Json, created);
+        Ok(self.store.put(&format!("{}created", self.folder), sealed.into()).await?)
     }
 
     /// What was prepared, if it was.

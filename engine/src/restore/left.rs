@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::abandon::{self, Other};
+use super::abandon::{self, Other, Owners};
 use super::error::listed;
 use super::journal::{Intent, Journal, Prepared, PreparedTopic, Settings};
 use super::own_settings::{self, OwnSettings};
@@ -83,7 +83,7 @@ impl Restore<'_> {
         };
         let left = match touched {
             Touched::None => None,
-            Touched::Created(intent) => self.left_created(&intent, &journal.id, deadline).await,
+            Touched::Created(intent) => self.left_created(&intent, journal, deadline).await,
             Touched::Protected(prepared, settings) => {
                 let left = self.left_protected(&prepared, &settings, deadline).await;
                 settings_left(&left, &journal.id, error.is_final())
@@ -164,9 +164,13 @@ impl Restore<'_> {
 
     /// What a restore leaves behind that ends before it could write: topics that it has created or replaced, with the settings of a
     /// restore.
-    async fn left_created(&self, intent: &Intent, id: &RestoreId, deadline: Instant) -> Option<String> {
+    async fn left_created(&self, intent: &Intent, journal: &Journal, deadline: Instant) -> Option<String> {
+        let id = &journal.id;
         let looked = async {
-            let created = abandon::created(&self.cluster, intent).await?;
+            // Without an answer of the archive, the settings of topics say whose they are.
+            let owners = timeout(ARCHIVE_PATIENCE, Owners::read(&self.archive, journal)).await;
+            let owners = owners.ok().and_then(Result::ok).unwrap_or_default();
+            let created = abandon::created(&self.cluster, intent, &owners).await?;
             let held = own_settings::protective(&self.cluster, created.topics).await;
             Ok::<_, Error>((held, created.others, created.lost))
         };

@@ -3,9 +3,10 @@
 //! A restore that appends to a topic takes the settings that it finds for those of the topic's owner, and puts them back in
 //! the end. If they are the protective settings of a restore that was interrupted, the topic would keep them for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt};
+use uuid::Uuid;
 
 use super::Error;
 use super::journal::{Intent, Journal, Prepared, PreparedTopic, TopicSettings};
@@ -39,12 +40,7 @@ pub async fn holding(
     if topics.is_empty() {
         return Ok(holding);
     }
-    let folder = archive.keys.unfinished_restores();
-    let named = archive.store.list(&folder).await?;
-    let ids = named.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key)?.parse().ok());
-    let others: Vec<RestoreId> = ids.filter(|id| id != own).collect();
-    let journals = others.into_iter().map(|id| Journal::new(archive.store.clone(), &archive.keys, id));
-    let looked = journals.map(|journal| one(journal, cluster_id, topics));
+    let looked = unfinished(archive, own).await?.into_iter().map(|journal| one(journal, cluster_id, topics));
     let mut found = stream::iter(looked).buffered(REQUESTS_AT_ONCE);
     while let Some((id, held)) = found.next().await {
         match held {
@@ -57,6 +53,41 @@ pub async fn holding(
     }
     drop(found);
     Ok(holding)
+}
+
+/// The journals of other restores of the archive that have not ended.
+async fn unfinished(archive: &Archive, own: &RestoreId) -> Result<Vec<Journal>, Error> {
+    let folder = archive.keys.unfinished_restores();
+    let named = archive.store.list(&folder).await?;
+    let ids = named.iter().filter_map(|object| ArchiveKeys::leaf(&folder, &object.key)?.parse().ok());
+    let others = ids.filter(|id: &RestoreId| id != own);
+    Ok(others.map(|id| Journal::new(archive.store.clone(), &archive.keys, id)).collect())
+}
+
+/// The ids of the topics of other restores of the archive that have not ended. One listing, and a small object or two for each of them.
+///
+/// # Errors
+/// When the archive cannot be read. A damaged journal of another restore claims nothing.
+pub async fn claimed(archive: &Archive, own: &RestoreId) -> Result<BTreeSet<Uuid>, Error> {
+    let looked = unfinished(archive, own).await?.into_iter().map(|journal| async move { ids_of(&journal).await });
+    let mut found = stream::iter(looked).buffered(REQUESTS_AT_ONCE);
+    let mut claimed = BTreeSet::new();
+    while let Some(ids) = found.next().await {
+        match ids {
+            Ok(ids) => claimed.extend(ids),
+            Err(error) if error.kind() == Kind::Corrupt => tracing::warn!("another restore is not looked at: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(claimed)
+}
+
+/// The ids of the topics that a restore has created or writes to; none from clusters without topic ids.
+async fn ids_of(journal: &Journal) -> Result<BTreeSet<Uuid>, Error> {
+    let mut ids: BTreeSet<Uuid> = journal.created().await?.ids.into_values().collect();
+    ids.extend(journal.prepared().await?.iter().flat_map(|prepared| &prepared.topics).map(|topic| topic.topic_id));
+    ids.retain(|id| !id.is_nil());
+    Ok(ids)
 }
 
 async fn one(

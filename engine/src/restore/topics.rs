@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::journal::{CreatedTopics, Journal};
 use super::plan::{Action, Plan, TopicPlan};
 use super::{Error, target};
 use crate::kafka::topics::{ConfigChange, NewTopic};
@@ -28,7 +29,8 @@ const UNKNOWN: [i16; 2] = [3, 100];
 /// created already.
 ///
 /// The first topic is replaced alone and the others in small groups, so that what the cluster refuses against all that it
-/// said before costs one topic. The lease is looked at before each group, and whether the run was asked to end.
+/// said before costs one topic. The lease is looked at before each group, and whether the run was asked to end. The ids of created topics
+/// are written into the journal.
 ///
 /// # Errors
 /// [`Error::Interrupted`], [`Error::Replacing`] with what became of the topics that were to be overwritten, [`Error::NotOurs`] when another client
@@ -37,6 +39,7 @@ pub async fn create(
     cluster: &Cluster,
     plan: &Plan,
     overwritten: &BTreeMap<String, Uuid>,
+    journal: &Journal,
     lease: &Lease,
     stop: &Stop,
 ) -> Result<BTreeMap<String, Uuid>, Error> {
@@ -48,9 +51,10 @@ pub async fn create(
     if !gone.is_empty() {
         return Err(Error::Refused(gone));
     }
+    let mut creation = Creation { cluster, journal, lease, created: journal.created().await? };
     for part in missing.chunks(CREATED_AT_ONCE) {
         may_go_on(lease, stop).await?;
-        create_missing(cluster, part).await?;
+        creation.create(part).await?;
     }
     // What keeps a missing topic away must not cost one that is there.
     none_of_another_shape(cluster, &missing).await?;
@@ -61,7 +65,7 @@ pub async fn create(
         .collect();
     for (group, replaced) in groups(&to_replace) {
         may_go_on(lease, stop).await.map_err(|error| replacing(&to_replace, replaced, &[], error))?;
-        replace(cluster, group, overwritten, lease)
+        replace(&mut creation, group, overwritten)
             .await
             .map_err(|error| replacing(&to_replace, replaced, group, error))?;
     }
@@ -101,11 +105,11 @@ fn groups<T>(topics: &[T]) -> impl Iterator<Item = (&[T], usize)> {
 }
 
 async fn replace(
-    cluster: &Cluster,
+    creation: &mut Creation<'_>,
     group: &[&TopicPlan],
     overwritten: &BTreeMap<String, Uuid>,
-    lease: &Lease,
 ) -> Result<(), Error> {
+    let Creation { cluster, lease, .. } = *creation;
     let id = |topic: &&TopicPlan| Some((topic.target.clone(), *overwritten.get(&topic.target)?));
     let ids: BTreeMap<String, Uuid> = group.iter().filter_map(id).collect();
     for (name, deleted) in cluster.delete_topics(&ids).await {
@@ -119,7 +123,7 @@ async fn replace(
     let names: BTreeSet<String> = ids.keys().cloned().collect();
     cluster.await_deleted(&ids, TOPICS_PATIENCE).await?;
     tracing::info!(topics = ?names, "topics were deleted, to be created again");
-    create_missing(cluster, group).await?;
+    creation.create(group).await?;
     // A producer that goes on writing would cost all topics, if it were noticed only in the end.
     let written_to = target::written_to(cluster, group).await?;
     if written_to.is_empty() {
@@ -130,21 +134,42 @@ async fn replace(
     Err(Error::Refused(written_to))
 }
 
-async fn create_missing(cluster: &Cluster, topics: &[&TopicPlan]) -> Result<(), Error> {
-    let new: Vec<NewTopic> = topics.iter().map(|topic| new_topic(topic, topic.configs_created.clone())).collect();
-    for (name, created) in cluster.create_topics(&new, false).await {
-        match created {
-            Ok(_) => {}
-            // A late request of a run that was killed, or another client: `other_shape`, the settings that are applied to all
-            // topics, and the look at the ends tell whether it will do.
-            Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => {
-                tracing::warn!(topic = name, "the topic was created by another client or an earlier run");
+/// The creation of topics that are not there, and what the journal says of it.
+struct Creation<'a> {
+    cluster: &'a Cluster,
+    journal: &'a Journal,
+    lease: &'a Lease,
+    created: CreatedTopics,
+}
+
+impl Creation<'_> {
+    async fn create(&mut self, topics: &[&TopicPlan]) -> Result<(), Error> {
+        let new: Vec<NewTopic> = topics.iter().map(|topic| new_topic(topic, topic.configs_created.clone())).collect();
+        let mut refused = None;
+        for (name, answer) in self.cluster.create_topics(&new, false).await {
+            match answer {
+                // Brokers before Kafka 2.8 have no ids.
+                Ok(id) if id.is_nil() => {}
+                Ok(id) => drop(self.created.ids.insert(name, id)),
+                // A late request of a run that was killed, or another client: `other_shape`, the settings that are applied to all
+                // topics, and the look at the ends tell whether it will do.
+                Err(error) if error.code() == Some(TOPIC_ALREADY_EXISTS) => {
+                    tracing::warn!(topic = name, "the topic was created by another client or an earlier run");
+                }
+                Err(error) => {
+                    refused.get_or_insert(Error::Topic { topic: name, error: Box::new(error) });
+                }
             }
-            Err(error) => return Err(Error::Topic { topic: name, error: Box::new(error) }),
         }
+        // Also where some were refused: the others are there. A run that has lost the lease must not write over what the next one writes.
+        self.lease.check().await?;
+        self.journal.write_created(&self.created).await?;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        let names: BTreeSet<String> = new.into_iter().map(|topic| topic.name).collect();
+        Ok(self.cluster.await_created(&names, TOPICS_PATIENCE).await?)
     }
-    let names: BTreeSet<String> = new.into_iter().map(|topic| topic.name).collect();
-    Ok(cluster.await_created(&names, TOPICS_PATIENCE).await?)
 }
 
 fn replacing(all: &[&TopicPlan], replaced: usize, group: &[&TopicPlan], error: Error) -> Error {

@@ -131,6 +131,22 @@ async fn the_newest_of_what_became_of_settings_counts() {
 }
 
 #[tokio::test]
+async fn the_ids_of_created_topics_are_remembered_and_the_newest_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder).await;
+    assert_eq!(journal.created().await.unwrap(), CreatedTopics::default());
+    let mut created = CreatedTopics::default();
+    for id in [1, 2] {
+        created.ids.insert(text("orders"), Uuid::from_u128(id));
+        journal.write_created(&created).await.unwrap();
+        assert_eq!(journal.created().await.unwrap(), created);
+    }
+    let json = r#"{"ids":{"orders":"00000000-0000-0000-0000-000000000002"}}"#;
+    assert_eq!(serde_json::to_string(&created).unwrap(), json);
+    assert_eq!(serde_json::from_str::<CreatedTopics>(json).unwrap(), created);
+}
+
+#[tokio::test]
 async fn settings_of_version_1_are_read_and_still_written_so() {
     let folder = tempfile::tempdir().unwrap();
     let journal = journal(&folder).await;
