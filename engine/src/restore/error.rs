@@ -67,6 +67,17 @@ pub enum Error {
         /// Why.
         error: Box<Error>,
     },
+    /// The broker does not take a batch, however often it is sent.
+    #[error(
+        "{error}; it is the record batch that begins with offset {source_offset} of the source, which would be refused each time: make \
+         the target topic take it, or leave the topic out (--exclude-topics)"
+    )]
+    RefusedBatch {
+        /// The source offset of its first record.
+        source_offset: i64,
+        /// What the broker says, which names topic and partition.
+        error: Box<crate::kafka::Error>,
+    },
     /// More batches of a partition cannot be read than a broker would have stored.
     #[error(
         "topic {topic:?} partition {partition}: more than {LEFT_OUT_MAX} record batches of the source had to be changed and cannot be read, the \
@@ -309,8 +320,14 @@ const REFUSED_RECORDS: [i16; 3] = [10, 32, 87];
 impl Error {
     /// Whether it may be due to a protective setting that another program has set back.
     pub fn may_be_a_reversal(&self) -> bool {
-        let Self::Kafka(error) = self else { return false };
-        error.code().is_some_and(|code| REFUSED_RECORDS.contains(&code))
+        let code = if let Self::Kafka(error) = self {
+            error.code()
+        } else if let Self::RefusedBatch { error, .. } = self {
+            error.code()
+        } else {
+            None
+        };
+        code.is_some_and(|code| REFUSED_RECORDS.contains(&code))
     }
 
     /// Whether the same command cannot complete the restore, whatever is done about the cause: records of it are lost or
@@ -332,6 +349,9 @@ impl Error {
         match self {
             Self::Kafka(error) => error.kind(),
             Self::Topic { error, .. } => error.kind(),
+            // Kafka's clients send a corrupt batch again; this one was.
+            Self::RefusedBatch { error, .. } if error.is_retriable() => Kind::Corrupt,
+            Self::RefusedBatch { error, .. } => error.kind(),
             Self::NoProducer(error) => error.kind(),
             Self::Replacing { error, .. } | Self::Left { error, .. } => error.kind(),
             Self::NotAllowed(_) => Kind::Denied,
@@ -371,6 +391,20 @@ mod tests {
         assert!(error.contains("1 (t0) were replaced") && error.contains("2 (t1, t2) were deleted"), "{error}");
         assert!(error.contains("17 (t3, ") && error.contains("t12 and 7 others) are untouched"), "{error}");
         assert_eq!(listed(&[]), "0");
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_for_good_is_named_and_asks_for_no_second_run() {
+        let resource = || crate::kafka::error::Resource::Partition("t".to_owned(), 3);
+        let refused = |code| Error::RefusedBatch {
+            source_offset: 70,
+            error: Box::new(crate::kafka::Error::Broker { resource: resource(), api: "Produce", code, message: None }),
+        };
+        let text = refused(2).to_string();
+        assert!(text.starts_with("topic \"t\" partition 3: CORRUPT_MESSAGE (2)"), "{text}");
+        assert!(text.contains("begins with offset 70 of the source"), "{text}");
+        assert_eq!((refused(2).kind(), refused(87).kind()), (Kind::Corrupt, Kind::Usage));
+        assert!(refused(87).may_be_a_reversal() && !refused(2).may_be_a_reversal());
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl Landing {
         sent
     }
 
+    /// A pause may have been so long that the broker has forgotten the producer: the next batch goes alone.
+    pub const fn paused(&mut self) {
+        self.is_known = false;
+    }
+
     /// Whether another batch may be sent before an answer has come.
     pub fn has_room(&self) -> bool {
         self.unanswered.len() < if self.is_known { IN_FLIGHT_MAX } else { 1 }
@@ -160,6 +165,11 @@ impl Landing {
     /// Batches that were sent and have no answer yet.
     pub fn unanswered(&self) -> usize {
         self.unanswered.len()
+    }
+
+    /// The oldest unanswered batch, by the number of records before it.
+    pub fn oldest_unanswered(&self) -> Option<u64> {
+        self.unanswered.front().map(|sent| sent.first)
     }
 
     /// The oldest unanswered batch stands at `offset`, `base_offset` being where the first of all was to stand. A broker
@@ -260,6 +270,23 @@ mod tests {
         assert_eq!(landing.answered_at(100, 111), Err(Surprise::Misplaced { expected: 110, found: 111 }));
         assert_eq!(landing.answered_at(100, -1), Ok(()), "a duplicate whose place is forgotten");
         assert_eq!(landing.landed, 20);
+    }
+
+    #[test]
+    fn the_first_batch_goes_alone_and_so_does_the_first_after_a_pause() {
+        let mut landing = Landing::resumed(0);
+        for _ in 0..2 {
+            landing.sent(1, Bytes::new());
+            assert!(!landing.has_room());
+            landing.answered();
+            for _ in 0..IN_FLIGHT_MAX {
+                assert!(landing.has_room());
+                landing.sent(1, Bytes::new());
+            }
+            assert!(!landing.has_room());
+            (0..IN_FLIGHT_MAX).for_each(|_| drop(landing.answered()));
+            landing.paused();
+        }
     }
 
     #[test]

@@ -33,6 +33,15 @@ const DUPLICATE_SEQUENCE_NUMBER: i16 = 46;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 /// The broker has forgotten the producer, or does not know it yet.
 const UNKNOWN_PRODUCER_ID: i16 = 59;
+/// The checksum of the batch does not fit, or its records are not what its header says.
+const CORRUPT_MESSAGE: i16 = 2;
+/// What a broker answers to a batch that it will not take, however often it is sent: `MESSAGE_TOO_LARGE`, `RECORD_LIST_TOO_LARGE`,
+/// `INVALID_TIMESTAMP`, `UNSUPPORTED_FOR_MESSAGE_FORMAT`, `UNSUPPORTED_COMPRESSION_TYPE` and `INVALID_RECORD`.
+const REFUSED_BATCH: [i16; 6] = [10, 18, 32, 43, 76, 87];
+
+/// After so long without a batch a broker may have forgotten the producer. It does so after a day, unless `producer.id.expiration.ms` is
+/// less.
+const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 
 /// What all partitions of a restore share.
 pub struct Shared {
@@ -95,7 +104,8 @@ pub async fn run(shared: Arc<Shared>, store: Store, work: Work) -> Result<(Offse
         landing: Landing::default(),
         on_the_way: VecDeque::new(),
         sent_to: None,
-        rooms: VecDeque::new(),
+        sent_at: Instant::now(),
+        waiting: VecDeque::new(),
         map,
     };
     let landed = worker.landed().await?;
@@ -166,9 +176,18 @@ struct Worker {
     on_the_way: VecDeque<PendingBatch>,
     /// The broker that the newest of them was sent to.
     sent_to: Option<i32>,
+    /// When it was made.
+    sent_at: Instant,
     /// One for each unanswered batch, in order.
-    rooms: VecDeque<Room>,
+    waiting: VecDeque<Waiting>,
     map: OffsetMap,
+}
+
+/// What is kept of a batch until it is answered.
+struct Waiting {
+    /// The source offset of its first record.
+    source_offset: i64,
+    _room: Room,
 }
 
 impl Worker {
@@ -226,6 +245,7 @@ impl Worker {
         for stretch in batch.stretches() {
             self.note(stretch.source_offset, stretch.count.unsigned_abs())?;
         }
+        let source_offset = batch.stretches().first().map_or(-1, |stretch| stretch.source_offset);
         let records = u64::from(batch.record_count().unsigned_abs());
         let bytes = batch.len_bytes() as u64;
         if self.landing.skip(records).map_err(|error| self.surprise(error))? {
@@ -251,13 +271,16 @@ impl Worker {
             }
         };
         self.shared.limiter.take(bytes, records).await;
+        if std::mem::replace(&mut self.sent_at, Instant::now()).elapsed() > FORGOTTEN_AFTER {
+            self.landing.paused();
+        }
         let stamped = batch.stamp(&rewrite::Producer {
             producer_id: self.shared.producer.id,
             producer_epoch: self.shared.producer.epoch,
             base_sequence: self.landing.next_sequence(),
         });
         let sent = self.landing.sent(records, stamped);
-        self.rooms.push_back(room);
+        self.waiting.push_back(Waiting { source_offset, _room: room });
         self.shared.progress.add(0, records, bytes);
         if let Err(error) = self.put_in_line(sent) {
             self.recover(error).await?;
@@ -340,8 +363,8 @@ impl Worker {
     }
 
     fn give_room_back(&mut self) {
-        let answered = self.rooms.len().saturating_sub(self.landing.unanswered());
-        self.rooms.drain(..answered);
+        let answered = self.waiting.len().saturating_sub(self.landing.unanswered());
+        self.waiting.drain(..answered);
     }
 
     /// How long one trouble may last. It begins with the trouble: a worker that waited for the store or for a rate limit has
@@ -353,8 +376,12 @@ impl Worker {
     /// Lets everything that is on its way come to rest, finds out what of it landed, and sends the rest again.
     async fn recover(&mut self, first: KafkaError) -> Result<(), Error> {
         let mut error = first;
+        let mut corrupt = None;
         let mut budget = self.budget();
         loop {
+            if is_refused_for_good(&error, self.landing.oldest_unanswered(), &mut corrupt) {
+                return Err(self.refused(error));
+            }
             let order_is_lost = matches!(error.code(), Some(OUT_OF_ORDER_SEQUENCE_NUMBER | UNKNOWN_PRODUCER_ID));
             if !error.is_retriable() && !error.leaves_doubt() && !order_is_lost {
                 return Err(error.into());
@@ -489,6 +516,12 @@ impl Worker {
         landed(&self.shared, &self.target).await
     }
 
+    /// The error of a batch, the oldest unanswered one, that the broker will not take.
+    fn refused(&self, error: KafkaError) -> Error {
+        let source_offset = self.waiting.front().map_or(-1, |waiting| waiting.source_offset);
+        Error::RefusedBatch { source_offset, error: Box::new(error) }
+    }
+
     fn surprise(&self, error: Surprise) -> Error {
         Error::Surprise { topic: self.target.topic.clone(), partition: self.target.partition, error }
     }
@@ -496,6 +529,16 @@ impl Worker {
     fn broken(&self, error: crate::format::frame::Error) -> Error {
         let (topic, partition) = (&self.target.topic, self.target.partition);
         Error::Damaged { key: format!("the batches of {topic}-{partition}"), start: 0, end: 0, error }
+    }
+}
+
+/// Whether a broker will not take a batch, however often it is sent. `oldest` is the batch that the error is about, and `corrupt` the one
+/// whose checksum did not fit before, by the number of records before each. A line without TLS may have damaged it once: only the second
+/// such answer is about what was sent.
+fn is_refused_for_good(error: &KafkaError, oldest: Option<u64>, corrupt: &mut Option<u64>) -> bool {
+    match error.code() {
+        Some(CORRUPT_MESSAGE) => oldest.is_some() && std::mem::replace(corrupt, oldest) == oldest,
+        code => code.is_some_and(|code| REFUSED_BATCH.contains(&code)),
     }
 }
 
@@ -520,5 +563,34 @@ async fn answer_about(pending: PendingBatch) -> Result<Answer, KafkaError> {
             Ok(Answer { offset: -1, has_time: false, log_start_offset: -1 })
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::error::Resource;
+
+    fn answered(code: i16) -> KafkaError {
+        let resource = Resource::Partition("t".to_owned(), 0);
+        KafkaError::Broker { resource, api: "Produce", code, message: None }
+    }
+
+    #[test]
+    fn a_batch_that_no_broker_takes_is_refused_at_once_and_one_that_may_have_been_damaged_on_its_way_the_second_time() {
+        for code in REFUSED_BATCH {
+            assert!(is_refused_for_good(&answered(code), Some(0), &mut None), "{code}");
+        }
+        let mut corrupt = None;
+        let mut refuses = |oldest, code| is_refused_for_good(&answered(code), oldest, &mut corrupt);
+        assert!(!refuses(Some(0), CORRUPT_MESSAGE), "it may have been damaged on its way");
+        assert!(!refuses(Some(10), CORRUPT_MESSAGE), "the first has landed, and another one was damaged");
+        // NOT_LEADER_OR_FOLLOWER, NOT_ENOUGH_REPLICAS, REQUEST_TIMED_OUT and UNKNOWN_SERVER_ERROR, by a broker that ends, pass.
+        for code in [6, 19, 7, -1, OUT_OF_ORDER_SEQUENCE_NUMBER, UNKNOWN_PRODUCER_ID] {
+            assert!(!refuses(Some(10), code), "{code}");
+        }
+        assert!(refuses(Some(10), CORRUPT_MESSAGE));
+        let lost = KafkaError::Lost { address: "b:9092".to_owned(), why: "closed".to_owned() };
+        assert!(!is_refused_for_good(&lost, Some(10), &mut Some(10)));
     }
 }
