@@ -48,6 +48,7 @@ use self::runs::Runs;
 use crate::breaker::Breaker;
 use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
+use crate::error::Kind;
 use crate::format::layout::RestoreId;
 use crate::format::manifest::Manifest;
 use crate::format::segment::TopicKey;
@@ -99,8 +100,7 @@ pub async fn run(config: &Checked, progress: &Progress, stop: &Stop) -> Result<R
     for _ in 0..BEGINNINGS_MAX {
         let begun = run.begin(started_ms).await?;
         if config.config.dry_run {
-            let runs = run.runs(&begun.planned.plan).await?;
-            run.can_be_read(&begun.planned.plan, &runs).await?;
+            run.readable_runs(&begun.planned.plan).await?;
             return Ok(run.planned(begun.planned.plan, begun.journal.id, now_ms() - started_ms));
         }
         if begun.prepared.is_none() && !begun.planned.plan.refusals.is_empty() {
@@ -270,17 +270,16 @@ impl Restore<'_> {
     async fn complete(&self, planned: &mut Planned, journal: &Journal, lease: &Lease) -> Result<RestoreReport, Error> {
         // A prune that ended before it could see this restore may have taken the backup. A run may even have made another one of its
         // id.
-        if self.archive.manifest(&self.manifest.backup_id).await? != self.manifest {
-            return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
-        }
+        self.archive.still_holds(&self.manifest).await?;
         let before = journal.done().await?;
         let written = journal.written().await?;
         // Nothing is deleted for a backup that cannot be read; one that is restored already may have been pruned since.
         let is_written = before.is_some() || written.is_some();
-        let runs = if is_written { Runs::default() } else { self.runs(&planned.plan).await? };
-        if !is_written && !planned.is_resumed {
-            self.can_be_read(&planned.plan, &runs).await?;
-        }
+        let runs = match (is_written, planned.is_resumed) {
+            (true, _) => Runs::default(),
+            (false, true) => self.runs(&planned.plan).await?,
+            (false, false) => self.readable_runs(&planned.plan).await?,
+        };
         let prepared = self.prepare(planned, journal, lease).await?;
         let Planned { plan, is_resumed, .. } = planned;
         if let Some(before) = before {
@@ -453,6 +452,34 @@ impl Restore<'_> {
 
     /// The runs of everything that is restored: every list is read, and every segment is there.
     async fn runs(&self, plan: &Plan) -> Result<Runs, Error> {
+        match self.find_runs(plan).await {
+            Ok(runs) => Ok(runs),
+            Err(error) => Err(self.unless_deleted(error).await),
+        }
+    }
+
+    /// As [`Self::runs`], where it was proven that they can be read, as far as topics are deleted for them.
+    async fn readable_runs(&self, plan: &Plan) -> Result<Runs, Error> {
+        let runs = self.runs(plan).await?;
+        match self.can_be_read(plan, &runs).await {
+            Ok(()) => Ok(runs),
+            Err(error) => Err(self.unless_deleted(error).await),
+        }
+    }
+
+    /// What it means that something of the backup is missing or damaged: until the archive names this restore as one that has not
+    /// ended, retention may delete the backup.
+    async fn unless_deleted(&self, error: Error) -> Error {
+        if error.kind() != Kind::Corrupt {
+            return error;
+        }
+        match self.archive.still_holds(&self.manifest).await {
+            Err(gone @ (repository::Error::Deleted { .. } | repository::Error::Replaced { .. })) => gone.into(),
+            Ok(()) | Err(_) => error,
+        }
+    }
+
+    async fn find_runs(&self, plan: &Plan) -> Result<Runs, Error> {
         let Self { archive, manifest, .. } = self;
         let wanted: BTreeSet<&TopicKey> = plan.topics.iter().map(|topic| &topic.source).collect();
         let mut parts = manifest.parts.clone();
@@ -500,7 +527,7 @@ impl Restore<'_> {
         };
         // A prune that had looked for restores before it could see this one may have taken the backup by now. Nothing was changed yet.
         if !self.archive.store.exists(&self.archive.keys.manifest(&self.manifest.backup_id)).await? {
-            return Err(repository::Error::Replaced { backup: self.manifest.backup_id.clone() }.into());
+            return Err(repository::Error::Deleted { backup: self.manifest.backup_id.clone() }.into());
         }
         let intent = journal
             .write_intent(Intent {
