@@ -9,7 +9,7 @@ use e2e::dump::{self, Record};
 use e2e::kafka::{Kafka, KafkaOptions, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
-use e2e::witness::{Commit, NewTopic, Position, Protocol, Witness, properties};
+use e2e::witness::{At, Commit, NewTopic, Position, Protocol, Witness, properties};
 use kafka_backup::format::batch::batches;
 use kafka_backup::format::checksum::crc32c;
 use kafka_backup::format::codec::{Compression, Compressor};
@@ -470,4 +470,61 @@ fn a_batch_that_cannot_be_read_is_named_and_the_rest_is_restored() {
     let keys: Vec<_> = dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
     let expected: Vec<Vec<u8>> = (5..10).chain(20..30).map(|n: i64| n.to_string().into_bytes()).collect();
     assert_eq!(keys, expected);
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_is_named_once_by_a_restore_that_was_killed_behind_it() {
+    const BATCH: i64 = 100;
+    const ALL_RECORDS: i64 = 3_000;
+    // Its own: it is stopped while its disk is changed.
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique("spoiled"));
+    witness.create_topics(&[NewTopic::new(&topic, 1).with("retention.ms", -1)]).unwrap();
+    // No codec makes it smaller, so that the backup has several runs.
+    let value = |n: i64| -> Vec<u8> {
+        let mut state = n.unsigned_abs();
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()[0]
+        };
+        (0..1_000).map(next).collect()
+    };
+    for first in (0..ALL_RECORDS / BATCH).map(|batch| batch * BATCH) {
+        let record = |n: i64| Record::new(0, START_MS + n, n.to_string(), value(n));
+        let records: Vec<Record> = (first..first + BATCH).map(record).collect();
+        assert_eq!(witness.produce_batch(&topic, 0, "zstd", &records).unwrap(), first);
+    }
+    kafka.stop_node(1).unwrap();
+    spoil_batch(&kafka, &topic, 5 * BATCH);
+    kafka.start_node(1).unwrap();
+    let (repository, cluster) = (Repository::folder().unwrap(), ["--bootstrap-servers", &bootstrap, "--archive", "a"]);
+    let small = ["backup", "--topics", &topic, "--segment-bytes-max", "1048576"];
+    assert_eq!(repository.report(&[&small[..], &cluster].concat())["records"], ALL_RECORDS);
+
+    let target = format!("{topic}-resumed");
+    let mapping = format!("--topic-mapping={topic}={target}");
+    // Every batch has to be changed.
+    let restore = ["restore", &mapping, "--original-offset-header", "source-offset"];
+    let restore = [&restore[..], &cluster].concat();
+    let mut running = repository.start(&[&restore[..], &["--rate-limit-bytes", "300000"]].concat()).unwrap();
+    let end = || witness.offsets(&target, At::Latest).map_or(0, |ends| ends[0]);
+    running.wait_until("more than the first run has landed", || end() > ALL_RECORDS / 2);
+    running.kill().unwrap();
+    assert!(end() < ALL_RECORDS - BATCH, "it was killed too late");
+
+    let ended = repository.run(&restore).unwrap();
+    assert_eq!(ended.code, Some(7), "{ended:?}");
+    let report = ended.json().unwrap();
+    assert_eq!(report["records"], ALL_RECORDS - BATCH, "{report}");
+    let [problem] = report["problems"].as_array().unwrap().as_slice() else { panic!("once: {report}") };
+    let named = format!(
+        "{target}-0: up to {BATCH} records are not there: the record batch at offset {} of {topic}-0",
+        5 * BATCH
+    );
+    assert!(problem.as_str().unwrap().starts_with(&named), "{problem}");
+    let folder = tempfile::tempdir().unwrap();
+    witness.dump(&target, folder.path()).unwrap();
+    let keys: Vec<_> = dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
+    let expected = (0..5 * BATCH).chain(6 * BATCH..ALL_RECORDS).map(|n| n.to_string().into_bytes());
+    assert_eq!(keys, expected.collect::<Vec<_>>());
 }

@@ -89,11 +89,12 @@ pub fn make(
         topics.iter().map(|(source, target)| (source.topic.name.as_str(), target.as_str())).collect();
     for (source, target) in topics {
         let decided = earlier.actions.get(target).copied();
-        let topic = topics::topic_plan(source, target, config, facts, decided, &mut plan);
+        let topic = topics::topic_plan(source, target, config, facts, decided, &manifest.problems, &mut plan);
         plan.warnings.extend(configs::retention_warning(source, &topic, facts, at_ms));
         plan.warnings.extend(configs::compaction_warning(source, config.point_in_time_ms, manifest.cut_at_ms));
         plan.topics.push(topic);
     }
+    plan.warnings.extend(configs::replicas_warning(&plan.topics, facts));
     for (source, target) in groups {
         plan.busy_groups.extend(groups::busy_warning(target, facts, earlier));
         plan.groups.extend(groups::group_plan(manifest, source, target, &renamed));

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Error;
 use super::journal::{Prepared, PreparedTopic};
 use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
+use crate::error::Kind;
 use crate::format::manifest::TopicSummary;
 use crate::kafka::identity::Missing;
 use crate::kafka::list_offsets::Position;
@@ -20,6 +21,8 @@ use crate::offsets::groups;
 /// difference counts only when it has been seen this often, so far apart.
 pub const CONFIRMATIONS: u32 = 3;
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// `TOPIC_AUTHORIZATION_FAILED`.
+const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// Settings of brokers that are the defaults of topic settings under another name.
 const DEFAULTS: [(&str, &str); 10] = [
     ("cleanup.policy", "log.cleanup.policy"),
@@ -37,7 +40,7 @@ const DEFAULTS: [(&str, &str); 10] = [
 /// Looks at the target: only what a plan depends on.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// [`Error::NotAllowed`] with the topics whose settings this user may not see, and when the cluster cannot be asked.
 pub async fn facts(
     cluster: &Cluster,
     topics: &[(&TopicSummary, String)],
@@ -55,6 +58,11 @@ pub async fn facts(
     let starts = cluster.list_offsets(partitions(), Position::Earliest).await;
     let ends = cluster.list_offsets(partitions(), Position::HighWatermark).await;
     let mut configs = cluster.topic_configs(&names, None).await;
+    let hidden: Vec<String> =
+        configs.iter().filter_map(|(topic, shown)| hidden_settings(topic, shown.as_ref().err()?)).collect();
+    if !hidden.is_empty() {
+        return Err(Error::NotAllowed(hidden));
+    }
     let operations = cluster.topic_operations(&names).await?;
     let mut existing = BTreeMap::new();
     for topic in &there {
@@ -89,14 +97,17 @@ pub async fn facts(
         );
     }
     // Who may not describe brokers is told nothing; the defaults of current brokers are assumed then.
-    let broker = match cluster.brokers().first() {
-        Some(broker) => cluster.broker_config(broker.id, None).await.unwrap_or_default(),
-        None => Vec::new(),
+    let shown = match cluster.brokers().first() {
+        Some(broker) => cluster.broker_config(broker.id, None).await,
+        None => Ok(Vec::new()),
     };
+    let lacks_describe_configs = shown.as_ref().is_err_and(|error| error.kind() == Kind::Denied);
+    let broker = shown.unwrap_or_default();
     let has_setting = |name: &str| broker.is_empty() || broker.iter().any(|entry| entry.name == name);
     Ok(TargetFacts {
         cluster_id: cluster.cluster_id().unwrap_or_default(),
         brokers: metadata.brokers.len(),
+        lacks_describe_configs,
         min_insync_replicas: number(&broker, "min.insync.replicas").unwrap_or(1),
         retention_ms: retention_ms(&broker),
         defaults: defaults(&broker),
@@ -104,6 +115,16 @@ pub async fn facts(
         has_timestamp_before_and_after: has_setting("log.message.timestamp.before.max.ms"),
         existing,
         busy_groups: busy_groups(cluster, groups.iter().map(|(_, target)| target.clone()).collect()).await,
+    })
+}
+
+/// The permission that is missing where the settings of a topic are refused.
+fn hidden_settings(topic: &str, error: &KafkaError) -> Option<String> {
+    (error.code() == Some(TOPIC_AUTHORIZATION_FAILED)).then(|| {
+        format!(
+            "DescribeConfigs on topic {topic:?} ({error}): grant AlterConfigs on it, which includes DescribeConfigs, and which a restore needs \
+             as well"
+        )
     })
 }
 
@@ -285,4 +306,25 @@ pub async fn nothing_swept(cluster: &Cluster, prepared: &Prepared) -> Result<(),
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::error::Resource;
+
+    #[test]
+    fn a_permission_that_is_missing_is_named_with_its_topic_and_what_to_grant_and_no_other_error_is_taken_for_one() {
+        let refused = |code| {
+            let resource = Resource::Topic("t".to_owned());
+            KafkaError::Broker { resource, api: "DescribeConfigs", code, message: None }
+        };
+        let line = hidden_settings("t", &refused(TOPIC_AUTHORIZATION_FAILED)).unwrap();
+        assert!(
+            line.starts_with("DescribeConfigs on topic \"t\"") && line.contains("grant AlterConfigs on it"),
+            "{line}"
+        );
+        let exhausted = KafkaError::Exhausted { after_ms: 1, last: Box::new(refused(7)) };
+        assert_eq!(hidden_settings("t", &exhausted), None);
+    }
 }

@@ -59,6 +59,23 @@ pub fn compaction_warning(source: &TopicSummary, point_in_time_ms: Option<i64>, 
     ))
 }
 
+/// Without the cluster's own `min.insync.replicas` nobody can tell whether topics get enough replicas for a record to be written.
+pub fn replicas_warning(topics: &[TopicPlan], facts: &TargetFacts) -> Option<String> {
+    let is_unknown = |topic: &&TopicPlan| match topic.action {
+        Action::Create | Action::Overwrite => !topic.configs.contains_key("min.insync.replicas"),
+        Action::Use | Action::Append => false,
+    };
+    let factors = || topics.iter().filter(is_unknown).map(|topic| topic.replication_factor);
+    let fewest = factors().min().filter(|_| facts.lacks_describe_configs)?;
+    let most = factors().max()?;
+    let replicas = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
+    Some(format!(
+        "the user lacks DescribeConfigs on the cluster, so that its min.insync.replicas is not known: {} topics are created with {replicas} \
+         replicas; where these are fewer, nothing can be written: grant DescribeConfigs, or give a replicationFactor that is enough",
+        factors().count()
+    ))
+}
+
 /// A replication factor that the cluster cannot give, or that lies under `min.insync.replicas`, would land nothing.
 pub fn check_replication(
     target: &str,

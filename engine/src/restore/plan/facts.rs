@@ -41,6 +41,8 @@ pub struct TargetFacts {
     pub cluster_id: String,
     /// Brokers that are there.
     pub brokers: usize,
+    /// Whether this user may not see the settings of brokers, so that Kafka's own defaults are assumed.
+    pub lacks_describe_configs: bool,
     /// The cluster's own `min.insync.replicas`.
     pub min_insync_replicas: i64,
     /// The cluster's own `retention.ms`, -1 for without end; none if it does not tell.

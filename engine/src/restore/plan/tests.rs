@@ -451,6 +451,28 @@ fn a_partition_that_the_backup_lacks_never_replaces_data_by_nothing() {
 }
 
 #[test]
+fn a_compacted_partition_whose_reader_fell_behind_never_replaces_data() {
+    let refusals = |name: &str, problem: &str| {
+        let mut manifest = manifest(vec![topic(name, &[("cleanup.policy", "compact")])]);
+        manifest.problems.push(problem.to_owned());
+        let config = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+        let there = facts(|facts| drop(facts.existing.insert(name.to_owned(), existing(2, false))));
+        made(&manifest, &config, &there).refusals
+    };
+    // As the backup says it.
+    let behind = "orders-1: the topic is compacted, and is written to faster than it is read: of keys that were written again after \
+                  offset 7, the backup may hold no value";
+    let refused = refusals("orders", behind);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("the backup lacks all or a part (1)"), "{refused:?}");
+    let since = r#"topic "orders": cleanup.policy became compact after the cut, and records are missing between those that were read"#;
+    assert!(refusals("orders", since)[0].contains("the backup lacks all or a part (0, 1)"), "each partition may");
+    assert!(refusals("orders-2", since).is_empty(), "another topic");
+    assert!(refusals("orders", &behind.replace("orders-1:", "orders-10:")).is_empty(), "another partition");
+    assert!(refusals("orders", &behind.replace("orders-1:", "orders-1-1:")).is_empty(), "another topic");
+}
+
+#[test]
 fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
     let one = |facts: &mut TargetFacts| facts.brokers = 1;
     assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("or give replicationFactor"));
@@ -470,6 +492,28 @@ fn fewer_replicas_than_must_be_in_sync_are_refused_or_the_number_is_lowered_and_
     assert!(made(&orders(), &config(|_| ()), &of_cluster).refusals[0].contains("min.insync.replicas"));
     let existing = Existing { replicas: 1, min_insync_replicas: 2, ..existing(2, true) };
     assert!(made(&orders(), &config(|_| ()), &with_orders(existing)).refusals[0].contains("nothing can be written"));
+}
+
+#[test]
+fn how_many_replicas_topics_get_is_said_where_nobody_can_tell_whether_they_are_enough() {
+    let few = TopicSummary { replication_factor: 1, ..topic("few", &[]) };
+    let told = topic("told", &[("min.insync.replicas", "2")]);
+    let manifest = manifest(vec![few, topic("orders", &[]), told]);
+    let warnings = |facts: &TargetFacts| -> Vec<String> {
+        let warnings = made(&manifest, &config(|_| ()), facts).warnings.into_iter();
+        warnings.filter(|warning| warning.contains("DescribeConfigs on the cluster")).collect()
+    };
+    assert!(warnings(&facts(|_| ())).is_empty());
+    let denied = facts(|facts| facts.lacks_describe_configs = true);
+    let warnings = warnings(&denied);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("2 topics are created with 1 to 3 replicas"), "{warnings:?}");
+    let used = made(
+        &orders(),
+        &config(|_| ()),
+        &TargetFacts { lacks_describe_configs: true, ..with_orders(existing(2, true)) },
+    );
+    assert!(!used.warnings.iter().any(|warning| warning.contains("DescribeConfigs")), "it is there: {used:?}");
 }
 
 #[test]

@@ -148,13 +148,14 @@ fn wrong_partitions(
     errors
 }
 
-/// What happens to one topic; what keeps it away, or should be known, is added to the plan.
+/// What happens to one topic; what keeps it away, or should be known, is added to the plan. `problems` are those of the backup.
 pub fn topic_plan(
     source: &TopicSummary,
     target: &str,
     config: &Checked,
     facts: &TargetFacts,
     decided: Option<Action>,
+    problems: &[String],
     plan: &mut Plan,
 ) -> TopicPlan {
     let existing = facts.existing.get(target);
@@ -182,7 +183,7 @@ pub fn topic_plan(
             action(source, target, target_partitions, existing, config.config.existing_topics, plan)
         }
     };
-    without_missing(source, target, action, existing, plan);
+    without_missing(source, target, action, existing, problems, plan);
     let mut configs = source.configs.clone();
     let replication_factor = config.config.replication_factor.unwrap_or(source.replication_factor);
     let is_created = matches!(action, Action::Create | Action::Overwrite);
@@ -308,13 +309,30 @@ fn action(
     action
 }
 
-/// A partition that could not be read at the backup, or whose topic was deleted before it was read to its end, held more than the
-/// backup does, and must not come back without that in the place of data.
-fn without_missing(source: &TopicSummary, target: &str, action: Action, existing: Option<&Existing>, plan: &mut Plan) {
+/// Whether a problem of the backup begins with the name of this partition, or of its topic: the topic is compacted and its reader did not
+/// catch up with the log, or it became compacted after the cut. Keys may lack a value then, which neither offsets nor holes show.
+fn has_problem(problems: &[String], topic: &str, partition: i32) -> bool {
+    let names = [format!("{topic}-{partition}: "), format!("topic {topic:?}: ")];
+    problems.iter().any(|problem| names.iter().any(|name| problem.starts_with(name)))
+}
+
+/// A partition that could not be read at the backup, whose topic was deleted before it was read to its end, or whose reader did not catch
+/// up with a compacted log, held more than the backup does, and must not come back without that in the place of data.
+fn without_missing(
+    source: &TopicSummary,
+    target: &str,
+    action: Action,
+    existing: Option<&Existing>,
+    problems: &[String],
+    plan: &mut Plan,
+) {
+    let has_problem = |partition: i32| has_problem(problems, &source.topic.name, partition);
     let missing: Vec<String> = source
         .partitions
         .iter()
-        .filter(|partition| partition.missing || partition.content.holes.deleted > 0)
+        .filter(|partition| {
+            partition.missing || partition.content.holes.deleted > 0 || has_problem(partition.partition)
+        })
         .map(|partition| partition.partition.to_string())
         .collect();
     if missing.is_empty() {
