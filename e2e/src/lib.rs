@@ -6,7 +6,8 @@
 //! which write what a backup has to keep and read what a restore brought back; [`dump`] is the form in which they all hand
 //! over records, and [`compare`] says where two dumps differ; [`hostile`] writes a log with everything in it that backup
 //! tools have stumbled over, and [`sample`] much of the same; [`cli`] runs the binary under test, and [`running`] is a run
-//! that is at work. [`motion`] sets a whole cluster in motion under backups and restores. [`slow_proxy`] puts a store far away, and [`measure`] says what a run took.
+//! that is at work. [`motion`] sets a whole cluster in motion under backups and restores. [`slow_proxy`] puts a store far away,
+//! [`recording_proxy`] keeps what clients send, and [`measure`] says what a run took.
 
 pub mod cache;
 pub mod certificates;
@@ -24,6 +25,7 @@ pub mod motion;
 pub mod operator;
 pub mod port;
 pub mod process;
+pub mod recording_proxy;
 pub mod rskafka;
 pub mod running;
 pub mod runs;

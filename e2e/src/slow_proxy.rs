@@ -1,13 +1,15 @@
-//! A store that is far away: a proxy in front of it which delays each request, counts them, and refuses those of one kind when a test asks for it.
+//! A store that is far away: a proxy in front of it which delays each request, counts them, and refuses some or lets them wait when a test
+//! asks for it.
 //!
 //! It knows as much of HTTP/1.1 as it needs. Clients do not pipeline, so the first bytes that a client sends after those of the server
 //! begin a request.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +23,43 @@ pub struct SlowProxy {
     port: u16,
     requests: Arc<Mutex<BTreeMap<String, u64>>>,
     refused: Arc<Mutex<Option<&'static str>>>,
+    held: Arc<Held>,
+}
+
+/// Requests that wait at the proxy, each with what comes behind it on its connection.
+#[derive(Debug, Default)]
+struct Held {
+    state: Mutex<HeldState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct HeldState {
+    /// A part of the path and the query of requests that wait.
+    of: Option<String>,
+    waiting: usize,
+}
+
+impl HeldState {
+    fn holds(&self, target: &str) -> bool {
+        self.of.as_ref().is_some_and(|of| target.contains(of.as_str()))
+    }
+}
+
+impl Held {
+    fn state(&self) -> MutexGuard<'_, HeldState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as such requests are held.
+    fn pass(&self, target: &str) {
+        let mut state = self.state();
+        state.waiting += 1;
+        while state.holds(target) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting -= 1;
+    }
 }
 
 /// What S3 answers about an object that was moved to a storage class which is not read at once.
@@ -36,15 +75,27 @@ impl SlowProxy {
         let port = listener.local_addr().context("the proxy has no address")?.port();
         let requests: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
         let refused: Arc<Mutex<Option<&'static str>>> = Arc::default();
-        let shared = (Arc::clone(&requests), Arc::clone(&refused));
+        let held: Arc<Held> = Arc::default();
+        let shared = (Arc::clone(&requests), Arc::clone(&refused), Arc::clone(&held));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (counted, refused) = shared.clone();
+                let (counted, refused, held) = shared.clone();
                 // A connection that cannot be served is closed, which the client sees.
-                thread::spawn(move || drop(serve(client, target_port, delay, &counted, &refused)));
+                thread::spawn(move || drop(serve(client, target_port, delay, &counted, &refused, &held)));
             }
         });
-        Ok(Self { port, requests, refused })
+        Ok(Self { port, requests, refused, held })
+    }
+
+    /// Lets requests wait from now on whose path or query holds this text, and those pass that waited.
+    pub fn hold(&self, of: Option<&str>) {
+        self.held.state().of = of.map(str::to_owned);
+        self.held.changed.notify_all();
+    }
+
+    /// Whether a request waits.
+    pub fn holds_one(&self) -> bool {
+        self.held.state().waiting > 0
     }
 
     /// Refuses requests of this kind from now on, as S3 refuses to read an archived object.
@@ -73,6 +124,7 @@ fn serve(
     delay: Duration,
     requests: &Mutex<BTreeMap<String, u64>>,
     refused: &Mutex<Option<&'static str>>,
+    held: &Held,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port))?;
     client.set_nodelay(true)?;
@@ -99,6 +151,7 @@ fn serve(
                 refused.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|refused| refused == kind);
             *counts(requests).entry(kind).or_default() += 1;
             thread::sleep(delay);
+            held.pass(&target(&buffer[..bytes]));
             if is_refused {
                 let head = "HTTP/1.1 403 Forbidden\r\nconnection: close\r\n";
                 let answer = format!("{head}content-length: {}\r\n\r\n{REFUSAL}", REFUSAL.len());
@@ -118,10 +171,18 @@ fn serve(
     Ok(())
 }
 
+/// The path and the query of a request, in which slashes are no longer encoded.
+fn target(request: &[u8]) -> String {
+    first_line(request).split(' ').nth(1).unwrap_or_default().replace("%2F", "/")
+}
+
+fn first_line(request: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(request.split(|byte| *byte == b'\r').next().unwrap_or_default())
+}
+
 /// What a request is, by its first line.
 fn kind(request: &[u8]) -> String {
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
+    let line = first_line(request);
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -147,6 +208,15 @@ mod tests {
             ("POST /b?delete HTTP/1.1", "POST other"),
         ] {
             assert_eq!(kind(format!("{line}\r\nhost: x").as_bytes()), wanted);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_found_in_a_listing_and_in_a_key() {
+        for line in
+            ["GET /b?list-type=2&prefix=x%2Fsegments%2Fb1%2F HTTP/1.1", "PUT /b/x/segments/b1/e1-w0-0?uploads HTTP/1.1"]
+        {
+            assert!(target(format!("{line}\r\nhost: x").as_bytes()).contains("/segments/b1/"), "{line}");
         }
     }
 }

@@ -8,11 +8,12 @@ mod answer;
 #[expect(dead_code, reason = "a backup of one topic needs little of it")]
 #[path = "stand_in/broker.rs"]
 mod broker;
+#[path = "secrets/search.rs"]
+mod search;
 #[expect(dead_code, reason = "a backup of one topic needs little of it")]
 #[path = "stand_in/topic.rs"]
 mod topic;
 
-use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
@@ -32,10 +33,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use crate::broker::{Broker, Group};
+use crate::search::{Secrets, holds};
 use crate::topic::{Log, Topic};
-
-/// Every piece of a secret of this length is looked for, wherever in the secret it begins.
-const PIECE_BYTES: usize = 12;
 
 /// What the environment of runs holds: variables that are read, and others that nobody asked for.
 const PLANTED: [(&str, &str); 5] = [
@@ -45,52 +44,6 @@ const PLANTED: [(&str, &str); 5] = [
     ("KAFKA_PASSWORD", "violet-marsh-hunter-7731-lantern"),
     ("SASL_JAAS_CONFIG", "PlainLoginModule-amber-quarry-5520-thistle"),
 ];
-
-/// What must not be found, and what it may look like.
-struct Secrets {
-    /// Pieces, by their length.
-    forbidden: BTreeMap<usize, HashSet<Vec<u8>>>,
-}
-
-impl Secrets {
-    fn of(texts: &[&str]) -> Self {
-        let mut forbidden: BTreeMap<usize, HashSet<Vec<u8>>> = BTreeMap::new();
-        // BEGIN lines are no secret, and error texts name them.
-        for line in texts.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("-----")) {
-            for (length, shown) in shapes(line.as_bytes()) {
-                let pieces = shown.as_bytes().windows(length).map(<[u8]>::to_vec);
-                forbidden.entry(length).or_default().extend(pieces);
-            }
-        }
-        Self { forbidden }
-    }
-
-    #[track_caller]
-    fn look_in(&self, bytes: &[u8], what: &str) {
-        for (length, pieces) in &self.forbidden {
-            if let Some(piece) = bytes.windows(*length).find(|piece| pieces.contains(*piece)) {
-                panic!("{what}: {:?} is in:\n{}", String::from_utf8_lossy(piece), String::from_utf8_lossy(bytes));
-            }
-        }
-    }
-}
-
-/// What a secret looks like when it is shown, and how many characters of that are a piece.
-fn shapes(secret: &[u8]) -> Vec<(usize, String)> {
-    let each = |show: fn(&u8) -> String, between: &str| secret.iter().map(show).collect::<Vec<_>>().join(between);
-    let mut shapes = vec![
-        (PIECE_BYTES, String::from_utf8_lossy(secret).into_owned()),
-        (PIECE_BYTES * 2, each(|byte| format!("{byte:02x}"), "")),
-        (PIECE_BYTES * 2, each(|byte| format!("{byte:02X}"), "")),
-        (PIECE_BYTES * 3, each(|byte| byte.to_string(), ", ")),
-    ];
-    // In Base64 a piece looks different at each of three alignments.
-    for skipped in 0..3 {
-        let left = secret.get(skipped..).unwrap_or_default();
-        shapes.push((PIECE_BYTES / 3 * 4, STANDARD_NO_PAD.encode(left)));
-    }
-    shapes
-}
 
 /// The program, at the most talkative level, in an environment that holds secrets.
 fn command(arguments: &[String], environment: &[(&str, String)]) -> Command {
@@ -636,10 +589,6 @@ fn unpacked(bytes: &[u8]) -> Vec<u8> {
         drop(frame.read_to_end(&mut all));
     }
     all
-}
-
-fn holds(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn config_of(arguments: &[String]) -> String {
