@@ -1,5 +1,6 @@
 //! Reads on in the log to find out whether a transaction was aborted.
 
+use super::judgement::too_large;
 use super::queue::Task;
 use super::unlisted::Undecided;
 use crate::format::batch;
@@ -91,7 +92,7 @@ impl Lookahead<'_> {
     /// it, it becomes a failure that may pass: batches that are there must not look like none.
     pub async fn complete(&self, asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> Looked {
         let mut looked = Looked::default();
-        let mut open = begin(asked, outcomes);
+        let mut open = begin(asked, outcomes, &mut looked);
         let (mut max_bytes, mut requests) = (FIRST_BYTES, 0);
         while !open.is_empty() && requests < REQUESTS_MAX && !self.stop.is_set() {
             let isolation = open[0].undecided.isolation();
@@ -138,6 +139,11 @@ impl Lookahead<'_> {
         let first = wanted.first().map(|one| one.number);
         let limits = FetchLimits { max_bytes, min_bytes: 1, max_wait_ms: self.max_wait_ms, isolation };
         let answers = self.cluster.fetch(self.broker, self.lane, &targets, limits).await;
+        if answers.as_ref().err().and_then(too_large).is_some() {
+            // Nobody can read on there. What was asked for is no worse than what every consumer takes.
+            wanted.iter().for_each(|one| looked.believe(one));
+            return Vec::new();
+        }
         let (mut open, mut is_silent): (Vec<Open>, bool) = (Vec::new(), true);
         for (at, mut one) in wanted.into_iter().enumerate() {
             let Ok(fetched) = &mut outcomes[one.number].outcome else { continue };
@@ -171,16 +177,15 @@ impl Lookahead<'_> {
     }
 }
 
-/// What the answers alone do not tell.
-fn begin(asked: &mut [Task], outcomes: &mut [FetchedPartition]) -> Vec<Open> {
+/// What the answers alone do not tell. Some of it no search tells either.
+fn begin(asked: &mut [Task], outcomes: &mut [FetchedPartition], looked: &mut Looked) -> Vec<Open> {
     let mut open = Vec::new();
     for (number, (task, answered)) in asked.iter_mut().zip(outcomes).enumerate() {
         if let Ok(fetched) = &mut answered.outcome {
             let (next_offset, end_offset) = (task.stretch.next_offset, task.end_offset_max());
             let undecided = task.unlisted.complete(fetched, next_offset, end_offset);
-            if !undecided.is_over() {
-                open.push(Open { number, undecided, empty_answers: 0 });
-            }
+            let one = Open { number, undecided, empty_answers: 0 };
+            if one.undecided.is_over() { looked.believe(&one) } else { open.push(one) }
         }
     }
     open

@@ -20,15 +20,17 @@
 //! marker of its producer says so, or when a response lists it that ends further on.
 //!
 //! Compaction may also have removed the marker of a committed transaction and kept its data (KAFKA-8351, KAFKA-14055). The producer's
-//! next marker ends a later transaction then. Two things show that:
+//! next marker ends a later transaction then. That is certain where the later transaction is listed as aborted. But a later transaction
+//! without records leaves the index (`CleanedTransactionMetadata.onControlBatchRead`), while its marker stays in the log for
+//! `delete.retention.ms`.
 //!
-//! - The later transaction is listed as aborted.
-//! - The log cleaner has been behind the beginning of the transaction: offsets are missing there, or a batch has lost its records. The
-//!   cleaner works from the beginning of the log on, and removes every record of an aborted transaction. So what it has left was committed.
+//! Two cases look alike if no list has the marker's transaction, and the log cleaner has been behind the beginning of the records: offsets
+//! are missing there, or a batch has lost its records.
 //!
-//! The second is needed since a later transaction without records leaves the index (`CleanedTransactionMetadata.onControlBatchRead`),
-//! while its marker stays in the log for `delete.retention.ms`. If only batches behind the response show that the cleaner was there, it
-//! may have come since the response was read. Then the response's list is used as it is, with a warning.
+//! - The records were committed, and their own marker is gone.
+//! - The records were aborted by this marker, and a broker without the correction of KAFKA-13727 has dropped the entry of the index.
+//!
+//! Then the response's list is used as it is, with a warning.
 
 use std::collections::BTreeMap;
 
@@ -234,9 +236,9 @@ impl Undecided {
         let is_of_a_later_one = |one: &AbortedTransaction| {
             one.producer_id == producer_id && one.first_offset > first_offset && one.first_offset < offset
         };
-        let had_ended = self.cleaned_at.is_some_and(|cleaned_at| cleaned_at > first_offset)
-            || listed.iter().chain(&*aborted).any(is_of_a_later_one);
-        if is_abort && !had_ended && !self.is_cleaned_behind {
+        let had_ended = listed.iter().chain(&*aborted).any(is_of_a_later_one);
+        let was_cleaned = self.is_cleaned_behind || self.cleaned_at.is_some_and(|cleaned_at| cleaned_at > first_offset);
+        if is_abort && !had_ended && !was_cleaned {
             self.abort(producer_id, aborted);
             return;
         }
@@ -557,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_that_the_log_cleaner_has_left_is_not_ended_by_a_marker_that_nothing_lists() {
+    fn a_transaction_that_the_log_cleaner_has_left_is_not_ended_by_a_marker_that_nothing_lists_and_is_named() {
         // The marker at 1 is gone, and so are the records of the later transaction, or all but a batch that has lost them.
         let value = OwnedRecord { timestamp_ms: 7, key: None, value: Some(b"v".to_vec()), headers: Vec::new() };
         let data = BatchBuilder::new(0).producer(1, 0, 0).transactional().record(value).build().unwrap();
@@ -566,9 +568,12 @@ mod tests {
         for records in [log_of_one(&[0, 3], ControlType::Abort), with_emptied] {
             let mut fetched = answer(records, &[]);
             let undecided = Unlisted::default().complete(&mut fetched, 0, 50);
-            assert_eq!((undecided.is_over(), undecided.first_offset()), (true, None));
+            assert_eq!((undecided.is_over(), undecided.first_offset()), (true, Some(0)));
             assert!(fetched.aborted.is_empty(), "{fetched:?}");
         }
+        // A commit needs no list.
+        let mut fetched = answer(log_of_one(&[0, 3], ControlType::Commit), &[]);
+        assert_eq!(Unlisted::default().complete(&mut fetched, 0, 50).first_offset(), None);
         // Offsets that are missing before it show nothing.
         let mut fetched = answer(log_of_one(&[5, 6], ControlType::Abort), &[]);
         assert!(Unlisted::default().complete(&mut fetched, 0, 50).is_over());
@@ -580,7 +585,7 @@ mod tests {
         let mut fetched = answer(log_of_one(&[0, 1], ControlType::Other(7)), &[]);
         let mut unlisted = Unlisted::default();
         let mut undecided = unlisted.complete(&mut fetched, 0, 50);
-        // The log cleaner may have come after the response.
+        // The log cleaner may also have come after the response.
         undecided.look_at(&answer(log_of_one(&[4], ControlType::Abort), &[]), &mut fetched.aborted).unwrap();
         assert_eq!((undecided.is_over(), undecided.first_offset()), (true, Some(0)));
         assert!(fetched.aborted.is_empty(), "{fetched:?}");

@@ -17,8 +17,8 @@ use crate::topic::{Aborted, Asked, Log, Topic};
 const PRODUCER: i64 = 1;
 /// Bytes of the value of a batch that a response holds together with others.
 const SMALL: usize = 100;
-/// What the backup says of a transaction of which the log does not tell soon enough whether it was aborted.
-const UNTOLD: &str = "no commit or abort marker was found soon enough for transactions from offset 0 on";
+/// What the backup says of a transaction of which the log does not tell whether it was aborted.
+const UNTOLD: &str = "whether transactions from offset 0 on were committed or aborted is not known";
 
 /// What a backup of one topic came to.
 struct BackedUp {
@@ -177,6 +177,15 @@ async fn a_transaction_that_does_not_end_within_256_requests_stays_as_the_broker
     assert_eq!(given_up_search(log).await, 256);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_behind_which_a_batch_is_too_large_to_be_read_stays_as_the_broker_lists_it_with_a_warning() {
+    let log = begun(SMALL);
+    log.state().write("a");
+    log.state().abort(PRODUCER);
+    let log = log.with(|log, offset| log.is_oversized = offset == 1);
+    assert_eq!(given_up_search(log).await, 1);
+}
+
 /// A transaction that was committed, so many batches of others, and the marker of a later one that was aborted. The log cleaner has taken
 /// the first one's marker (KAFKA-14055), all records of the later one, and its entry of the index.
 fn left_by_the_cleaner(between: usize) -> Topic {
@@ -191,9 +200,11 @@ fn left_by_the_cleaner(between: usize) -> Topic {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_committed_transaction_without_its_marker_is_not_ended_by_that_of_a_later_one_without_records() {
-    let (records, aborted, asked) = decided(left_by_the_cleaner(0)).await;
-    assert_eq!((records, aborted, asked), (1, 0, vec![Stable(0)]));
+async fn a_committed_transaction_without_its_marker_is_not_ended_by_that_of_a_later_one_without_records_and_is_named() {
+    let BackedUp { report, partitions, asked } = backed_up(left_by_the_cleaner(0)).await;
+    assert_eq!((report.records, partitions[0].content.holes.aborted), (1, 0), "{report:?}");
+    assert_eq!(asked, [[Stable(0)]]);
+    assert!(is_untold(&report), "{:?}", report.warnings);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
