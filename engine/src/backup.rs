@@ -169,18 +169,18 @@ impl Run<'_> {
         let adoption = self.archive.claim(self.config, &source_cluster_id).await?;
         let (cut, stored) = match self.archive.begin(self.config, &source_cluster_id, now_ms()).await? {
             Begun::Done(manifest) => {
-                self.archive.adopt(adoption).await?;
+                self.archive.adopt(lease, adoption).await?;
                 return Ok(Made { manifest: *manifest, resumed: false, already_there: true });
             }
             Begun::Reading { cut, stored } => {
                 // As at the cut, no single broker decides which topics there are.
                 self.cluster.identities(&names(&cut)).await?;
-                self.archive.adopt(adoption).await?;
+                self.archive.adopt(lease, adoption).await?;
                 (*cut, stored)
             }
             Begun::New(backup_id) => {
                 let cut = cut::take(&self.cluster, self.config, backup_id, now_ms()).await?;
-                self.archive.adopt(adoption).await?;
+                self.archive.adopt(lease, adoption).await?;
                 (self.archive.store_cut(cut).await?, Vec::new())
             }
         };

@@ -45,7 +45,7 @@ pub struct Archive {
     pub keys: ArchiveKeys,
 }
 
-/// An archive of another owner, whom a run is to replace.
+/// A change of an archive's owner that is allowed and not stored yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Adoption {
     from: ArchiveOwner,
@@ -112,11 +112,13 @@ impl Archive {
     /// Writes down whose the archive is from now on. Call it when nothing refuses the run any more, and before the run stores anything.
     ///
     /// # Errors
-    /// What the store fails with.
-    pub async fn adopt(&self, adoption: Option<Adoption>) -> Result<(), Error> {
+    /// What the store fails with, and when the lease is lost: a run that slept since it read the owner must not write over its successor's.
+    pub async fn adopt(&self, lease: &Lease, adoption: Option<Adoption>) -> Result<(), Error> {
         let Some(Adoption { from, to }) = adoption else { return Ok(()) };
+        lease.check().await?;
+        self.store.put(&self.keys.archive(), seal(DocumentKind::Archive, Encoding::Json, &to)).await?;
         tracing::warn!("archive {} is adopted: it belonged to {}", self.name, describe(&from));
-        Ok(self.store.put(&self.keys.archive(), seal(DocumentKind::Archive, Encoding::Json, &to)).await?)
+        Ok(())
     }
 
     /// Finds out what there is to do for the backup of this id, or for an unfinished one of the same selection.
@@ -126,31 +128,7 @@ impl Archive {
     /// [`Error::OtherSource`] when it belongs to one of another cluster.
     pub async fn begin(&self, config: &Checked, source_cluster_id: &str, now_ms: i64) -> Result<Begun, Error> {
         if let Some(id) = &config.backup_id {
-            if self.store.exists(&self.keys.manifest(id)).await? {
-                let manifest = self.manifest(id).await?;
-                // Whoever adopts the archive would take it for a backup of the cluster at hand.
-                return match manifest.source_cluster_id == source_cluster_id {
-                    true => Ok(Begun::Done(Box::new(manifest))),
-                    false => Err(other_source(id, manifest.source_cluster_id, source_cluster_id)),
-                };
-            }
-            if let Some(why) = self.cannot_be_resumed(id, now_ms).await? {
-                tracing::warn!("what was stored of backup {id} is not built upon: {why}");
-                self.forget(id).await?;
-                return Ok(Begun::New(id.clone()));
-            }
-            return match self.cut(id).await? {
-                Some(cut) if cut.source_cluster_id != source_cluster_id => {
-                    Err(other_source(id, cut.source_cluster_id, source_cluster_id))
-                }
-                Some(cut) if cut.selection == config.selection() => self.resume(cut).await,
-                Some(cut) => Err(Error::OtherSelection {
-                    backup_id: id.clone(),
-                    began_with: cut.selection,
-                    asked_for: config.selection(),
-                }),
-                None => Ok(Begun::New(id.clone())),
-            };
+            return self.begin_named(id, config, source_cluster_id, now_ms).await;
         }
         let listing = self.reading().listing().await?;
         let mut ids: Vec<BackupId> = listing.unfinished().cloned().collect();
@@ -196,20 +174,53 @@ impl Archive {
         }
     }
 
-    /// Why the backup of this id, if any was begun, is to be begun again: its cut cannot be finished, or says little about the cluster
-    /// of today.
-    async fn cannot_be_resumed(&self, id: &BackupId, now_ms: i64) -> Result<Option<String>, Error> {
+    async fn begin_named(
+        &self,
+        id: &BackupId,
+        config: &Checked,
+        source_cluster_id: &str,
+        now_ms: i64,
+    ) -> Result<Begun, Error> {
+        if self.store.exists(&self.keys.manifest(id)).await? {
+            let manifest = self.manifest(id).await?;
+            // Without this check, a run that adopts the archive would report another cluster's backup as its own.
+            return match manifest.source_cluster_id == source_cluster_id {
+                true => Ok(Begun::Done(Box::new(manifest))),
+                false => Err(other_source(id, manifest.source_cluster_id, source_cluster_id)),
+            };
+        }
+        let cut = match self.cut(id).await {
+            Err(error @ Error::Document { .. }) => return self.begin_again(id, &error.to_string()).await,
+            cut => cut?,
+        };
+        // Before anything is removed: what another cluster has begun is not this run's to remove.
+        if let Some(cut) = &cut
+            && cut.source_cluster_id != source_cluster_id
+        {
+            return Err(other_source(id, cut.source_cluster_id.clone(), source_cluster_id));
+        }
         if self.store.exists(&self.keys.given_up(id)).await? {
-            return Ok(Some("it was given up".to_owned()));
+            return self.begin_again(id, "it was given up").await;
         }
-        match self.cut(id).await {
-            Err(error @ Error::Document { .. }) => Ok(Some(error.to_string())),
-            Ok(Some(cut)) if now_ms - cut.at_ms >= RESUME_AGE_MAX_MS => {
-                Ok(Some(format!("it was cut at {}, more than a day ago", utc(cut.at_ms))))
+        match cut {
+            Some(cut) if now_ms - cut.at_ms >= RESUME_AGE_MAX_MS => {
+                self.begin_again(id, &format!("it was cut at {}, more than a day ago", utc(cut.at_ms))).await
             }
-            Ok(_) => Ok(None),
-            Err(error) => Err(error),
+            Some(cut) if cut.selection == config.selection() => self.resume(cut).await,
+            Some(cut) => Err(Error::OtherSelection {
+                backup_id: id.clone(),
+                began_with: cut.selection,
+                asked_for: config.selection(),
+            }),
+            None => Ok(Begun::New(id.clone())),
         }
+    }
+
+    /// Begins the backup of this id anew: what is stored of it cannot be finished, or says little about the cluster of today.
+    async fn begin_again(&self, id: &BackupId, why: &str) -> Result<Begun, Error> {
+        tracing::warn!("what was stored of backup {id} is not built upon: {why}");
+        self.forget(id).await?;
+        Ok(Begun::New(id.clone()))
     }
 
     /// Reads what is stored of an unfinished backup: the checkpoints that no folded one stands for. A run that has lost its lease may
@@ -550,22 +561,66 @@ mod tests {
         let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
         sample.unfinished("begun").await;
         sample.backup("made", 1_000, None).await;
-        let owned_by = async || {
-            let owner: ArchiveOwner = archive.open(DocumentKind::Archive, &archive.keys.archive()).await.unwrap();
-            owner.source_cluster_id
-        };
         for id in ["begun", "made"] {
             let config = config(serde_json::json!({"backupId": id, "adopt": true}));
             assert!(archive.claim(&config, "another").await.unwrap().is_some());
             let refused = archive.begin(&config, "another", 1).await.unwrap_err();
             assert!(matches!(refused, Error::OtherSource { .. }), "{refused:?}");
-            assert_eq!(owned_by().await, "source");
+            assert_eq!(owned_by(&archive).await, "source");
         }
         let config = config(serde_json::json!({"adopt": true}));
         let adoption = archive.claim(&config, "another").await.unwrap();
-        archive.adopt(adoption).await.unwrap();
-        assert_eq!(owned_by().await, "another");
+        let (prefix, holder) = (archive.keys.lease(), Holder::current("backup"));
+        let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
+        archive.adopt(&lease, adoption).await.unwrap();
+        assert_eq!(owned_by(&archive).await, "another");
         assert_eq!(archive.claim(&config, "another").await.unwrap(), None);
+    }
+
+    /// The cluster that the archive belongs to.
+    async fn owned_by(archive: &Archive) -> String {
+        let owner: ArchiveOwner = archive.open(DocumentKind::Archive, &archive.keys.archive()).await.unwrap();
+        owner.source_cluster_id
+    }
+
+    #[tokio::test]
+    async fn what_another_cluster_has_begun_stays_although_it_is_old_or_was_given_up() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        sample.unfinished("old").await;
+        sample.unfinished("given-up").await;
+        let given_up = archive.keys.given_up(&"given-up".parse().unwrap());
+        archive.store.put(&given_up, Bytes::new()).await.unwrap();
+        let before = sample.keys().await;
+        for (id, now_ms) in [("old", RESUME_AGE_MAX_MS), ("given-up", 1)] {
+            let config = config(serde_json::json!({"backupId": id, "adopt": true}));
+            let refused = archive.begin(&config, "another", now_ms).await.unwrap_err();
+            assert!(matches!(refused, Error::OtherSource { .. }), "{refused:?}");
+            assert_eq!(sample.keys().await, before, "{id}");
+            // Its own cluster begins it again.
+            let begun = archive.begin(&config, "source", now_ms).await.unwrap();
+            assert!(matches!(begun, Begun::New(_)), "{begun:?}");
+            let cut = archive.keys.cut(&id.parse().unwrap());
+            assert!(!archive.store.exists(&cut).await.unwrap(), "{id}");
+            sample.unfinished(id).await;
+            archive.store.put(&given_up, Bytes::new()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_run_that_has_lost_its_lease_since_it_read_the_owner_adopts_nothing() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        let config = config(serde_json::json!({"adopt": true}));
+        let adoption = archive.claim(&config, "another").await.unwrap();
+        assert!(adoption.is_some());
+        let (prefix, holder) = (archive.keys.lease(), Holder::current("backup"));
+        let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
+        // It slept, and somebody has taken over.
+        archive.store.put(&format!("{prefix}/{:020}", lease.epoch() + 1), Bytes::new()).await.unwrap();
+        let error = archive.adopt(&lease, adoption).await.unwrap_err();
+        assert!(matches!(error, Error::Lease(_)), "{error:?}");
+        assert_eq!(owned_by(&archive).await, "source");
     }
 
     /// Ids of parts follow from the backup's id, its lease and a number, so that only a fault of this program makes one too long.

@@ -419,6 +419,22 @@ async fn a_named_backup_that_was_begun_on_another_cluster_is_refused_also_to_one
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_cannot_take_its_cut_adopts_no_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(vec![Topic::new("orders", vec![Log::of_noise(3, 10, 1)])]).await;
+    run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    *broker.cluster_id().lock().unwrap() = "another".to_owned();
+    let missing = json!({ "adopt": true, "topics": ["missing"] });
+    let refused = run(&broker, folder.path(), missing, &Stop::default()).await.unwrap_err();
+    assert!(matches!(refused, backup::Error::NoSuchTopic { .. }), "{refused:?}");
+
+    // The archive still belongs to the first one.
+    *broker.cluster_id().lock().unwrap() = "stand-in".to_owned();
+    let report = run(&broker, folder.path(), json!({}), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 3), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_offset_that_is_refused_for_a_moment_is_read_later() {
     let log = Log::of_keys(&["a", "b", "c"]).with(|log, _| {
         const OFFSET_OUT_OF_RANGE: i16 = 1;
