@@ -374,7 +374,10 @@ impl Run<'_> {
         problems.extend(topics.iter().flat_map(losses));
         problems.extend(self.compacted_since(cut, &topics).await);
         let mut warnings = cut.warnings.clone();
-        warnings.extend(cut.topics.iter().zip(&topics).flat_map(|(cut, topic)| expiries(topic, Cleaning::of(cut))));
+        for (cut, topic) in cut.topics.iter().zip(&topics) {
+            warnings.extend(expiries(topic, Cleaning::of(cut)));
+            warnings.extend(former_compaction(topic, Cleaning::of(cut)));
+        }
         warnings.extend(findings.warnings());
         warnings.extend(findings.times.warnings(&cut.topics, is_missing));
         let manifest = Manifest {
@@ -475,15 +478,16 @@ impl Run<'_> {
         let fate = |((topic, partition), read): &(PartitionKey, EpochRead)| {
             lineage.fate(&topic.name, *partition, *read, cleaned.contains(topic))
         };
-        let is_unproven = |one: &(PartitionKey, EpochRead)| match fate(one) {
-            Fate::Unknown => true,
-            // A leader that wrote nothing leaves no epoch behind.
-            Fate::Passed => findings.has_batches_of(&one.0, one.1.leader_epoch),
-            Fate::There | Fate::Lost | Fate::Untold => false,
-        };
-        let unproven = read.iter().chain(&cuts).filter(|one| is_unproven(one)).map(|(partition, _)| partition.clone());
-        for partition in unproven.collect::<Vec<_>>() {
-            findings.stays_unproven(partition);
+        for one in read.iter().chain(&cuts) {
+            let (partition, epoch) = one;
+            match fate(one) {
+                Fate::Unknown => findings.stays_unproven(partition.clone()),
+                // A leader that wrote nothing leaves no epoch behind.
+                Fate::Passed if findings.has_batches_of(partition, epoch.leader_epoch) => {
+                    findings.epoch_has_passed(partition.clone());
+                }
+                Fate::Passed | Fate::There | Fate::Lost | Fate::Untold => {}
+            }
         }
         let lost = read.into_iter().filter(|read| fate(read) == Fate::Lost);
         let shorter =
@@ -580,4 +584,44 @@ fn expiries(topic: &TopicSummary, cleaning: Cleaning) -> impl Iterator<Item = St
             topic.topic.name, partition.partition, partition.content.holes.expired
         )
     })
+}
+
+/// A warning: partitions of a topic that is not compacted lack offsets that only the log cleaner can have removed. Among them may be those
+/// at the end of a log, for which the leader returned nothing. A run that resumes another finds them in what is stored.
+fn former_compaction(topic: &TopicSummary, cleaning: Cleaning) -> Option<String> {
+    let lacks_offsets = |partition: &&PartitionSummary| partition.content.holes.compaction > 0;
+    let partitions: BTreeSet<i32> =
+        topic.partitions.iter().filter(lacks_offsets).map(|partition| partition.partition).collect();
+    let was_compacted = cleaning == Cleaning::Never && !partitions.is_empty();
+    was_compacted.then(|| lines::was_cleaned(&topic.topic.name, &partitions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::hole::HoleCounts;
+
+    #[test]
+    fn offsets_that_are_missing_in_a_topic_that_is_not_compacted_are_a_warning_of_their_partitions() {
+        let partition = |(compaction, partition)| {
+            let holes = HoleCounts { compaction, control: 1, ..HoleCounts::default() };
+            PartitionSummary {
+                partition,
+                content: Content { holes, ..Content::default() },
+                ..PartitionSummary::default()
+            }
+        };
+        let of = |compactions: [u64; 3], cleaning| {
+            let topic = TopicSummary {
+                topic: TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() },
+                replication_factor: 1,
+                configs: std::collections::BTreeMap::new(),
+                partitions: compactions.into_iter().zip(0..).map(partition).collect(),
+            };
+            former_compaction(&topic, cleaning)
+        };
+        assert_eq!(of([3, 0, 1], Cleaning::Never), Some(lines::was_cleaned("t", &[0, 2].into())));
+        assert_eq!(of([0; 3], Cleaning::Never), None);
+        assert_eq!([Cleaning::Compacts, Cleaning::Unknown].map(|cleaning| of([3; 3], cleaning)), [None, None]);
+    }
 }

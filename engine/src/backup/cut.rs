@@ -20,6 +20,10 @@ use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
 use crate::select::{Selection, select};
 use crate::system_topics::is_system_topic;
 
+/// Settings of a topic whose old records are in other storage than the disks of the brokers: of Apache Kafka (KIP-405), of Redpanda, and of
+/// Confluent.
+const TIERED: [&str; 3] = ["remote.storage.enable", "redpanda.remote.read", "confluent.tier.enable"];
+
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
 type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
 
@@ -161,13 +165,14 @@ fn topic_cut(
     listed: [&Listed; 3],
     notes: &mut Notes,
 ) -> TopicCut {
-    let (configs, cleaning) = match configs.get(&topic.name) {
-        Some(Ok(entries)) => (overrides(entries), CleanerConfig::of(entries)),
+    let (configs, cleaning, tiered) = match configs.get(&topic.name) {
+        Some(Ok(entries)) => (overrides(entries), CleanerConfig::of(entries), is_tiered(entries)),
         // Reading it as compacted is slower, and right either way, except that nothing may be taken for cleaned.
         failed => {
             let error = failed.and_then(|failed| failed.as_ref().err()).map(ToString::to_string).unwrap_or_default();
             notes.problem(format!("the configuration of topic {:?} is not in the backup: {error}", topic.name));
-            (BTreeMap::new(), CleanerConfig { is_compacted: true, is_unknown: true, delete_retention_ms: None })
+            let cleaning = CleanerConfig { is_compacted: true, is_unknown: true, delete_retention_ms: None };
+            (BTreeMap::new(), cleaning, false)
         }
     };
     let partitions = topic.partitions.iter().map(|partition| {
@@ -181,8 +186,14 @@ fn topic_cut(
         compacted: cleaning.is_compacted,
         config_unknown: cleaning.is_unknown,
         delete_retention_ms: cleaning.delete_retention_ms,
+        tiered,
         partitions: partitions.collect(),
     }
+}
+
+/// Whether a topic's effective configuration has old records in other storage: a cluster may say so for all topics.
+fn is_tiered(entries: &[ConfigEntry]) -> bool {
+    entries.iter().any(|entry| TIERED.contains(&entry.name.as_str()) && entry.value.as_deref() == Some("true"))
 }
 
 /// What a topic's configuration says about the log cleaner.
@@ -355,14 +366,30 @@ mod tests {
         assert_eq!([moving(&[6], 3), moving(&[6, 6], 3), moving(&[2], 1), moving(&[3], 3)], [3, 3, 1, 3]);
     }
 
+    fn entry(name: &str, value: &str) -> ConfigEntry {
+        let (name, value) = (name.to_owned(), Some(value.to_owned()));
+        ConfigEntry { name, value, source: ConfigSource::Default, sensitive: false }
+    }
+
+    #[test]
+    fn a_topic_is_in_tiered_storage_where_its_cluster_says_so_for_all_topics() {
+        let of = |entries: &[ConfigEntry]| {
+            let configs: Configs = [("t".to_owned(), Ok(entries.to_vec()))].into();
+            let nothing = Listed::new();
+            let cut = topic_cut(&topic(&[]), 1, &configs, [&nothing; 3], &mut Notes::default());
+            assert!(cut.configs.is_empty(), "{:?}", cut.configs);
+            cut.tiered
+        };
+        let kept = entry("cleanup.policy", "delete");
+        for name in ["remote.storage.enable", "redpanda.remote.read", "confluent.tier.enable"] {
+            assert!(of(&[kept.clone(), entry(name, "true")]), "{name}");
+            assert!(!of(&[kept.clone(), entry(name, "false")]), "{name}");
+        }
+        assert!(!of(&[kept, entry("preallocate", "true")]));
+    }
+
     #[test]
     fn what_the_cleaner_does_is_unknown_where_no_policy_is_told() {
-        let entry = |name: &str, value: &str| ConfigEntry {
-            name: name.to_owned(),
-            value: Some(value.to_owned()),
-            source: ConfigSource::Default,
-            sensitive: false,
-        };
         let compacted =
             CleanerConfig::of(&[entry("cleanup.policy", "compact,delete"), entry("delete.retention.ms", "100")]);
         assert_eq!((compacted.is_compacted, compacted.delete_retention_ms), (true, Some(100)));

@@ -107,7 +107,7 @@ pub enum Error {
     /// A batch that does not fit into any response that is read.
     #[error(
         "topic {topic:?} partition {partition}: the broker's response at offset {offset} has {bytes} bytes, and at most {max} are read \
-         at once"
+         at once; exclude this topic (excludeTopics), or let the batch expire"
     )]
     Oversized {
         /// The topic's name.
@@ -161,7 +161,7 @@ pub enum Error {
         /// What is asked for now.
         asked_for: String,
     },
-    /// The id belongs to an unfinished backup of another cluster.
+    /// The id belongs to a backup of another cluster, finished or not.
     #[error("backup {backup_id} was begun on cluster {began_with}, and this is cluster {found}: choose another id")]
     OtherSource {
         /// The backup.

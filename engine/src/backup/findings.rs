@@ -9,11 +9,8 @@ use super::lines;
 use super::queue::{PartitionKey, Task};
 use super::reading_time::ReadingTimes;
 use super::silence::SilentBrokers;
-use crate::format::manifest::{Cut, TopicCut};
+use crate::format::manifest::Cut;
 use crate::format::segment::TopicKey;
-
-/// The setting of a topic whose old records are in other storage than the disks of the brokers (KIP-405).
-const TIERED: &str = "remote.storage.enable";
 
 /// What was found out so far.
 #[derive(Debug, Default)]
@@ -24,10 +21,10 @@ pub struct Findings {
     read: BTreeMap<PartitionKey, BTreeMap<i32, i64>>,
     with_batches: BTreeMap<PartitionKey, BTreeSet<i32>>,
     unproven: BTreeMap<String, BTreeSet<i32>>,
+    passed: BTreeMap<String, BTreeSet<i32>>,
     untold: BTreeMap<PartitionKey, i64>,
     tiered: BTreeSet<TopicKey>,
     cleaned: BTreeSet<TopicKey>,
-    empty_ends: BTreeSet<PartitionKey>,
     /// Brokers of which partitions stall.
     pub silent: SilentBrokers,
     /// How long it took to read compacted partitions.
@@ -37,8 +34,7 @@ pub struct Findings {
 impl Findings {
     /// Nothing yet, for a run that reads this cut.
     pub fn of(cut: &Cut) -> Self {
-        let is_tiered = |topic: &&TopicCut| topic.configs.get(TIERED).is_some_and(|value| value == "true");
-        let tiered = cut.topics.iter().filter(is_tiered).map(|topic| topic.topic.clone());
+        let tiered = cut.topics.iter().filter(|topic| topic.tiered).map(|topic| topic.topic.clone());
         Self { tiered: tiered.collect(), ..Self::default() }
     }
 
@@ -78,7 +74,7 @@ impl Findings {
         self.with_batches.get(partition).is_some_and(|epochs| epochs.contains(&leader_epoch))
     }
 
-    /// The leader of an epoch, of which the log need not hold any batch, had a log that was stable up to an offset.
+    /// A leader named this last stable offset in this epoch. The log may hold no batch of the epoch.
     pub fn was_stable(&mut self, partition: PartitionKey, epoch: EpochRead) {
         let of_partition = self.read.entry(partition).or_default();
         let end_offset = of_partition.entry(epoch.leader_epoch).or_insert(epoch.end_offset);
@@ -90,7 +86,12 @@ impl Findings {
         self.unproven.entry(topic.name).or_default().insert(partition);
     }
 
-    /// The partition is in the backup, with a transaction from there on of which its log does not tell soon whether it was aborted.
+    /// The partition is in the backup, and its leader's log no longer has a leader epoch in which batches were read.
+    pub fn epoch_has_passed(&mut self, (topic, partition): PartitionKey) {
+        self.passed.entry(topic.name).or_default().insert(partition);
+    }
+
+    /// The partition is in the backup, with a transaction from there on of which its log does not tell whether it was aborted.
     pub fn stays_untold(&mut self, partition: PartitionKey, first_offset: i64) {
         let first = self.untold.entry(partition).or_insert(first_offset);
         *first = (*first).min(first_offset);
@@ -107,11 +108,6 @@ impl Findings {
     /// storage that is slow looks like such an end.
     pub fn was_cleaned(&self, topic: &TopicKey) -> bool {
         self.cleaned.contains(topic) && !self.tiered.contains(topic)
-    }
-
-    /// The log of the partition gives nothing before its end, although its topic is not compacted: it was compacted once.
-    pub fn has_empty_end(&mut self, partition: PartitionKey) {
-        self.empty_ends.insert(partition);
     }
 
     /// Whether the topic of this partition was found to be gone.
@@ -132,15 +128,6 @@ impl Findings {
 
     /// What else should be known of the backup, each in one line.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        let mut empty_ends: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
-        for (topic, partition) in self.empty_ends.iter().filter(|key| !self.given_up.contains_key(*key)) {
-            empty_ends.entry(&topic.name).or_default().insert(*partition);
-        }
-        let empty_ends = empty_ends.into_iter().map(|(topic, partitions)| lines::empty_end(topic, &partitions));
-        self.untold_lines().chain(empty_ends)
-    }
-
-    fn untold_lines(&self) -> impl Iterator<Item = String> {
         let is_there = |(key, _): &(&PartitionKey, &i64)| !self.given_up.contains_key(*key);
         self.untold.iter().filter(is_there).map(|((topic, partition), first_offset)| {
             format!(
@@ -157,7 +144,8 @@ impl Findings {
             format!("partition {}-{partition} is not in the backup: {why}", topic.name)
         });
         let unproven = self.unproven.iter().map(|(topic, partitions)| lines::unproven(topic, partitions));
-        given_up.chain(self.behind.values().cloned()).chain(unproven).collect()
+        let passed = self.passed.iter().map(|(topic, partitions)| lines::epoch_passed(topic, partitions));
+        given_up.chain(self.behind.values().cloned()).chain(unproven).chain(passed).collect()
     }
 
     /// The reason for which the first partition was given up.
@@ -174,23 +162,24 @@ pub fn key(task: &Task) -> PartitionKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::TopicCut;
 
-    fn topic(name: &str, configs: &[(&str, &str)]) -> TopicCut {
+    fn topic(name: &str, tiered: bool) -> TopicCut {
         TopicCut {
             topic: TopicKey { name: name.to_owned(), id: uuid::Uuid::nil() },
             replication_factor: 1,
-            configs: configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            configs: BTreeMap::new(),
             compacted: false,
             config_unknown: false,
             delete_retention_ms: None,
+            tiered,
             partitions: Vec::new(),
         }
     }
 
     #[test]
     fn a_log_in_tiered_storage_has_no_end_that_the_log_cleaner_left() {
-        let topics =
-            vec![topic("local", &[]), topic("tiered", &[(TIERED, "true")]), topic("back", &[(TIERED, "false")])];
+        let topics = vec![topic("local", false), topic("tiered", true)];
         let cut = Cut {
             backup_id: "b".parse().unwrap(),
             at_ms: 0,
@@ -205,14 +194,14 @@ mod tests {
         let mut findings = Findings::of(&cut);
         let was_cleaned =
             |findings: &Findings| cut.topics.iter().map(|topic| findings.was_cleaned(&topic.topic)).collect::<Vec<_>>();
-        assert_eq!(was_cleaned(&findings), [false; 3]);
+        assert_eq!(was_cleaned(&findings), [false; 2]);
         cut.topics.iter().for_each(|topic| findings.shows_cleaning(&topic.topic));
-        assert_eq!(was_cleaned(&findings), [true, false, true]);
+        assert_eq!(was_cleaned(&findings), [true, false]);
     }
 
     #[test]
     fn an_epoch_in_which_a_leader_only_answered_has_no_batches() {
-        let key = (topic("t", &[]).topic, 0);
+        let key = (topic("t", false).topic, 0);
         let mut findings = Findings::default();
         findings.was_stable(key.clone(), EpochRead { leader_epoch: 4, end_offset: 9 });
         findings.was_read(key.clone(), EpochRead { leader_epoch: 3, end_offset: 9 });

@@ -48,7 +48,8 @@ impl After {
 pub fn after(task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let mut task = Task { trouble: None, ..task.clone() };
+            let silent_since = task.silent_since.filter(|_| fetched.records.is_empty());
+            let mut task = Task { trouble: None, silent_since, ..task.clone() };
             if task.cleaning.is_possible() {
                 task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
             }
@@ -150,15 +151,8 @@ impl Idle {
         let has_all = fetched.last_stable_offset >= task.stretch.end_offset;
         self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
         let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
-        let is_cleaned = match task.cleaning {
-            Cleaning::Compacts => true,
-            // The policy may have been another before the cut. What the cleaner left of the log's end then is what every backup finds.
-            Cleaning::Never => was_cleaned,
-            // Where nothing is known to be cleaned, records that do not come are not records that are not there.
-            Cleaning::Unknown => false,
-        };
         let is_empty = self.answers >= IDLE_ANSWERS && fetched.records.is_empty();
-        let may_end = is_cleaned && is_empty && ended_for >= patience.empty_end;
+        let may_end = may_be_at_end(task.cleaning, was_cleaned) && is_empty && ended_for >= patience.empty_end;
         match (may_end, now.duration_since(since) >= patience.stall) {
             (true, _) => Silence::End,
             (false, true) => Silence::Stall,
@@ -170,6 +164,44 @@ impl Idle {
         *self = Self { is_alone: true, ..Self::default() };
         Silence::AskAlone
     }
+}
+
+/// Whether a log that gives nothing may be at an end that the log cleaner left without a batch; `was_cleaned` as in [`Idle::judge`].
+pub const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
+    match cleaning {
+        Cleaning::Compacts => true,
+        // The topic may have been compacted before the cut. The offsets that the cleaner removed at the log's end stay missing in every
+        // backup.
+        Cleaning::Never => was_cleaned,
+        // Where nothing is known to be cleaned, records that do not come are not records that are not there.
+        Cleaning::Unknown => false,
+    }
+}
+
+/// What comes of a partition that gave nothing in its turn, while its broker is silent.
+#[derive(Debug)]
+pub enum TurnOver {
+    /// It waits for its next turn.
+    Again(Task),
+    /// It was waited for as long as any other.
+    GiveUp(Task),
+}
+
+/// Judges the first partition of a request to a silent broker, of which nothing came. One empty answer may be that of a leader that was
+/// elected just now, and storage other than the broker's own disks may be away for minutes. So the partition is waited for as long as one
+/// that is asked for alone, and the others have their turns meanwhile.
+pub fn turn_over(task: Task, patience: &Patience, now: Instant) -> TurnOver {
+    let since = task.silent_since.unwrap_or(now);
+    let is_over = task.silent_since.is_some() && now.duration_since(since) >= patience.stall;
+    let task = Task { silent_since: Some(since), ..task };
+    if is_over { TurnOver::GiveUp(task) } else { TurnOver::Again(task) }
+}
+
+/// What a response that is larger than any that is read announces, and the limit. A length that no response has is the same error, and says
+/// nothing of a batch.
+pub fn too_large(error: &crate::kafka::Error) -> Option<(i64, usize)> {
+    let crate::kafka::Error::FrameTooLarge { bytes, max, .. } = error else { return None };
+    usize::try_from(*bytes).is_ok_and(|bytes| bytes > *max).then_some((*bytes, *max))
 }
 
 /// Why a partition that gives nothing is given up.
@@ -199,6 +231,7 @@ mod tests {
 
     use super::super::committed::Stretch;
     use super::*;
+    use crate::format::builder::BatchBuilder;
     use crate::format::segment::TopicKey;
 
     const PATIENCE: Patience = Patience {
@@ -272,6 +305,32 @@ mod tests {
         assert_eq!(silence_of(Cleaning::Never, true, &short).last(), Some(&Silence::Stall), "the log goes on");
         let answers = vec![empty(20); 5 + 13];
         assert_eq!(silence_of(Cleaning::Unknown, true, &answers).last(), Some(&Silence::Stall));
+    }
+
+    #[tokio::test]
+    async fn a_partition_of_a_silent_broker_has_more_than_one_turn_and_as_much_time_as_one_that_is_asked_for_alone() {
+        let began = Instant::now();
+        let later = |seconds| began + Duration::from_secs(seconds);
+        let TurnOver::Again(once) = turn_over(task(Cleaning::Never), &PATIENCE, began) else {
+            panic!("its first turn")
+        };
+        let TurnOver::Again(twice) = turn_over(once, &PATIENCE, later(59)) else { panic!("too soon") };
+        assert_eq!(twice.silent_since, Some(began));
+        let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
+        let with_batch = Fetched { records: batch.into(), ..empty(20) };
+        assert_eq!(after(&twice, &Ok(with_batch), later(60)).task().silent_since, None);
+        assert_eq!(after(&twice, &Ok(empty(20)), later(60)).task().silent_since, Some(began));
+        assert!(matches!(turn_over(twice, &PATIENCE, later(60)), TurnOver::GiveUp(_)));
+        let no_patience = Patience { stall: Duration::ZERO, ..PATIENCE };
+        assert!(matches!(turn_over(task(Cleaning::Never), &no_patience, began), TurnOver::Again(_)));
+    }
+
+    #[test]
+    fn a_length_that_no_response_has_is_not_that_of_a_large_one() {
+        let announced = |bytes| crate::kafka::Error::FrameTooLarge { address: String::new(), bytes, max: 100 };
+        assert_eq!([-1, 3, 100].map(|bytes| too_large(&announced(bytes))), [None; 3]);
+        assert_eq!(too_large(&announced(101)), Some((101, 100)));
+        assert_eq!(too_large(&crate::kafka::Error::UnknownBroker { id: 1 }), None);
     }
 
     #[tokio::test]

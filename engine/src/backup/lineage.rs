@@ -30,9 +30,8 @@ pub enum Fate {
     There,
     /// The log has lost them.
     Lost,
-    /// The log that may be cleaned reaches as far, and has no such epoch. The cleaner may have removed all of it before the leader's
-    /// replica was built. Or an election truncated the log before the epoch, and the cleaner removed what was written then, up to where
-    /// the log that was read ended.
+    /// The log of a compacted topic is long enough, but has no batch of this epoch. Either the cleaner removed them, or an unclean election
+    /// did, and the cleaner removed what replaced them. The leader cannot tell which.
     Passed,
     /// The brokers cannot tell, now or ever.
     Untold,
@@ -110,6 +109,10 @@ impl Lineage {
 ///
 /// A replica that was built anew knows the epochs of the batches that it has copied: the log cleaner may have taken all of one epoch,
 /// so that of a compacted log only the end counts.
+///
+/// A leader that knows no epoch up to the one asked for answers with the very epoch and the start of the first one that it knows
+/// (`LeaderEpochFileCache.endOffsetFor`). That looks as if the epoch were there. All batches of it may have expired; of a compacted log the
+/// cleaner may have taken them, or an unclean election may have, as for [`Fate::Passed`].
 const fn is_lost(read: EpochRead, found: EpochEnd, is_cleaned: bool) -> bool {
     (found.leader_epoch < read.leader_epoch && !is_cleaned) || found.end_offset < read.end_offset
 }

@@ -95,14 +95,26 @@ pub struct Task {
     pub names_epoch: bool,
     /// What tells whether the list of its next response may lack an aborted transaction.
     pub unlisted: Unlisted,
+    /// Since when it has been the first of requests to a silent broker, without a batch.
+    pub silent_since: Option<Instant>,
 }
 
 impl Task {
     /// A task of which nothing was tried yet.
     pub fn new(topic: Arc<TopicKey>, partition: i32, stretch: Stretch, cleaning: Cleaning) -> Self {
         let (cut_end_offset, unlisted) = (stretch.end_offset, Unlisted::default());
-        let (behind_since, trouble, names_epoch) = (None, None, true);
-        Self { topic, partition, stretch, cleaning, cut_end_offset, behind_since, trouble, names_epoch, unlisted }
+        Self {
+            topic,
+            partition,
+            stretch,
+            cleaning,
+            cut_end_offset,
+            behind_since: None,
+            trouble: None,
+            names_epoch: true,
+            unlisted,
+            silent_since: None,
+        }
     }
 
     /// What to ask its leader for next.
@@ -191,6 +203,16 @@ impl Queue {
         tasks.insert(at, task);
     }
 
+    /// Adds a task that had its turn and gave nothing, for the leader `broker`, after all others of its kind.
+    pub fn push_last(&mut self, broker: i32, task: Task) {
+        let tasks = self.by_broker.entry(broker).or_default();
+        let at = match task.cleaning.is_possible() {
+            true => tasks.iter().take_while(|task| task.cleaning.is_possible()).count(),
+            false => tasks.len(),
+        };
+        tasks.insert(at, task);
+    }
+
     /// Gives a worker something to read from one broker: one of those with partitions that may be compacted while there are any, and of
     /// them the one that the fewest workers read from, so that all brokers share the load.
     pub fn take(&mut self) -> Option<(i32, Vec<Task>)> {
@@ -271,6 +293,21 @@ mod tests {
         }
         let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
         assert_eq!(taken, [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn a_partition_that_had_its_turn_waits_for_all_others_of_its_kind() {
+        let mut queue = Queue::default();
+        let of = |partition, cleaning| Task { cleaning, ..task(partition, 0..10) };
+        for (partition, cleaning) in
+            [(0, Cleaning::Never), (1, Cleaning::Unknown), (2, Cleaning::Never), (3, Cleaning::Unknown)]
+        {
+            queue.push(1, of(partition, cleaning));
+        }
+        queue.push_last(1, of(4, Cleaning::Unknown));
+        queue.push_last(1, of(5, Cleaning::Never));
+        let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
+        assert_eq!(taken, [3, 1, 4, 0, 2, 5]);
     }
 
     #[test]

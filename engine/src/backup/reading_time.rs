@@ -116,6 +116,7 @@ mod tests {
             compacted,
             config_unknown: false,
             delete_retention_ms,
+            tiered: false,
             partitions: vec![partition(0), partition(1)],
         }
     }

@@ -1,4 +1,4 @@
-//! Brokers of which partition after partition gives nothing: each of them is waited for, so that thousands would take hours.
+//! Counts the stalled partitions of each broker. A stall takes a minute; a broker with thousands of them would keep a run busy for hours.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::patience::Patience;
 
-/// So many partitions of a broker stall one after the other, with no batch of any other in between, before the rest is not waited for.
+/// So many partitions of a broker stall one after the other, with no batch of any other in between, before the rest is waited for in turns
+/// and not one by one.
 const STALLS_MIN: u32 = 8;
 /// For so many times the patience with one partition, from the first of them on.
 const STALL_TIMES_MIN: u32 = 2;

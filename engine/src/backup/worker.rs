@@ -14,7 +14,10 @@ use tokio::time::Instant;
 use super::Error;
 use super::committed::{EpochRead, Stretch};
 use super::findings::{self, Findings};
-use super::judgement::{After, Idle, Silence, after, falls_behind, has_failed_for, is_hopeless, stalled, to_read_on};
+use super::judgement::{
+    After, Idle, Silence, TurnOver, after, falls_behind, has_failed_for, is_hopeless, may_be_at_end, stalled,
+    to_read_on, too_large, turn_over,
+};
 use super::lineage::Lineage;
 use super::lookahead::Lookahead;
 use super::patience::Patience;
@@ -145,8 +148,7 @@ impl Worker {
 
     /// Reads tasks from one broker until each is done or has to go elsewhere, and returns those of the latter that have no leader yet.
     ///
-    /// A broker returns one whole batch, however large it is. Which partition's it is that nobody can read shows when each is asked for
-    /// alone: that one is given up, and the others are read.
+    /// If a response is too large, each partition is asked for alone: the one whose batch is too large is given up, the others are read.
     async fn read(&mut self, broker: i32, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
         let mut back = Vec::new();
         let suspects = self.read_together(broker, tasks, Others::JoinIn, &mut back).await?;
@@ -159,7 +161,7 @@ impl Worker {
         Ok(back)
     }
 
-    /// Reads tasks as [`Worker::read`] does, and adds to `back`. Stops where a response is too large, with the tasks that it was to be for.
+    /// Reads tasks as [`Worker::read`] does, and adds to `back`. Returns the tasks of a request whose response is too large.
     async fn read_together(
         &mut self,
         broker: i32,
@@ -175,14 +177,14 @@ impl Worker {
             let Request { answer, sent, leader_epochs } = request;
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)?;
             let now = Instant::now();
+            if let Some((bytes, max)) = outcomes.as_ref().err().and_then(too_large) {
+                return Ok(Some(Oversized { tasks: asked, bytes, max }));
+            }
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
                     back.extend(self.unanswered(asked, &error, now));
                     return Ok(None);
-                }
-                Err(crate::kafka::Error::FrameTooLarge { bytes, max, .. }) => {
-                    return Ok(Some(Oversized { tasks: asked, bytes, max }));
                 }
                 outcomes => outcomes?,
             };
@@ -217,9 +219,6 @@ impl Worker {
             }
             self.sink.flush().await?;
             if let Some(task) = ended {
-                if task.cleaning == Cleaning::Never {
-                    self.findings().has_empty_end(findings::key(&task));
-                }
                 self.findings().times.caught_up(&findings::key(&task), now);
                 self.note_epoch(&task);
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
@@ -317,19 +316,25 @@ impl Worker {
             After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
         };
         let was_cleaned = self.findings().was_cleaned(&first.task().topic);
+        let stalls = self.findings().silent.stalls(broker, now, patience);
+        let had_its_turn = !progressed && !idle.is_alone && fetched.is_some_and(|fetched| !fetched.is_throttled);
+        if let Some(stalls) = stalls
+            && had_its_turn
+            && !may_be_at_end(first.task().cleaning, was_cleaned)
+        {
+            *idle = Idle::default();
+            // The others say nothing: of tiered storage, a broker reads one partition for a response, the first (before Kafka 4.2).
+            match turn_over(next.remove(0), patience, now) {
+                TurnOver::Again(task) => self.queue().push_last(broker, task),
+                TurnOver::GiveUp(task) => self.give_up(&task, Error::silent(&task, stalls)),
+            }
+            return None;
+        }
+        // While no partition of the broker gives anything, one that gives nothing need not be at its end.
+        let was_cleaned = was_cleaned && stalls.is_none();
         match idle.judge(first.task(), was_cleaned, fetched, progressed, patience, now) {
             Silence::Wait => None,
             Silence::AskAlone => {
-                let stalls = self.findings().silent.stalls(broker, now, patience);
-                if let Some(stalls) = stalls.filter(|_| first.task().cleaning != Cleaning::Compacts) {
-                    *idle = Idle::default();
-                    // Nor did any other of them: a response without a batch has room for one of each.
-                    let (others, given_up): (Vec<_>, Vec<_>) =
-                        std::mem::take(next).into_iter().partition(|task| task.cleaning == Cleaning::Compacts);
-                    given_up.iter().for_each(|task| self.give_up(task, Error::silent(task, stalls)));
-                    *next = others;
-                    return None;
-                }
                 next.drain(1..).for_each(|task| self.queue().push(broker_of(&self.shared.cluster, &task), task));
                 None
             }

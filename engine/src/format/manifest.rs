@@ -86,6 +86,9 @@ pub struct TopicCut {
     /// tombstone to its readers. Absent when the broker does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_retention_ms: Option<i64>,
+    /// Whether old records may be in other storage than the disks of the brokers, which returns nothing while it is slow or away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tiered: bool,
     /// Every partition, by number, from 0.
     pub partitions: Vec<PartitionCut>,
 }

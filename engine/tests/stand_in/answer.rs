@@ -54,19 +54,20 @@ const APIS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::OffsetForLeaderEpoch, 3, 4),
 ];
 
-pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Bytes {
-    match api {
+/// The answer to a request; none where it is larger than any that a client reads.
+pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Option<Bytes> {
+    Some(match api {
         ApiKey::ApiVersions => encoded(&api_versions(state), version),
         ApiKey::Metadata => encoded(&metadata(state, &decoded(request, version)), version),
         ApiKey::ListOffsets => encoded(&list_offsets(state, &decoded(request, version)), version),
-        ApiKey::Fetch => encoded(&fetch(state, version, &decoded(request, version)).await, version),
+        ApiKey::Fetch => return fetch(state, version, &decoded(request, version)).await,
         ApiKey::DescribeConfigs => encoded(&describe_configs(state, &decoded(request, version)), version),
         ApiKey::OffsetForLeaderEpoch => encoded(&epoch_ends(state, &decoded(request, version)), version),
         ApiKey::ListGroups => encoded(&list_groups(state), version),
         ApiKey::FindCoordinator => encoded(&find_coordinator(state, &decoded(request, version)), version),
         ApiKey::OffsetFetch => encoded(&offset_fetch(state, &decoded(request, version)), version),
         other => panic!("the stand-in does not speak {other:?}"),
-    }
+    })
 }
 
 fn decoded<T: Decodable>(mut request: Bytes, version: i16) -> T {
@@ -245,10 +246,11 @@ fn offset_fetch(state: &State, request: &OffsetFetchRequest) -> OffsetFetchRespo
 
 /// Filled in the order of the request, each partition up to its own limit and all up to that of the request; the first that
 /// has any data gives a batch even if it is larger.
-async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResponse {
+async fn fetch(state: &State, version: i16, request: &FetchRequest) -> Option<Bytes> {
     let mut room = usize::try_from(request.max_bytes).unwrap();
-    let (mut is_empty, mut throttle_time_ms) = (true, 0_i32);
+    let (mut is_empty, mut is_oversized, mut throttle_time_ms) = (true, false, 0_i32);
     let mut named = Vec::new();
+    let mut is_first = true;
     let is_stable = request.isolation_level == READ_COMMITTED;
     let topics: Vec<_> = request
         .topics
@@ -276,9 +278,14 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
                     return refused(asked.partition, error_code);
                 }
                 throttle_time_ms = throttle_time_ms.max(log.throttle_time_ms);
+                is_oversized |= is_empty && log.is_oversized;
                 let bytes_max = room.min(usize::try_from(asked.partition_max_bytes).unwrap());
                 let end_offset = if is_stable { log.last_stable_offset() } else { log.end_offset() };
-                let records = log.read(asked.fetch_offset..end_offset, bytes_max, is_empty);
+                let is_first = std::mem::replace(&mut is_first, false);
+                let records = match log.gives_only_as_first && !is_first {
+                    true => Bytes::new(),
+                    false => log.read(asked.fetch_offset..end_offset, bytes_max, is_empty),
+                };
                 room = room.saturating_sub(records.len());
                 is_empty &= records.is_empty();
                 PartitionData::default()
@@ -299,9 +306,11 @@ async fn fetch(state: &State, version: i16, request: &FetchRequest) -> FetchResp
     state.fetches.lock().unwrap().push(Fetch { partitions: named, max_wait_ms: request.max_wait_ms });
     // A client that is over its quota is not kept waiting for records.
     if is_empty && throttle_time_ms == 0 {
-        tokio::time::sleep(Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap())).await;
+        let wait_ms = u64::try_from(request.max_wait_ms).unwrap().min(state.wait_ms_max.load(Ordering::Relaxed));
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
     }
-    FetchResponse::default().with_responses(topics).with_throttle_time_ms(throttle_time_ms)
+    let response = FetchResponse::default().with_responses(topics).with_throttle_time_ms(throttle_time_ms);
+    (!is_oversized).then(|| encoded(&response, version))
 }
 
 fn aborted(log: &topic::State, offset: i64, records: &[u8]) -> Vec<AbortedTransaction> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_backup::config::cluster::ClusterConfig;
@@ -12,6 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::topic::Topic;
+
+/// What a response announces that is larger than any that a client reads.
+pub const OVERSIZED_BYTES: i32 = 200 << 20;
 
 /// Serves its topics until it is dropped.
 pub struct Broker {
@@ -58,6 +62,8 @@ pub struct State {
     pub fetches: Mutex<Vec<Fetch>>,
     /// The newest version of Fetch that it speaks, if that is not the newest of all.
     pub fetch_version_max: AtomicI16,
+    /// For how long it holds an answer back at most, in milliseconds, whatever a client allows.
+    pub wait_ms_max: AtomicU64,
     is_away: AtomicBool,
     /// How often somebody came while it was away.
     in_vain: AtomicU64,
@@ -89,6 +95,7 @@ impl Broker {
             lists: AtomicU64::new(0),
             fetches: Mutex::default(),
             fetch_version_max: AtomicI16::new(i16::MAX),
+            wait_ms_max: AtomicU64::new(u64::MAX),
             is_away: AtomicBool::new(false),
             in_vain: AtomicU64::new(0),
         });
@@ -126,6 +133,11 @@ impl Broker {
     /// From now on it speaks Fetch as brokers did before Kafka 3.1, by the names of topics.
     pub fn fetch_by_name(&self) {
         self.state.fetch_version_max.store(12, Ordering::Relaxed);
+    }
+
+    /// From now on it answers a fetch of nothing within this time, as one does whose tiered storage is away.
+    pub fn answer_within(&self, time: Duration) {
+        self.state.wait_ms_max.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     /// From now on it closes every connection at the first sign of a client; or it is as before.
@@ -200,7 +212,11 @@ async fn converse(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<(
         state.requests.fetch_add(1, Ordering::Relaxed);
         let answer = crate::answer::to(&state, api, version, frame).await;
         *state.answered.lock().unwrap().entry(api as i16).or_default() += 1;
-        stream.write_all(&framed(api, version, header.correlation_id, &answer)).await?;
+        match answer {
+            Some(answer) => stream.write_all(&framed(api, version, header.correlation_id, &answer)).await?,
+            // A client that does not read so much ends the connection.
+            None => stream.write_i32(OVERSIZED_BYTES).await?,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
+use kafka_backup::backup::{self, BackupReport, Outcome, Patience, lines};
 use kafka_backup::format::manifest::PartitionSummary;
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
@@ -225,6 +225,19 @@ async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_was_compacted_once_and_ends_without_a_batch_is_whole_with_a_warning() {
+    let log = Log::of_keys(&["a", "b", "c", "d"]);
+    log.state().clean(1);
+    log.state().ends_at = 7;
+    let (report, partition) = backed_up(Topic::new("kept", vec![log]), json!({})).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Completed, 3), "{report:?}");
+    assert_eq!((partition.end_offset, partition.content.holes.compaction), (7, 4));
+    let [warning] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
+    assert!(warning.starts_with("topic \"kept\", partitions {0}"), "{warning}");
+    assert!(warning.contains(lines::TAKEN_FOR_CLEANED), "{warning}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compacted_log_that_gives_nothing_for_a_while_is_read_whole() {
     const LONG: Duration = Duration::from_secs(600);
     // After five empty answers the partition is asked for alone. Then there is one less than an end needs; or there are many, in less
@@ -375,6 +388,53 @@ async fn a_log_of_which_no_leader_tells_at_the_end_whether_it_is_the_one_that_wa
         let manifest = configs::manifest(folder.path(), &report.backup_id).await;
         assert!(!manifest.topics[0].partitions[0].missing, "{:?}", manifest.topics[0]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_log_without_the_epoch_that_was_read_may_be_another_and_is_a_problem() {
+    let log = Log::default();
+    log.state().elect(1, 0);
+    ["a", "b", "c"].iter().for_each(|key| log.state().write(key));
+    let log = log.with(|log, offset| {
+        if offset == 2 && log.leader_epoch() == Some(1) {
+            // The replica that leads now was built when the cleaner had taken all of the epoch before.
+            log.batches.clear();
+            (log.epoch_starts, log.ends_at) = (vec![(3, 10)], 10);
+            log.write("d");
+        }
+    });
+    let (report, partition) = backed_up(Topic::compacted("keys", log), json!({})).await;
+    assert_eq!((report.outcome, report.records, partition.end_offset), (Outcome::Partial, 3, 11), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    let says =
+        "topic \"keys\", partitions {0}: the leader's log no longer has the leader epoch in which batches were read";
+    assert!(problem.starts_with(says) && problem.contains(lines::MAY_HOLD_TWO_LOGS), "{problem}");
+    assert!(!partition.missing, "{partition:?}");
+}
+
+/// Nor does anybody answer where its log begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_not_read_of_a_topic_whose_offset_was_out_of_range_before_it_was_gone_is_a_hole_and_a_problem() {
+    let deleted = Topic::new("deleted", Vec::new());
+    let is_deleted = Arc::clone(&deleted.is_deleted);
+    let log = Log::of_keys(&["a", "b", "c"]).with(move |log, _| {
+        const OFFSET_OUT_OF_RANGE: i16 = 1;
+        const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+        if log.fetches == 2 {
+            (log.error_code, log.offsets_error) = (OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC_OR_PARTITION);
+            is_deleted.store(true, Ordering::Relaxed);
+        }
+    });
+    let orders = Topic::new("orders", vec![Log::of_noise(3, 100, 1)]);
+    let broker = Broker::start(vec![Topic { partitions: vec![log], ..deleted }, orders]).await;
+    let mut cluster = broker.config();
+    // A topic must be unknown for ten seconds to count as deleted.
+    cluster.retry_timeout_ms = 10_500;
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path(), json!({ "cluster": cluster })).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.holes.deleted), (Outcome::Partial, 4, 2), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with("deleted-0: 2 offsets could not be read: the topic was deleted"), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

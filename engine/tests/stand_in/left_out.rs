@@ -12,7 +12,7 @@ use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use serde_json::json;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, OVERSIZED_BYTES};
 use crate::configs;
 use crate::topic::{Log, Topic};
 
@@ -147,6 +147,21 @@ async fn partitions_with_messages_of_before_kafka_0_11_are_named_and_the_rest_of
     let manifest = configs::manifest(folder.path(), &report.backup_id).await;
     let missing: Vec<bool> = manifest.topics[0].partitions.iter().map(|partition| partition.missing).collect();
     assert_eq!(missing, [true, true, true, true, true, false]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_batch_is_larger_than_any_response_is_named_and_the_others_are_in_the_backup() {
+    let huge = Log::of_noise(1, 100, 1);
+    huge.state().is_oversized = true;
+    let orders = vec![Log::of_noise(5, 100, 2), Log::of_noise(2, 100, 3)];
+    let broker = Broker::start(vec![Topic::new("huge", vec![huge]), Topic::new("orders", orders)]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let report = back_up(&broker, folder.path()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 7), "{report:?}");
+    let [problem] = report.problems.as_slice() else { panic!("{:?}", report.problems) };
+    assert!(problem.starts_with("partition huge-0 is not in the backup"), "{problem}");
+    assert!(problem.contains(&format!("offset 0 has {OVERSIZED_BYTES} bytes")), "{problem}");
+    assert!(problem.ends_with("exclude this topic (excludeTopics), or let the batch expire"), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

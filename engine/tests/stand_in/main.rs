@@ -14,6 +14,7 @@ mod many_partitions;
 mod outage;
 mod rate_limit;
 mod resumed;
+mod silent_broker;
 mod stop_at;
 mod system_topics;
 mod topic;

@@ -81,8 +81,12 @@ pub struct State {
     pub preferred_replica: Option<i32>,
     /// Whether a fetch gives nothing, as one from slow tiered storage does.
     pub is_silent: bool,
+    /// Whether only a fetch that names it first gives any, as of tiered storage before Kafka 4.2.
+    pub gives_only_as_first: bool,
     /// How many batches a fetch gives at most.
     pub batches_max: Option<usize>,
+    /// Whether its next batch is larger than any response that a client reads.
+    pub is_oversized: bool,
     /// For how long a client is asked to keep quiet after a fetch.
     pub throttle_time_ms: i32,
     /// The leader epoch of what is appended, and where each epoch began.
