@@ -449,8 +449,7 @@ impl Store {
         }
     }
 
-    /// As [`Store::sweep_temporary`] of the whole store, where the present version of this program makes unfinished files only: at most
-    /// two folders deep, which costs the same however many backups there are.
+    /// Sweeps only the folders in which this version creates unfinished files: at most two levels deep.
     async fn sweep_unfinished(&self, key: &str) -> Result<u64, Error> {
         match &self.backend {
             Backend::File(store) => store.sweep_unfinished(key, TEMPORARY_AGE_MS).await,

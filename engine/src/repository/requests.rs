@@ -42,7 +42,7 @@ async fn a_list_reads_the_problems_of_sixteen_backups_at_a_time() {
     let config = ListConfig { storage: bucket.storage.clone(), archive: Some(ARCHIVE.parse().unwrap()) };
     let report = in_time(list::run(&config)).await.unwrap();
     let backups = &report.archives[0].backups;
-    assert_eq!((backups.len(), bucket.count(Asked::Get, "/facts/")), (32, 32));
+    assert_eq!((backups.len(), bucket.count(Asked::Get, "/facts/"), bucket.most_under_way()), (32, 32, 16));
     assert!(backups.iter().all(|backup| backup.problems == ["a group could not be read"]), "{backups:?}");
 }
 
@@ -50,10 +50,10 @@ async fn a_list_reads_the_problems_of_sixteen_backups_at_a_time() {
 async fn a_verification_reads_sixteen_parts_and_looks_at_sixteen_segments_at_a_time() {
     let sample = Sample::new().await;
     let mut made = sample.backup("b01", 1, None).await;
-    for number in 2..=16 {
+    for number in 2..=32 {
         made = sample.backup(&format!("b{number:02}"), number, Some(&made)).await;
     }
-    assert_eq!((made.stored.len(), made.manifest.parts.len()), (16, 16));
+    assert_eq!((made.stored.len(), made.manifest.parts.len()), (32, 32));
     let bucket = in_a_bucket(&sample).await;
     let config = VerifyConfig {
         storage: bucket.storage.clone(),
@@ -66,7 +66,8 @@ async fn a_verification_reads_sixteen_parts_and_looks_at_sixteen_segments_at_a_t
     for (asked, of) in [(Asked::Get, "/parts/"), (Asked::Head, "/segments/")] {
         bucket.meet(asked, of, 16);
         let report = in_time(verify::run(&config, &Progress::default(), &Stop::default())).await.unwrap();
-        assert_eq!((report.outcome, report.segments), (verify::Outcome::Intact, 16), "{:?}", report.findings);
+        assert_eq!((report.outcome, report.segments), (verify::Outcome::Intact, 32), "{:?}", report.findings);
+        assert_eq!(bucket.most_under_way(), 16, "{asked:?}");
     }
 }
 

@@ -252,9 +252,10 @@ impl Place<'_> {
             (Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId"), _) => {
                 self.denied(reason())
             }
-            // The response to HEAD has no body. Any other that has one, and not the store's own, is that of something in between.
-            (None, K::NotFound) if !error.message().is_empty() => {
-                self.unavailable(format!("HTTP status 404, and not from the store: {}", innermost(error)))
+            // Only the response to HEAD has no body. To any other request a store says in its body what is not there, so that a response
+            // without a code, or without a body at all, is that of something in between.
+            (None, K::NotFound) if !error.message().is_empty() || !is_head(error) => {
+                self.unavailable(format!("HTTP status 404, and not from the store: {}", between(error)))
             }
             (_, K::NotFound) => self.not_found(),
             (_, K::PermissionDenied) => self.denied(match &answer {
@@ -270,6 +271,9 @@ impl Place<'_> {
                 "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or an identity for the pod",
             ),
             (_, K::Conflict) => self.unavailable(reason()),
+            (None, _) if status(error) == Some(407) => {
+                self.denied(format!("HTTP status 407: a proxy asks for credentials: {}", between(error)))
+            }
             // After the retries opendal calls every failure persistent, also one that was final at the first try.
             (Some(code), _) if FINAL_CODES.contains(&code) => self.refused(reason()),
             _ if final_status.is_some() => self.refused(reason()),
@@ -338,6 +342,22 @@ fn tls_cause<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
     tls_cause(cause.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
+/// What something between us and the store says.
+fn between(error: &opendal::Error) -> String {
+    if error.message().is_empty() { "the response has no body".to_owned() } else { innermost(error) }
+}
+
+/// Whether the failure is the response to a HEAD request, which never has a body. opendal keeps the request in the text of the error only.
+fn is_head(error: &opendal::Error) -> bool {
+    error.to_string().contains("service_operation: HeadObject")
+}
+
+/// Whether this response to HEAD leaves open what there is: only the body of a GET says whether a key or a bucket is missing (404), and
+/// which credentials are refused (400).
+pub(super) fn leaves_open(error: &opendal::Error) -> bool {
+    error.kind() == opendal::ErrorKind::NotFound || status(error) == Some(400)
+}
+
 /// The HTTP status of an answer without an error document. opendal keeps it in the text of the error only.
 fn status(error: &opendal::Error) -> Option<u16> {
     let text = error.to_string();
@@ -345,9 +365,9 @@ fn status(error: &opendal::Error) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
-/// Whether a request that is answered with this status will be so again.
+/// Whether repeating a request with this status is useless.
 fn is_final(status: u16) -> bool {
-    matches!(status, 400..=499 | 501 | 505) && !matches!(status, 408 | 409 | 425 | 429 | 499)
+    matches!(status, 400..=499 | 501 | 505) && !matches!(status, 407 | 408 | 409 | 421 | 425 | 429 | 499)
 }
 
 fn is_signing(error: &opendal::Error) -> bool {
@@ -367,6 +387,16 @@ mod tests {
         Place { store: &store, key: "a/b" }.s3("bucket", &opendal::Error::new(kind, message))
     }
 
+    /// A response without a body, as opendal makes an error of it.
+    fn without_body(status: u16, kind: opendal::ErrorKind, operation: &str) -> Error {
+        let (parts, ()) = http::Response::builder().status(status).body(()).unwrap().into_parts();
+        let error = opendal::Error::new(kind, "")
+            .with_context("service_operation", operation)
+            .with_context("response", format!("{parts:?}"));
+        let store = store();
+        Place { store: &store, key: "a/b" }.s3("bucket", &error)
+    }
+
     fn io(error: io::Error) -> Error {
         let store = store();
         Place { store: &store, key: "a/b" }.io(&error)
@@ -380,10 +410,16 @@ mod tests {
         use opendal::ErrorKind as K;
         assert!(s3(K::NotFound, &ANSWER.replace("{}", "NoSuchKey")).is_not_found());
         // The response to HEAD has no body.
-        assert!(s3(K::NotFound, "").is_not_found());
+        assert!(without_body(404, K::NotFound, "HeadObject").is_not_found());
         // A proxy that has lost its upstream says nothing of the object.
-        let between = s3(K::NotFound, "<html><h1>404 Not Found</h1></html>");
-        assert_eq!((between.is_not_found(), between.kind()), (false, Kind::Unavailable), "{between}");
+        for between in [
+            s3(K::NotFound, "<html><h1>404 Not Found</h1></html>"),
+            without_body(404, K::NotFound, "GetObject"),
+            without_body(404, K::NotFound, "ListObjectsV2"),
+        ] {
+            assert_eq!((between.is_not_found(), between.kind()), (false, Kind::Unavailable), "{between}");
+            assert!(between.to_string().contains("HTTP status 404, and not from the store"), "{between}");
+        }
         for (kind, code) in [
             (K::NotFound, "NoSuchBucket"),
             (K::ConfigInvalid, "NoSuchBucket"),
@@ -410,6 +446,23 @@ mod tests {
             assert_eq!(s3(kind, &ANSWER.replace("{}", code)).kind(), expected, "{code}");
         }
         assert_eq!(s3(K::Unexpected, "bad gateway").kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_status_without_a_body_tells_what_to_do() {
+        for (status, expected) in [
+            (400, Kind::Usage),
+            (405, Kind::Usage),
+            (501, Kind::Usage),
+            (407, Kind::Denied),
+            (408, Kind::Unavailable),
+            (421, Kind::Unavailable),
+            (425, Kind::Unavailable),
+            (502, Kind::Unavailable),
+        ] {
+            let error = without_body(status, opendal::ErrorKind::Unexpected, "PutObject");
+            assert_eq!(error.kind(), expected, "{error}");
+        }
     }
 
     #[test]

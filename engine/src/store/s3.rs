@@ -36,7 +36,7 @@ use self::credentials::Credentials;
 use self::part::PARTS_IN_FLIGHT;
 pub use self::part::UPLOAD_MEMORY_BYTES;
 pub(super) use self::upload::S3Upload;
-use super::error::{Error, Place};
+use super::error::{Error, Place, leaves_open};
 use super::key::TEMPORARY;
 use super::transport::Transport;
 use super::{Created, Object, REQUESTS_AT_ONCE};
@@ -240,10 +240,11 @@ impl S3Store {
     pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         match self.operator.stat(key).await {
             Ok(metadata) => return Ok(Some(metadata.content_length())),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if leaves_open(&error) => {}
             Err(error) => return Err(self.error(key, &error)),
         }
-        // The answer to HEAD has no body, so that a missing bucket looks like a missing key. GET tells which it is.
+        // The response to HEAD has no body, so that a missing bucket looks like a missing key, and an expired token like a wrong request.
+        // The response to GET says which it is.
         match self.get_range(key, 0..1).await {
             Ok(_) => self.restat(key).await.map(Some),
             Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => self.restat(key).await.map(Some),
@@ -276,21 +277,27 @@ impl S3Store {
         self.create_as(key, bytes, |settled| Ok(settled.created())).await
     }
 
-    /// As [`S3Store::create`]; but that the key is taken counts only as the store's answer to this call.
+    /// Like `create`, but returns `AlreadyThere` only if the store itself refused this call because the key exists.
     pub(super) async fn create_answered(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
+        let mut is_asked_again = false;
         let answered = |settled: Settled| match settled {
-            Settled::Unanswered(error) => Err(error),
+            // The other write has made its object, so that the store has an answer to the next call.
+            Settled::Unanswered { is_conflict: true, .. } if !is_asked_again => {
+                is_asked_again = true;
+                Ok(None)
+            }
+            Settled::Unanswered { error, .. } => Err(error),
             settled @ (Settled::New | Settled::Taken | Settled::Again) => Ok(settled.created()),
         };
         self.create_as(key, bytes, answered).await
     }
 
-    /// Creates an object, again while `read` takes what became of the call for no result.
+    /// Creates an object. Repeats the call as long as `read` returns `None`.
     async fn create_as(
         &self,
         key: &str,
         bytes: Bytes,
-        read: fn(Settled) -> Result<Option<Created>, Error>,
+        mut read: impl FnMut(Settled) -> Result<Option<Created>, Error>,
     ) -> Result<Created, Error> {
         let token = uuid::Uuid::new_v4().to_string();
         for attempt in 0..CONFLICTS_MAX {
@@ -322,7 +329,7 @@ impl S3Store {
         match written_by_us {
             Ok(Some(true)) => Ok(Settled::New),
             Ok(Some(false)) if is_taken => Ok(Settled::Taken),
-            Ok(Some(false)) => Ok(Settled::Unanswered(self.write_error(key, &error))),
+            Ok(Some(false)) => Ok(Settled::Unanswered { error: self.write_error(key, &error), is_conflict }),
             Ok(None) if is_conflict => Ok(Settled::Again),
             Ok(None) | Err(_) if is_taken => {
                 Err(self.place(key).unavailable("the key was taken, and its object cannot be read back"))
@@ -420,8 +427,12 @@ enum Settled {
     New,
     /// The store has refused the call, since somebody else's object is there.
     Taken,
-    /// The call failed in another way, and somebody else's object is there: of what the store makes of such calls it says nothing.
-    Unanswered(Error),
+    /// The call failed with this error, and another writer's object exists. This does not prove that the caller may write.
+    Unanswered {
+        error: Error,
+        /// Whether the error is that another conditional write of the key was under way.
+        is_conflict: bool,
+    },
     /// Another conditional write of the key was under way and has left nothing, so that the call has to be made again.
     Again,
 }
@@ -431,7 +442,7 @@ impl Settled {
     const fn created(&self) -> Option<Created> {
         match self {
             Self::New => Some(Created::New),
-            Self::Taken | Self::Unanswered(_) => Some(Created::AlreadyThere),
+            Self::Taken | Self::Unanswered { .. } => Some(Created::AlreadyThere),
             Self::Again => None,
         }
     }
@@ -646,15 +657,20 @@ mod tests {
         // A store that has no DeleteObjects.
         assert_eq!(deleted(|| failed(501, "NotImplemented"), "").await, (Ok(()), 3));
         assert_eq!(deleted(|| failed(405, "MethodNotAllowed"), "").await, (Ok(()), 3));
-        // One of them is held.
-        let of_each = || {
-            let error = "<Error><Key>held</Key><Code>AccessDenied</Code><Message>It is held.</Message></Error>";
-            let body = format!("<DeleteResult><Deleted><Key>a</Key></Deleted>{error}</DeleteResult>");
-            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-        };
-        let (removed, single) = deleted(of_each, "/held").await;
-        assert_eq!(removed.unwrap_err().kind(), Kind::Denied);
-        assert!(single >= 1, "{single}");
+        // One of them is held. Some stores name the version of an object that has none.
+        fn of_each(version: &str) -> String {
+            let error = "<Key>held</Key><Code>AccessDenied</Code><Message>It is held.</Message>";
+            document(&format!(
+                "<DeleteResult><Deleted><Key>a</Key></Deleted><Error>{error}{version}</Error></DeleteResult>"
+            ))
+        }
+        let answers: [fn() -> String; 3] =
+            [|| of_each(""), || of_each("<VersionId></VersionId>"), || of_each("<VersionId/>")];
+        for answer in answers {
+            let (removed, single) = deleted(answer, "/held").await;
+            assert_eq!(removed.map_err(|error| error.kind()), Err(Kind::Denied), "{}", answer());
+            assert!(single >= 1, "{single}");
+        }
     }
 
     #[tokio::test]
@@ -671,6 +687,50 @@ mod tests {
         ];
         for error in errors {
             assert!(error.to_string().contains("the bucket \"bucket\" does not exist"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_404_of_something_in_between_is_no_missing_object() {
+        // A proxy without a route to the store responds without a body.
+        let store = serve(|_| Some(HEAD_NOT_FOUND.to_owned())).await;
+        let errors = [
+            store.size("key").await.map(drop),
+            store.read("key").await.map(drop),
+            store.read_range("key", 0..1).await.map(drop),
+            store.list("").await.map(drop),
+            store.put("key", Bytes::new()).await,
+        ];
+        for error in errors {
+            assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_refused_look_at_an_object_is_asked_for() {
+        let store = serve(|request| match request.method.as_str() {
+            "HEAD" => Some("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned()),
+            _ => Some(failed(400, "ExpiredToken")),
+        })
+        .await;
+        for error in [store.size("key").await.unwrap_err(), store.read_tail("key", 1).await.unwrap_err()] {
+            assert!(error.kind() == Kind::Denied && error.to_string().contains("ExpiredToken: It failed"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_passes_is_repeated_although_it_has_no_code() {
+        for status in [408, 421, 425, 520, 530] {
+            let requests = Arc::new(AtomicUsize::new(0));
+            let seen = Arc::clone(&requests);
+            let store = serve(move |_| {
+                let is_first = seen.fetch_add(1, Ordering::Relaxed) == 0;
+                let refusal = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+                Some(if is_first { refusal } else { OK.to_owned() })
+            })
+            .await;
+            assert_eq!(store.read("key").await, Ok(Bytes::new()), "{status}");
+            assert_eq!(requests.load(Ordering::Relaxed), 2, "{status}");
         }
     }
 
@@ -712,6 +772,26 @@ mod tests {
         assert_eq!(checked(409, "ConditionalRequestConflict").await, Err(Kind::Unavailable));
     }
 
+    #[tokio::test]
+    async fn a_run_whose_write_meets_that_of_another_run_asks_again() {
+        let checked = async |answer: fn() -> String| {
+            let writes = AtomicUsize::new(0);
+            let found = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nx-amz-meta-written-by: another run\r\n\r\n";
+            let store = serve(move |request| match request.method.as_str() {
+                // Every attempt of the first call.
+                "PUT" if writes.fetch_add(1, Ordering::Relaxed) <= RETRIES => {
+                    Some(failed(409, "ConditionalRequestConflict"))
+                }
+                "PUT" => Some(answer()),
+                _ => Some(found.to_owned()),
+            })
+            .await;
+            store.check_writable("write-check").await.map_err(|error| error.kind())
+        };
+        assert_eq!(checked(|| failed(412, "PreconditionFailed")).await, Ok(()));
+        assert_eq!(checked(|| failed(403, "AccessDenied")).await, Err(Kind::Denied));
+    }
+
     /// The result of the work, which does not end where it waits for requests that are not sent.
     async fn in_time<T>(work: impl Future<Output = T>) -> T {
         let time = Duration::from_secs(20);
@@ -736,7 +816,7 @@ mod tests {
         bucket.meet(Asked::DeleteMany, "", 4);
         assert_eq!(in_time(store.delete_many(&keys)).await, Ok(()));
         assert_eq!((bucket.count(Asked::DeleteMany, ""), bucket.count(Asked::Delete, "")), (8, 0));
-        assert_eq!(bucket.keys(), Vec::<String>::new());
+        assert_eq!((bucket.most_under_way(), bucket.keys()), (4, Vec::new()));
     }
 
     #[tokio::test]
@@ -746,7 +826,7 @@ mod tests {
         bucket.lose_delete_many();
         bucket.meet(Asked::Delete, "", 16);
         assert_eq!(in_time(store.delete_many(&keys)).await, Ok(()));
-        assert_eq!(bucket.keys(), Vec::<String>::new());
+        assert_eq!((bucket.most_under_way(), bucket.keys()), (16, Vec::new()));
     }
 
     #[tokio::test]
@@ -755,6 +835,7 @@ mod tests {
         let (bucket, store) = bucket_of(&keys).await;
         bucket.meet(Asked::Get, "key", 16);
         let read: Vec<_> = in_time(store.read_many(keys.clone()).collect()).await;
+        assert_eq!(bucket.most_under_way(), 16);
         assert_eq!(read, keys.into_iter().map(|key| (key, Ok(Bytes::from_static(b"small")))).collect::<Vec<_>>());
     }
 

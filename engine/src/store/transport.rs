@@ -3,10 +3,11 @@
 //! This is the one place that every attempt passes: those of calls that are repeated, of the parts of an upload, of the
 //! pages of a listing.
 
+use std::future::ready;
 use std::time::Duration;
 
-use futures::stream::{self, Stream, StreamExt};
-use http::{Request, Response, StatusCode};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use http::{Method, Request, Response, StatusCode};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
@@ -37,6 +38,7 @@ impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         self.breaker.ready().await;
         let timeout = timeout(request.body().len());
+        let is_delete_objects = is_delete_objects(&request);
         let answer = match tokio::time::timeout(timeout, self.http.fetch(request)).await {
             Ok(answer) => answer.map_err(without_repeating_what_cannot_pass),
             Err(_) => {
@@ -48,7 +50,11 @@ impl HttpTransport for Transport {
             true => self.breaker.failure(),
             false => self.breaker.success(),
         }
-        answer.map(|response| response.map(|body| body.map_inner(timed)))
+        let response = repeating_what_passes(answer?)?;
+        Ok(response.map(|body| {
+            let body = body.map_inner(timed);
+            if is_delete_objects { body.map_inner(without_empty_versions) } else { body }
+        }))
     }
 }
 
@@ -70,6 +76,45 @@ fn timed(pieces: Pieces) -> Pieces {
     Box::new(Box::pin(timed))
 }
 
+/// Elements without a value, as they are written.
+const EMPTY_VERSIONS: [&[u8]; 2] = [b"<VersionId></VersionId>", b"<VersionId/>"];
+
+/// Whether this is a DeleteObjects request, whose query is `delete`, with or without an equals sign.
+fn is_delete_objects<T>(request: &Request<T>) -> bool {
+    let mut parameters = request.uri().query().unwrap_or_default().split('&');
+    request.method() == Method::POST && parameters.any(|parameter| parameter.trim_end_matches('=') == "delete")
+}
+
+/// The response to DeleteObjects with blanks in place of empty versions.
+///
+/// MinIO writes `<VersionId></VersionId>` into the error of an object without a version. opendal compares it with the version that was
+/// asked for, which is none, finds no object to which the error belongs, and counts the object as deleted. As many blanks as the element
+/// has bytes leave the length of the body as it is.
+fn without_empty_versions(pieces: Pieces) -> Pieces {
+    let whole = async move {
+        // An element may be cut by the end of a piece, so that the pieces are joined: a response names at most a thousand objects.
+        let pieces: Vec<Buffer> = pieces.try_collect().await?;
+        let mut body: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        blank_empty_versions(&mut body);
+        Ok::<_, Error>(Buffer::from(body))
+    };
+    // An empty piece would end the body before its length is checked.
+    Box::new(Box::pin(stream::once(whole).try_filter(|body| ready(!body.is_empty()))))
+}
+
+fn blank_empty_versions(body: &mut [u8]) {
+    let mut at = 0;
+    while at < body.len() {
+        match EMPTY_VERSIONS.iter().find(|element| body[at..].starts_with(element)) {
+            Some(element) => {
+                body[at..at + element.len()].fill(b' ');
+                at += element.len();
+            }
+            None => at += 1,
+        }
+    }
+}
+
 /// Longest time for a request with a body of so many bytes: a document goes out in one.
 fn timeout(body_bytes: usize) -> Duration {
     match body_bytes {
@@ -83,6 +128,19 @@ fn without_repeating_what_cannot_pass(error: Error) -> Error {
     if is_certificate(&error) { error.set_permanent() } else { error }
 }
 
+/// Makes an error of a response that opendal takes for a final one although the same request may succeed in a second. Its body, if it has
+/// one, is the page of a proxy.
+fn repeating_what_passes<T>(response: Response<T>) -> opendal::Result<Response<T>> {
+    let status = response.status().as_u16();
+    match status {
+        // 408 Request Timeout, 421 Misdirected Request, 425 Too Early; HAProxy and Cloudflare use 520 to 530 for a server that is away.
+        408 | 421 | 425 | 520..=530 => {
+            Err(Error::new(ErrorKind::Unexpected, format!("HTTP status {status}")).set_temporary())
+        }
+        _ => Ok(response),
+    }
+}
+
 /// Whether this is how a store answers, or does not answer, that had better be left alone for a while. A refusal is an
 /// answer of a store that is well.
 fn is_sick<T>(answer: &opendal::Result<Response<T>>) -> bool {
@@ -90,7 +148,7 @@ fn is_sick<T>(answer: &opendal::Result<Response<T>>) -> bool {
         Ok(response) => match response.status() {
             // A store that lacks a call, such as DeleteObjects, will lack it later, too.
             StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
-            status => status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS,
+            status => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
         },
         Err(error) => error.is_temporary(),
     }
@@ -103,12 +161,54 @@ mod tests {
     #[test]
     fn a_refusal_is_an_answer_and_an_overload_is_not() {
         let answer = |status: u16| Ok(Response::builder().status(status).body(()).expect("a response"));
-        for status in [200, 206, 304, 400, 403, 404, 412, 416, 501, 505] {
+        for status in [200, 206, 304, 400, 403, 404, 412, 416, 421, 501, 505] {
             assert!(!is_sick(&answer(status)), "{status}");
         }
-        for status in [429, 500, 502, 503, 504] {
+        for status in [408, 425, 429, 500, 502, 503, 504, 520, 530] {
             assert!(is_sick(&answer(status)), "{status}");
         }
+    }
+
+    #[test]
+    fn only_a_passing_failure_is_made_one_that_is_repeated() {
+        let repeated = |status: u16| {
+            let response = Response::builder().status(status).body(()).expect("a response");
+            repeating_what_passes(response).is_err_and(|error| error.is_temporary())
+        };
+        for status in [408, 421, 425, 520, 521, 530] {
+            assert!(repeated(status), "{status}");
+        }
+        // opendal repeats 429 and 503 by itself, and reads their bodies.
+        for status in [200, 206, 400, 403, 404, 409, 412, 416, 429, 501, 503, 519, 531] {
+            assert!(!repeated(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_deletion_of_many_is_known_by_its_query() {
+        let is_one = |method: &str, uri: &str| {
+            let request = Request::builder().method(method).uri(uri).body(()).expect("a request");
+            is_delete_objects(&request)
+        };
+        assert!(is_one("POST", "http://store/bucket/?delete") && is_one("POST", "http://store/bucket?delete="));
+        assert!(!is_one("GET", "http://store/bucket/?delete") && !is_one("POST", "http://store/delete?uploads"));
+        assert!(!is_one("POST", "http://store/bucket/key"));
+    }
+
+    #[tokio::test]
+    async fn empty_versions_become_blanks_wherever_a_piece_ends() {
+        let body = "<E><Key>a</Key><VersionId></VersionId></E><E><VersionId/></E><E><VersionId>1</VersionId></E>";
+        let wanted = body.replace("<VersionId></VersionId>", &" ".repeat(23)).replace("<VersionId/>", &" ".repeat(12));
+        for piece_bytes in [1, 7, body.len()] {
+            let come: Vec<_> =
+                body.as_bytes().chunks(piece_bytes).map(|piece| Ok(Buffer::from(piece.to_vec()))).collect();
+            let pieces = without_empty_versions(Box::new(stream::iter(come)));
+            let mended: Vec<Buffer> = pieces.try_collect().await.unwrap();
+            let mended: Vec<u8> = mended.iter().flat_map(|piece| piece.to_vec()).collect();
+            assert_eq!(String::from_utf8(mended).unwrap(), wanted, "{piece_bytes}");
+        }
+        let nothing = without_empty_versions(Box::new(stream::iter([])));
+        assert!(nothing.collect::<Vec<_>>().await.is_empty());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::sync::Barrier;
+use tokio::task::yield_now;
 
 use super::stand_in::{Answer, HEAD_NOT_FOUND, NO_CONTENT, OK, Request, document, failed, listen};
 use crate::clock::now_ms;
@@ -53,6 +54,24 @@ struct Meeting {
     /// A part of the key.
     of: &'static str,
     barrier: Barrier,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+}
+
+/// How often every other task of a test has its turn before requests that have met are answered: often enough for another request to be
+/// sent, received and counted, if the client sends one before it has an answer.
+const TURNS: usize = 1_000;
+
+impl Meeting {
+    async fn wait(&self) {
+        let under_way = self.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_under_way.fetch_max(under_way, Ordering::Relaxed);
+        self.barrier.wait().await;
+        for _ in 0..TURNS {
+            yield_now().await;
+        }
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Bucket {
@@ -89,8 +108,16 @@ impl Bucket {
 
     /// From now on, such requests for keys with `of` in them are answered when so many of them are under way, and not before.
     pub(crate) fn meet(&self, asked: Asked, of: &'static str, together: usize) {
-        let meeting = Meeting { asked, of, barrier: Barrier::new(together) };
+        let barrier = Barrier::new(together);
+        let meeting =
+            Meeting { asked, of, barrier, under_way: AtomicUsize::new(0), most_under_way: AtomicUsize::new(0) };
         *self.contents.meeting.lock().unwrap() = Some(Arc::new(meeting));
+    }
+
+    /// The greatest number of such requests that were under way at a time since [`Bucket::meet`]; 0 before.
+    pub(crate) fn most_under_way(&self) -> usize {
+        let meeting = self.contents.meeting.lock().unwrap();
+        meeting.as_ref().map_or(0, |meeting| meeting.most_under_way.load(Ordering::Relaxed))
     }
 
     /// How many such requests there were for keys with `of` in them.
@@ -111,7 +138,7 @@ impl Contents {
         self.asked.lock().unwrap().push((asked, key.clone()));
         let meeting = self.meeting.lock().unwrap().clone();
         if let Some(meeting) = meeting.filter(|meeting| meeting.asked == asked && key.contains(meeting.of)) {
-            meeting.barrier.wait().await;
+            meeting.wait().await;
         }
         match asked {
             Asked::Get => self.get(&key, request),
