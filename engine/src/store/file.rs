@@ -6,7 +6,8 @@
 //!
 //! Unfinished files are not next to the object that they become, but in one of the few folders near the root
 //! ([`UNFINISHED_DEPTH`]): each run removes there what killed runs left ([`FileStore::sweep_unfinished`]), and the cost of that does
-//! not grow with the backups that the store holds.
+//! not grow with the backups that the store holds. Where a file cannot be moved from there to the folder of its object (another volume, or
+//! another quota), its bytes are copied next to the object first.
 //!
 //! Folders are made on demand, and removed with their last object by [`FileStore::delete_many`]: else a volume would collect a few for
 //! each backup that it ever held, which every listing walks. A writer that finds its folder gone makes it again. A folder without an
@@ -34,23 +35,34 @@ use super::{Created, Object};
 
 /// Why an object cannot have the name of a folder.
 const IS_A_FOLDER: &str = "it is a folder that has objects in it";
+/// Why nothing is written any more.
+const IS_ANOTHER_ROOT: &str = "the folder is another one than when this run began: is the volume mounted?";
 
 /// Whether a writer of ours gave a file this name until it is whole. Other programs have files whose names begin like it.
 fn is_temporary(name: &str) -> bool {
     name.strip_prefix(TEMPORARY).is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
 }
 
-/// An unfinished file is in the folder of the first so many parts of its key, or of all parts but the last if those are fewer: that
-/// of an archive, for whatever is written below `archives/<archive>/`. A run that may write to that folder only needs no other.
+/// Unfinished files are stored in the folder of the first two parts of the key, or fewer if the key is shorter. Below
+/// `archives/<archive>/` this is the archive's own folder, so a run needs write access to no other.
 const UNFINISHED_DEPTH: usize = 2;
 
 /// How often a writer makes a folder again that somebody removed meanwhile.
 const FOLDER_RETRIES: usize = 10;
 
+/// Which file or folder it is, whatever name it has: device and inode.
+type Identity = (u64, u64);
+
+fn identity(metadata: &fs::Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
 #[derive(Clone)]
 pub(super) struct FileStore {
     pub(super) name: Arc<str>,
     root: Arc<Path>,
+    /// Which folder the root was when it was opened; `None` before.
+    root_identity: Option<Identity>,
     /// Folders whose names this process knows to be on the disk.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
     naming: Naming,
@@ -59,16 +71,19 @@ pub(super) struct FileStore {
 impl FileStore {
     /// The store in `root`, which must be there unless `create` says to make it; its parent must be there.
     pub(super) async fn open(name: Arc<str>, root: &Path, create: bool) -> Result<Self, Error> {
-        let store = Self { name, root: Arc::from(root), durable: Arc::default(), naming: Naming::SYSTEM };
-        let opened = store.clone();
-        store.blocking("", move |store| store.open_root(create)).await?;
-        Ok(opened)
+        let store = Self::unopened(name, root, Naming::SYSTEM);
+        let root_identity = store.blocking("", move |store| store.open_root(create)).await?;
+        Ok(Self { root_identity: Some(root_identity), ..store })
     }
 
-    fn open_root(&self, create: bool) -> Result<(), Error> {
+    fn unopened(name: Arc<str>, root: &Path, naming: Naming) -> Self {
+        Self { name, root: Arc::from(root), root_identity: None, durable: Arc::default(), naming }
+    }
+
+    fn open_root(&self, create: bool) -> Result<Identity, Error> {
         let place = self.place("");
         match fs::metadata(&self.root) {
-            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Ok(metadata) if metadata.is_dir() => return Ok(identity(&metadata)),
             Ok(_) => return Err(place.misconfigured("it is a file, not a folder")),
             Err(error) if error.kind() == io::ErrorKind::NotFound && create => {}
             Err(error) => return Err(self.root_error(&error)),
@@ -88,7 +103,18 @@ impl FileStore {
             }
             Err(error) => return Err(place.io(&error)),
         }
-        sync_folder(parent).map_err(|error| place.io(&error))
+        self.sync_folder(parent).map_err(|error| place.io(&error))?;
+        fs::metadata(&self.root).map(|metadata| identity(&metadata)).map_err(|error| self.root_error(&error))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        (self.naming.sync_folder)(folder)
+    }
+
+    /// Whether the root's path leads to another folder than at the start: its volume is not mounted any more, or another one is.
+    fn is_another_root(&self) -> bool {
+        let now = fs::metadata(&self.root).map(|metadata| identity(&metadata));
+        self.root_identity.is_some_and(|then| now.is_ok_and(|now| now != then))
     }
 
     fn root_error(&self, error: &io::Error) -> Error {
@@ -121,16 +147,14 @@ impl FileStore {
         }
     }
 
-    /// Reads a failure of a call that writes `key`, of which it is no answer that something is not there.
+    /// Maps an I/O error of a write. A write never fails with `NotFound`: a missing folder or unfinished file is `Unavailable`.
     fn write_error(&self, key: &str, error: &io::Error) -> Error {
         match error.kind() {
             // S3 could hold both; a file system cannot.
             io::ErrorKind::NotADirectory => self.place(key).refused("a part of it is an object already"),
             io::ErrorKind::IsADirectory => self.place(key).refused(IS_A_FOLDER),
-            io::ErrorKind::CrossesDevices => self.place(key).misconfigured(
-                "folders of one archive are on different file systems, or under different quotas: use one for all of them",
-            ),
             _ => match self.error(key, error) {
+                Error::NotFound { .. } if self.is_another_root() => self.place(key).misconfigured(IS_ANOTHER_ROOT),
                 Error::NotFound { .. } => {
                     self.place(key).unavailable("its folder, or its unfinished file, was removed while it was written")
                 }
@@ -238,17 +262,36 @@ impl FileStore {
     pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
         let owned = key.to_owned();
         self.blocking(key, move |store| {
-            let mut unfinished = store.begin(&owned)?;
-            let path = store.path(&owned);
-            let written = unfinished
-                .file
-                .write_all(&bytes)
-                .and_then(|()| unfinished.file.sync_all())
-                .and_then(|()| store.in_folder(folder_of(&path), || fs::rename(&unfinished.name.path, &path)))
-                .and_then(|()| sync_folder(folder_of(&path)));
-            written.map_err(|error| store.write_error(&owned, &error))
+            let renamed = match store.put_through(&store.unfinished_folder(&owned), &owned, &bytes)? {
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    store.put_through(folder_of(&store.path(&owned)), &owned, &bytes)?
+                }
+                renamed => renamed,
+            };
+            renamed.map_err(|error| store.write_error(&owned, &error))
         })
         .await
+    }
+
+    /// Writes a file into this folder, and gives it the name of `key`; returns what became of the latter.
+    fn put_through(&self, folder: &Path, key: &str, bytes: &[u8]) -> Result<io::Result<()>, Error> {
+        let mut unfinished = self.begin_in(key, folder)?;
+        let written = unfinished.file.write_all(bytes).and_then(|()| unfinished.file.sync_all());
+        written.map_err(|error| self.write_error(key, &error))?;
+        Ok(self.replace(&unfinished.name.path, &self.path(key)))
+    }
+
+    /// Gives a written file the name `to`, also if that name is taken.
+    fn replace(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.in_folder(folder_of(to), || (self.naming.rename)(from, to))?;
+        self.sync_move(from, to)
+    }
+
+    /// Makes durable that a file has the name `to`, and then that it has lost the name `from`: a name that a power cut brings back would
+    /// be swept as that of an unfinished file, and not every file system counts the names of a file.
+    fn sync_move(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.sync_folder(folder_of(to))?;
+        if folder_of(from) == folder_of(to) { Ok(()) } else { self.sync_folder(folder_of(from)) }
     }
 
     /// An empty unfinished file for `key`.
@@ -258,26 +301,28 @@ impl FileStore {
 
     /// The folder that the unfinished files of `key` are in.
     fn unfinished_folder(&self, key: &str) -> PathBuf {
-        self.root.join(folder_of(Path::new(key)).iter().take(UNFINISHED_DEPTH).collect::<PathBuf>())
+        self.path(unfinished_prefix(key))
     }
 
     fn begin_in(&self, key: &str, folder: &Path) -> Result<Unfinished, Error> {
         let name = TemporaryName { path: folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4())) };
-        let begun = self.in_folder(folder, || File::options().write(true).create_new(true).open(&name.path));
+        let open = || File::options().write(true).create_new(true).open(&name.path);
+        let begun = self.in_folder(folder, open);
         match begun {
             Ok(file) => Ok(Unfinished { file, name }),
             Err(error) => Err(self.write_error(key, &error)),
         }
     }
 
-    /// A call that adds a name to a folder, which is made, and on the disk, when it is not there yet.
+    /// A call that adds a name to a folder, which is made, and on the disk, when it is not there yet. The folders of a root that is another
+    /// one than at the start are not made: the objects of a run would be in two places.
     fn in_folder<T>(&self, folder: &Path, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
         let attempt = || self.make_folder(folder).and_then(|()| call());
         let mut done = attempt();
         for _ in 0..FOLDER_RETRIES {
             match &done {
                 // It was empty, and somebody removed it between the two steps. With a file in it, it stays.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.is_another_root() => {
                     self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     done = attempt();
                 }
@@ -303,7 +348,7 @@ impl FileStore {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
-            sync_folder(&parent)?;
+            self.sync_folder(&parent)?;
         }
         durable().insert(folder.to_owned());
         Ok(())
@@ -311,23 +356,50 @@ impl FileStore {
 
     /// Gives a written file its name, unless the name is taken.
     fn publish(&self, key: &str, unfinished: Unfinished) -> Result<Created, Error> {
-        let path = self.path(key);
-        let failed = |error: io::Error| self.write_error(key, &error);
-        unfinished.file.sync_all().map_err(failed)?;
-        let give = || self.naming.give(&unfinished.name.path, &path);
-        let created = match self.in_folder(folder_of(&path), give).map_err(failed)? {
-            Named::New => Created::New,
-            Named::Taken => self.taken(key, &unfinished.file)?,
-            Named::Unable => {
-                return Err(self.place(key).misconfigured(
-                    "this file system has neither hard links nor a rename that keeps what is there (renameat2 with \
-                     RENAME_NOREPLACE), so an object cannot be created whole: use a local file system, NFS, or S3",
-                ));
+        unfinished.file.sync_all().map_err(|error| self.write_error(key, &error))?;
+        match self.give_name(key, &unfinished) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                let copy = self.copy_next_to(key, &unfinished)?;
+                self.created(key, &copy, self.give_name(key, &copy))
             }
-        };
-        // Also when the object was there: its writer may not have got as far as this.
-        sync_folder(folder_of(&path)).map_err(failed)?;
-        Ok(created)
+            named => self.created(key, &unfinished, named),
+        }
+    }
+
+    fn give_name(&self, key: &str, unfinished: &Unfinished) -> io::Result<Named> {
+        let path = self.path(key);
+        self.in_folder(folder_of(&path), || self.naming.give(&unfinished.name.path, &path))
+    }
+
+    /// A copy of a written file, on the disk and in the folder of its object: one volume, or one quota, has both. What a killed run leaves
+    /// of it is removed by a prune.
+    fn copy_next_to(&self, key: &str, unfinished: &Unfinished) -> Result<Unfinished, Error> {
+        let mut copy = self.begin_in(key, folder_of(&self.path(key)))?;
+        let copied = File::open(&unfinished.name.path)
+            .and_then(|mut from| io::copy(&mut from, &mut copy.file))
+            .and_then(|_| copy.file.sync_all());
+        copied.map_err(|error| self.write_error(key, &error))?;
+        Ok(copy)
+    }
+
+    /// What became of an object whose written file was given its name.
+    fn created(&self, key: &str, unfinished: &Unfinished, named: io::Result<Named>) -> Result<Created, Error> {
+        let (from, path) = (&unfinished.name.path, self.path(key));
+        let failed = |error: io::Error| self.write_error(key, &error);
+        match named.map_err(failed)? {
+            Named::New => self.sync_folder(folder_of(&path)).map_err(failed).map(|()| Created::New),
+            Named::Moved => self.sync_move(from, &path).map_err(failed).map(|()| Created::New),
+            Named::Taken => {
+                let created = self.taken(key, &unfinished.file)?;
+                // The writer of the object may not have got as far as this.
+                self.sync_folder(folder_of(&path)).map_err(failed)?;
+                Ok(created)
+            }
+            Named::Unable => Err(self.place(key).misconfigured(
+                "this file system has neither hard links nor a rename that keeps what is there (renameat2 with \
+                 RENAME_NOREPLACE), so an object cannot be created whole: use a local file system, NFS, or S3",
+            )),
+        }
     }
 
     /// Who made what has the name of `key`.
@@ -339,7 +411,7 @@ impl FileStore {
             return Err(self.place(key).refused(IS_A_FOLDER));
         }
         // NFS says that a name is taken when it repeats a call whose first answer got lost: then the file there is ours.
-        let is_ours = (there.dev(), there.ino()) == (ours.dev(), ours.ino());
+        let is_ours = identity(&there) == identity(&ours);
         Ok(if is_ours { Created::New } else { Created::AlreadyThere })
     }
 
@@ -347,7 +419,7 @@ impl FileStore {
         let owned = key.to_owned();
         self.blocking(key, move |store| {
             let path = store.path(&owned);
-            let removed = fs::remove_file(&path).and_then(|()| sync_folder(folder_of(&path)));
+            let removed = fs::remove_file(&path).and_then(|()| store.sync_folder(folder_of(&path)));
             match removed.map_err(|error| store.error(&owned, &error)) {
                 Err(Error::NotFound { .. }) => Ok(()),
                 result => result,
@@ -385,10 +457,10 @@ impl FileStore {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 // Something is in it, or it must not be removed: then it stays.
-                Err(_) => return sync_folder(folder),
+                Err(_) => return self.sync_folder(folder),
             }
         }
-        sync_folder(&self.root)
+        self.sync_folder(&self.root)
     }
 
     /// Changes the folder and leaves it as it was. This is the one unfinished file that is made where the folder is; it is empty.
@@ -437,43 +509,46 @@ impl FileStore {
     /// Removes unfinished files below the folder, at any depth, that were last written before `before_ms`; returns how many.
     pub(super) async fn sweep(&self, prefix: &str, before_ms: i64) -> Result<u64, Error> {
         let owned = prefix.to_owned();
-        self.blocking(prefix, move |store| store.remove_unfinished(&owned, usize::MAX, before_ms)).await
+        self.blocking(prefix, move |store| store.remove_unfinished(vec![(owned, usize::MAX)], before_ms)).await
     }
 
     /// Removes unfinished files from the folders in which they are made, if they were last written more than `age_ms` ago; returns how
-    /// many. Their age is told by the clock that dates them: that of this machine may be days ahead of it, and another process may be
-    /// writing. `key` is one that this process may write.
+    /// many. The age is measured with the file system's clock, by the date of a new file. This machine's clock may be days ahead, and
+    /// files of running processes would be removed. `key` is one that this process may write; its folder comes first.
     pub(super) async fn sweep_unfinished(&self, key: &str, age_ms: i64) -> Result<u64, Error> {
         let owned = key.to_owned();
         self.blocking(key, move |store| {
             let dated = store.begin(&owned)?.file.metadata().map_err(|error| store.error(&owned, &error))?;
-            store.remove_unfinished("", UNFINISHED_DEPTH, modified_ms(&dated).saturating_sub(age_ms))
+            // The last one is the first to be looked into.
+            let folders = vec![(String::new(), UNFINISHED_DEPTH), (unfinished_prefix(&owned).to_owned(), 0)];
+            store.remove_unfinished(folders, modified_ms(&dated).saturating_sub(age_ms))
         })
         .await
     }
 
-    /// Looks into the folder and those at most `depth` below it. Folders that may not be looked into are left alone, and a file that may
-    /// not be removed keeps no other.
-    fn remove_unfinished(&self, prefix: &str, depth: usize, before_ms: i64) -> Result<u64, Error> {
-        let mut folders = vec![(prefix.to_owned(), depth)];
+    /// Looks into folders and those at most `depth` below each, the last one first. Returns how many files it removed, or the first
+    /// failure: a folder that cannot be looked into, or a file that cannot be removed, does not stop the sweep. A folder to which access
+    /// is denied is that of another user, and no failure.
+    fn remove_unfinished(&self, mut folders: Vec<(String, usize)>, before_ms: i64) -> Result<u64, Error> {
         let mut removed = Ok(0);
         while let Some((folder, depth)) = folders.pop() {
             let children = match self.children(&folder) {
+                Ok(children) => children,
                 Err(Error::Denied { .. }) => continue,
-                children => children?,
+                Err(error) => {
+                    removed = removed.and(Err(error));
+                    continue;
+                }
             };
             for (name, is_folder) in children {
                 let key = join(&folder, &name);
                 if is_folder {
                     folders.extend(depth.checked_sub(1).map(|depth| (key, depth)));
                 } else if is_temporary(&name) {
-                    match self.remove_old(&key, before_ms) {
-                        Err(error @ Error::Denied { .. }) => removed = removed.and(Err(error)),
-                        is_removed => {
-                            let more = u64::from(is_removed?);
-                            removed = removed.map(|before| before + more);
-                        }
-                    }
+                    removed = match (removed, self.remove_old(&key, before_ms)) {
+                        (Ok(before), Ok(is_removed)) => Ok(before + u64::from(is_removed)),
+                        (Err(first), _) | (Ok(_), Err(first)) => Err(first),
+                    };
                 }
             }
         }
@@ -558,12 +633,11 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().expect("a key has at least one part below the root")
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
-        // Some network file systems cannot sync a folder, and say so in this way; their rename is synchronous.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
+/// The folder that the unfinished files of `key` are in: at most [`UNFINISHED_DEPTH`] parts of it.
+fn unfinished_prefix(key: &str) -> &str {
+    let folder = key.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let end = folder.match_indices('/').nth(UNFINISHED_DEPTH - 1).map_or(folder.len(), |(at, _)| at);
+    &folder[..end]
 }
 
 #[cfg(test)]
@@ -595,9 +669,7 @@ mod tests {
 
     /// A store on a file system that has these calls only.
     fn store_with(dir: &tempfile::TempDir, naming: Naming) -> Store {
-        let store =
-            FileStore { name: Arc::from("a folder"), root: Arc::from(dir.path()), durable: Arc::default(), naming };
-        Store::over(Backend::File(store))
+        Store::over(Backend::File(FileStore::unopened(Arc::from("a folder"), dir.path(), naming)))
     }
 
     fn refused(_: &Path, _: &Path) -> io::Result<()> {
@@ -616,13 +688,77 @@ mod tests {
     #[tokio::test]
     async fn a_file_system_that_cannot_keep_what_is_there_is_refused_and_nothing_is_left_on_it() {
         let dir = tempfile::tempdir().unwrap();
-        let store = store_with(&dir, Naming { link: refused, rename_if_absent: refused });
+        let store = store_with(&dir, Naming { link: refused, rename_if_absent: refused, ..Naming::SYSTEM });
         let error = store.check_writable("write-check").await.unwrap_err();
         assert!(matches!(error, Error::Misconfigured { .. }) && error.to_string().contains("renameat2"), "{error}");
         let mut upload = store.upload("key").await.unwrap();
         upload.write(vec![Bytes::from_static(b"1")]).await.unwrap();
         assert!(matches!(upload.finish().await, Err(Error::Misconfigured { .. })));
         assert_eq!((store.list("").await.unwrap(), temporaries(dir.path())), (Vec::new(), 0));
+    }
+
+    /// A file system on which each folder has a volume, or a quota, of its own.
+    const APART: Naming = Naming { link: link_apart, rename: rename_apart, ..Naming::SYSTEM };
+
+    fn link_apart(from: &Path, to: &Path) -> io::Result<()> {
+        if from.parent() == to.parent() { fs::hard_link(from, to) } else { Err(io::ErrorKind::CrossesDevices.into()) }
+    }
+
+    fn rename_apart(from: &Path, to: &Path) -> io::Result<()> {
+        if from.parent() == to.parent() { fs::rename(from, to) } else { Err(io::ErrorKind::CrossesDevices.into()) }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn where_no_file_can_be_moved_to_another_folder_the_contract_is_kept_by_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        contract::keeps_all(&store_with(&dir, APART), "suite").await;
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_every_byte_and_leaves_no_unfinished_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with(&dir, APART);
+        let key = "archives/a/segments/b/s";
+        let bytes = Bytes::from((0..300_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
+        for finished in [Ok(bytes.len() as u64), Err(store_conflict(key))] {
+            let mut upload = store.upload(key).await.unwrap();
+            upload.write(vec![bytes.clone()]).await.unwrap();
+            assert_eq!(upload.finish().await, finished);
+            assert_eq!(store.read(key).await.unwrap(), bytes);
+        }
+        store.put(key, Bytes::from_static(b"2")).await.unwrap();
+        assert_eq!(store.read(key).await.unwrap(), "2");
+        assert_eq!(unfinished(dir.path()), Vec::<PathBuf>::new());
+    }
+
+    fn store_conflict(key: &str) -> Error {
+        Error::Conflict { store: Arc::from("a folder"), key: key.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_moved_file_is_durable_where_it_is_and_gone_for_good_where_it_was() {
+        static SYNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        fn noted(folder: &Path) -> io::Result<()> {
+            SYNCED.lock().unwrap().push(folder.to_owned());
+            (Naming::SYSTEM.sync_folder)(folder)
+        }
+        let synced = || std::mem::take(&mut *SYNCED.lock().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let (at, was_at) = (dir.path().join("archives/a/segments/b"), dir.path().join("archives/a"));
+        let linking = Naming { sync_folder: noted, ..Naming::SYSTEM };
+        for (naming, wanted) in
+            [(linking, vec![at.clone()]), (Naming { link: refused, ..linking }, vec![at.clone(), was_at.clone()])]
+        {
+            let store = store_with(&dir, naming);
+            // The first one makes the folders.
+            store.put("archives/a/segments/b/first", Bytes::new()).await.unwrap();
+            synced();
+            let key = format!("archives/a/segments/b/{}", wanted.len());
+            assert_eq!(store.create(&key, Bytes::new()).await, Ok(Created::New));
+            assert_eq!(synced(), wanted);
+            store.put(&key, Bytes::new()).await.unwrap();
+            assert_eq!(synced(), [at.clone(), was_at.clone()]);
+        }
     }
 
     #[tokio::test]
@@ -683,6 +819,28 @@ mod tests {
         assert!(matches!(store.delete("a/b").await, Err(Error::Misconfigured { .. })));
         assert!(matches!(store.create("a/c", Bytes::new()).await, Err(Error::Misconfigured { .. })));
         assert!(matches!(store.create("d/c", Bytes::new()).await, Err(Error::Misconfigured { .. })));
+    }
+
+    #[tokio::test]
+    async fn another_folder_in_place_of_the_root_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        let store = Store::open_or_create(&config(&root)).await.unwrap();
+        store.put("archives/a/b/x", Bytes::from_static(b"1")).await.unwrap();
+        let upload = store.upload("archives/a/b/y").await.unwrap();
+        // As if the volume were unmounted: its mount point is an empty folder.
+        fs::rename(&root, dir.path().join("volume")).unwrap();
+        fs::create_dir(&root).unwrap();
+        let written = [
+            store.create("archives/a/b/z", Bytes::new()).await.map(drop),
+            store.put("archives/a/b/x", Bytes::new()).await,
+            upload.finish().await.map(drop),
+        ];
+        for error in written.map(Result::unwrap_err) {
+            assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
+            assert!(error.to_string().contains("another one than when this run began"), "{error}");
+        }
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
     }
 
     #[tokio::test]
@@ -789,6 +947,22 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(30), swept).await.expect("each is removed");
         assert_eq!(unfinished(dir.path()).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_removed_does_not_stop_the_sweep() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir).await;
+        for key in [&WRITTEN[..], &["archives/z/archive.json"]].concat() {
+            killed(&store, key).await;
+        }
+        unfinished(dir.path()).iter().for_each(|path| age(path, MINUTE_MS));
+        // Nobody can tell how old the file is to which this link leads.
+        let link = dir.path().join(format!("{TEMPORARY}{}", uuid::Uuid::from_u128(7)));
+        std::os::unix::fs::symlink(&link, &link).unwrap();
+        let swept = store.sweep_unfinished("archives/a/write-check").await;
+        assert!(matches!(swept, Err(Error::Unavailable { .. })), "{swept:?}");
+        assert_eq!(unfinished(dir.path()), [link]);
     }
 
     #[tokio::test]

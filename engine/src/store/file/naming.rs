@@ -1,9 +1,9 @@
-//! How a file that is whole gets its name, unless the name is taken.
+//! How a file that is whole gets its name, unless the name is taken, and how a name gets to the disk.
 //!
 //! `link` is the one call that fails when the target exists, on local file systems and NFS alike; `rename` would replace it. Where
 //! there are no hard links, a rename with a flag does the same.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -16,43 +16,49 @@ type Call = fn(&Path, &Path) -> io::Result<()>;
 /// What became of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
-    /// It is that of the file.
+    /// It is that of the file, which has its first name as well.
     New,
+    /// It is that of the file, instead of its first name.
+    Moved,
     /// It was taken, or a repeated call found what its first attempt had done.
     Taken,
     /// The file system has no call that keeps what is there.
     Unable,
 }
 
-/// The calls that give names.
+/// The calls that give names, and the one that makes them durable.
 #[derive(Clone, Copy)]
 pub(super) struct Naming {
     /// Adds a name, unless it is taken.
     pub(super) link: Call,
     /// Replaces the name by another one, unless that one is taken.
     pub(super) rename_if_absent: Call,
+    /// Replaces the name by another one, also if that one is taken.
+    pub(super) rename: Call,
+    /// Writes the names in a folder to the disk.
+    pub(super) sync_folder: fn(&Path) -> io::Result<()>,
 }
 
 impl Naming {
     /// Those of the system.
-    pub(super) const SYSTEM: Self = Self { link, rename_if_absent };
+    pub(super) const SYSTEM: Self = Self { link, rename_if_absent, rename, sync_folder };
 
     /// Gives the file at `from` the name `to` in one step, unless that name is taken.
     pub(super) fn give(self, from: &Path, to: &Path) -> io::Result<Named> {
         match (self.link)(from, to) {
             Err(error) if has_no_hard_links(&error) => {}
-            linked => return named(linked),
+            linked => return named(linked, Named::New),
         }
         match (self.rename_if_absent)(from, to) {
             Err(error) if lacks_rename_if_absent(&error) => Ok(Named::Unable),
-            renamed => named(renamed),
+            renamed => named(renamed, Named::Moved),
         }
     }
 }
 
-fn named(done: io::Result<()>) -> io::Result<Named> {
+fn named(done: io::Result<()>, by: Named) -> io::Result<Named> {
     match done {
-        Ok(()) => Ok(Named::New),
+        Ok(()) => Ok(by),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Named::Taken),
         Err(error) => Err(error),
     }
@@ -65,6 +71,18 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 /// For file systems without hard links, such as Azure Files over SMB and FAT.
 fn rename_if_absent(from: &Path, to: &Path) -> io::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE).map_err(io::Error::from)
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some network file systems cannot sync a folder, and say so in this way; their rename is synchronous.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
 }
 
 /// What `link(2)` fails with on a file system that has no hard links.
@@ -112,7 +130,7 @@ mod tests {
         for (name, refuse) in refusals {
             let naming = Naming { link: refuse, ..Naming::SYSTEM };
             fs::write(path("new"), name).unwrap();
-            assert_eq!(naming.give(&path("new"), &path(name)).unwrap(), Named::New, "{name}");
+            assert_eq!(naming.give(&path("new"), &path(name)).unwrap(), Named::Moved, "{name}");
             fs::write(path("late"), "late").unwrap();
             assert_eq!(naming.give(&path("late"), &path(name)).unwrap(), Named::Taken, "{name}");
             assert_eq!(fs::read(path(name)).unwrap(), name.as_bytes());
@@ -126,7 +144,7 @@ mod tests {
             (io::ErrorKind::PermissionDenied, |_, _| Err(Errno::EACCES.into())),
         ];
         for (kind, link) in failing {
-            let naming = Naming { link, rename_if_absent: |_, _| Ok(()) };
+            let naming = Naming { link, rename_if_absent: |_, _| Ok(()), ..Naming::SYSTEM };
             assert_eq!(naming.give(Path::new("from"), Path::new("to")).unwrap_err().kind(), kind);
         }
     }
@@ -136,7 +154,7 @@ mod tests {
         let refusals: [Call; 3] =
             [|_, _| Err(Errno::EINVAL.into()), |_, _| Err(Errno::EOPNOTSUPP.into()), |_, _| Err(Errno::ENOSYS.into())];
         for rename_if_absent in refusals {
-            let naming = Naming { link: |_, _| Err(Errno::EPERM.into()), rename_if_absent };
+            let naming = Naming { link: |_, _| Err(Errno::EPERM.into()), rename_if_absent, ..Naming::SYSTEM };
             assert_eq!(naming.give(Path::new("from"), Path::new("to")).unwrap(), Named::Unable);
         }
     }
