@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The backup was there when the run began.
     #[error(
-        "backup {backup} was deleted while it was read, as by retention: choose another one, `list` shows those that there are"
+        "backup {backup} was deleted while it was read, probably by retention; choose another backup: `list` shows them"
     )]
     Deleted {
         /// The backup.

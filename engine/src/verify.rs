@@ -26,7 +26,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use self::backup::Wanted;
-use self::documents::{Documents, Reader};
+use self::documents::{Documents, Reader, Unread};
 pub use self::finding::{Finding, Stretch};
 use self::plausibility::Plausibility;
 use crate::clock::now_ms;
@@ -70,7 +70,7 @@ pub enum Error {
     },
     /// Nothing is left of what was to be verified.
     #[error(
-        "archive {archive}: what was to be verified was deleted meanwhile, as by retention, so that nothing is known to be intact"
+        "archive {archive}: all backups to verify were deleted during the run, probably by retention: nothing was verified"
     )]
     Deleted {
         /// The archive.
@@ -161,7 +161,7 @@ pub async fn run(config: &VerifyConfig, progress: &Progress, stop: &Stop) -> Res
             let mut backups: Vec<_> = archive.listing().await?.finished.into_iter().collect();
             // Ids need not tell the time, and what is unlikely of a backup shows beside the one before it.
             backups.sort_by_key(|(_, listed)| listed.facts().map(|facts| facts.cut_at_ms));
-            // To say of nothing that it is intact would be believed.
+            // A report without backups must not say `intact`.
             if backups.is_empty() {
                 return Err(repository::Error::Empty { archive: archive.name }.into());
             }
@@ -185,7 +185,7 @@ async fn verified(
     let owner = archive.owner().await.map(|_| ());
     note(owner, archive.keys.archive(), &[], &mut run.found.findings)?;
     let (verified, deleted) = run.backups(backups).await?;
-    // To say of nothing that it is intact would be believed.
+    // A report without backups must not say `intact`.
     if verified.is_empty() {
         return Err(Error::Deleted { archive: archive.name.clone() });
     }
@@ -306,11 +306,12 @@ impl<'a> Run<'a> {
             Level::Manifest => Vec::new(),
             Level::Objects | Level::Records => self.segments(&wanted, &mut found).await?,
         };
-        if !found.findings.is_empty() && self.is_gone(id, manifest.as_ref()).await? {
+        if !found.findings.is_empty() && self.is_gone(id, &manifest).await? {
             tracing::info!("backup {id} was deleted while it was looked at");
             return Ok(None);
         }
-        // Only now: what was found of a deleted backup is not told, and the backups that it shares with may stay.
+        // Remember segments only of backups that stay. Findings of a deleted backup are dropped, so other backups must check its shared
+        // segments again.
         if let Some(seen) = &mut self.seen {
             seen.extend(looked_at);
         }
@@ -321,9 +322,14 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the backup of which this manifest was read is not there any more. A run may have made another one of its id.
-    async fn is_gone(&self, id: &BackupId, read: Option<&Manifest>) -> Result<bool, Error> {
+    async fn is_gone(&self, id: &BackupId, read: &Result<Manifest, Unread>) -> Result<bool, Error> {
         match self.archive.manifest(id).await {
-            Ok(found) => Ok(read != Some(&found)),
+            Ok(found) => Ok(match read {
+                Ok(read) => *read != found,
+                Err(Unread::Missing) => true,
+                // A store that returns wrong bytes now and then is the damage that a verification is to find.
+                Err(Unread::Damaged) => false,
+            }),
             Err(repository::Error::Store(error)) if error.is_not_found() => Ok(true),
             Err(error) if error.kind() == Kind::Corrupt => Ok(false),
             Err(error) => Err(error.into()),

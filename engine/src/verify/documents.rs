@@ -12,10 +12,19 @@ use crate::repository::listing::Listed;
 use crate::repository::{self, Archive};
 use crate::store::REQUESTS_AT_ONCE;
 
+/// Why there is no manifest of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// The store has no such object.
+    Missing,
+    /// Its bytes are not what was stored.
+    Damaged,
+}
+
 /// What was read of a backup without its segments.
 pub struct Documents {
-    /// Its manifest, unless that is damaged.
-    pub manifest: Option<Manifest>,
+    /// Its manifest.
+    pub manifest: Result<Manifest, Unread>,
     /// What must be true of its segments.
     pub wanted: Wanted,
     /// The keys in its folders of segments and parts, as far as they were asked for.
@@ -42,6 +51,7 @@ impl Reader {
         let mut found = Found::default();
         let keys = &self.archive.keys;
         let manifest = self.archive.manifest_and_object(id).await;
+        let is_missing = matches!(&manifest, Err(repository::Error::Store(error)) if error.is_not_found());
         let manifest = note(manifest, keys.manifest(id), std::slice::from_ref(id), &mut found.findings)?;
         let mut wanted = Wanted::default();
         if let Some((manifest, object)) = &manifest {
@@ -55,7 +65,12 @@ impl Reader {
             let (segments, parts) = futures::try_join!(store.list(&segments_of), store.list(&parts_of))?;
             stored.extend(segments.into_iter().chain(parts).map(|object| object.key));
         }
-        Ok(Documents { manifest: manifest.map(|(manifest, _)| manifest), wanted, stored, found })
+        let manifest = match manifest {
+            Some((manifest, _)) => Ok(manifest),
+            None if is_missing => Err(Unread::Missing),
+            None => Err(Unread::Damaged),
+        };
+        Ok(Documents { manifest, wanted, stored, found })
     }
 
     /// Checks what is said of segments, and gathers what must be true of them.

@@ -329,6 +329,29 @@ async fn nothing_is_called_intact_when_all_of_it_was_deleted_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_was_damaged_and_is_whole_again_is_no_deleted_backup() {
+    for (at_first, is_gone) in [("damaged", false), ("missing", true)] {
+        let sample = Sample::new().await;
+        let made = sample.backup("b1", 1, None).await;
+        let listed = listed(&sample).await;
+        let manifest = sample.archive.keys.manifest(&made.manifest.backup_id);
+        match at_first {
+            "damaged" => change(&sample, &manifest, |bytes| bytes.truncate(100)),
+            _ => fs::remove_file(path(&sample, &manifest)).unwrap(),
+        }
+        let reader = Reader { archive: sample.archive.clone(), lists_folders: true };
+        let (id, entry) = &listed[0];
+        let documents = reader.read(id, entry).await.unwrap();
+        sample.put(&manifest, made.manifest.seal()).await;
+        let (config, progress, stop) = (config(&sample, Level::Objects), Progress::default(), Stop::default());
+        let mut run = Run::new(&sample.archive, &config, &progress, &stop, &listed);
+        let found = run.backup(id, documents).await.unwrap();
+        let objects = found.map(|found| found.findings.into_iter().map(|finding| finding.object).collect::<Vec<_>>());
+        assert_eq!(objects, (!is_gone).then(|| vec![manifest]), "{at_first}");
+    }
+}
+
+#[tokio::test]
 async fn of_backups_that_share_nothing_no_segment_is_remembered() {
     let sample = Sample::new().await;
     sample.backup("b1", 1, None).await;
