@@ -3,9 +3,11 @@
 //! Whatever can be read is used as a run uses it. A checksum that no random bytes would hit is put right first, so that what
 //! lies behind it is reached.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -63,8 +65,15 @@ pub const REQUESTS: [(i16, i16, i16); 12] = [
     (STREAMS_GROUP_DESCRIBE, 0, 0),
 ];
 
-/// How long a response is waited for: a broker may ask for minutes of silence before the next request (KIP-219).
-const RESPONSE_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long a call may take whose response asks for silence: a broker may ask for minutes of it before the next request (KIP-219).
+const THROTTLED_TIME_MAX: Duration = Duration::from_millis(500);
+/// How long any other call may take: longer than every timeout of a client, so that only a call that never ends takes longer.
+const CALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+thread_local! {
+    /// Panics of this thread. One in a task that nobody joins shows nowhere else.
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
 
 /// What a broker's response may hold.
 pub fn batch_walk(bytes: &[u8]) {
@@ -173,6 +182,34 @@ pub fn chosen(request: u8, version: u8) -> (i16, i16) {
 
 /// Makes a request of a broker that responds with these bytes. Says whether the client took them for the answer.
 pub fn is_understood(api: i16, version: i16, body: &[u8]) -> bool {
+    count_panics();
+    let panics = PANICS.get();
+    let understood = is_answered(api, version, body);
+    // The tasks of a connection are tasks of this thread.
+    assert_eq!(PANICS.get(), panics, "a task of the client or of the broker panicked");
+    understood
+}
+
+/// Counts panics from now on, in addition to what is done about them.
+fn count_panics() {
+    static COUNTED: Once = Once::new();
+    COUNTED.call_once(|| {
+        let hook = panic::take_hook();
+        panic::set_hook(Box::new(move |panicked| {
+            PANICS.set(PANICS.get() + 1);
+            hook(panicked);
+        }));
+    });
+}
+
+/// Whether a response may have a throttle time. It stands at the beginning, and in flexible versions behind an empty list of tagged
+/// fields, so that it is 0 if all these bytes are.
+fn may_be_throttled(body: &[u8]) -> bool {
+    !body.starts_with(&[0; 5])
+}
+
+fn is_answered(api: i16, version: i16, body: &[u8]) -> bool {
+    let is_throttled = may_be_throttled(body);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime of one thread");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
@@ -187,7 +224,14 @@ pub fn is_understood(api: i16, version: i16, body: &[u8]) -> bool {
         let mut config = ClusterConfig::plaintext(vec![format!("127.0.0.1:{port}")]);
         config.retry_timeout_ms = 1;
         let Ok(cluster) = Cluster::connect(&config, Breaker::disabled()).await else { return false };
-        tokio::time::timeout(RESPONSE_TIME_MAX, ask(&cluster, api)).await.unwrap_or(false)
+        let time_max = if is_throttled { THROTTLED_TIME_MAX } else { CALL_TIME_MAX };
+        match tokio::time::timeout(time_max, ask(&cluster, api)).await {
+            Ok(is_answered) => is_answered,
+            Err(_) => {
+                assert!(is_throttled, "a call that no broker asks to wait does not end");
+                false
+            }
+        }
     })
 }
 
