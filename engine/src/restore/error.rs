@@ -38,6 +38,9 @@ pub enum Error {
     /// Permissions that a restore needs, and this user does not have. Nothing was changed.
     #[error("nothing was restored: the user lacks {}", .0.join("; "))]
     NotAllowed(Vec<String>),
+    /// Permissions without which the settings of topics cannot be read. An earlier run of the restore may have written to them.
+    #[error("the settings of topics cannot be read: the user lacks {}", .0.join("; "))]
+    Hidden(Vec<String>),
     /// The cluster gives no producer id. Nothing was changed.
     #[error(
         "nothing was restored: the cluster gives no producer id, without which no record can be written exactly once: {0}"
@@ -68,10 +71,7 @@ pub enum Error {
         error: Box<Error>,
     },
     /// The broker does not take a batch, however often it is sent.
-    #[error(
-        "{error}; it is the record batch that begins with offset {source_offset} of the source, which would be refused each time: make \
-         the target topic take it, or leave the topic out (--exclude-topics)"
-    )]
+    #[error("{error}; {}", refused_batch(*source_offset, error))]
     RefusedBatch {
         /// The source offset of its first record.
         source_offset: i64,
@@ -300,6 +300,20 @@ fn of_topic(topic: &str, error: &crate::kafka::Error) -> String {
     if text.starts_with(&name) { text } else { name + &text }
 }
 
+/// What a batch was refused for, and what to do.
+fn refused_batch(source_offset: i64, error: &crate::kafka::Error) -> String {
+    match error.is_retriable() {
+        true => format!(
+            "the broker found the record batch at source offset {source_offset} damaged twice, although its checksum was right when it was \
+             sent: look at the network and at that broker"
+        ),
+        false => format!(
+            "the broker refuses the record batch at source offset {source_offset} and will refuse it again: change the target topic's \
+             settings so that it accepts the batch, or leave the topic out (--exclude-topics)"
+        ),
+    }
+}
+
 /// Names that one line lists at most.
 const NAMES_LISTED_MAX: usize = 10;
 
@@ -314,8 +328,8 @@ pub fn listed(names: &[String]) -> String {
 }
 
 /// What a broker answers to records that a topic's settings do not let in: `MESSAGE_TOO_LARGE`, `INVALID_TIMESTAMP`, and
-/// `INVALID_RECORD`, which is a record without a key on a compacted topic.
-const REFUSED_RECORDS: [i16; 3] = [10, 32, 87];
+/// `INVALID_RECORD`, which is a record without a key on a compacted topic. Brokers before Kafka 2.4 answer `CORRUPT_MESSAGE` to the last.
+const REFUSED_RECORDS: [i16; 4] = [2, 10, 32, 87];
 
 impl Error {
     /// Whether it may be due to a protective setting that another program has set back.
@@ -349,12 +363,12 @@ impl Error {
         match self {
             Self::Kafka(error) => error.kind(),
             Self::Topic { error, .. } => error.kind(),
-            // Kafka's clients send a corrupt batch again; this one was.
-            Self::RefusedBatch { error, .. } if error.is_retriable() => Kind::Corrupt,
+            // Its checksum was right when it was sent: the archive is sound, and a run over another line may complete the restore.
+            Self::RefusedBatch { error, .. } if error.is_retriable() => Kind::Unavailable,
             Self::RefusedBatch { error, .. } => error.kind(),
             Self::NoProducer(error) => error.kind(),
             Self::Replacing { error, .. } | Self::Left { error, .. } => error.kind(),
-            Self::NotAllowed(_) => Kind::Denied,
+            Self::NotAllowed(_) | Self::Hidden(_) => Kind::Denied,
             Self::Store(error) => error.kind(),
             Self::Repository(error) => error.kind(),
             Self::Lease(error) => error.kind(),
@@ -394,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_refused_for_good_is_named_and_asks_for_no_second_run() {
+    fn a_batch_that_is_refused_for_good_is_named_with_what_to_do() {
         let resource = || crate::kafka::error::Resource::Partition("t".to_owned(), 3);
         let refused = |code| Error::RefusedBatch {
             source_offset: 70,
@@ -402,9 +416,22 @@ mod tests {
         };
         let text = refused(2).to_string();
         assert!(text.starts_with("topic \"t\" partition 3: CORRUPT_MESSAGE (2)"), "{text}");
-        assert!(text.contains("begins with offset 70 of the source"), "{text}");
-        assert_eq!((refused(2).kind(), refused(87).kind()), (Kind::Corrupt, Kind::Usage));
-        assert!(refused(87).may_be_a_reversal() && !refused(2).may_be_a_reversal());
+        assert!(text.contains("source offset 70 damaged twice") && text.contains("look at the network"), "{text}");
+        let text = refused(87).to_string();
+        assert!(
+            text.contains("source offset 70 and will refuse it again") && text.contains("--exclude-topics"),
+            "{text}"
+        );
+        assert_eq!((refused(2).kind(), refused(87).kind()), (Kind::Unavailable, Kind::Usage));
+        assert!(refused(87).may_be_a_reversal() && refused(2).may_be_a_reversal(), "brokers before 2.4 answer 2");
+        assert!(!refused(76).may_be_a_reversal());
+    }
+
+    #[test]
+    fn that_settings_cannot_be_read_does_not_say_that_nothing_was_restored() {
+        let hidden = Error::Hidden(vec!["DescribeConfigs on topic \"t\"".to_owned()]);
+        let says = "the settings of topics cannot be read: the user lacks DescribeConfigs on topic \"t\"";
+        assert_eq!((hidden.to_string(), hidden.kind()), (says.to_owned(), Kind::Denied));
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub struct Landing {
     /// producer that it does not know (KIP-360): were the first batch refused for a passing reason, the second would land
     /// in its place. So the first goes alone.
     is_known: bool,
+    /// Only an answer about a batch from here on says that the leader knows us; by the number of records before it.
+    alone_from: u64,
 }
 
 impl Landing {
@@ -155,6 +157,7 @@ impl Landing {
     /// A pause may have been so long that the broker has forgotten the producer: the next batch goes alone.
     pub const fn paused(&mut self) {
         self.is_known = false;
+        self.alone_from = self.made;
     }
 
     /// Whether another batch may be sent before an answer has come.
@@ -190,7 +193,7 @@ impl Landing {
     fn answered(&mut self) -> Option<Sent> {
         let sent = self.unanswered.pop_front()?;
         self.landed = self.landed.max(sent.end());
-        self.is_known = true;
+        self.is_known |= sent.first >= self.alone_from;
         Some(sent)
     }
 
@@ -214,6 +217,7 @@ impl Landing {
             self.answered();
         }
         self.is_known = false;
+        self.alone_from = landed;
         if self.unanswered.front().is_some_and(|sent| sent.first < landed) {
             return Err(Surprise::InsideBatch { landed });
         }
@@ -287,6 +291,34 @@ mod tests {
             (0..IN_FLIGHT_MAX).for_each(|_| drop(landing.answered()));
             landing.paused();
         }
+    }
+
+    #[test]
+    fn an_answer_about_a_batch_of_before_a_pause_does_not_let_others_follow_the_first_one_after_it() {
+        let mut landing = Landing::resumed(0);
+        landing.sent(1, Bytes::new());
+        landing.answered();
+        (0..3).for_each(|_| drop(landing.sent(1, Bytes::new())));
+        landing.paused();
+        landing.sent(1, Bytes::new());
+        for _ in 0..3 {
+            assert!(!landing.has_room());
+            landing.answered();
+        }
+        assert!(!landing.has_room(), "the first one after the pause is not answered");
+        landing.answered();
+        landing.sent(1, Bytes::new());
+        assert!(landing.has_room());
+    }
+
+    #[test]
+    fn what_was_not_answered_before_a_failure_goes_alone_until_it_is() {
+        let mut landing = Landing::resumed(0);
+        (0..2).for_each(|_| drop(landing.sent(1, Bytes::new())));
+        landing.paused();
+        assert_eq!(landing.recover(0).unwrap().len(), 2, "both are sent again");
+        landing.answered();
+        assert!(landing.has_room(), "the first of them was answered");
     }
 
     #[test]

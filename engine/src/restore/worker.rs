@@ -176,7 +176,7 @@ struct Worker {
     on_the_way: VecDeque<PendingBatch>,
     /// The broker that the newest of them was sent to.
     sent_to: Option<i32>,
-    /// When it was made.
+    /// When the newest batch was sent.
     sent_at: Instant,
     /// One for each unanswered batch, in order.
     waiting: VecDeque<Waiting>,
