@@ -1,10 +1,9 @@
 //! Ends a restore that is not to be completed: its topics get their own settings back, and it is never resumed.
 
-use std::collections::BTreeSet;
-
 use uuid::Uuid;
 
 use super::journal::{Abandoned, CreatedTopics, Intent, Journal, Prepared};
+use super::others::Claims;
 use super::own_settings::{self, OwnSettings};
 use super::target::{self, CONFIRM_EVERY, CONFIRMATIONS};
 use super::{Error, LEASE_TTL_MS, LEASE_WAIT_MS, Outcome, RestoreReport, others};
@@ -13,6 +12,7 @@ use crate::clock::now_ms;
 use crate::config::restore::{Checked, WhichBackup};
 use crate::format::layout::RestoreId;
 use crate::kafka::Cluster;
+use crate::kafka::topics::ConfigEntry;
 use crate::repository::{self, Archive, Repository};
 use crate::stop::Stop;
 use crate::store::lease::{Holder, Lease, WaitPolicy};
@@ -156,7 +156,7 @@ async fn only_created(
 #[derive(Debug, Default)]
 pub struct Owners {
     created: CreatedTopics,
-    claimed: BTreeSet<Uuid>,
+    others: Claims,
 }
 
 impl Owners {
@@ -166,16 +166,22 @@ impl Owners {
     /// When the archive cannot be read.
     pub async fn read(archive: &Archive, journal: &Journal) -> Result<Self, Error> {
         let created = journal.created().await?;
-        Ok(Self { created, claimed: others::claimed(archive, &journal.id).await? })
+        Ok(Self { created, others: others::claims(archive, &journal.id).await? })
     }
 
     /// Whether somebody else has created the topic that has this name and id now. A run that was killed before it could write down what it
-    /// had created is known by the settings only.
+    /// had created is known by the settings only. Two journals may both say that they have created a topic: after a request without an
+    /// answer, a topic that is there counts as created. Then nobody knows whose it is.
     fn is_of_another(&self, topic: &str, id: Uuid) -> bool {
         match self.created.ids.get(topic) {
-            Some(ours) => *ours != id,
-            None => self.claimed.contains(&id),
+            Some(ours) => *ours != id || self.others.created.contains(&id),
+            None => self.others.contains(id),
         }
+    }
+
+    /// Whether the topic belongs to another restore, which gives it its own settings in the end.
+    fn is_of_another_restore(&self, topic: &str, id: Uuid) -> bool {
+        self.others.contains(id) && self.created.ids.get(topic) != Some(&id)
     }
 }
 
@@ -190,14 +196,13 @@ pub struct Created {
     pub lost: Vec<String>,
 }
 
-/// A topic that another restore or client has created, or that has not all of the settings that the restore creates it with: its owner has
-/// changed it since.
+/// A topic that another restore or client created, or whose settings were changed after the restore created it.
 #[derive(Debug)]
 pub struct Other {
     topic: String,
     /// Whether its id says that another has created it.
     is_of_another: bool,
-    /// Those settings that it has as the restore sets them while data flows.
+    /// Those settings that it has as the restore sets them while data flows, unless another restore takes them away.
     protective: Vec<String>,
 }
 
@@ -210,15 +215,15 @@ impl Other {
     /// What is to be said of it, in one line.
     pub fn text(&self) -> String {
         let Self { topic, is_of_another, protective } = self;
-        if *is_of_another {
-            return format!(
-                "topic {topic:?} is there, and another restore or client has created it: it is left as it is"
-            );
-        }
-        let left = format!(
-            "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is left as \
-             it is"
-        );
+        let left = match *is_of_another {
+            true => {
+                format!("topic {topic:?} is there, and another restore or client has created it: it is left as it is")
+            }
+            false => format!(
+                "topic {topic:?} is there with other settings than the restore creates it with, by another client or its owner: it is left \
+                 as it is"
+            ),
+        };
         match protective.is_empty() {
             true => left,
             false => format!("{left}, with {} as a restore sets it: see whether that is wanted", protective.join(", ")),
@@ -245,36 +250,86 @@ pub async fn created(cluster: &Cluster, intent: &Intent, owners: &Owners) -> Res
     let mut entries = cluster.topic_configs(&there.iter().map(|topic| (*topic).to_owned()).collect(), None).await;
     let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
     for topic in there {
-        let entries = entries.remove(topic).ok_or(Error::NoAnswer)?;
-        if ids.get(topic).is_some_and(|id| owners.is_of_another(topic, *id)) {
-            created.others.push(Other { topic: topic.to_owned(), is_of_another: true, protective: Vec::new() });
-            continue;
-        }
-        let entries = entries.map_err(|error| Error::Topic { topic: topic.to_owned(), error: Box::new(error) })?;
-        let settings = OwnSettings::of_intent(topic, intent);
-        let protective = settings.as_ref().map(|settings| settings.protective(&entries)).unwrap_or_default();
-        match settings.filter(|_| OwnSettings::is_as_created(topic, intent, &entries)) {
-            Some(settings) => created.topics.push(settings),
-            None => created.others.push(Other { topic: topic.to_owned(), is_of_another: false, protective }),
+        let id = ids.get(topic).copied().unwrap_or_default();
+        let entries = match entries.remove(topic).ok_or(Error::NoAnswer)? {
+            Ok(entries) => entries,
+            // Nothing is changed on it, whatever its settings are.
+            Err(_) if owners.is_of_another(topic, id) => Vec::new(),
+            Err(error) => return Err(Error::Topic { topic: topic.to_owned(), error: Box::new(error) }),
+        };
+        match whose(topic, id, intent, owners, &entries) {
+            Ok(settings) => created.topics.push(settings),
+            Err(other) => created.others.push(other),
         }
     }
     Ok(created)
 }
 
+/// The settings of a topic that the restore has created, going by its id and settings now; or what it is otherwise.
+fn whose(
+    topic: &str,
+    id: Uuid,
+    intent: &Intent,
+    owners: &Owners,
+    entries: &[ConfigEntry],
+) -> Result<OwnSettings, Other> {
+    let settings = OwnSettings::of_intent(topic, intent);
+    let protective = match &settings {
+        Some(settings) if !owners.is_of_another_restore(topic, id) => settings.protective(entries),
+        Some(_) | None => Vec::new(),
+    };
+    let is_of_another = owners.is_of_another(topic, id);
+    let is_ours = !is_of_another && OwnSettings::is_as_created(topic, intent, entries);
+    settings.filter(|_| is_ours).ok_or_else(|| Other { topic: topic.to_owned(), is_of_another, protective })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::topics::ConfigSource;
     use crate::store::lease::{LeaseRecord, Liveness, Verdict, judge};
 
     #[test]
     fn a_topic_is_of_another_where_its_id_says_so_and_not_where_nothing_is_known_of_it() {
         let id = Uuid::from_u128;
-        let created = CreatedTopics { ids: [("ours".to_owned(), id(1))].into() };
-        let owners = Owners { created, claimed: [id(1), id(2)].into() };
+        let created = CreatedTopics { ids: [("ours".to_owned(), id(1)), ("of-two".to_owned(), id(5))].into() };
+        let others = Claims { created: [id(2), id(5)].into(), written_to: [id(1), id(6)].into() };
+        let owners = Owners { created, others };
         assert!(!owners.is_of_another("ours", id(1)), "another restore may append to it");
         assert!(owners.is_of_another("ours", id(3)), "it was created again");
-        assert!(owners.is_of_another("never-created", id(2)));
+        assert!(owners.is_of_another("never-created", id(2)) && owners.is_of_another("never-created", id(6)));
         assert!(!owners.is_of_another("killed", id(4)), "its creation was not written down");
+        assert!(owners.is_of_another("of-two", id(5)), "two restores say that they have created it");
+    }
+
+    #[test]
+    fn protective_settings_of_a_topic_that_is_left_alone_are_named_unless_another_restore_takes_them_away() {
+        let id = Uuid::from_u128;
+        let intent: Intent = serde_json::from_value(serde_json::json!({
+            "request": {
+                "backupId": "b", "targetClusterId": "c", "topics": {}, "pointInTimeMs": null, "startMs": null,
+                "originalOffsetHeader": null
+            },
+            "actions": { "t": "create" }, "overwritten": {},
+            "settings": { "t": { "meanwhile": { "retention.ms": "-1" }, "after": { "retention.ms": "1000" } } }
+        }))
+        .unwrap();
+        let entry = ConfigEntry {
+            name: "retention.ms".to_owned(),
+            value: Some("-1".to_owned()),
+            source: ConfigSource::Topic,
+            sensitive: false,
+        };
+        // The journal has an id of before the topic was deleted and created again.
+        let created = CreatedTopics { ids: [("t".to_owned(), id(1))].into() };
+        let mut owners = Owners { created, others: Claims::default() };
+        let found = |id, owners: &Owners| whose("t", id, &intent, owners, std::slice::from_ref(&entry));
+        assert_eq!(found(id(1), &owners).unwrap().topic(), "t");
+        let stale = found(id(2), &owners).unwrap_err();
+        assert!(stale.is_protected() && stale.text().contains("with retention.ms as a restore sets it"), "{stale:?}");
+        owners.others.created.extend([id(1), id(2)]);
+        assert!(!found(id(2), &owners).unwrap_err().is_protected(), "the other restore does");
+        assert!(found(id(1), &owners).unwrap_err().is_protected(), "neither of the two does");
     }
 
     #[test]

@@ -39,6 +39,7 @@ use uuid::Uuid;
 use super::plan::Action;
 use super::{Error, RestoreReport};
 use crate::config::restore::ExistingTopics;
+use crate::error::Kind;
 use crate::format::document::{self, DocumentKind, Encoding};
 use crate::format::layout::{ArchiveKeys, BackupId, RestoreId};
 use crate::kafka::TopicPartition;
@@ -140,8 +141,15 @@ impl Intent {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreatedTopics {
-    /// By the topic's name in the target. A topic lacks whose creation was not answered, or by a cluster without topic ids.
+    /// By the topic's name in the target. A topic is missing here if its creation was not answered, or if the cluster has no topic ids.
     pub ids: BTreeMap<String, Uuid>,
+}
+
+impl CreatedTopics {
+    /// Forgets the ids of these topics; whether it had one.
+    pub fn forget<'n>(&mut self, topics: impl Iterator<Item = &'n str>) -> bool {
+        topics.filter(|topic| self.ids.remove(*topic).is_some()).count() > 0
+    }
 }
 
 /// What became of the settings of topics since the restore began to write.
@@ -361,12 +369,18 @@ impl Journal {
         self.create("abandoned", DocumentKind::Journal, abandoned).await.map(drop)
     }
 
-    /// The topics that the restore has created, as far as it is known.
+    /// The topics that the restore has created, as far as it is known: a damaged object keeps no restore from being resumed or abandoned.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn created(&self) -> Result<CreatedTopics, Error> {
-        Ok(self.read("created", DocumentKind::Journal).await?.unwrap_or_default())
+        match self.read("created", DocumentKind::Journal).await {
+            Err(error) if error.kind() == Kind::Corrupt => {
+                tracing::warn!("it is not known which topics restore {} has created: {error}", self.id);
+                Ok(CreatedTopics::default())
+            }
+            created => Ok(created?.unwrap_or_default()),
+        }
     }
 
     /// Writes down which topics the restore has created, in the place of what was written before. Only the holder of the lease does.

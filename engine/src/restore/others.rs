@@ -64,30 +64,49 @@ async fn unfinished(archive: &Archive, own: &RestoreId) -> Result<Vec<Journal>, 
     Ok(others.map(|id| Journal::new(archive.store.clone(), &archive.keys, id)).collect())
 }
 
+/// The ids of the topics of other restores; none from clusters without topic ids.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Topics that they have created, as their journals say.
+    pub created: BTreeSet<Uuid>,
+    /// Topics that they write to.
+    pub written_to: BTreeSet<Uuid>,
+}
+
+impl Claims {
+    /// Whether another restore has created this topic, or writes to it.
+    pub fn contains(&self, id: Uuid) -> bool {
+        self.created.contains(&id) || self.written_to.contains(&id)
+    }
+}
+
 /// The ids of the topics of other restores of the archive that have not ended. One listing, and a small object or two for each of them.
 ///
 /// # Errors
 /// When the archive cannot be read. A damaged journal of another restore claims nothing.
-pub async fn claimed(archive: &Archive, own: &RestoreId) -> Result<BTreeSet<Uuid>, Error> {
-    let looked = unfinished(archive, own).await?.into_iter().map(|journal| async move { ids_of(&journal).await });
+pub async fn claims(archive: &Archive, own: &RestoreId) -> Result<Claims, Error> {
+    let looked = unfinished(archive, own).await?.into_iter().map(|journal| async move { claims_of(&journal).await });
     let mut found = stream::iter(looked).buffered(REQUESTS_AT_ONCE);
-    let mut claimed = BTreeSet::new();
-    while let Some(ids) = found.next().await {
-        match ids {
-            Ok(ids) => claimed.extend(ids),
+    let mut claims = Claims::default();
+    while let Some(one) = found.next().await {
+        match one {
+            Ok(Claims { created, written_to }) => {
+                claims.created.extend(created);
+                claims.written_to.extend(written_to);
+            }
             Err(error) if error.kind() == Kind::Corrupt => tracing::warn!("another restore is not looked at: {error}"),
             Err(error) => return Err(error),
         }
     }
-    Ok(claimed)
+    Ok(claims)
 }
 
-/// The ids of the topics that a restore has created or writes to; none from clusters without topic ids.
-async fn ids_of(journal: &Journal) -> Result<BTreeSet<Uuid>, Error> {
-    let mut ids: BTreeSet<Uuid> = journal.created().await?.ids.into_values().collect();
-    ids.extend(journal.prepared().await?.iter().flat_map(|prepared| &prepared.topics).map(|topic| topic.topic_id));
-    ids.retain(|id| !id.is_nil());
-    Ok(ids)
+async fn claims_of(journal: &Journal) -> Result<Claims, Error> {
+    let created = journal.created().await?.ids.into_values().filter(|id| !id.is_nil()).collect();
+    let prepared = journal.prepared().await?;
+    let topics = prepared.iter().flat_map(|prepared| &prepared.topics).map(|topic| topic.topic_id);
+    let written_to = topics.filter(|id| !id.is_nil()).collect();
+    Ok(Claims { created, written_to })
 }
 
 async fn one(

@@ -144,6 +144,11 @@ struct Creation<'a> {
 
 impl Creation<'_> {
     async fn create(&mut self, topics: &[&TopicPlan]) -> Result<(), Error> {
+        // They are not there: an id that an earlier run has written down is that of a topic that was deleted since. A run that is killed
+        // after the requests must not leave it, or the topic that they create would be taken for somebody else's.
+        if self.created.forget(topics.iter().map(|topic| topic.target.as_str())) {
+            self.write_down().await?;
+        }
         let new: Vec<NewTopic> = topics.iter().map(|topic| new_topic(topic, topic.configs_created.clone())).collect();
         let mut refused = None;
         for (name, answer) in self.cluster.create_topics(&new, false).await {
@@ -161,14 +166,25 @@ impl Creation<'_> {
                 }
             }
         }
-        // Also where some were refused: the others are there. A run that has lost the lease must not write over what the next one writes.
-        self.lease.check().await?;
-        self.journal.write_created(&self.created).await?;
-        if let Some(refused) = refused {
-            return Err(refused);
+        // Also where some were refused: the others are there.
+        match (self.write_down().await, refused) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(refused)) => return Err(refused),
+            (Err(error), refused) => {
+                if let Some(refused) = refused {
+                    tracing::warn!("the cluster refused to create a topic as well: {refused}");
+                }
+                return Err(error);
+            }
         }
         let names: BTreeSet<String> = new.into_iter().map(|topic| topic.name).collect();
         Ok(self.cluster.await_created(&names, TOPICS_PATIENCE).await?)
+    }
+
+    /// Writes the ids into the journal. A run that has lost the lease must not write over what the next one writes.
+    async fn write_down(&self) -> Result<(), Error> {
+        self.lease.check().await?;
+        self.journal.write_created(&self.created).await
     }
 }
 

@@ -1,5 +1,4 @@
 use super::*;
-use crate::error::Kind;
 use crate::kafka::groups::CommittedOffset;
 use crate::restore::{Counts, Outcome, TopicReport};
 
@@ -144,6 +143,26 @@ async fn the_ids_of_created_topics_are_remembered_and_the_newest_count() {
     let json = r#"{"ids":{"orders":"00000000-0000-0000-0000-000000000002"}}"#;
     assert_eq!(serde_json::to_string(&created).unwrap(), json);
     assert_eq!(serde_json::from_str::<CreatedTopics>(json).unwrap(), created);
+}
+
+#[test]
+fn the_id_of_a_topic_that_is_to_be_created_is_forgotten_and_no_other_is() {
+    let ids = [(text("orders"), Uuid::from_u128(1)), (text("audit"), Uuid::from_u128(2))].into();
+    let mut created = CreatedTopics { ids };
+    assert!(!created.forget(["payments"].into_iter()), "nothing has to be written");
+    assert!(created.forget(["payments", "orders"].into_iter()));
+    assert_eq!(created.ids, [(text("audit"), Uuid::from_u128(2))].into());
+}
+
+#[tokio::test]
+async fn damaged_ids_of_created_topics_are_not_known_and_are_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder).await;
+    journal.store.put(&format!("{}created", journal.folder), Bytes::from_static(b"damaged")).await.unwrap();
+    assert_eq!(journal.created().await.unwrap(), CreatedTopics::default());
+    let created = CreatedTopics { ids: [(text("orders"), Uuid::from_u128(1))].into() };
+    journal.write_created(&created).await.unwrap();
+    assert_eq!(journal.created().await.unwrap(), created);
 }
 
 #[tokio::test]
