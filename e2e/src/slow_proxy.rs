@@ -87,7 +87,7 @@ impl SlowProxy {
         Ok(Self { port, requests, refused, held })
     }
 
-    /// Lets requests wait from now on whose path or query holds this text, and those pass that waited.
+    /// Holds requests whose path or query contains this text; releases those held before.
     pub fn hold(&self, of: Option<&str>) {
         self.held.state().of = of.map(str::to_owned);
         self.held.changed.notify_all();

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use e2e::compare::{self, Rules};
 use e2e::dump::{self, Record};
@@ -13,6 +14,7 @@ use e2e::witness::{At, Commit, NewTopic, Position, Protocol, Witness, properties
 use kafka_backup::format::batch::batches;
 use kafka_backup::format::checksum::crc32c;
 use kafka_backup::format::codec::{Compression, Compressor};
+use kafka_backup::format::segment::{Footer, open_index};
 
 const START_MS: i64 = 1_770_000_000_000;
 const RECORDS: i64 = 500;
@@ -472,15 +474,8 @@ fn a_batch_that_cannot_be_read_is_named_and_the_rest_is_restored() {
     assert_eq!(keys, expected);
 }
 
-#[test]
-fn a_batch_that_cannot_be_read_is_named_once_by_a_restore_that_was_killed_behind_it() {
-    const BATCH: i64 = 100;
-    const ALL_RECORDS: i64 = 3_000;
-    // Its own: it is stopped while its disk is changed.
-    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
-    let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique("spoiled"));
-    witness.create_topics(&[NewTopic::new(&topic, 1).with("retention.ms", -1)]).unwrap();
-    // No codec makes it smaller, so that the backup has several runs.
+/// Writes batches of records of 1,000 bytes that no codec makes smaller, so that a backup in small segments has several runs of them.
+fn produce_several_runs(witness: &Witness, topic: &str, batch: i64, all_records: i64) {
     let value = |n: i64| -> Vec<u8> {
         let mut state = n.unsigned_abs();
         let next = |_| {
@@ -489,11 +484,22 @@ fn a_batch_that_cannot_be_read_is_named_once_by_a_restore_that_was_killed_behind
         };
         (0..1_000).map(next).collect()
     };
-    for first in (0..ALL_RECORDS / BATCH).map(|batch| batch * BATCH) {
+    for first in (0..all_records / batch).map(|number| number * batch) {
         let record = |n: i64| Record::new(0, START_MS + n, n.to_string(), value(n));
-        let records: Vec<Record> = (first..first + BATCH).map(record).collect();
-        assert_eq!(witness.produce_batch(&topic, 0, "zstd", &records).unwrap(), first);
+        let records: Vec<Record> = (first..first + batch).map(record).collect();
+        assert_eq!(witness.produce_batch(topic, 0, "zstd", &records).unwrap(), first);
     }
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_is_named_once_by_a_restore_that_was_killed_behind_it() {
+    const BATCH: i64 = 100;
+    const ALL_RECORDS: i64 = 3_000;
+    // Its own: it is stopped while its disk is changed.
+    let kafka = Kafka::start(KafkaOptions::default()).unwrap();
+    let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique("spoiled"));
+    witness.create_topics(&[NewTopic::new(&topic, 1).with("retention.ms", -1)]).unwrap();
+    produce_several_runs(&witness, &topic, BATCH, ALL_RECORDS);
     kafka.stop_node(1).unwrap();
     spoil_batch(&kafka, &topic, 5 * BATCH);
     kafka.start_node(1).unwrap();
@@ -527,4 +533,90 @@ fn a_batch_that_cannot_be_read_is_named_once_by_a_restore_that_was_killed_behind
     let keys: Vec<_> = dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
     let expected = (0..5 * BATCH).chain(6 * BATCH..ALL_RECORDS).map(|n| n.to_string().into_bytes());
     assert_eq!(keys, expected.collect::<Vec<_>>());
+}
+
+/// A segment with the run of a backup's only partition that begins at offset 0, the run's bytes in it, and how many records the run has.
+fn first_run(repository: &Repository<'_>) -> (PathBuf, Range<usize>, u64) {
+    let objects = repository.objects().unwrap().into_iter();
+    let mut segments = objects.filter(|path| path.to_str().is_some_and(|path| path.contains("/segments/")));
+    let first_of = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        let footer = Footer::parse(&bytes, bytes.len() as u64).unwrap();
+        let at = |position: u64| usize::try_from(position).unwrap();
+        let index = &bytes[at(footer.index_position)..at(footer.index_position + footer.index_bytes)];
+        let runs = open_index(index, None).unwrap().runs.into_iter();
+        let first = runs.map(|indexed| indexed.run).find(|run| run.start_offset == 0)?;
+        let range = first.byte_range();
+        Some((path, at(range.start)..at(range.end), first.content.records))
+    };
+    segments.find_map(first_of).unwrap()
+}
+
+#[test]
+fn what_has_landed_of_a_restore_is_not_read_again() {
+    const ALL_RECORDS: i64 = 3_000;
+    let kafka = Kafka::shared(Shared::Plain);
+    let (bootstrap, witness, topic) = (kafka.bootstrap(Listener::Plain), kafka.witness(), unique("landed"));
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    produce_several_runs(&witness, &topic, 100, ALL_RECORDS);
+    let (repository, cluster) = (Repository::folder().unwrap(), ["--bootstrap-servers", &bootstrap, "--archive", "a"]);
+    let small = ["backup", "--topics", &topic, "--segment-bytes-max", "1048576"];
+    assert_eq!(repository.report(&[&small[..], &cluster].concat())["records"], ALL_RECORDS);
+    let (segment, range, records) = first_run(&repository);
+
+    let (target, other) = (unique("landed-back"), unique("unread"));
+    let [mapping, to_other] = [&target, &other].map(|target| format!("--topic-mapping={topic}={target}"));
+    let restore = [&["restore", &mapping][..], &cluster].concat();
+    let mut running = repository.start(&[&restore[..], &["--rate-limit-bytes", "300000"]].concat()).unwrap();
+    let end = || witness.offsets(&target, At::Latest).map_or(0, |ends| ends[0]);
+    running.wait_until("the first run has landed", || end().unsigned_abs() > records);
+    running.kill().unwrap();
+    assert!(end() < ALL_RECORDS, "it was killed too late");
+
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[range].fill(0);
+    fs::remove_file(&segment).unwrap();
+    fs::write(&segment, bytes).unwrap();
+    let ended = repository.run(&[&["restore", &to_other][..], &cluster].concat()).unwrap();
+    assert_eq!(ended.code, Some(5), "a restore that reads the run notices: {ended:?}");
+    assert_eq!(repository.report(&restore)["records"], ALL_RECORDS);
+    let folder = tempfile::tempdir().unwrap();
+    let dumps = [&topic, &target].map(|topic| {
+        let folder = folder.path().join(topic);
+        witness.dump(topic, &folder).unwrap();
+        folder
+    });
+    let compared = compare::dumps(&dumps[0], &dumps[1], Rules::RESTORED).unwrap();
+    assert_eq!(compared.records, ALL_RECORDS.unsigned_abs());
+}
+
+#[test]
+fn a_batch_that_takes_more_memory_than_is_allowed_ends_a_restore_that_has_to_change_it_and_is_not_left_out() {
+    const BYTES_MAX: usize = 1 << 20;
+    let kafka = Kafka::shared(Shared::Plain);
+    let (bootstrap, witness) = (kafka.bootstrap(Listener::Plain), kafka.witness());
+    let (topic, target) = (unique("inflated"), unique("inflated-back"));
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    // The broker has some hundred bytes of each batch.
+    for (first, value_bytes) in [(0, 50), (10, BYTES_MAX / 5), (20, 50)] {
+        let record = |n: i64| Record::new(0, START_MS + n, n.to_string(), vec![b'v'; value_bytes]);
+        let records: Vec<Record> = (first..first + 10).map(record).collect();
+        assert_eq!(witness.produce_batch(&topic, 0, "zstd", &records).unwrap(), first);
+    }
+    let (repository, cluster) = (Repository::folder().unwrap(), ["--bootstrap-servers", &bootstrap, "--archive", "a"]);
+    assert_eq!(repository.report(&[&["backup", "--topics", &topic][..], &cluster].concat())["records"], 30);
+
+    let mapping = format!("--topic-mapping={topic}={target}");
+    let restore = ["restore", &mapping, "--original-offset-header", "source-offset"];
+    let (restore, bytes_max) = ([&restore[..], &cluster].concat(), BYTES_MAX.to_string());
+    let ended = repository.run(&[&restore[..], &["--decompressed-batch-bytes-max", &bytes_max]].concat()).unwrap();
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let place = format!("topic {target:?} partition 0: the record batch at offset 10 of the source cannot be read");
+    let advice = format!("more than {bytes_max} bytes decompressed: raise --decompressed-batch-bytes-max");
+    assert!(ended.stderr.contains(&place) && ended.stderr.contains(&advice), "{ended:?}");
+    let end = || witness.offsets(&target, At::Latest).unwrap()[0];
+    assert!(end() <= 10, "what comes behind the batch is not written without it: {ended:?}");
+    let report = repository.report(&restore);
+    assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &30.into()), "{report}");
+    assert_eq!(end(), 30);
 }

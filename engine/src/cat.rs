@@ -176,7 +176,8 @@ fn is_missing(error: &Error) -> bool {
 /// read, and a run may even have made another one of its id: neither is damage.
 async fn unless_deleted(archive: &Archive, manifest: &Manifest, error: Error) -> Error {
     match archive.still_holds(manifest).await {
-        Err(gone @ (repository::Error::Deleted { .. } | repository::Error::Replaced { .. })) => gone.into(),
+        // It was deleted or replaced; or the store does not answer any more, which says nothing of the backup.
+        Err(other) if other.kind() != Kind::Corrupt => other.into(),
         Ok(()) | Err(_) => error,
     }
 }
@@ -603,6 +604,22 @@ mod tests {
             matches!(&error, Error::Repository(repository::Error::Replaced { backup }) if *backup == id),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_store_that_stops_answering_while_a_backup_is_shown_is_no_damage_either() {
+        let sample = two_backups().await;
+        let keys = &sample.archive.keys;
+        let id: BackupId = "b2".parse().unwrap();
+        let manifest = sample.dir.path().join(keys.manifest(&id));
+        let fail = || {
+            std::fs::remove_dir_all(sample.dir.path().join(keys.segments_of(&id))).unwrap();
+            // A path that leads through itself: the file system refuses to follow it.
+            std::fs::remove_file(&manifest).unwrap();
+            std::os::unix::fs::symlink(&manifest, &manifest).unwrap();
+        };
+        let error = run(&config(&sample), &mut Meanwhile(Some(fail)), &Stop::default()).await.unwrap_err();
+        assert!(error.kind() != Kind::Corrupt && error.to_string().contains(&keys.manifest(&id)), "{error}");
     }
 
     #[tokio::test]

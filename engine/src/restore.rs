@@ -73,8 +73,6 @@ const SETTLING: Duration = Duration::from_secs(12);
 const LAST_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a run makes its decisions, when other runs of the same restore change the journal before it has the lease.
 const BEGINNINGS_MAX: usize = 5;
-/// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
-const GROUPS_AT_ONCE: usize = 16;
 
 /// Restores a backup.
 ///
@@ -346,21 +344,38 @@ impl Restore<'_> {
             }
         };
         protection.look().await?;
-        target::nothing_swept(&self.cluster, prepared).await?;
+        match target::nothing_swept(&self.cluster, &prepared.topics.iter().collect::<Vec<_>>()).await {
+            // An earlier run has committed offsets, and an application may have begun to use the topics: see below.
+            Err(Error::Swept { .. }) if commits::has_committed(journal, &plan.groups).await? => {}
+            looked => looked?,
+        }
         changes::none_lost(&self.cluster, prepared, &partitions).await?;
         let groups = self.groups_under(&protection, plan, &partitions, journal).await?;
         // Thousands of groups take minutes. An application that has begun to use the topics may delete what it has read.
-        match target::nothing_swept(&self.cluster, prepared).await {
-            Err(swept @ Error::Swept { .. }) => plan.problems.push(swept.to_string()),
-            looked => looked?,
-        }
+        plan.problems.extend(self.swept_meanwhile(prepared).await?);
         plan.warnings.extend(protection.warnings());
         lease.check().await?;
         journal.write_written(self.report(plan, &partitions, topics, groups, journal, false)).await
     }
 
-    /// Commits the offsets of the groups and holds the settings of the topics meanwhile: a retention that is set back deletes what a topic
-    /// held before, as long as its `cleanup.policy` is the restore's.
+    /// What was deleted of restored records while offsets were committed, in one line.
+    async fn swept_meanwhile(&self, prepared: &Prepared) -> Result<Option<String>, Error> {
+        // `put_back` names those that are gone, when all other topics have their own settings.
+        let changed = target::changed(&self.cluster, prepared).await?;
+        let ours: Vec<&PreparedTopic> =
+            prepared.topics.iter().filter(|topic| !changed.contains(&topic.target)).collect();
+        match target::nothing_swept(&self.cluster, &ours).await {
+            Ok(()) => Ok(None),
+            Err(swept @ Error::Swept { .. }) => Ok(Some(swept.to_string())),
+            // One of them was deleted since.
+            Err(_) if target::changed(&self.cluster, prepared).await? != changed => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Commits the offsets of the groups and holds the settings of the topics meanwhile: a reverted retention would delete older records of
+    /// a compacted topic, since its `cleanup.policy` is `delete` until the end. When the settings cannot be held any more, no further group
+    /// is begun.
     async fn groups_under(
         &self,
         protection: &Protection<'_>,
@@ -368,20 +383,34 @@ impl Restore<'_> {
         partitions: &Restored,
         journal: &Journal,
     ) -> Result<Vec<GroupReport>, Error> {
-        let ended = Stop::default();
+        let (stop, ended) = (Stop::default(), Stop::default());
         let committing = async {
-            let committed = self.groups(plan, partitions, journal, None).await;
+            let committed = self.groups(plan, partitions, journal, None, &stop).await;
             ended.set();
             committed
         };
-        let (committed, watched) = futures::join!(committing, protection.watch(&ended));
-        let committed = committed?;
-        // The look before may be half a minute ago.
-        let looked = if watched.is_ok() { protection.look().await } else { watched };
-        match looked {
-            // `put_back` says so, when all other topics have their own settings.
-            Ok(_) | Err(Error::Changed(_)) => Ok(committed),
-            Err(error) => Err(error),
+        let watching = async {
+            let watched = protection.watch_ours(&ended).await;
+            if let Err(error) = &watched {
+                tracing::warn!("the offsets of no further group are committed: {error}");
+                stop.set();
+            }
+            watched
+        };
+        let (committed, watched) = futures::join!(committing, watching);
+        match (committed, watched) {
+            (Ok(committed), watched) => {
+                // The look before may be half a minute ago.
+                let looked = match watched {
+                    Ok(()) => protection.look_at_ours().await,
+                    Err(error) => Err(error),
+                };
+                plan.problems.extend(after_all_groups(looked)?);
+                Ok(committed)
+            }
+            // This is why groups were left out.
+            (Err(Error::Interrupted), Err(why)) => Err(why),
+            (Err(error), _) => Err(error),
         }
     }
 
@@ -417,7 +446,7 @@ impl Restore<'_> {
         let (partitions, topics) =
             self.copy(plan, prepared, Runs::default(), true, journal, lease, &Stop::default()).await?;
         plan.warnings.extend(changes::since(&self.cluster, prepared, &partitions).await?);
-        let groups = self.groups(plan, &partitions, journal, Some(&before)).await?;
+        let groups = self.groups(plan, &partitions, journal, Some(&before), &Stop::default()).await?;
         lease.check().await?;
         Ok(self.report(plan, &partitions, topics, groups, journal, true))
     }
@@ -458,7 +487,7 @@ impl Restore<'_> {
         }
     }
 
-    /// As [`Self::runs`], where it was proven that they can be read, as far as topics are deleted for them.
+    /// Like [`Self::runs`]. If topics are to be deleted, it also reads a byte of every segment.
     async fn readable_runs(&self, plan: &Plan) -> Result<Runs, Error> {
         let runs = self.runs(plan).await?;
         match self.can_be_read(plan, &runs).await {
@@ -474,7 +503,8 @@ impl Restore<'_> {
             return error;
         }
         match self.archive.still_holds(&self.manifest).await {
-            Err(gone @ (repository::Error::Deleted { .. } | repository::Error::Replaced { .. })) => gone.into(),
+            // It was deleted or replaced; or the store does not answer any more, which says nothing of the backup.
+            Err(other) if other.kind() != Kind::Corrupt => other.into(),
             Ok(()) | Err(_) => error,
         }
     }
@@ -576,22 +606,22 @@ impl Restore<'_> {
         Ok(prepared)
     }
 
-    /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since.
+    /// Commits the offsets of the groups, but of none that an earlier run has: it may have gone on since. When `stop` is set, no further
+    /// group is begun.
     async fn groups(
         &self,
         plan: &mut Plan,
         partitions: &Restored,
         journal: &Journal,
         before: Option<&RestoreReport>,
+        stop: &Stop,
     ) -> Result<Vec<GroupReport>, Error> {
         let mut reports = before.map(|before| before.groups.clone()).unwrap_or_default();
         let restored: BTreeSet<String> = reports.iter().map(|report| report.target.clone()).collect();
         let commit = |group: GroupPlan| commits::commit(&self.cluster, journal, group, partitions);
         let left: Vec<GroupPlan> =
             plan.groups.iter().filter(|group| !restored.contains(&group.target)).cloned().collect();
-        let mut committed = stream::iter(left.into_iter().map(commit)).buffered(GROUPS_AT_ONCE);
-        while let Some(ended) = committed.next().await {
-            let commits::Ended { report, problems, warnings } = ended?;
+        for commits::Ended { report, problems, warnings } in commits::each(left, stop, commit).await? {
             reports.extend(report);
             plan.problems.extend(problems);
             plan.warnings.extend(warnings);
@@ -619,10 +649,39 @@ impl Restore<'_> {
     }
 }
 
+/// What the last look at the settings says when the offsets of all groups are committed: a problem, if anything. Then only the topics' own
+/// settings are missing, and `put_back` gives them those that the owner has set last.
+fn after_all_groups(looked: Result<bool, Error>) -> Result<Option<String>, Error> {
+    match looked {
+        // `put_back` says so, when all other topics have their own settings.
+        Ok(_) | Err(Error::Changed(_)) => Ok(None),
+        Err(error @ Error::Reverted { .. }) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether the topic is used as it is.
 fn is_kept(topic: &TopicPlan) -> bool {
     match topic.action {
         Action::Use | Action::Append => true,
         Action::Create | Action::Overwrite => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_is_set_back_when_all_groups_are_committed_is_a_problem_and_ends_nothing() {
+        assert_eq!(after_all_groups(Ok(true)).unwrap(), None);
+        assert_eq!(after_all_groups(Err(Error::Changed(vec!["t".to_owned()]))).unwrap(), None);
+        let reverted = Error::Reverted { topic: "t".to_owned(), changes: vec!["retention.ms was changed".to_owned()] };
+        let problem = after_all_groups(Err(reverted)).unwrap().unwrap();
+        assert!(problem.starts_with("topic \"t\": retention.ms was changed"), "{problem}");
+        // Another run of the restore may write what this one would.
+        let reason = "taken over".to_owned();
+        let lost = lease::Error::Lost { place: "p".to_owned(), epoch: 1, reason };
+        assert!(matches!(after_all_groups(Err(lost.into())), Err(Error::Lease(_))));
     }
 }

@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use e2e::kafka::{Kafka, KafkaOptions, Listener};
+use e2e::running::Running;
 
 const API_VERSIONS: i16 = 18;
+const DESCRIBE_LOG_DIRS: i16 = 35;
 /// From this version on, the length of a list is a varint, and each entry has tagged fields (KIP-482).
 const FLEXIBLE_VERSION: i16 = 3;
 /// A request's number, and its lowest and highest version.
@@ -35,7 +37,8 @@ struct Held {
 #[derive(Default)]
 struct HeldState {
     api_key: Option<i16>,
-    waiting: usize,
+    /// The number of each request that waits.
+    waiting: Vec<i16>,
     /// Both sides of all connections so far.
     streams: Vec<TcpStream>,
 }
@@ -44,11 +47,15 @@ impl Held {
     /// Waits as long as requests of this number are held.
     fn pass(&self, api_key: i16) {
         let mut state = lock(&self.state);
-        state.waiting += 1;
+        if state.api_key != Some(api_key) {
+            return;
+        }
+        state.waiting.push(api_key);
         while state.api_key == Some(api_key) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.waiting -= 1;
+        let passed = state.waiting.iter().position(|waiting| *waiting == api_key).unwrap();
+        state.waiting.swap_remove(passed);
     }
 }
 
@@ -104,24 +111,49 @@ impl HidingProxy {
         }
     }
 
-    /// Whether a request waits.
+    /// Whether a request waits of those that are held now. One that was let pass may not have gone yet.
     pub fn holds_one(&self) -> bool {
-        lock(&self.held.state).waiting > 0
+        let state = lock(&self.held.state);
+        state.api_key.is_some_and(|held| state.waiting.contains(&held))
+    }
+
+    /// Starts a restore, and returns when a request of this number waits that is no part of its plan: before the plan is made, a restore
+    /// tries many requests out.
+    pub fn start_and_hold(&self, api_key: i16, start: impl FnOnce() -> Running) -> Running {
+        // How much room there is on the disks is the last that a plan asks for.
+        self.hold(Some(DESCRIBE_LOG_DIRS));
+        let mut running = start();
+        running.wait_until("the plan is made", || self.holds_one());
+        self.hold(Some(api_key));
+        running.wait_until("a request is held", || self.holds_one());
+        running
     }
 }
 
 /// A broker behind a proxy. It does not look for expired records while a test runs.
 pub fn behind_a_proxy() -> (HidingProxy, Kafka) {
+    const HOUR_MS: &str = "3600000";
+    behind_a_proxy_with(&[("log.initial.task.delay.ms", HOUR_MS), ("log.retention.check.interval.ms", HOUR_MS)])
+}
+
+/// A broker with these properties behind a proxy.
+pub fn behind_a_proxy_with(properties: &[(&str, &str)]) -> (HidingProxy, Kafka) {
     let proxy = HidingProxy::listen();
-    let own = [
-        ("advertised.listeners", format!("PLAIN://{}", proxy.address())),
-        ("log.initial.task.delay.ms", "3600000".to_owned()),
-        ("log.retention.check.interval.ms", "3600000".to_owned()),
-    ];
-    let extra_properties = own.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    let advertised = format!("PLAIN://{}", proxy.address());
+    let own = properties.iter().copied().chain([("advertised.listeners", advertised.as_str())]);
+    let extra_properties = own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let kafka = Kafka::start(KafkaOptions { extra_properties, ..KafkaOptions::default() }).unwrap();
     proxy.serve(kafka.bootstrap(Listener::Plain));
     (proxy, kafka)
+}
+
+/// The broker behind a proxy that tests of this process share, one after the other: what the proxy holds, it holds for all.
+pub fn shared() -> MutexGuard<'static, (HidingProxy, Kafka)> {
+    static SHARED: LazyLock<Mutex<(HidingProxy, Kafka)>> = LazyLock::new(|| Mutex::new(behind_a_proxy()));
+    let shared = lock(&SHARED);
+    // A test that failed may have left something held.
+    shared.0.hold(None);
+    shared
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

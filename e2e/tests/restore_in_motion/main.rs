@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod committing;
+mod created_meanwhile;
 mod guarded;
 mod hiding_proxy;
 mod incapable;
@@ -9,9 +10,11 @@ mod overwritten;
 mod own_settings;
 mod refused_settings;
 mod replaced;
+mod taken_over;
 mod troubles;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -27,8 +30,9 @@ use e2e::witness::{At, NewTopic, Position, Witness, properties};
 use serde_json::Value;
 
 const CONFLICT: i32 = 6;
+const PARTIAL: i32 = 7;
 const INTERRUPTED: i32 = 8;
-/// Names how many topics are overwritten, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
+/// Names how many topics are overwritten or created, for a run by hand: `E2E_TOPICS=5000`. One request can create about 1,000.
 const TOPICS: &str = "E2E_TOPICS";
 /// 2023: older than any retention of the tests.
 const OLD_MS: i64 = 1_700_000_000_000;
@@ -73,6 +77,14 @@ fn replace(witness: &Witness, topic: &NewTopic) {
     while let Err(error) = witness.create_topics(std::slice::from_ref(topic)) {
         assert!(Instant::now() < deadline, "{}: {error:#}", topic.name);
     }
+}
+
+/// Takes the lease of a restore in this folder over, as another machine does.
+fn take_over(lease: &Path) {
+    let epochs = std::fs::read_dir(lease).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let held = epochs.max().unwrap();
+    let next = format!("{:020}", held.parse::<u64>().unwrap() + 1);
+    std::fs::copy(lease.join(&held), lease.join(next)).unwrap();
 }
 
 /// The settings that are set on a topic itself.
@@ -344,14 +356,34 @@ fn a_restore_that_has_ended_never_touches_settings_again() {
     assert_eq!(own_configs(&witness, &target), owned);
 }
 
+/// All topics with their ids, settings and leaders, a line each, as Kafka's own tool describes them.
+fn described(kafka: &Kafka) -> BTreeSet<String> {
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let arguments = ["--bootstrap-server", &bootstrap, "--describe"];
+    let described = kafka.tool("org.apache.kafka.tools.TopicCommand", &arguments).unwrap();
+    described.lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn more_topics_than_one_request_can_create_are_overwritten() {
+fn more_topics_than_one_request_can_create_are_overwritten_and_created() {
+    // None of them protects records. Each is a metadata record, as is a topic, and as is a partition.
+    const SETTINGS: [(&str, &str); 8] = [
+        ("delete.retention.ms", "86400001"),
+        ("file.delete.delay.ms", "1001"),
+        ("flush.ms", "600000"),
+        ("index.interval.bytes", "4097"),
+        ("min.cleanable.dirty.ratio", "0.4"),
+        ("segment.index.bytes", "1048576"),
+        ("segment.jitter.ms", "1"),
+        ("segment.ms", "604800000"),
+    ];
     let topics = std::env::var(TOPICS).map_or(1_200, |topics| topics.parse::<usize>().unwrap());
     let kafka = Kafka::start(KafkaOptions { heap_mb: 768, ..KafkaOptions::default() }).unwrap();
     let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
     let names: Vec<String> = (0..topics).map(|number| format!("t-{number:04}")).collect();
     for part in names.chunks(600) {
-        let new = part.iter().map(|name| NewTopic::new(name, 1).with("segment.ms", 604_800_000));
+        let with_settings = |new: NewTopic| SETTINGS.iter().fold(new, |new, (name, value)| new.with(name, value));
+        let new = part.iter().map(|name| with_settings(NewTopic::new(name, 1)));
         witness.create_topics(&new.collect::<Vec<_>>()).unwrap();
     }
     for name in [&names[0], &names[topics - 1]] {
@@ -360,19 +392,32 @@ fn more_topics_than_one_request_can_create_are_overwritten() {
     let repository = Repository::folder().unwrap();
     let report = repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"]);
     assert_eq!(report["topics"], topics, "{report}");
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a"];
+    let overwrite = [&restore[..], &["--existing-topics", "overwrite"]].concat();
+
+    let before = described(&kafka);
+    let report = repository.report(&[&overwrite[..], &["--dry-run"]].concat());
+    assert_eq!(report["outcome"], "planned", "{report}");
+    let after = described(&kafka);
+    let changed: Vec<&String> = before.symmetric_difference(&after).take(10).collect();
+    assert!(changed.is_empty() && before.len() >= topics, "the dry run has changed topics: {changed:?}");
+
     let id = witness.describe_topic(&names[0]).unwrap().id;
-    let report: Value = repository.report(&[
-        "restore",
-        "--bootstrap-servers",
-        &bootstrap,
-        "--archive",
-        "a",
-        "--existing-topics",
-        "overwrite",
-    ]);
+    let report: Value = repository.report(&overwrite);
     assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &2.into()), "{report}");
     let first = witness.describe_topic(&names[0]).unwrap();
     assert_ne!(first.id, id);
-    assert_eq!(first.configs, BTreeMap::from([("segment.ms".to_owned(), "604800000".to_owned())]));
+    assert_eq!(first.configs, properties(SETTINGS));
+    assert_eq!(whole_records(&witness, &names[topics - 1]), 1);
+
+    // Where there is none of them, they are created by as few requests as can be.
+    for part in names.chunks(600) {
+        witness.delete_topics(&part.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    }
+    let report = repository.report(&[&restore[..], &["--restore-id", "created"]].concat());
+    assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &2.into()), "{report}");
+    let is_whole = |line: &&String| SETTINGS.iter().all(|(name, value)| line.contains(&format!("{name}={value}")));
+    assert_eq!(described(&kafka).iter().filter(is_whole).count(), topics, "all are there, with their settings");
+    assert_eq!(witness.describe_topic(&names[topics / 2]).unwrap().configs, properties(SETTINGS));
     assert_eq!(whole_records(&witness, &names[topics - 1]), 1);
 }

@@ -12,7 +12,7 @@ use e2e::running::Running;
 use e2e::runs::Repository;
 use e2e::witness::{At, NewTopic, Witness, properties};
 
-use crate::{CONFLICT, INTERRUPTED, OLD_MS, TOPICS};
+use crate::{CONFLICT, INTERRUPTED, OLD_MS, TOPICS, take_over};
 
 /// Topics that are deleted before the first of them is created again.
 const REPLACED_AT_ONCE: usize = 16;
@@ -143,12 +143,7 @@ fn a_run_that_has_lost_its_lease_deletes_no_further_topic() {
     // One topic is replaced, and the run is about to look at the lease before it deletes the next ones.
     running.wait_until("a topic is created again", || topics.journal("fenced", "created").exists());
     running.signal("STOP").unwrap();
-    let lease = topics.journal("fenced", "lease");
-    let epochs = std::fs::read_dir(&lease).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let held = epochs.max().unwrap();
-    // As another machine does that takes the restore over.
-    let next = format!("{:020}", held.parse::<u64>().unwrap() + 1);
-    std::fs::copy(lease.join(&held), lease.join(next)).unwrap();
+    take_over(&topics.journal("fenced", "lease"));
     let found = topics.found(&before);
     running.signal("CONT").unwrap();
     let ended = running.ended().unwrap();

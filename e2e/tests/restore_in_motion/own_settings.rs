@@ -107,6 +107,35 @@ fn a_setting_that_the_owner_gives_a_topic_between_two_runs_of_a_restore_is_there
 }
 
 #[test]
+fn a_setting_that_is_set_back_between_two_runs_when_records_have_landed_is_undone_or_ends_the_restore() {
+    let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "set-back", 6_000);
+    let witness = backed_up.kafka.witness();
+    // Compaction leaves no trace of the records that it takes. A retention does, and this one takes none.
+    for (setting, value, code) in [("cleanup.policy", "compact", CONFLICT), ("retention.bytes", "100000000000", 0)] {
+        let target = unique("set-back-target");
+        let mut running = start(&backed_up, &target, &[]);
+        running.wait_until("the topic is written to", || is_written_to(&witness, &target));
+        running.kill().unwrap();
+        witness.alter_topic(&target, &properties([(setting, value)]), &[]).unwrap();
+        let ended = backed_up.restore(&target, &[]);
+        assert_eq!(ended.code, Some(code), "{setting}: {ended:?}");
+        assert_eq!(own_configs(&witness, &target).get(setting).map(String::as_str), Some(value), "{setting}");
+        if code == 0 {
+            let report = ended.json().unwrap();
+            let said =
+                format!("another program changed {setting} before the restore had ended, and the restore set it");
+            assert!(report["warnings"].to_string().contains(&said), "{report}");
+            backed_up.sample.came_back_as(&witness, &target).unwrap();
+        } else {
+            let error = format!("topic {target:?}: {setting} was changed to {value} while this restore writes");
+            assert!(ended.stderr.contains(&error), "{ended:?}");
+            let written: i64 = witness.offsets(&target, At::Latest).unwrap().iter().sum();
+            assert!(written.unsigned_abs() < backed_up.sample.records, "the second run has written: {ended:?}");
+        }
+    }
+}
+
+#[test]
 fn a_setting_that_the_owner_takes_off_a_topic_stays_off_where_the_default_is_what_a_restore_wants() {
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "taken-off", 6_000);
     let witness = backed_up.kafka.witness();

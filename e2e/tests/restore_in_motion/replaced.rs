@@ -171,3 +171,31 @@ fn records_that_are_deleted_behind_those_that_a_topic_held_before_are_never_repo
         assert_eq!(is_said, code == CONFLICT, "from {log_start} on: {ended:?}");
     }
 }
+
+#[test]
+fn records_that_are_deleted_between_two_runs_of_a_restore_are_never_reported_as_restored() {
+    let slowly = ["--rate-limit-bytes", "300000"];
+    // Of the first topic all records have landed, so that no broker answers about it again; of the second a part has.
+    for swept in [0, 1] {
+        let topics = Topics::new("runs", &[10, 3_000]);
+        let witness = topics.kafka.witness();
+        let command = topics.restore(&["overwrite"]);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let mut running = topics.repository.start(&[&command[..], &slowly].concat()).unwrap();
+        running.wait_until("the first topic is restored, and a part of the second", || {
+            let ends = |topic: &str| witness.offsets(topic, At::Latest).ok().map(|ends| ends[0]);
+            ends(&topics.names[0]) == Some(10) && ends(&topics.names[1]).is_some_and(|end| (1..1_000).contains(&end))
+        });
+        running.kill().unwrap();
+        // Up to the high watermark.
+        witness.delete_records(&[Position::new(&topics.names[swept], 0, -1)]).unwrap();
+        let pace: &[&str] = if swept == 0 { &[] } else { &slowly };
+        let ended = topics.repository.run(&[&command[..], pace].concat()).unwrap();
+        assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+        let begins = format!("topic {:?} partition 0 begins at offset ", topics.names[swept]);
+        assert!(ended.stderr.contains(&begins), "{ended:?}");
+        assert!(ended.stderr.contains("restored records were deleted"), "{ended:?}");
+        let is_complete = end(&witness, &topics.names[1]) == 3_000;
+        assert_eq!(is_complete, swept == 0, "the first answer about the topic ends the restore: {ended:?}");
+    }
+}

@@ -5,6 +5,8 @@
 //! is done (`committed`). What is done is only read back. When the first is there and the second is not, where the group
 //! stands tells what became of the commit.
 
+use futures::stream::{self, StreamExt};
+
 use super::Error;
 use super::journal::{GroupBefore, Journal};
 use super::plan::GroupPlan;
@@ -12,6 +14,10 @@ use crate::kafka::groups::{CommittedOffset, CommittedOffsets, GroupKind};
 use crate::kafka::{Cluster, TopicPartition};
 use crate::offsets::groups::{self, GroupReport};
 use crate::offsets::positions::Restored;
+use crate::stop::Stop;
+
+/// Consumer groups whose offsets are committed at a time: each takes a few calls, one after the other.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// What became of a group in this run.
 #[derive(Debug)]
@@ -28,6 +34,38 @@ impl Ended {
     fn with(report: Option<GroupReport>, problems: Vec<String>, warnings: Vec<String>) -> Self {
         Self { report, problems, warnings }
     }
+}
+
+/// Commits the offsets of groups by `commit`, a few groups at a time, until `stop` is set: the groups that were begun before are completed.
+///
+/// # Errors
+/// [`Error::Interrupted`] when groups were not begun, and what a commit fails with.
+pub async fn each<F>(groups: Vec<GroupPlan>, stop: &Stop, commit: impl Fn(GroupPlan) -> F) -> Result<Vec<Ended>, Error>
+where
+    F: Future<Output = Result<Ended, Error>>,
+{
+    let commit = &commit;
+    let unless_stopped =
+        |group: GroupPlan| async move { if stop.is_set() { Err(Error::Interrupted) } else { commit(group).await } };
+    let mut committed = stream::iter(groups.into_iter().map(unless_stopped)).buffered(GROUPS_AT_ONCE);
+    let mut all = Vec::new();
+    while let Some(ended) = committed.next().await {
+        all.push(ended?);
+    }
+    Ok(all)
+}
+
+/// Whether the offsets of one of these groups are committed: an application may use the topics since.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn has_committed(journal: &Journal, groups: &[GroupPlan]) -> Result<bool, Error> {
+    for group in groups {
+        if journal.group_committed(&group.target).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Puts a group where its records are now, unless that was done before.
@@ -102,11 +140,55 @@ fn moved<'w>(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::format::layout::ArchiveKeys;
+    use crate::store::Store;
 
     fn offsets(pairs: &[(i32, i64)]) -> CommittedOffsets {
         let offset = |offset| CommittedOffset { offset, leader_epoch: -1, metadata: String::new() };
         pairs.iter().map(|(partition, at)| (("t".to_owned(), *partition), offset(*at))).collect()
+    }
+
+    fn group(number: usize) -> GroupPlan {
+        let name = format!("g{number}");
+        GroupPlan { source: name.clone(), target: name, kind: GroupKind::Classic, offsets: Vec::new(), left_out: 0 }
+    }
+
+    #[tokio::test]
+    async fn no_group_is_begun_after_the_commits_were_stopped_and_those_that_were_begun_are_completed() {
+        let (begun, completed, stop) = (Cell::new(0), Cell::new(0), Stop::default());
+        let commit = |_: GroupPlan| async {
+            begun.set(begun.get() + 1);
+            tokio::task::yield_now().await;
+            stop.set();
+            completed.set(completed.get() + 1);
+            Ok(Ended::with(None, Vec::new(), Vec::new()))
+        };
+        let ended = each((0..3 * GROUPS_AT_ONCE).map(group).collect(), &stop, commit).await;
+        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+        assert_eq!((begun.get(), completed.get()), (GROUPS_AT_ONCE, GROUPS_AT_ONCE));
+    }
+
+    #[tokio::test]
+    async fn it_is_known_whether_a_group_of_the_restore_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store =
+            Store::open_or_create(&format!("file://{}", folder.path().display()).parse().unwrap()).await.unwrap();
+        let journal = Journal::new(store, &ArchiveKeys::new(&"a".parse().unwrap()), "r".parse().unwrap());
+        let groups = [group(0), group(1)];
+        assert!(!has_committed(&journal, &groups).await.unwrap());
+        let report = |target: &str| GroupReport {
+            source: target.to_owned(),
+            target: target.to_owned(),
+            committed: 0,
+            left_out: 0,
+        };
+        journal.write_group_committed("another", report("another")).await.unwrap();
+        assert!(!has_committed(&journal, &groups).await.unwrap());
+        journal.write_group_committed("g1", report("g1")).await.unwrap();
+        assert!(has_committed(&journal, &groups).await.unwrap());
     }
 
     #[test]

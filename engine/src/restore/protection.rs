@@ -71,6 +71,8 @@ struct Seen {
     settings: Settings,
     /// Topics and settings that were set back since this run began, and set again.
     undone_in_this_run: BTreeSet<(String, String)>,
+    /// Topics that are others now, or not there. Their settings are not held any more.
+    replaced: BTreeSet<String>,
 }
 
 impl<'a> Protection<'a> {
@@ -88,7 +90,7 @@ impl<'a> Protection<'a> {
         let topics = plan.topics.iter().zip(&prepared.topics);
         let held = topics.filter(|(_, topic)| !topic.configs_meanwhile.is_empty());
         let held = held.map(|(plan, topic)| Held::new(topic, is_kept(plan))).collect();
-        let seen = Seen { settings: journal.settings().await?, undone_in_this_run: BTreeSet::new() };
+        let seen = Seen { settings: journal.settings().await?, ..Seen::default() };
         Ok(Self { cluster, prepared, journal, lease, held, seen: Mutex::new(seen) })
     }
 
@@ -170,6 +172,48 @@ impl<'a> Protection<'a> {
         }
     }
 
+    /// As [`Protection::watch`], of the topics that are still those of the restore: one that was replaced ends the watch of no other.
+    ///
+    /// # Errors
+    /// As [`Protection::watch`], without [`Error::Changed`].
+    pub async fn watch_ours(&self, ended: &Stop) -> Result<(), Error> {
+        loop {
+            match self.watch(ended).await {
+                Ok(_) => return Ok(()),
+                Err(Error::Changed(_)) => {}
+                Err(error) => return Err(error),
+            }
+            match self.leave_out_replaced().await {
+                // It is seen again.
+                Err(error) if error.kind() == crate::error::Kind::Unavailable => {
+                    tracing::warn!("brokers do not say which topics were replaced: {error}");
+                }
+                left_out => left_out?,
+            }
+        }
+    }
+
+    /// As [`Protection::look`], of the topics that are still those of the restore.
+    ///
+    /// # Errors
+    /// As [`Protection::look`].
+    pub async fn look_at_ours(&self) -> Result<bool, Error> {
+        match self.look().await {
+            Err(Error::Changed(_)) => {
+                self.leave_out_replaced().await?;
+                self.look().await
+            }
+            looked => looked,
+        }
+    }
+
+    /// Holds the settings of topics no longer that are others now, or not there.
+    async fn leave_out_replaced(&self) -> Result<(), Error> {
+        let replaced = target::changed(self.cluster, self.prepared).await?;
+        lock(&self.seen).replaced.extend(replaced);
+        Ok(())
+    }
+
     /// Reads the settings again, and undoes a first reversal. Whether there was one.
     ///
     /// # Errors
@@ -196,7 +240,8 @@ impl<'a> Protection<'a> {
     /// Sees that topics are those that were prepared: what somebody has created in their place is not ours to change.
     async fn none_was_replaced(&self, is_meant: impl Fn(&str) -> bool) -> Result<(), Error> {
         let mut replaced = target::changed(self.cluster, self.prepared).await?;
-        replaced.retain(|topic| is_meant(topic));
+        let left_out = lock(&self.seen).replaced.clone();
+        replaced.retain(|topic| is_meant(topic) && !left_out.contains(topic));
         match replaced.is_empty() {
             true => Ok(()),
             false => Err(Error::Changed(replaced.iter().map(|topic| changes::replaced(topic)).collect())),
@@ -291,7 +336,9 @@ impl<'a> Protection<'a> {
 
     /// What differs now and did so each time when it was read again.
     async fn confirmed_differences(&self) -> Result<BTreeMap<String, Vec<Difference>>, Error> {
-        let mut found = self.differences_of(&self.held.iter().collect::<Vec<_>>()).await?;
+        let left_out = lock(&self.seen).replaced.clone();
+        let held: Vec<&Held> = self.held.iter().filter(|held| !left_out.contains(&held.topic)).collect();
+        let mut found = self.differences_of(&held).await?;
         for _ in 1..CONFIRMATIONS {
             if found.is_empty() {
                 break;
@@ -452,7 +499,7 @@ mod tests {
             found: "1000".to_owned(),
             own: Some("1000".to_owned()),
         };
-        let mut seen = Seen { settings: Settings::default(), undone_in_this_run: BTreeSet::new() };
+        let mut seen = Seen::default();
         assert!(seen.note("t", &difference) && seen.note("t", &difference));
         seen.undone(&[("t".to_owned(), vec![difference.clone()])].into());
         assert!(!seen.note("t", &difference) && seen.note("another", &difference));
