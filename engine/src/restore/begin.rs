@@ -73,6 +73,7 @@ impl Restore<'_> {
         let earlier = Earlier {
             actions: intent.as_ref().map(|intent| intent.actions.clone()).unwrap_or_default(),
             groups: done.iter().flat_map(|done| &done.groups).map(|group| group.target.clone()).collect(),
+            has_prepared: prepared.is_some(),
         };
         let mut plan = plan::make(&self.manifest, topics, groups, self.config, &facts, &earlier, at_ms);
         plan.warnings.extend(self.warnings.iter().cloned());

@@ -5,6 +5,7 @@
 mod configs;
 mod facts;
 mod groups;
+mod problem;
 pub mod protection;
 #[cfg(test)]
 mod tests;
@@ -94,7 +95,9 @@ pub fn make(
         plan.warnings.extend(configs::compaction_warning(source, config.point_in_time_ms, manifest.cut_at_ms));
         plan.topics.push(topic);
     }
-    plan.warnings.extend(configs::replicas_warning(&plan.topics, facts));
+    if !earlier.has_prepared {
+        plan.warnings.extend(configs::replicas_warning(&plan.topics, facts));
+    }
     for (source, target) in groups {
         plan.busy_groups.extend(groups::busy_warning(target, facts, earlier));
         plan.groups.extend(groups::group_plan(manifest, source, target, &renamed));

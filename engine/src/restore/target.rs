@@ -40,7 +40,7 @@ const DEFAULTS: [(&str, &str); 10] = [
 /// Looks at the target: only what a plan depends on.
 ///
 /// # Errors
-/// [`Error::NotAllowed`] with the topics whose settings this user may not see, and when the cluster cannot be asked.
+/// [`Error::Hidden`] with the topics whose settings this user may not see, and when the cluster cannot be asked.
 pub async fn facts(
     cluster: &Cluster,
     topics: &[(&TopicSummary, String)],
@@ -61,7 +61,7 @@ pub async fn facts(
     let hidden: Vec<String> =
         configs.iter().filter_map(|(topic, shown)| hidden_settings(topic, shown.as_ref().err()?)).collect();
     if !hidden.is_empty() {
-        return Err(Error::NotAllowed(hidden));
+        return Err(Error::Hidden(hidden));
     }
     let operations = cluster.topic_operations(&names).await?;
     let mut existing = BTreeMap::new();
@@ -122,8 +122,7 @@ pub async fn facts(
 fn hidden_settings(topic: &str, error: &KafkaError) -> Option<String> {
     (error.code() == Some(TOPIC_AUTHORIZATION_FAILED)).then(|| {
         format!(
-            "DescribeConfigs on topic {topic:?} ({error}): grant AlterConfigs on it, which includes DescribeConfigs, and which a restore needs \
-             as well"
+            "DescribeConfigs on topic {topic:?} ({error}): grant AlterConfigs on it: a restore needs it, and it includes DescribeConfigs"
         )
     })
 }
@@ -288,13 +287,13 @@ pub async fn landed(cluster: &Cluster, topics: &[&PreparedTopic]) -> Result<BTre
     Ok(topics.iter().filter(has_more).map(|topic| topic.target.clone()).collect())
 }
 
-/// Sees that every partition still begins at or before the first record that the restore wrote to it.
+/// Sees that every partition of topics still begins at or before the first record that the restore wrote to it.
 ///
 /// # Errors
 /// [`Error::Swept`], and when a leader does not answer.
-pub async fn nothing_swept(cluster: &Cluster, prepared: &Prepared) -> Result<(), Error> {
+pub async fn nothing_swept(cluster: &Cluster, topics: &[&PreparedTopic]) -> Result<(), Error> {
     let partitions = || {
-        prepared.topics.iter().flat_map(|topic| {
+        topics.iter().flat_map(|topic| {
             (0..).zip(&topic.base_offsets).map(|(partition, base)| ((topic.target.clone(), partition), *base))
         })
     };

@@ -70,8 +70,9 @@ pub fn replicas_warning(topics: &[TopicPlan], facts: &TargetFacts) -> Option<Str
     let most = factors().max()?;
     let replicas = if fewest == most { fewest.to_string() } else { format!("{fewest} to {most}") };
     Some(format!(
-        "the user lacks DescribeConfigs on the cluster, so that its min.insync.replicas is not known: {} topics are created with {replicas} \
-         replicas; where these are fewer, nothing can be written: grant DescribeConfigs, or give a replicationFactor that is enough",
+        "the user lacks DescribeConfigs on the cluster, so that its min.insync.replicas is not known; topics to create: {}, replicas: \
+         {replicas}. If the cluster's min.insync.replicas is larger, no record can be written to them: grant DescribeConfigs on the \
+         cluster, or give a replicationFactor that is enough",
         factors().count()
     ))
 }

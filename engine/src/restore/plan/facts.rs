@@ -67,4 +67,6 @@ pub struct Earlier {
     pub actions: BTreeMap<String, Action>,
     /// Target groups whose offsets it has committed.
     pub groups: BTreeSet<String>,
+    /// Whether its topics are there, with as many replicas as they get.
+    pub has_prepared: bool,
 }

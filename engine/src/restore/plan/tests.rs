@@ -473,6 +473,32 @@ fn a_compacted_partition_whose_reader_fell_behind_never_replaces_data() {
 }
 
 #[test]
+fn data_is_not_replaced_by_what_may_be_of_two_logs_and_no_configuration_by_the_defaults_of_the_cluster() {
+    let plan = |policy, is_empty, problem: &str| {
+        let mut manifest = orders();
+        manifest.problems.push(problem.to_owned());
+        let config = config(|config| config.existing_topics = policy);
+        made(&manifest, &config, &with_orders(existing(2, is_empty)))
+    };
+    let two_logs = crate::backup::lines::unproven("orders", &[1, 7].into());
+    let not_configured = r#"the configuration of topic "orders" is not in the backup: TOPIC_AUTHORIZATION_FAILED (29)"#;
+    for (problem, says) in [
+        (two_logs.as_str(), "the backup may hold records of two logs (1)"),
+        (not_configured, "would lose its configuration"),
+    ] {
+        let refusals = plan(ExistingTopics::Overwrite, false, problem).refusals;
+        assert!(refusals.len() == 1 && refusals[0].contains(says), "{refusals:?}");
+        for (policy, is_empty) in [(ExistingTopics::Overwrite, true), (ExistingTopics::Append, false)] {
+            let plan = plan(policy, is_empty, problem);
+            assert!(
+                plan.refusals.is_empty() && plan.warnings.iter().any(|warning| warning.ends_with(problem)),
+                "{plan:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_replication_factor_that_the_cluster_cannot_give_is_refused() {
     let one = |facts: &mut TargetFacts| facts.brokers = 1;
     assert!(made(&orders(), &config(|_| ()), &facts(one)).refusals[0].contains("or give replicationFactor"));
@@ -507,7 +533,10 @@ fn how_many_replicas_topics_get_is_said_where_nobody_can_tell_whether_they_are_e
     let denied = facts(|facts| facts.lacks_describe_configs = true);
     let warnings = warnings(&denied);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("2 topics are created with 1 to 3 replicas"), "{warnings:?}");
+    assert!(warnings[0].contains("topics to create: 2, replicas: 1 to 3."), "{warnings:?}");
+    let earlier = Earlier { has_prepared: true, ..Earlier::default() };
+    let resumed = made_after(&manifest, &config(|_| ()), &denied, &earlier);
+    assert!(!resumed.warnings.iter().any(|warning| warning.contains("DescribeConfigs")), "they are there: {resumed:?}");
     let used = made(
         &orders(),
         &config(|_| ()),

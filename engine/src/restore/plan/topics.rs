@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Existing, Plan, TargetFacts};
-use super::{configs, protection};
+use super::{configs, problem, protection};
 use crate::config::restore::{Checked, ExistingTopics};
 use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
 use crate::format::segment::TopicKey;
@@ -184,6 +184,7 @@ pub fn topic_plan(
         }
     };
     without_missing(source, target, action, existing, problems, plan);
+    plan.refusals.extend(without_doubt(source, target, action, existing, problems));
     let mut configs = source.configs.clone();
     let replication_factor = config.config.replication_factor.unwrap_or(source.replication_factor);
     let is_created = matches!(action, Action::Create | Action::Overwrite);
@@ -309,13 +310,6 @@ fn action(
     action
 }
 
-/// Whether a problem of the backup begins with the name of this partition, or of its topic: the topic is compacted and its reader did not
-/// catch up with the log, or it became compacted after the cut. Keys may lack a value then, which neither offsets nor holes show.
-fn has_problem(problems: &[String], topic: &str, partition: i32) -> bool {
-    let names = [format!("{topic}-{partition}: "), format!("topic {topic:?}: ")];
-    problems.iter().any(|problem| names.iter().any(|name| problem.starts_with(name)))
-}
-
 /// A partition that could not be read at the backup, whose topic was deleted before it was read to its end, or whose reader did not catch
 /// up with a compacted log, held more than the backup does, and must not come back without that in the place of data.
 fn without_missing(
@@ -326,7 +320,8 @@ fn without_missing(
     problems: &[String],
     plan: &mut Plan,
 ) {
-    let has_problem = |partition: i32| has_problem(problems, &source.topic.name, partition);
+    let name = &source.topic.name;
+    let has_problem = |partition: i32| problems.iter().any(|line| problem::lacks_keys(line, name, partition));
     let missing: Vec<String> = source
         .partitions
         .iter()
@@ -349,6 +344,43 @@ fn without_missing(
             "topic {target:?}: the backup lacks all or a part of partitions {missing}, which get no other records although they held more"
         )),
     }
+}
+
+/// Why a topic that holds data is not overwritten from a backup that may have joined two logs, or that would give it the settings of the
+/// cluster in the place of its own, in one line each. The backup's own lines warn of both where nothing is lost.
+fn without_doubt(
+    source: &TopicSummary,
+    target: &str,
+    action: Action,
+    existing: Option<&Existing>,
+    problems: &[String],
+) -> Vec<String> {
+    const INSTEAD: &str = "leave the topic out, restore it under another name (topicMapping), or delete it beforehand";
+    let is_overwritten = match action {
+        Action::Overwrite => existing.is_some_and(|existing| !existing.is_empty),
+        Action::Create | Action::Use | Action::Append => false,
+    };
+    if !is_overwritten {
+        return Vec::new();
+    }
+    let name = &source.topic.name;
+    let of_two_logs = |partition: i32| problems.iter().any(|line| problem::is_of_two_logs(line, name, partition));
+    let partitions = source.partitions.iter().map(|partition| partition.partition);
+    let doubtful: Vec<String> =
+        partitions.filter(|partition| of_two_logs(*partition)).map(|partition| partition.to_string()).collect();
+    let mut refusals = Vec::new();
+    if !doubtful.is_empty() {
+        refusals.push(format!(
+            "topic {target:?} would lose what it holds in partitions of which the backup may hold records of two logs ({}): {INSTEAD}",
+            doubtful.join(", ")
+        ));
+    }
+    if problems.iter().any(|line| problem::lacks_configuration(line, name)) {
+        refusals.push(format!(
+            "topic {target:?} would lose its configuration, which is not in the backup, and get the cluster's defaults: {INSTEAD}"
+        ));
+    }
+    refusals
 }
 
 /// Between the decision to create a topic and the first record nobody else may have written to it.
