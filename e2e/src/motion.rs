@@ -14,6 +14,7 @@ mod command;
 mod counts;
 mod engine;
 pub mod events;
+mod floor;
 mod load;
 mod operator;
 pub mod oracle;
@@ -24,7 +25,7 @@ mod restores;
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
@@ -38,6 +39,7 @@ pub use self::command::Arguments;
 pub use self::counts::Counts;
 use self::engine::Engine;
 use self::events::{Event, Events, What};
+pub use self::floor::FLOOR_LENGTH;
 use self::load::Load;
 use self::operator::Operator;
 use self::plan::{Action, Kind, Plan};
@@ -46,12 +48,15 @@ use self::restores::{Done, Restores};
 use crate::cli;
 use crate::kafka::Listener;
 use crate::kafka::{Kafka, KafkaOptions};
+use crate::witness::Witness;
 
 /// Runs that may fail while so many brokers are away that nothing can be asked.
 const UNAVAILABLE: i32 = 3;
 const CONFLICT: i32 = 6;
 /// Writers of each sort.
 const WRITERS: usize = 2;
+/// What the oracle saw, in the folder of a run.
+const ORACLE_FILE: &str = "oracle.txt";
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -73,11 +78,21 @@ pub struct Summary {
     pub counts: Counts,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// What has to happen in so long a time and did not, so that nothing was shown of it.
+    pub missing: Vec<&'static str>,
+}
+
+impl Summary {
+    /// Whether everything happened that has to, and nothing is wrong.
+    pub fn is_right(&self) -> bool {
+        self.faults.is_empty() && self.missing.is_empty()
+    }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, {} faults", self.counts, self.faults.len())
+        write!(f, "{}, {} faults", self.counts, self.faults.len())?;
+        if self.missing.is_empty() { Ok(()) } else { write!(f, "\nnothing was shown of: {}", self.missing.join(", ")) }
     }
 }
 
@@ -97,9 +112,9 @@ pub fn run(options: &Options) -> Result<Summary> {
     cli::binary()?;
     let events = Events::create(&folder.join("events.jsonl"))?;
     let kafka = start_brokers()?;
-    let made = Made::default();
-    let done = set_in_motion(options, &seed, &plan, &kafka, &events, &made)?;
-    conclude(folder, &events, &made, done)
+    let (made, operator) = (Made::default(), Operator::default());
+    let done = set_in_motion(options, &seed, &plan, &kafka, &events, &made, &operator)?;
+    conclude(options, &events, &made, done, operator.set_back())
 }
 
 fn start_brokers() -> Result<Kafka> {
@@ -121,11 +136,13 @@ fn set_in_motion(
     kafka: &Kafka,
     events: &Events,
     made: &Made,
+    operator: &Operator,
 ) -> Result<Done> {
     let folder = &options.folder;
     let witness = &kafka.witness();
-    let oracle = witness.start_oracle(plan::PREFIX, &folder.join("oracle.txt"))?;
-    let cluster = &Cluster { kafka, witness, oracle: &oracle, topics: &plan.topics, events };
+    let oracle_file = &folder.join(ORACLE_FILE);
+    let oracle = witness.start_oracle(plan::PREFIX, oracle_file)?;
+    let cluster = &Cluster { kafka, witness, oracle: &oracle, oracle_file, topics: &plan.topics, events };
     cluster.create_topics()?;
     let application =
         match (plan.names(|kind| kind == Kind::Input).pop(), plan.names(|kind| kind == Kind::Output).pop()) {
@@ -139,7 +156,6 @@ fn set_in_motion(
         events,
     };
     let (stop, stop_operator) = (&AtomicBool::new(false), &AtomicBool::new(false));
-    let operator = &Operator::default();
     let restores = &Restores { engine, witness, operator, made, folder: folder.join("read-back"), stop };
     let begin = Instant::now();
     let done = thread::scope(|scope| {
@@ -152,7 +168,10 @@ fn set_in_motion(
             scope.spawn(move || act(cluster, plan, concerns_brokers, random, begin, stop));
         }
         scope.spawn(|| operator.run(witness, stop_operator));
-        let backing_up = scope.spawn(|| backups::run(engine, seed.fork("backups"), made, stop));
+        let backing_up = scope.spawn(|| {
+            wait_for_offsets(witness, stop);
+            backups::run(engine, seed.fork("backups"), made, stop)
+        });
         let restoring = scope.spawn(|| restores.run(seed.fork("restores")));
         while begin.elapsed() < options.length && !backing_up.is_finished() && !restoring.is_finished() {
             sleep(Duration::from_millis(200));
@@ -174,6 +193,17 @@ fn set_in_motion(
 
 fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> T {
     handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Waits, for a while, until the application has committed offsets, so that the first backup has records and a group.
+fn wait_for_offsets(witness: &Witness, stop: &AtomicBool) {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let begin = Instant::now();
+    // Without a coordinator, or a group, there are none yet.
+    let are_there = || witness.group_offsets(plan::APPLICATION).is_ok_and(|offsets| !offsets.is_empty());
+    while begin.elapsed() < PATIENCE && !stop.load(Ordering::Relaxed) && !are_there() {
+        sleep(Duration::from_millis(200));
+    }
 }
 
 /// Does one sort of actions, each at its time or as soon as the one before is over.
@@ -202,11 +232,12 @@ fn act(
 }
 
 /// Reads all backups and holds them against what the oracle saw.
-fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<Summary> {
-    let oracle = oracle::read(&folder.join("oracle.txt"))?;
+fn conclude(options: &Options, events: &Events, made: &Made, done: Done, settings_set_back: u32) -> Result<Summary> {
+    let folder = &options.folder;
+    let oracle = oracle::read(&folder.join(ORACLE_FILE))?;
     let events = events.all();
     let facts = Facts::of(&events);
-    let mut counts = Counts::of(&events, &oracle, made, &done);
+    let mut counts = Counts::of(&events, &oracle, made, &done, settings_set_back);
     let mut faults: Vec<Fault> = Vec::new();
     for id in &made.ids() {
         let backup = archive::read(&folder.join("repository"), id)?;
@@ -217,7 +248,8 @@ fn conclude(folder: &Path, events: &Events, made: &Made, done: Done) -> Result<S
     let failures = made.failures().into_iter().chain(done.failures);
     faults.extend(failures.filter(|failure| !is_excused(failure, &events)).map(|failure| failure.fault));
     fs::write(folder.join("faults.json"), serde_json::to_vec_pretty(&faults)?)?;
-    Ok(Summary { counts, faults })
+    let missing = floor::never_happened(&counts, options.length);
+    Ok(Summary { counts, faults, missing })
 }
 
 /// Whether a run may have failed: the controllers had no quorum, or a partition no leader, or a restore was refused since a

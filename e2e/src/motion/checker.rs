@@ -138,6 +138,11 @@ impl Case<'_> {
         listed.any(|partitions| partitions.split(", ").any(|one| one == number))
     }
 
+    /// Whether an election may have truncated the log before the run ended: as long as all brokers are there, none is held.
+    fn may_be_truncated(&self) -> bool {
+        self.kind.elects_unclean() && self.facts.was_broker_away(i64::MIN, self.backup.completed_at_ms)
+    }
+
     /// Whether the oracle saw the record before the cut, and it was not lost in an election since.
     fn is_before_cut(&self, seen: &oracle::Seen) -> bool {
         seen.seen_ms < self.backup.cut_at_ms && !self.known.is_dead(seen)
@@ -223,8 +228,8 @@ impl Facts {
             .values()
             .any(|(topic, begin_ms)| names(line, topic) && (from_ms..=backup.completed_at_ms).contains(begin_ms));
         let is_unclean = self.unclean.iter().any(|(begin, end)| *begin <= backup.completed_at_ms && *end >= from_ms);
-        let about_unclean =
-            backup.topics.keys().any(|topic| Kind::of(topic) == Some(Kind::Unclean) && names(line, topic));
+        let is_of_such = |topic: &String| Kind::of(topic).is_some_and(Kind::elects_unclean) && names(line, topic);
+        let about_unclean = backup.topics.keys().any(is_of_such);
         is_deletion || (is_unclean && about_unclean)
     }
 }

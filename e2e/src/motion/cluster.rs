@@ -1,5 +1,7 @@
 //! Does to the cluster what the plan says.
 
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kafka_backup::clock::now_ms;
 
 use super::events::{Events, What};
+use super::oracle;
 use super::plan::{Action, TopicPlan};
 use super::random::Random;
 use crate::kafka::Kafka;
@@ -21,6 +24,8 @@ pub struct Cluster<'a> {
     pub witness: &'a Witness,
     /// It must not take a topic for the one before.
     pub oracle: &'a OracleReader,
+    /// What it has seen so far.
+    pub oracle_file: &'a Path,
     /// The topics.
     pub topics: &'a [TopicPlan],
     /// What was done.
@@ -157,13 +162,18 @@ impl Cluster<'_> {
                 ensure!(begin.elapsed() < PATIENCE, "the follower stays in sync although it is gone");
                 sleep(Duration::from_millis(100));
             }
+            let from_byte = fs::metadata(self.oracle_file)?.len();
             let before = end()?;
             while end()? < before + 20 {
                 ensure!(begin.elapsed() < PATIENCE, "nobody writes to the leader");
                 sleep(Duration::from_millis(100));
             }
-            // The oracle and a backup may read what is going to be lost.
-            sleep(Duration::from_millis(500));
+            // Only what it has read before can the oracle see truncated. A backup may read what is going to be lost, too.
+            while begin.elapsed() < PATIENCE
+                && !oracle::has_read(self.oracle_file, from_byte, topic, partition.partition, before)?
+            {
+                sleep(Duration::from_millis(200));
+            }
             self.kafka.kill_node(leader)
         })();
         // Whatever went wrong, the brokers come back.

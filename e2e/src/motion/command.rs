@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use kafka_backup::clock::now_ms;
 
-use super::{Options, run};
+use super::{Options, Summary, run};
 
 /// What the command line says.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Runs, and prints what is wrong and what was done; whether everything is right.
+    /// Runs, and prints what is wrong, what was done, and what did not happen although it has to; whether everything is right.
     ///
     /// # Errors
     /// When a system does not start or a tool fails.
@@ -41,7 +41,7 @@ impl Arguments {
         eprintln!("motion: seed {seed}, {} minutes, {}", self.minutes, folder.display());
         let length = Duration::try_from_secs_f64(self.minutes * 60.0).context("no such time")?;
         let outcome = run(&Options { seed, length, topics: self.topics, folder: folder.clone() });
-        let is_right = outcome.as_ref().is_ok_and(|summary| summary.faults.is_empty());
+        let is_right = outcome.as_ref().is_ok_and(Summary::is_right);
         if !is_right {
             if self.folder.is_none() {
                 let _ = temporary.keep();

@@ -1,5 +1,6 @@
 //! What a motion did and what it looked at, in numbers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use kafka_backup::format::hole::HoleCounts;
@@ -40,6 +41,18 @@ pub struct Counts {
     pub records_read_back: usize,
     /// Restored offsets of groups that were read back.
     pub offsets_read_back: usize,
+    /// Settings that the simulated Topic Operator set back.
+    pub settings_set_back: u32,
+    /// Completed restores that set a setting again which the operator had set back.
+    pub settings_set_again: u32,
+    /// Log starts that DeleteRecords moved.
+    pub log_starts_moved: usize,
+    /// Times that a partition was added.
+    pub partitions_added: usize,
+    /// Topics that were created under the name of a deleted one.
+    pub recreated: usize,
+    /// Partitions that got another leader while all brokers were there.
+    pub leaders_moved: usize,
     /// Brokers that were ended and started again.
     pub broker_restarts: usize,
     /// Elections in which a replica came to lead that was not in sync.
@@ -56,7 +69,7 @@ pub struct Counts {
 
 impl Counts {
     /// What was done, before any backup is looked at.
-    pub(super) fn of(events: &[Event], oracle: &Oracle, made: &Made, done: &Done) -> Self {
+    pub(super) fn of(events: &[Event], oracle: &Oracle, made: &Made, done: &Done, settings_set_back: u32) -> Self {
         let happened = |is: fn(&What) -> bool| events.iter().filter(|event| is(&event.what)).count();
         let partitions = || oracle.values().flat_map(|log| log.partitions.values());
         Self {
@@ -68,6 +81,12 @@ impl Counts {
             restore_kills: done.kills,
             records_read_back: done.records,
             offsets_read_back: done.offsets,
+            settings_set_back,
+            settings_set_again: done.set_again,
+            log_starts_moved: happened(|what| matches!(what, What::RecordsDeleted { before: 1.., .. })),
+            partitions_added: happened(|what| matches!(what, What::PartitionsAdded { .. })),
+            recreated: recreated(events),
+            leaders_moved: happened(|what| matches!(what, What::LeaderMoved { .. })),
             broker_restarts: happened(|what| matches!(what, What::BrokerRestarted { .. })),
             unclean_elections: happened(|what| matches!(what, What::UncleanElection { is_elected: true, .. })),
             truncations: partitions().map(|partition| partition.truncations.len()).sum(),
@@ -89,18 +108,32 @@ impl Counts {
     }
 }
 
+/// How many topics were created that were there before.
+fn recreated(events: &[Event]) -> usize {
+    let created = events.iter().filter_map(|event| {
+        let What::Created { topic, .. } = &event.what else { return None };
+        Some(topic)
+    });
+    let mut known = BTreeSet::new();
+    created.filter(|topic| !known.insert(topic.as_str())).count()
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { backups, partial, checked, backup_kills, resumed, records, keys, holes, .. } = self;
         let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
         let Self { restores, conflicts, restore_kills, records_read_back, offsets_read_back, .. } = self;
+        let Self { settings_set_back, settings_set_again, .. } = self;
+        let Self { log_starts_moved, partitions_added, recreated, leaders_moved, .. } = self;
         let Self { broker_restarts, unclean_elections, truncations, seen, logs, events, .. } = self;
         write!(
             f,
             "{backups} backups ({partial} partial, {checked} checked, {backup_kills} runs killed, {resumed} resumed): {records} \
              records and {keys} keys that had to be there, offsets in holes: {compaction} compaction, {control} control, {aborted} \
              aborted, {deleted} deleted, {expired} expired; {restores} restores and {conflicts} conflicts ({restore_kills} runs \
-             killed): {records_read_back} records and {offsets_read_back} committed offsets read back; {broker_restarts} brokers \
+             killed): {records_read_back} records and {offsets_read_back} committed offsets read back, {settings_set_back} settings \
+             set back and {settings_set_again} restores that set them again; {log_starts_moved} log starts moved, {partitions_added} \
+             partitions added, {recreated} topics created again, {leaders_moved} leaders moved, {broker_restarts} brokers \
              restarted, {unclean_elections} unclean elections, {truncations} logs truncated; {seen} records seen in {logs} logs, \
              {events} events"
         )

@@ -1,5 +1,6 @@
 //! Runs of the binary under test: to their end, or killed on the way.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kafka_backup::clock::now_ms;
+use kafka_backup::format::layout::{ArchiveKeys, CheckpointName};
 
+use super::backups::ARCHIVE;
 use super::events::{Events, What};
 use crate::cli::{Cli, Ended};
 use crate::running::Running;
@@ -29,6 +32,17 @@ pub struct Engine<'a> {
     pub events: &'a Events,
 }
 
+/// When a run is killed, if it is still at work then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// Never.
+    Never,
+    /// After so long.
+    After(Duration),
+    /// As soon as a checkpoint of a backup is in the repository, by which the next run resumes it.
+    OnceStored,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -39,14 +53,13 @@ pub enum Outcome {
 }
 
 impl Engine<'_> {
-    /// Runs the binary. `name` is that of the files with its report and its log. It is killed at the moment that is given, if
-    /// it is still at work then.
+    /// Runs the binary. `name` is that of the files with its report and its log.
     ///
     /// # Errors
     /// When it cannot be started, or does not end in ten minutes.
-    pub fn run(&self, name: &str, arguments: &[String], kill_after: Option<Duration>) -> Result<Outcome> {
+    pub fn run(&self, name: &str, arguments: &[String], kill: Kill) -> Result<Outcome> {
         let begin_ms = now_ms();
-        let outcome = self.run_until(name, arguments, kill_after)?;
+        let outcome = self.run_until(name, arguments, kill)?;
         let code = match &outcome {
             Outcome::Killed => None,
             Outcome::Ended(ended) => ended.code,
@@ -55,14 +68,19 @@ impl Engine<'_> {
         Ok(outcome)
     }
 
-    fn run_until(&self, name: &str, arguments: &[String], kill_after: Option<Duration>) -> Result<Outcome> {
+    fn run_until(&self, name: &str, arguments: &[String], kill: Kill) -> Result<Outcome> {
         let storage = format!("file://{}", self.repository.display());
         let all = ["--bootstrap-servers", &self.bootstrap, "--storage", &storage, "--output", "json"];
         let cli = Cli::new(arguments.iter().map(String::as_str).chain(all))?;
         let mut running = Running::start(cli)?;
         let begin = Instant::now();
         while running.status()?.is_none() {
-            if kill_after.is_some_and(|moment| begin.elapsed() >= moment) {
+            let is_due = match kill {
+                Kill::Never => false,
+                Kill::After(moment) => begin.elapsed() >= moment,
+                Kill::OnceStored => has_checkpoint(&self.repository)?,
+            };
+            if is_due {
                 self.keep(&format!("{name}.log"), &running.log()?)?;
                 running.kill()?;
                 return Ok(Outcome::Killed);
@@ -86,9 +104,39 @@ impl Engine<'_> {
     }
 }
 
+/// Whether there is a checkpoint of an unfinished backup in a repository.
+fn has_checkpoint(repository: &Path) -> Result<bool> {
+    let progress = repository.join(ArchiveKeys::new(&ARCHIVE.parse()?).progress());
+    let Ok(unfinished) = fs::read_dir(&progress) else { return Ok(false) };
+    // A folder that is removed meanwhile is that of a backup which has just ended.
+    let objects = unfinished.flatten().filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
+    let is_checkpoint = |name: &OsStr| name.to_str().and_then(CheckpointName::parse).is_some();
+    Ok(objects.map(|object| object.file_name()).any(|name| is_checkpoint(&name)))
+}
+
 /// The last lines of a log.
 pub fn tail(log: &str) -> String {
     const LINES: usize = 12;
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_backup::format::layout::BackupId;
+
+    use super::*;
+
+    #[test]
+    fn a_backup_that_has_a_cut_only_has_stored_nothing_to_resume() {
+        let folder = tempfile::tempdir().unwrap();
+        let (keys, id): (_, BackupId) = (ArchiveKeys::new(&ARCHIVE.parse().unwrap()), "a-backup".parse().unwrap());
+        assert!(!has_checkpoint(folder.path()).unwrap(), "there is no archive");
+        fs::create_dir_all(folder.path().join(keys.progress_folder(&id))).unwrap();
+        fs::write(folder.path().join(keys.cut(&id)), "").unwrap();
+        assert!(!has_checkpoint(folder.path()).unwrap());
+        let first = CheckpointName { epoch: 1, number: 0, folded: 1 };
+        fs::write(folder.path().join(keys.checkpoint(&id, first)), "").unwrap();
+        assert!(has_checkpoint(folder.path()).unwrap());
+    }
 }

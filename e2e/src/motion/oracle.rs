@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -115,6 +115,38 @@ pub fn read(path: &Path) -> Result<Oracle> {
     parse(BufReader::with_capacity(1 << 20, file)).with_context(|| format!("cannot understand {}", path.display()))
 }
 
+/// Whether the oracle has written down, from this byte of its file on, that it read a record of a partition at this offset or a later one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn has_read(path: &Path, from_byte: u64, topic: &str, partition: i32, offset: i64) -> Result<bool> {
+    let open = || File::open(path).with_context(|| format!("cannot open {}", path.display()));
+    // Its first lines name the topics that are there from the beginning.
+    let mut first = BufReader::new(open()?).lines().map_while(std::io::Result::ok);
+    let Some(log) = first.find_map(|line| log_of(&line, topic)) else { return Ok(false) };
+    let mut rest = open()?;
+    rest.seek(SeekFrom::Start(from_byte)).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut rest = BufReader::new(rest).lines().map_while(std::io::Result::ok);
+    // The line at that byte, and the last one, may be halves of lines.
+    Ok(rest.any(|line| offset_read(&line, log, partition).is_some_and(|read| read >= offset)))
+}
+
+/// The number of the log, in a line that says that this topic is followed.
+fn log_of(line: &str, topic: &str) -> Option<usize> {
+    let mut fields = line.strip_prefix("T ")?.split(' ');
+    let log = fields.next()?.parse().ok()?;
+    (fields.next()? == topic).then_some(log)
+}
+
+/// The offset, in a line about a record of this partition.
+fn offset_read(line: &str, log: usize, partition: i32) -> Option<i64> {
+    let rest = line.strip_prefix(&format!("R {log} {partition} "))?;
+    let mut fields = rest.split(' ').skip(1);
+    let offset = fields.next()?.parse().ok()?;
+    // In half a line the offset may be half of one.
+    fields.next().and(Some(offset))
+}
+
 fn parse(lines: impl BufRead) -> Result<Oracle> {
     let mut logs: Vec<Log> = Vec::new();
     for (number, line) in (1..).zip(lines.lines()) {
@@ -213,6 +245,26 @@ mod tests {
         assert!(partition.records[1].is_tombstone && partition.records[1].key.is_none());
         assert_eq!(partition.sample_after(1000).unwrap().start_offset, 5);
         assert_eq!(partition.sample_after(1001), None);
+    }
+
+    #[test]
+    fn what_the_oracle_has_read_by_now_is_in_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), FILE).unwrap();
+        let has_read = |from_byte: usize, partition, offset| {
+            has_read(file.path(), u64::try_from(from_byte).unwrap(), "src-a", partition, offset).unwrap()
+        };
+        assert!(has_read(0, 1, 6) && !has_read(0, 1, 7) && !has_read(0, 0, 5));
+        let truncated = FILE.find("D 0").unwrap();
+        assert!(has_read(truncated, 1, 6));
+        assert!(!has_read(FILE.find("X 0").unwrap(), 1, 5), "that was read before");
+    }
+
+    #[test]
+    fn half_a_line_says_nothing_about_an_offset() {
+        assert_eq!(offset_read("R 0 1 0 512 1000 ff 6b value", 0, 1), Some(512));
+        assert_eq!(offset_read("R 0 1 0 51", 0, 1), None);
+        assert_eq!(offset_read("0 1 0 512 1000 ff 6b value", 0, 1), None);
     }
 
     #[test]

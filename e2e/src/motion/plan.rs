@@ -9,6 +9,9 @@ use crate::witness::NewTopic;
 pub const PREFIX: &str = "src-";
 /// The group of the exactly-once application.
 pub const APPLICATION: &str = "motion-copier";
+/// Everything is written to by then.
+const FIRST_AT: Duration = Duration::from_secs(5);
+const FIRST_EVERY: Duration = Duration::from_secs(1);
 
 /// What a topic is for, which decides its settings, who writes to it, and what may happen to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +36,8 @@ pub enum Kind {
     Recreated,
     /// Two replicas, one of which is enough: it loses records in an unclean election.
     Unclean,
+    /// Compacted, and loses records in an unclean election too.
+    UncleanCompacted,
     /// What the exactly-once application reads.
     Input,
     /// What the exactly-once application writes.
@@ -41,10 +46,10 @@ pub enum Kind {
 
 impl Kind {
     /// How often each kind is there in sixty topics.
-    const SHARES: [(Self, usize); 12] = [
+    const SHARES: [(Self, usize); 13] = [
         (Self::Plain, 10),
         (Self::Transactional, 10),
-        (Self::Compacted, 6),
+        (Self::Compacted, 5),
         (Self::CompactedTransactional, 6),
         (Self::CompactedExpiring, 3),
         (Self::Expiring, 6),
@@ -52,13 +57,26 @@ impl Kind {
         (Self::Growing, 4),
         (Self::Recreated, 5),
         (Self::Unclean, 2),
+        (Self::UncleanCompacted, 1),
         (Self::Input, 1),
         (Self::Output, 1),
     ];
 
     /// Whether the log cleaner takes records out of it.
     pub const fn is_compacted(self) -> bool {
-        matches!(self, Self::Compacted | Self::CompactedTransactional | Self::CompactedExpiring)
+        matches!(
+            self,
+            Self::Compacted | Self::CompactedTransactional | Self::CompactedExpiring | Self::UncleanCompacted
+        )
+    }
+
+    /// Whether a replica that is not in sync may come to lead it, so that its log is truncated.
+    ///
+    /// No such topic is written to in transactions. An election may take the marker of a transaction and leave its records. The next
+    /// marker of the same producer then decides about them, so that an aborted record may be committed, and the last stable offset may
+    /// stay where it is for ever. Neither is a fault of a backup.
+    pub const fn elects_unclean(self) -> bool {
+        matches!(self, Self::Unclean | Self::UncleanCompacted)
     }
 
     /// Whether anybody writes to it in transactions.
@@ -88,6 +106,7 @@ impl Kind {
             Self::Growing => "growing",
             Self::Recreated => "recreated",
             Self::Unclean => "unclean",
+            Self::UncleanCompacted => "unclean-compacted",
             Self::Input => "input",
             Self::Output => "output",
         }
@@ -125,10 +144,8 @@ impl TopicPlan {
                 self.compacted(topic).with("cleanup.policy", "compact,delete").with("retention.ms", 15_000)
             }
             Kind::Expiring => topic.with("retention.ms", 4_000).with("segment.ms", 1_000),
-            Kind::Unclean => {
-                let topic = topic.with("unclean.leader.election.enable", "true").with("min.insync.replicas", 1);
-                NewTopic { replication_factor: Some(2), ..topic }
-            }
+            Kind::Unclean => unclean(topic),
+            Kind::UncleanCompacted => unclean(self.compacted(topic).with("cleanup.policy", "compact")),
         }
     }
 
@@ -138,6 +155,11 @@ impl TopicPlan {
             .with("segment.ms", 1_500)
             .with("delete.retention.ms", self.delete_retention_ms)
     }
+}
+
+fn unclean(topic: NewTopic) -> NewTopic {
+    let topic = topic.with("unclean.leader.election.enable", "true").with("min.insync.replicas", 1);
+    NewTopic { replication_factor: Some(2), ..topic }
 }
 
 /// Something that happens to topics or brokers.
@@ -223,7 +245,7 @@ fn topics_of(random: &mut Random, count: usize) -> Vec<TopicPlan> {
         let is_single = matches!(kind, Kind::Input | Kind::Output);
         let of_kind = if is_single { 1 } else { (share * count / all).max(1) };
         for number in 0..of_kind {
-            let partitions = if kind == Kind::Unclean { 1 } else { random.between(1, 4) };
+            let partitions = if kind.elects_unclean() { 1 } else { random.between(1, 4) };
             topics.push(TopicPlan {
                 name: format!("{PREFIX}{}-{number}", kind.stem()),
                 kind,
@@ -239,12 +261,24 @@ fn named(topics: &[TopicPlan], passes: impl Fn(Kind) -> bool) -> Vec<String> {
     topics.iter().filter(|topic| passes(topic.kind)).map(|topic| topic.name.clone()).collect()
 }
 
+/// When the first action of each sort begins. That is before any broker is away, so that nothing keeps it from being done.
+fn first_times() -> impl Iterator<Item = Duration> {
+    (0..).map(|number| FIRST_AT + FIRST_EVERY * number)
+}
+
 fn on_topics(random: &mut Random, topics: &[TopicPlan], length: Duration) -> Vec<(Duration, Action)> {
     let trimmed = named(topics, |kind| kind == Kind::Trimmed);
     let growing = named(topics, |kind| kind == Kind::Growing);
     let recreated = named(topics, |kind| kind == Kind::Recreated);
-    let mut actions = Vec::new();
-    let mut at = Duration::from_millis(random.between(5_000, 8_000));
+    let first_of = |names: &[String]| names.first().cloned();
+    let first = [
+        first_of(&trimmed).map(|topic| Action::DeleteRecords { topic, percent: 50 }),
+        first_of(&growing).map(|topic| Action::AddPartition { topic }),
+        first_of(&recreated).map(|topic| Action::Recreate { topic, pause: FIRST_EVERY }),
+    ];
+    let mut actions: Vec<(Duration, Action)> =
+        first_times().zip(first.into_iter().flatten()).take_while(|(at, _)| *at < length).collect();
+    let mut at = Duration::from_millis(random.between(9_000, 12_000));
     while at < length {
         let action = match random.between(0, 10) {
             0..5 => random
@@ -262,13 +296,15 @@ fn on_topics(random: &mut Random, topics: &[TopicPlan], length: Duration) -> Vec
     actions
 }
 
-/// One restart and one unclean election in a short run, and every few minutes in a long one.
+/// One restart and one unclean election in a short run, and every few minutes in a long one. The first election is about a topic that
+/// is not compacted, of which the checker knows more. Later ones take turns among the kinds.
 fn on_brokers(random: &mut Random, topics: &[TopicPlan], length: Duration) -> Vec<(Duration, Action)> {
     const PERIOD: Duration = Duration::from_secs(240);
-    let unclean = named(topics, |kind| kind == Kind::Unclean);
+    let unclean = [Kind::Unclean, Kind::UncleanCompacted].map(|kind| named(topics, |found| found == kind));
     let movable = named(topics, |kind| kind != Kind::Recreated);
-    let mut actions = Vec::new();
-    let mut begin = Duration::ZERO;
+    let of_first = movable.first().map(|topic| Action::MoveLeaders { topic: topic.clone() });
+    let mut actions: Vec<(Duration, Action)> = first_times().zip(of_first).take_while(|(at, _)| *at < length).collect();
+    let (mut begin, mut turns) = (Duration::ZERO, unclean.iter().cycle());
     while begin < length {
         let period = PERIOD.min(length - begin);
         let restart = Action::RestartBroker {
@@ -276,12 +312,12 @@ fn on_brokers(random: &mut Random, topics: &[TopicPlan], length: Duration) -> Ve
             is_killed: random.chance(50),
         };
         actions.push((begin + period.mul_f64(0.25), restart));
-        if let Some(topic) = random.pick(&unclean) {
+        if let Some(topic) = turns.next().and_then(|topics| random.pick(topics)) {
             actions.push((begin + period.mul_f64(0.55), Action::UncleanElection { topic: topic.clone() }));
         }
         begin += PERIOD;
     }
-    let mut at = Duration::from_millis(random.between(4_000, 6_000));
+    let mut at = Duration::from_millis(random.between(8_000, 10_000));
     while at < length {
         actions.extend(random.pick(&movable).map(|topic| (at, Action::MoveLeaders { topic: topic.clone() })));
         at += Duration::from_millis(random.between(2_000, 8_000));
@@ -292,6 +328,7 @@ fn on_brokers(random: &mut Random, topics: &[TopicPlan], length: Duration) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::motion::floor::FLOOR_LENGTH;
 
     #[test]
     fn the_seed_decides_everything_and_every_kind_is_there() {
@@ -303,6 +340,37 @@ mod tests {
             let topic = plan(1).topics.into_iter().find(|topic| topic.kind == kind).unwrap();
             assert_eq!(Kind::of(&topic.name), Some(kind));
         }
+    }
+
+    #[test]
+    fn one_action_of_each_sort_comes_before_a_broker_is_away() {
+        for seed in 0..20 {
+            let plan = Plan::new(&Random::new(seed), 60, FLOOR_LENGTH);
+            let is_away =
+                |action: &Action| matches!(action, Action::RestartBroker { .. } | Action::UncleanElection { .. });
+            let (away_at, _) = plan.actions.iter().find(|(_, action)| is_away(action)).unwrap();
+            // Each may take seconds.
+            let until = *away_at - Duration::from_secs(8);
+            let comes = |is: fn(&Action) -> bool| plan.actions.iter().any(|(at, action)| *at < until && is(action));
+            assert!(comes(|action| matches!(action, Action::DeleteRecords { .. })), "seed {seed}");
+            assert!(comes(|action| matches!(action, Action::AddPartition { .. })), "seed {seed}");
+            assert!(comes(|action| matches!(action, Action::Recreate { .. })), "seed {seed}");
+            assert!(comes(|action| matches!(action, Action::MoveLeaders { .. })), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn elections_take_turns_among_the_kinds_of_topics_that_they_truncate() {
+        let elected = |minutes: u64| -> Vec<Option<Kind>> {
+            let plan = Plan::new(&Random::new(1), 60, Duration::from_secs(60 * minutes));
+            let topics = plan.actions.into_iter().filter_map(|(_, action)| {
+                let Action::UncleanElection { topic } = action else { return None };
+                Some(topic)
+            });
+            topics.map(|topic| Kind::of(&topic)).collect()
+        };
+        assert_eq!(elected(1), [Some(Kind::Unclean)]);
+        assert_eq!(elected(9), [Some(Kind::Unclean), Some(Kind::UncleanCompacted), Some(Kind::Unclean)]);
     }
 
     #[test]

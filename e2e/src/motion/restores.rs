@@ -12,8 +12,8 @@ use kafka_backup::clock::{now_ms, utc};
 use super::archive::{self, Backup, crc_of};
 use super::backups::{ARCHIVE, Failure, Made};
 use super::checker::{Fault, Wrong};
-use super::engine::{Engine, Outcome, tail};
-use super::operator::Operator;
+use super::engine::{Engine, Kill, Outcome, tail};
+use super::operator::{Insistence, Operator};
 use super::plan::{APPLICATION, Kind};
 use super::random::Random;
 use super::restored::{self, Policy};
@@ -53,8 +53,33 @@ pub struct Done {
     pub records: usize,
     /// Committed offsets that were read back.
     pub offsets: usize,
+    /// Completed restores that set a setting again which the operator had set back.
+    pub set_again: u32,
     /// What is wrong.
     pub failures: Vec<Failure>,
+}
+
+/// What no restore has shown so far, so that the next one is made to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owed {
+    /// A run that is killed, and resumed.
+    kill: bool,
+    /// The offsets of a group.
+    group: bool,
+    /// A setting that is set back, and set again.
+    set_again: bool,
+}
+
+impl Owed {
+    const fn is_any(self) -> bool {
+        self.kill || self.group || self.set_again
+    }
+}
+
+impl Done {
+    const fn owed(&self) -> Owed {
+        Owed { kill: self.kills == 0, group: self.offsets == 0, set_again: self.set_again == 0 }
+    }
 }
 
 /// One restore.
@@ -65,6 +90,9 @@ struct Job {
     topics: Vec<(String, String)>,
     /// The target that the operator looks after, with what is declared of it.
     operated: Option<(String, Properties)>,
+    /// How often the operator sets it back.
+    insistence: Insistence,
+    owed: Owed,
     rate: u64,
     /// Replicas of the targets; those of the sources when absent.
     replicas: Option<u64>,
@@ -86,10 +114,12 @@ impl Restores<'_> {
                 sleep(Duration::from_millis(100));
             }
             let ids = self.made.ids();
-            let newest = &ids[ids.len().saturating_sub(3)..];
+            let owed = done.owed();
+            // The newest is sure to have what every cluster has after a while, such as a group.
+            let newest = &ids[ids.len().saturating_sub(if owed.is_any() { 1 } else { 3 })..];
             let Some(id) = random.pick(newest).filter(|_| !self.stop.load(Ordering::Relaxed)) else { break };
             let backup = archive::read(&self.engine.repository, id)?;
-            let job = plan(number, backup, &mut random);
+            let job = plan(number, backup, owed, &mut random);
             let begin_ms = now_ms();
             let faults = self.restore(&job, &mut random, &mut done)?;
             let end_ms = now_ms();
@@ -110,13 +140,20 @@ impl Restores<'_> {
                 self.engine.events.failed(now_ms(), "creating a target", &error);
                 return Ok(Vec::new());
             }
-            self.operator.declare(target, configs.clone());
+            self.operator.declare(target, configs.clone(), job.insistence);
         }
         let arguments = job.arguments();
-        let kills = random.between(0, 3);
+        let (kills, kill_after_ms_max) = match (job.owed.kill, random.between(0, 3)) {
+            // By then it has written something, and is far from its end.
+            (true, _) => (1, 2_000),
+            (false, drawn) => (drawn, 5_000),
+        };
         let mut ended = None;
         for attempt in 0..=kills {
-            let kill = (attempt < kills).then(|| Duration::from_millis(random.between(50, 5_000)));
+            let kill = match attempt < kills {
+                true => Kill::After(Duration::from_millis(random.between(50, kill_after_ms_max))),
+                false => Kill::Never,
+            };
             match self.engine.run(&format!("restore-{}-{attempt}", job.number), &arguments, kill)? {
                 Outcome::Killed => done.kills += 1,
                 Outcome::Ended(by_itself) => {
@@ -128,6 +165,7 @@ impl Restores<'_> {
         let ended = ended.context("the last attempt is not killed")?;
         if ended.code == Some(0) {
             done.completed += 1;
+            done.set_again += u32::from(has_set_again(&ended)?);
             return self.compare(job, done);
         }
         match &job.operated {
@@ -216,18 +254,21 @@ fn read_back(folder: &Path, partition: i32) -> Result<Vec<u32>> {
     dump::Records::open(&path)?.map(|record| crc_of(&record?)).collect()
 }
 
-fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
+fn plan(number: u32, backup: Backup, owed: Owed, random: &mut Random) -> Job {
     let names: Vec<String> = backup.topics.keys().cloned().collect();
     let count = usize::try_from(random.between(2, 7)).unwrap_or(2);
     let mut drawn = random.draw(&names, count);
     // A restore of nothing that the application reads has no offsets to restore.
-    let group = backup.groups.get(APPLICATION).filter(|_| random.chance(50)).map(|offsets| {
+    let is_with_group = random.chance(50) || owed.group;
+    let group = backup.groups.get(APPLICATION).filter(|_| is_with_group).map(|offsets| {
         let read = offsets.keys().map(|(topic, _)| topic.clone()).find(|topic| !drawn.contains(topic));
         drawn.extend(read);
         (APPLICATION.to_owned(), format!("back-{number}-{APPLICATION}"))
     });
     let point_in_time_ms =
         random.chance(30).then(|| backup.cut_at_ms - i64::try_from(random.between(0, 20_000)).unwrap_or(0));
+    // Before that time there may be nothing.
+    let point_in_time_ms = point_in_time_ms.filter(|_| !owed.is_any());
     let topics: Vec<(String, String)> =
         drawn.into_iter().map(|name| (name.clone(), format!("back-{number}-{name}"))).collect();
     let declared = [
@@ -244,10 +285,42 @@ fn plan(number: u32, backup: Backup, random: &mut Random) -> Job {
     // With as many as there are brokers a restore is refused while one is away.
     let replicas = random.chance(80).then(|| random.between(1, 3));
     let (operated, rate) = (operated.flatten(), random.between(30_000, 400_000));
-    Job { number, backup, topics, operated, rate, replicas, point_in_time_ms, group }
+    let job = Job {
+        number,
+        backup,
+        topics,
+        operated,
+        insistence: Insistence::Always,
+        owed,
+        rate,
+        replicas,
+        point_in_time_ms,
+        group,
+    };
+    if owed.is_any() { job.slow_and_sure(&declared[0]) } else { job }
 }
 
 impl Job {
+    /// One that takes some seconds, in which it is killed and meets the operator, and completes whichever broker is away. A setting that is
+    /// set back as `declared` may be set again.
+    fn slow_and_sure(mut self, declared: &Properties) -> Self {
+        /// A record takes about six times as many bytes in the backup.
+        const BYTES_A_RECORD: u64 = 100;
+        const RATE_MIN: u64 = 10_000;
+        let partitions = |(source, _): &(String, String)| self.backup.topics[source].partitions.values();
+        let records: usize = self.topics.iter().flat_map(partitions).map(|partition| partition.records.len()).sum();
+        self.rate = (records as u64 * BYTES_A_RECORD).max(RATE_MIN);
+        self.replicas = Some(2);
+        if self.owed.set_again {
+            self.operated = self.topics.first().map(|(_, target)| (target.clone(), declared.clone()));
+            self.insistence = Insistence::Once;
+        } else {
+            // A restore that ends with a conflict shows nothing of a group.
+            self.operated = None;
+        }
+        self
+    }
+
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             "restore".to_owned(),
@@ -275,6 +348,14 @@ impl Job {
     }
 }
 
+/// Whether a completed restore reports that another program had changed a setting, and that it set it again.
+fn has_set_again(ended: &Ended) -> Result<bool> {
+    let report = ended.json()?;
+    let warnings = report["warnings"].as_array().context("a report without warnings")?;
+    let is_such = |line: &str| line.contains("another program changed") && line.contains("the restore set it again");
+    Ok(warnings.iter().filter_map(|line| line.as_str()).any(is_such))
+}
+
 /// Whether a restore ended with a conflict that names the topic, and a setting that was set back or what came of it.
 fn is_conflict_about(ended: &Ended, target: &str, configs: &Properties) -> bool {
     let names_setting = configs.keys().any(|name| ended.stderr.contains(name))
@@ -289,6 +370,55 @@ const PROTECTIVE: [&str; 5] =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn backup() -> Backup {
+        let stored = |offset| archive::Stored {
+            offset,
+            timestamp_ms: offset,
+            crc: 0,
+            key: None,
+            is_tombstone: false,
+            is_aborted: false,
+        };
+        let partition = archive::Partition { records: (0..1_000).map(stored).collect(), ..Default::default() };
+        let topic = archive::Topic { id: "A".to_owned(), partitions: [(0, partition)].into() };
+        let committed = [(("src-input-0".to_owned(), 0), 5)].into();
+        Backup {
+            topics: [("src-input-0".to_owned(), topic.clone()), ("src-plain-0".to_owned(), topic)].into(),
+            groups: [(APPLICATION.to_owned(), committed)].into(),
+            ..Backup::default()
+        }
+    }
+
+    #[test]
+    fn what_no_restore_has_shown_is_asked_of_the_next_one_whatever_the_seed_says() {
+        let owed = Done::default().owed();
+        assert_eq!(owed, Owed { kill: true, group: true, set_again: true });
+        let nothing = Done { kills: 1, offsets: 1, set_again: 1, ..Done::default() }.owed();
+        assert!(!nothing.is_any());
+        let jobs = |owed: Owed| (0..50).map(move |seed| plan(0, backup(), owed, &mut Random::new(seed)));
+        for job in jobs(owed) {
+            assert!(job.group.is_some() && job.point_in_time_ms.is_none());
+            assert!(job.operated.is_some() && job.insistence == Insistence::Once);
+            assert_eq!((job.rate, job.replicas), (100_000 * job.topics.len() as u64, Some(2)));
+        }
+        assert!(jobs(Owed { set_again: false, ..owed }).all(|job| job.operated.is_none() && job.group.is_some()));
+        assert!(jobs(nothing).any(|job| job.group.is_none()) && jobs(nothing).any(|job| job.group.is_some()));
+        assert!(jobs(nothing).any(|job| job.operated.is_some() && job.insistence == Insistence::Always));
+    }
+
+    #[test]
+    fn a_setting_that_was_set_again_is_known_by_the_warning_about_it() {
+        let reported = |warnings: &str| {
+            let stdout = format!("{{\"outcome\": \"completed\", \"warnings\": [{warnings}]}}");
+            has_set_again(&Ended { code: Some(0), stdout, stderr: String::new() })
+        };
+        let warning = "topic \\\"back-1\\\": another program changed retention.ms before the restore had ended, and the restore set it \
+                       again; no record was lost by it";
+        assert!(reported(&format!("\"something else\", \"{warning}\"")).unwrap());
+        assert!(!reported("\"another program changed nothing\"").unwrap());
+        assert!(!reported("").unwrap());
+    }
 
     #[test]
     fn a_conflict_counts_only_when_it_names_topic_and_setting() {

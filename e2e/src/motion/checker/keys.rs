@@ -6,8 +6,12 @@ use super::{Case, Fault, Wrong};
 use crate::motion::oracle::Seen;
 
 /// The newest record of each key at the cut. Those before the log start are left out: retention does not look at keys.
+///
+/// There are none where an election may have truncated the log. The log cleaner removes a value because of a later one, which the
+/// election may take after that: then the log itself has neither, and the key is lost without a fault of the backup.
 pub(super) fn at_cut<'a>(case: &'a Case<'_>) -> BTreeMap<u64, &'a Seen> {
-    let Some(start_after) = case.start_after.filter(|_| case.is_alive) else { return BTreeMap::new() };
+    let is_judged = case.is_alive && !case.may_be_truncated();
+    let Some(start_after) = case.start_after.filter(|_| is_judged) else { return BTreeMap::new() };
     // They come in the order of their offsets, the live ones of later generations last.
     let seen = case.known.records.iter().filter(|seen| case.is_before_cut(seen));
     let mut newest: BTreeMap<u64, &Seen> = seen.filter_map(|seen| Some((seen.key?, seen))).collect();

@@ -99,7 +99,7 @@ fn stored(offset: i64, key: u64) -> Stored {
 
 #[test]
 fn a_whole_backup_has_no_faults() {
-    for kind in ["plain", "tx", "compacted", "expiring", "trimmed", "unclean"] {
+    for kind in ["plain", "tx", "compacted", "expiring", "trimmed", "unclean", "unclean-compacted"] {
         assert_eq!(World::new(kind, 0).faults(), [], "{kind}");
     }
     let looked_at = |kind: &str| {
@@ -320,7 +320,7 @@ fn splices(world: &World) -> Vec<i64> {
 
 #[test]
 fn records_of_two_logs_of_a_compacted_topic_are_found_where_both_logs_are_known_to_differ() {
-    for kind in ["compacted", "expiring"] {
+    for kind in ["compacted", "expiring", "unclean-compacted"] {
         let mut world = elected_of(kind);
         assert!(splices(&world).is_empty(), "{kind}: the log before the election");
         world.stored().records[9].crc += OTHER;
@@ -347,6 +347,51 @@ fn records_of_a_compacted_topic_that_the_cleaner_took_between_two_elections_are_
     known.truncations.push(Truncation { generation: 2, offset: 5 });
     world.stored().records[7..].iter_mut().for_each(|record| record.crc += OTHER);
     assert!(splices(&world).is_empty(), "the log between the elections had all of it");
+}
+
+#[test]
+fn keys_are_judged_until_a_broker_is_away_where_an_election_may_truncate_the_log() {
+    let without_last = |kind: &str| {
+        let mut world = World::new(kind, 0);
+        world.lose(9..10, HoleReason::Compaction);
+        world
+    };
+    let restarted = What::BrokerRestarted { node: 1, is_killed: true };
+    for kind in ["compacted", "unclean-compacted"] {
+        let mut world = without_last(kind);
+        world.happened(END_MS + 1, END_MS + 2, restarted.clone());
+        assert_eq!(world.faults(), [(Wrong::KeyLost, 9)], "{kind}: all brokers were there until the end of the run");
+    }
+    let mut world = without_last("unclean-compacted");
+    world.happened(2_000, 3_000, restarted.clone());
+    assert_eq!(world.faults(), [], "a later value of the key may be one that an election took");
+    let mut world = without_last("compacted");
+    world.happened(2_000, 3_000, restarted);
+    assert_eq!(world.faults(), [(Wrong::KeyLost, 9)], "nothing truncates this log");
+}
+
+#[test]
+fn a_record_behind_a_truncation_may_be_unknown_where_the_log_cleaner_is_faster_than_the_oracle() {
+    let with_other = |kind: &str, offset: usize| {
+        let mut world = elected_of(kind);
+        world.stored().records[offset].crc += 2 * OTHER;
+        world.faults().into_iter().filter(|(wrong, _)| *wrong == Wrong::Different).map(|(_, at)| at).collect::<Vec<_>>()
+    };
+    assert_eq!(with_other("unclean", 8), [8]);
+    assert!(with_other("unclean-compacted", 8).is_empty());
+    assert_eq!(with_other("unclean-compacted", 4), [4], "before the truncation");
+}
+
+#[test]
+fn a_problem_of_a_topic_that_an_election_truncates_is_explained_by_an_election_and_by_nothing_else() {
+    for kind in ["unclean", "unclean-compacted"] {
+        let mut world = World::new(kind, 0);
+        world.backup.problems = vec![format!("{}-0: the log ends before the cut", world.topic)];
+        assert_eq!(world.faults(), [(Wrong::Problem, -1)], "{kind}");
+        let election = What::UncleanElection { topic: "src-unclean-1".to_owned(), is_elected: true };
+        world.happened(CUT_MS + 10, CUT_MS + 20, election);
+        assert_eq!(world.faults(), [], "{kind}");
+    }
 }
 
 #[test]
