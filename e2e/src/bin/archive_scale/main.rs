@@ -2,18 +2,20 @@
 //!
 //! It starts MinIO and a proxy that delays each request, fills an archive with backups whose manifests have one shape, and starts a
 //! broker whose topics and groups have that shape too. Then it runs each command as a child process whose address space is limited.
-//! The large one, which takes 30 GB of disk:
+//! The last backup is a real one, of that broker. It is restored into the same broker under other names, and what the broker has
+//! afterwards is looked at. The large one, which takes 30 GB of disk:
 //!
 //! ```text
 //! cargo run --release -p e2e --bin archive_scale -- --backups 2000 --partitions 10000 --groups 5000
 //! ```
 
 mod cluster;
+mod restored;
 mod synthetic;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,10 +25,12 @@ use e2e::kafka::{Kafka, KafkaOptions, Listener};
 use e2e::minio::{Minio, MinioOptions, REGION};
 use e2e::slow_proxy::SlowProxy;
 use e2e::{cli, measure};
-use kafka_backup::clock::{now_ms, utc};
+use kafka_backup::clock::now_ms;
 use kafka_backup::config::storage::StorageConfig;
 use kafka_backup::repository::Archive;
 use kafka_backup::store::Store;
+
+use self::restored::Restored;
 
 const ARCHIVE: &str = "large";
 const DAY_MS: i64 = 86_400_000;
@@ -56,9 +60,29 @@ struct Options {
     /// Milliseconds that each request takes longer
     #[arg(long, default_value_t = 50)]
     delay_ms: u64,
+    /// Partitions of each restore, those of the first topics, up to all. The broker has one file open for each partition, and the
+    /// deleted ones of a restore go before the next: what it has and what is restored must be below the limit of open files
+    #[arg(long, default_value_t = 5_000)]
+    restored_partitions: usize,
     /// Address space of each command, in MiB
     #[arg(long, default_value_t = 512)]
     memory_mib: u64,
+}
+
+impl Options {
+    /// How many partitions are restored: all of as many topics as are needed.
+    fn restored(&self) -> usize {
+        let topics = self.restored_partitions.max(1).div_ceil(PARTITIONS_OF_A_TOPIC);
+        self.partitions.min(topics * PARTITIONS_OF_A_TOPIC)
+    }
+}
+
+/// A command that is measured.
+struct Row {
+    name: String,
+    command: Vec<String>,
+    /// What the broker has afterwards under other names.
+    restored: Option<Restored>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,7 +144,9 @@ fn scale(options: &Options) -> Result<()> {
     let near = minio.url(&bucket, "r");
     let far = format!("s3://{bucket}/r?endpoint={}&region={REGION}&force_path_style=true", proxy.endpoint());
 
-    let kafka = Kafka::start(KafkaOptions { heap_mb: 2048, ..KafkaOptions::default() })?;
+    // About 200 KiB for each partition is ample.
+    let heap_mb = u32::try_from((options.partitions + options.restored()) / 5)?.max(2_048);
+    let kafka = Kafka::start(KafkaOptions { heap_mb, ..KafkaOptions::default() })?;
     let credentials = std::env::temp_dir().join(e2e::unique("archive-scale-credentials"));
     let filled = {
         let [(_, id), (_, secret)] = minio.environment();
@@ -135,7 +161,10 @@ fn scale(options: &Options) -> Result<()> {
     // Best effort: it opens nothing but a server that ends with this process.
     let _ = std::fs::remove_file(&credentials);
     let manifest_bytes = filled?;
-    cluster::fill(&kafka, options)?;
+    // All synthetic backups are older, and the real one is made afterwards.
+    let point_in_time_ms = now_ms();
+    cluster::fill(&kafka, options, point_in_time_ms)?;
+    let configurations = tempfile::tempdir().context("no temporary folder")?;
     say(&format!(
         "{} backups of {} partitions and {} groups: manifests of {:.1} MB; {} ms a request; {} MiB",
         options.backups,
@@ -146,15 +175,23 @@ fn scale(options: &Options) -> Result<()> {
         options.memory_mib
     ))?;
     say("| command | requests | manifests opened | wall s | CPU s | peak MiB |\n|---|---|---|---|---|---|")?;
-    for (name, command) in commands(options, &far, &kafka.bootstrap(Listener::Plain))? {
+    let bootstrap = kafka.bootstrap(Listener::Plain);
+    let mut rows = commands(options, &far, &bootstrap)?;
+    rows.extend(restores(options, &far, &bootstrap, point_in_time_ms, configurations.path())?);
+    for Row { name, command, restored } in rows {
         let mut limited = Command::new("/bin/sh");
         let limit = format!("ulimit -v {} && exec \"$@\"", options.memory_mib * 1024);
         // Each arena of the allocator takes 64 MiB of address space, and none of memory.
         limited.args(["-c", &limit, "sh"]).args(&command).env("MALLOC_ARENA_MAX", "2").envs(minio.environment());
         proxy.take_requests();
-        match measure::run(&limited) {
-            Ok((figures, _)) => {
-                let requests = proxy.take_requests();
+        let measured = measure::run(&limited);
+        let requests = proxy.take_requests();
+        let checked = measured.and_then(|(figures, _)| {
+            restored.map_or(Ok(()), |restored| restored.take(&kafka))?;
+            Ok(figures)
+        });
+        match checked {
+            Ok(figures) => {
                 let opened = requests.get("GET manifest").copied().unwrap_or_default();
                 say(&format!(
                     "| {name} | {} ({}) | {opened} | {:.1} | {:.1} | {:.0} |",
@@ -174,8 +211,8 @@ fn scale(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The commands in their order, each with a name for the table.
-fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<(&'static str, Vec<String>)>> {
+/// The commands that restore nothing, in their order, each with a name for the table.
+fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<Row>> {
     let program = std::env::current_exe().context("the path of this program is unknown")?;
     let program = program.to_str().context("the path of this program is no text")?;
     let engine = cli::binary()?.to_str().context("the path of the engine is no text")?;
@@ -185,16 +222,8 @@ fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<(&'
     let there = ["--storage", storage, "--archive", ARCHIVE];
     let of_engine = |command: &str, rest: &[&str]| words(&[&[engine, command][..], &there, rest].concat());
     let prune = ["--max-backups", &keep];
-    let topic = topic_name(0);
-    let (mapped, mapped_too) = (format!("{topic}=restored"), format!("{topic}=restored-of-then"));
     let cluster = ["--bootstrap-servers", bootstrap];
-    let one_topic = [&cluster[..], &["--topics", &topic, "--topic-mapping"]].concat();
-    let newest = [&one_topic[..], &[&mapped]].concat();
-    // What is restored of a synthetic backup is never there, so the plan of it has to do.
-    let time = utc(middle_ms);
-    let then = [&mapped_too, "--point-in-time", &time, "--replication-factor", "1", "--dry-run"];
-    let of_then = [&one_topic[..], &then].concat();
-    Ok(vec![
+    let rows = [
         ("choose the newest", words(&[program, "choose", storage])),
         ("choose by time", words(&[program, "choose", storage, &middle])),
         ("totals", words(&[program, "contents", storage])),
@@ -202,10 +231,40 @@ fn commands(options: &Options, storage: &str, bootstrap: &str) -> Result<Vec<(&'
         ("prune, plan", of_engine("prune", &prune)),
         ("prune, 10 backups", of_engine("prune", &[&prune[..], &["--confirm"]].concat())),
         ("verify, manifests", of_engine("verify", &["--level", "manifest"])),
-        ("backup of as many partitions", of_engine("backup", &cluster)),
-        ("restore of the newest, one topic", of_engine("restore", &newest)),
-        ("restore by time, one topic, dry run", of_engine("restore", &of_then)),
-    ])
+        ("backup of as many partitions and groups", of_engine("backup", &cluster)),
+    ];
+    Ok(rows.into_iter().map(|(name, command)| Row { name: name.to_owned(), command, restored: None }).collect())
+}
+
+/// Restores of the real backup, in their order. Their configurations are written to a folder.
+fn restores(
+    options: &Options,
+    storage: &str,
+    bootstrap: &str,
+    point_in_time_ms: i64,
+    configurations: &Path,
+) -> Result<Vec<Row>> {
+    let engine = cli::binary()?.to_str().context("the path of the engine is no text")?;
+    let (partitions, groups) = (options.restored(), options.groups);
+    let newest = Restored { id: "newest", partitions, groups, point_in_time_ms: None, records: 2 };
+    let by_time =
+        Restored { id: "then", groups: 0, point_in_time_ms: Some(point_in_time_ms), records: 1, ..newest.clone() };
+    let one = partitions.min(PARTITIONS_OF_A_TOPIC);
+    let of_one = Restored { id: "one", partitions: one, groups: 0, ..newest.clone() };
+    let rows = [
+        (format!("restore of the newest, {partitions} partitions and {groups} groups"), newest),
+        (format!("restore by time, {partitions} partitions"), by_time),
+        (format!("restore of the newest, one topic of {one} partitions"), of_one),
+    ];
+    let row = |(name, restored): (String, Restored)| -> Result<Row> {
+        let path = configurations.join(format!("{}.json", restored.id));
+        std::fs::write(&path, serde_json::to_vec(&restored.config(storage, bootstrap))?)
+            .context("a configuration cannot be written")?;
+        let path = path.to_str().context("the path of a configuration is no text")?;
+        let command = words(&[engine, "restore", "--config", path]);
+        Ok(Row { name, command, restored: Some(restored) })
+    };
+    rows.into_iter().map(row).collect()
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -13,7 +13,9 @@ use kafka_backup::format::run::{Content, Run};
 use kafka_backup::format::segment::{SegmentRef, TopicKey};
 use kafka_backup::repository::Archive;
 
-use super::{ARCHIVE, DAY_MS, OFFSETS_OF_A_GROUP, Options, PARTITIONS_OF_A_TOPIC, archive, group_name, topic_name};
+use super::{
+    ARCHIVE, DAY_MS, OFFSETS_OF_A_GROUP, Options, PARTITIONS_OF_A_TOPIC, archive, cluster, group_name, topic_name,
+};
 
 const SEGMENT: &[u8] = b"it is counted and never opened";
 
@@ -87,7 +89,7 @@ fn manifest(options: &Options, cluster_id: &str) -> Result<Manifest> {
     let content = Content { batches: 900, records: 1_000_000, raw_bytes: 123_456_789, ..Content::default() };
     let mut topics = Vec::new();
     for number in 0..options.partitions.div_ceil(PARTITIONS_OF_A_TOPIC) {
-        let partitions = PARTITIONS_OF_A_TOPIC.min(options.partitions - number * PARTITIONS_OF_A_TOPIC);
+        let partitions = cluster::partitions_of(number, options.partitions);
         let partition = |partition| {
             let partition = i32::try_from(partition)?;
             Ok(PartitionSummary {
