@@ -451,16 +451,21 @@ async fn read_frame(
     address: &str,
 ) -> Result<Bytes, ReadError> {
     let announced = stream.read_i32().await?;
-    let length = usize::try_from(announced)
-        .ok()
-        .filter(|length| (4..=RESPONSE_BYTES_MAX).contains(length))
-        .ok_or_else(|| {
-            ReadError::Length(Error::FrameTooLarge {
+    let length = match usize::try_from(announced) {
+        Ok(length @ 4..=RESPONSE_BYTES_MAX) => length,
+        Ok(length) if length > RESPONSE_BYTES_MAX => {
+            return Err(ReadError::Length(Error::FrameTooLarge {
                 address: address.to_owned(),
                 bytes: i64::from(announced),
                 max: RESPONSE_BYTES_MAX,
-            })
-        })?;
+            }));
+        }
+        // No response has this length: the stream is damaged, and that of a new connection may not be.
+        Ok(_) | Err(_) => {
+            let why = format!("a response announces {announced} bytes");
+            return Err(ReadError::Length(Error::Lost { address: address.to_owned(), why }));
+        }
+    };
     let mut frame = buffers.take(length);
     while frame.len() < length {
         let missing = length - frame.len();
@@ -608,13 +613,25 @@ mod tests {
 
     #[tokio::test]
     async fn an_oversized_frame_is_refused_before_it_is_allocated() {
-        for announced in [i32::MAX, -1, 3, i32::from_be_bytes(*b"HTTP")] {
+        for announced in [i32::MAX, i32::from_be_bytes(*b"HTTP")] {
             let (connection, mut fake) = pair(LONG).await;
             let pending = list(&connection);
             fake.request().await;
             fake.stream.write_i32(announced).await.unwrap();
             let error = pending.response().await.unwrap_err();
             assert!(matches!(error, Error::FrameTooLarge { bytes, .. } if bytes == i64::from(announced)), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_that_no_response_has_is_a_lost_connection() {
+        for announced in [-1, 0, 3] {
+            let (connection, mut fake) = pair(LONG).await;
+            let pending = list(&connection);
+            fake.request().await;
+            fake.stream.write_i32(announced).await.unwrap();
+            let error = pending.response().await.unwrap_err();
+            assert!(matches!(error, Error::Lost { .. }) && error.is_retriable(), "{error}");
         }
     }
 
