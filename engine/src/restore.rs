@@ -360,7 +360,7 @@ impl Restore<'_> {
 
     /// What was deleted of restored records while offsets were committed, in one line.
     async fn swept_meanwhile(&self, prepared: &Prepared) -> Result<Option<String>, Error> {
-        // `put_back` names those that are gone, when all other topics have their own settings.
+        // `put_back` names those that were replaced, after the others have their own settings.
         let changed = target::changed(&self.cluster, prepared).await?;
         let ours: Vec<&PreparedTopic> =
             prepared.topics.iter().filter(|topic| !changed.contains(&topic.target)).collect();
@@ -649,13 +649,15 @@ impl Restore<'_> {
     }
 }
 
-/// What the last look at the settings says when the offsets of all groups are committed: a problem, if anything. Then only the topics' own
-/// settings are missing, and `put_back` gives them those that the owner has set last.
+/// What the last look at the settings says when the offsets of all groups are committed. A reversal is a problem of the report then, and no
+/// error: `put_back` runs next and keeps what the owner has set.
 fn after_all_groups(looked: Result<bool, Error>) -> Result<Option<String>, Error> {
     match looked {
         // `put_back` says so, when all other topics have their own settings.
         Ok(_) | Err(Error::Changed(_)) => Ok(None),
-        Err(error @ Error::Reverted { .. }) => Ok(Some(error.to_string())),
+        Err(error @ Error::Reverted { .. }) => {
+            Ok(Some(format!("{error}; all records were written and all offsets committed before")))
+        }
         Err(error) => Err(error),
     }
 }

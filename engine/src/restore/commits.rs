@@ -55,13 +55,15 @@ where
     Ok(all)
 }
 
-/// Whether the offsets of one of these groups are committed: an application may use the topics since.
+/// Whether the offsets of one of these groups are committed, or may be: from then on an application may use the topics.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub async fn has_committed(journal: &Journal, groups: &[GroupPlan]) -> Result<bool, Error> {
     for group in groups {
-        if journal.group_committed(&group.target).await?.is_some() {
+        // A commit may have arrived that nobody could write down any more.
+        let (before, committed) = (journal.group_before(&group.target), journal.group_committed(&group.target));
+        if committed.await?.is_some() || before.await?.is_some() {
             return Ok(true);
         }
     }
@@ -189,6 +191,9 @@ mod tests {
         assert!(!has_committed(&journal, &groups).await.unwrap());
         journal.write_group_committed("g1", report("g1")).await.unwrap();
         assert!(has_committed(&journal, &groups).await.unwrap());
+        // A run was killed between a commit and this note.
+        journal.write_group_before(GroupBefore::new("g2", &offsets(&[]), &offsets(&[]))).await.unwrap();
+        assert!(has_committed(&journal, &[group(2)]).await.unwrap());
     }
 
     #[test]

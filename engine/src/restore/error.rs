@@ -305,7 +305,8 @@ fn refused_batch(source_offset: i64, error: &crate::kafka::Error) -> String {
     match error.is_retriable() {
         true => format!(
             "the broker found the record batch at source offset {source_offset} damaged twice, although its checksum was right when it was \
-             sent: look at the network and at that broker"
+             sent: look at the network and at that broker; a broker before Kafka 2.4 also says so of a record without a key on a compacted \
+             topic: leave that topic out (--exclude-topics)"
         ),
         false => format!(
             "the broker refuses the record batch at source offset {source_offset} and will refuse it again: change the target topic's \

@@ -71,7 +71,7 @@ struct Seen {
     settings: Settings,
     /// Topics and settings that were set back since this run began, and set again.
     undone_in_this_run: BTreeSet<(String, String)>,
-    /// Topics that are others now, or not there. Their settings are not held any more.
+    /// Topics that were deleted or replaced. The restore no longer holds their settings.
     replaced: BTreeSet<String>,
 }
 
@@ -172,7 +172,7 @@ impl<'a> Protection<'a> {
         }
     }
 
-    /// As [`Protection::watch`], of the topics that are still those of the restore: one that was replaced ends the watch of no other.
+    /// Like [`Protection::watch`], without replaced topics: a replaced topic does not end the watch of the others.
     ///
     /// # Errors
     /// As [`Protection::watch`], without [`Error::Changed`].
@@ -207,7 +207,7 @@ impl<'a> Protection<'a> {
         }
     }
 
-    /// Holds the settings of topics no longer that are others now, or not there.
+    /// Stops holding the settings of topics that were deleted or replaced.
     async fn leave_out_replaced(&self) -> Result<(), Error> {
         let replaced = target::changed(self.cluster, self.prepared).await?;
         lock(&self.seen).replaced.extend(replaced);
