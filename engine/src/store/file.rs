@@ -375,10 +375,15 @@ impl FileStore {
     /// of it is removed by a prune.
     fn copy_next_to(&self, key: &str, unfinished: &Unfinished) -> Result<Unfinished, Error> {
         let mut copy = self.begin_in(key, folder_of(&self.path(key)))?;
-        let copied = File::open(&unfinished.name.path)
-            .and_then(|mut from| io::copy(&mut from, &mut copy.file))
-            .and_then(|_| copy.file.sync_all());
-        copied.map_err(|error| self.write_error(key, &error))?;
+        let mut copied = || {
+            let bytes = io::copy(&mut File::open(&unfinished.name.path)?, &mut copy.file)?;
+            // Linux has copied less than it said between some file systems.
+            if bytes != unfinished.file.metadata()?.len() || bytes != copy.file.metadata()?.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            copy.file.sync_all()
+        };
+        copied().map_err(|error| self.write_error(key, &error))?;
         Ok(copy)
     }
 

@@ -128,8 +128,8 @@ fn without_repeating_what_cannot_pass(error: Error) -> Error {
     if is_certificate(&error) { error.set_permanent() } else { error }
 }
 
-/// Makes an error of a response that opendal takes for a final one although the same request may succeed in a second. Its body, if it has
-/// one, is the page of a proxy.
+/// Turns a response into a temporary error if opendal would not repeat the request although it may succeed in a second. A body, if any, is
+/// the page of a proxy.
 fn repeating_what_passes<T>(response: Response<T>) -> opendal::Result<Response<T>> {
     let status = response.status().as_u16();
     match status {
