@@ -9,12 +9,10 @@ use anyhow::{Context, Result, bail};
 use kafka_backup::clock::now_ms;
 
 use super::checker::{Fault, Wrong};
-use super::engine::{Engine, Kill, Outcome, tail};
+use super::engine::{ARCHIVE, Engine, Kill, Outcome, tail};
 use super::plan::PREFIX;
 use super::random::Random;
 
-/// The archive of all backups.
-pub const ARCHIVE: &str = "motion";
 const PARTIAL: i32 = 7;
 /// Tries of the last backup, which nobody kills.
 const LAST_TRIES: u32 = 5;

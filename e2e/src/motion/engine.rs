@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use kafka_backup::clock::now_ms;
 use kafka_backup::format::layout::{ArchiveKeys, CheckpointName};
 
-use super::backups::ARCHIVE;
 use super::events::{Events, What};
 use crate::cli::{Cli, Ended};
 use crate::running::Running;
 
+/// The archive of all backups.
+pub const ARCHIVE: &str = "motion";
 /// A run that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(10);

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use kafka_backup::clock::{now_ms, utc};
 
 use super::archive::{self, Backup, crc_of};
-use super::backups::{ARCHIVE, Failure, Made};
+use super::backups::{Failure, Made};
 use super::checker::{Fault, Wrong};
-use super::engine::{Engine, Kill, Outcome, tail};
+use super::engine::{ARCHIVE, Engine, Kill, Outcome, tail};
 use super::operator::{Insistence, Operator};
 use super::plan::{APPLICATION, Kind};
 use super::random::Random;
