@@ -376,7 +376,6 @@ impl Run<'_> {
         let mut warnings = cut.warnings.clone();
         for (cut, topic) in cut.topics.iter().zip(&topics) {
             warnings.extend(expiries(topic, Cleaning::of(cut)));
-            warnings.extend(former_compaction(topic, Cleaning::of(cut)));
         }
         warnings.extend(findings.warnings());
         warnings.extend(findings.times.warnings(&cut.topics, is_missing));
@@ -584,44 +583,4 @@ fn expiries(topic: &TopicSummary, cleaning: Cleaning) -> impl Iterator<Item = St
             topic.topic.name, partition.partition, partition.content.holes.expired
         )
     })
-}
-
-/// A warning: partitions of a topic that is not compacted lack offsets that only the log cleaner can have removed. Among them may be those
-/// at the end of a log, for which the leader returned nothing. A run that resumes another finds them in what is stored.
-fn former_compaction(topic: &TopicSummary, cleaning: Cleaning) -> Option<String> {
-    let lacks_offsets = |partition: &&PartitionSummary| partition.content.holes.compaction > 0;
-    let partitions: BTreeSet<i32> =
-        topic.partitions.iter().filter(lacks_offsets).map(|partition| partition.partition).collect();
-    let was_compacted = cleaning == Cleaning::Never && !partitions.is_empty();
-    was_compacted.then(|| lines::was_cleaned(&topic.topic.name, &partitions))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::hole::HoleCounts;
-
-    #[test]
-    fn offsets_that_are_missing_in_a_topic_that_is_not_compacted_are_a_warning_of_their_partitions() {
-        let partition = |(compaction, partition)| {
-            let holes = HoleCounts { compaction, control: 1, ..HoleCounts::default() };
-            PartitionSummary {
-                partition,
-                content: Content { holes, ..Content::default() },
-                ..PartitionSummary::default()
-            }
-        };
-        let of = |compactions: [u64; 3], cleaning| {
-            let topic = TopicSummary {
-                topic: TopicKey { name: "t".to_owned(), id: uuid::Uuid::nil() },
-                replication_factor: 1,
-                configs: std::collections::BTreeMap::new(),
-                partitions: compactions.into_iter().zip(0..).map(partition).collect(),
-            };
-            former_compaction(&topic, cleaning)
-        };
-        assert_eq!(of([3, 0, 1], Cleaning::Never), Some(lines::was_cleaned("t", &[0, 2].into())));
-        assert_eq!(of([0; 3], Cleaning::Never), None);
-        assert_eq!([Cleaning::Compacts, Cleaning::Unknown].map(|cleaning| of([3; 3], cleaning)), [None, None]);
-    }
 }

@@ -193,7 +193,7 @@ impl Archive {
             Err(error @ Error::Document { .. }) => return self.begin_again(id, &error.to_string()).await,
             cut => cut?,
         };
-        // Before anything is removed: what another cluster has begun is not this run's to remove.
+        // Before anything is removed: a run must not remove the progress of another cluster's backup.
         if let Some(cut) = &cut
             && cut.source_cluster_id != source_cluster_id
         {

@@ -20,9 +20,12 @@ use crate::kafka::{Cluster, TopicMetadata, TopicPartition};
 use crate::select::{Selection, select};
 use crate::system_topics::is_system_topic;
 
-/// Settings of a topic whose old records are in other storage than the disks of the brokers: of Apache Kafka (KIP-405), of Redpanda, and of
-/// Confluent.
-const TIERED: [&str; 3] = ["remote.storage.enable", "redpanda.remote.read", "confluent.tier.enable"];
+/// Settings of a topic whose old records are in other storage than the disks of the brokers, when they are true: of Apache Kafka (KIP-405)
+/// and of Confluent.
+const TIERED: [&str; 2] = ["remote.storage.enable", "confluent.tier.enable"];
+/// What settings of Redpanda begin with. Its tiered storage has several, and its logs lack offsets that were never records (those of
+/// `tx_fence` batches), so that missing offsets prove nothing there.
+const REDPANDA: &str = "redpanda.";
 
 type Listed = BTreeMap<TopicPartition, Result<ListedOffset, crate::kafka::Error>>;
 type Configs = BTreeMap<String, Result<Vec<ConfigEntry>, crate::kafka::Error>>;
@@ -191,9 +194,10 @@ fn topic_cut(
     }
 }
 
-/// Whether a topic's effective configuration has old records in other storage: a cluster may say so for all topics.
+/// Whether a topic's effective configuration may have old records in other storage: a cluster may say so for all topics.
 fn is_tiered(entries: &[ConfigEntry]) -> bool {
-    entries.iter().any(|entry| TIERED.contains(&entry.name.as_str()) && entry.value.as_deref() == Some("true"))
+    let is_on = |entry: &ConfigEntry| TIERED.contains(&entry.name.as_str()) && entry.value.as_deref() == Some("true");
+    entries.iter().any(|entry| is_on(entry) || entry.name.starts_with(REDPANDA))
 }
 
 /// What a topic's configuration says about the log cleaner.
@@ -381,10 +385,11 @@ mod tests {
             cut.tiered
         };
         let kept = entry("cleanup.policy", "delete");
-        for name in ["remote.storage.enable", "redpanda.remote.read", "confluent.tier.enable"] {
+        for name in ["remote.storage.enable", "confluent.tier.enable"] {
             assert!(of(&[kept.clone(), entry(name, "true")]), "{name}");
             assert!(!of(&[kept.clone(), entry(name, "false")]), "{name}");
         }
+        assert!(of(&[kept.clone(), entry("redpanda.storage.mode", "unset")]), "its logs lack offsets anyway");
         assert!(!of(&[kept, entry("preallocate", "true")]));
     }
 

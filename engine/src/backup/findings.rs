@@ -9,7 +9,7 @@ use super::lines;
 use super::queue::{PartitionKey, Task};
 use super::reading_time::ReadingTimes;
 use super::silence::SilentBrokers;
-use crate::format::manifest::Cut;
+use crate::format::manifest::{Cut, TopicCut};
 use crate::format::segment::TopicKey;
 
 /// What was found out so far.
@@ -25,6 +25,7 @@ pub struct Findings {
     untold: BTreeMap<PartitionKey, i64>,
     tiered: BTreeSet<TopicKey>,
     cleaned: BTreeSet<TopicKey>,
+    empty_ends: BTreeSet<PartitionKey>,
     /// Brokers of which partitions stall.
     pub silent: SilentBrokers,
     /// How long it took to read compacted partitions.
@@ -34,7 +35,11 @@ pub struct Findings {
 impl Findings {
     /// Nothing yet, for a run that reads this cut.
     pub fn of(cut: &Cut) -> Self {
-        let tiered = cut.topics.iter().filter(|topic| topic.tiered).map(|topic| topic.topic.clone());
+        // A cut of an older version says so in the topic's own settings only.
+        let is_tiered = |topic: &&TopicCut| {
+            topic.tiered || topic.configs.get("remote.storage.enable").is_some_and(|value| value == "true")
+        };
+        let tiered = cut.topics.iter().filter(is_tiered).map(|topic| topic.topic.clone());
         Self { tiered: tiered.collect(), ..Self::default() }
     }
 
@@ -110,6 +115,11 @@ impl Findings {
         self.cleaned.contains(topic) && !self.tiered.contains(topic)
     }
 
+    /// The log of the partition gives nothing before its end, although its topic is not compacted: it was compacted once.
+    pub fn has_empty_end(&mut self, partition: PartitionKey) {
+        self.empty_ends.insert(partition);
+    }
+
     /// Whether the topic of this partition was found to be gone.
     pub fn is_gone(&self, topic: &TopicKey, partition: i32) -> bool {
         !self.gone.is_empty() && self.gone.contains(&(topic.clone(), partition))
@@ -128,6 +138,15 @@ impl Findings {
 
     /// What else should be known of the backup, each in one line.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let mut empty_ends: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+        for (topic, partition) in self.empty_ends.iter().filter(|key| !self.given_up.contains_key(*key)) {
+            empty_ends.entry(&topic.name).or_default().insert(*partition);
+        }
+        let empty_ends = empty_ends.into_iter().map(|(topic, partitions)| lines::empty_end(topic, &partitions));
+        self.untold_lines().chain(empty_ends)
+    }
+
+    fn untold_lines(&self) -> impl Iterator<Item = String> {
         let is_there = |(key, _): &(&PartitionKey, &i64)| !self.given_up.contains_key(*key);
         self.untold.iter().filter(is_there).map(|((topic, partition), first_offset)| {
             format!(
@@ -162,7 +181,6 @@ pub fn key(task: &Task) -> PartitionKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::manifest::TopicCut;
 
     fn topic(name: &str, tiered: bool) -> TopicCut {
         TopicCut {
@@ -197,6 +215,16 @@ mod tests {
         assert_eq!(was_cleaned(&findings), [false; 2]);
         cut.topics.iter().for_each(|topic| findings.shows_cleaning(&topic.topic));
         assert_eq!(was_cleaned(&findings), [true, false]);
+    }
+
+    #[test]
+    fn an_empty_end_is_a_warning_that_names_the_partitions_that_are_in_the_backup() {
+        let key = |partition| (topic("t", false).topic, partition);
+        let mut findings = Findings::default();
+        (0..3).for_each(|partition| findings.has_empty_end(key(partition)));
+        findings.give_up(key(1), Error::NotBegun);
+        let warnings: Vec<String> = findings.warnings().collect();
+        assert_eq!(warnings, [lines::empty_end("t", &[0, 2].into())]);
     }
 
     #[test]

@@ -124,12 +124,11 @@ pub enum Silence {
 }
 
 impl Idle {
-    /// Judges what a request brought of its first task; `was_cleaned`: whether logs of its topic show the log cleaner's work, although the
-    /// topic need not be compacted any more.
+    /// Judges what a request brought of its first task; `may_be_at_end`: whether its log may end without a batch, see [`may_be_at_end`].
     pub fn judge(
         &mut self,
         task: &Task,
-        was_cleaned: bool,
+        may_be_at_end: bool,
         fetched: Option<&Fetched>,
         progressed: bool,
         patience: &Patience,
@@ -152,7 +151,7 @@ impl Idle {
         self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
         let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         let is_empty = self.answers >= IDLE_ANSWERS && fetched.records.is_empty();
-        let may_end = may_be_at_end(task.cleaning, was_cleaned) && is_empty && ended_for >= patience.empty_end;
+        let may_end = may_be_at_end && is_empty && ended_for >= patience.empty_end;
         match (may_end, now.duration_since(since) >= patience.stall) {
             (true, _) => Silence::End,
             (false, true) => Silence::Stall,
@@ -166,7 +165,8 @@ impl Idle {
     }
 }
 
-/// Whether a log that gives nothing may be at an end that the log cleaner left without a batch; `was_cleaned` as in [`Idle::judge`].
+/// Whether a log that gives nothing may be at an end that the log cleaner left without a batch; `was_cleaned`: whether logs of its topic
+/// show the log cleaner's work, although the topic need not be compacted any more.
 pub const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
     match cleaning {
         Cleaning::Compacts => true,
@@ -183,25 +183,28 @@ pub const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
 pub enum TurnOver {
     /// It waits for its next turn.
     Again(Task),
-    /// It was waited for as long as any other.
+    /// It was waited for as long as the patience with one partition.
     GiveUp(Task),
 }
 
 /// Judges the first partition of a request to a silent broker, of which nothing came. One empty answer may be that of a leader that was
 /// elected just now, and storage other than the broker's own disks may be away for minutes. So the partition is waited for as long as one
 /// that is asked for alone, and the others have their turns meanwhile.
-pub fn turn_over(task: Task, patience: &Patience, now: Instant) -> TurnOver {
-    let since = task.silent_since.unwrap_or(now);
-    let is_over = task.silent_since.is_some() && now.duration_since(since) >= patience.stall;
-    let task = Task { silent_since: Some(since), ..task };
+///
+/// `silent_since` is when the broker became silent: a turn before that was in another silence, or of another broker.
+pub fn turn_over(task: Task, silent_since: Instant, patience: &Patience, now: Instant) -> TurnOver {
+    let since = task.silent_since.filter(|since| *since >= silent_since);
+    let is_over = since.is_some_and(|since| now.duration_since(since) >= patience.stall);
+    let task = Task { silent_since: Some(since.unwrap_or(now)), ..task };
     if is_over { TurnOver::GiveUp(task) } else { TurnOver::Again(task) }
 }
 
-/// What a response that is larger than any that is read announces, and the limit. A length that no response has is the same error, and says
-/// nothing of a batch.
-pub fn too_large(error: &crate::kafka::Error) -> Option<(i64, usize)> {
-    let crate::kafka::Error::FrameTooLarge { bytes, max, .. } = error else { return None };
-    usize::try_from(*bytes).is_ok_and(|bytes| bytes > *max).then_some((*bytes, *max))
+/// The announced size and the limit, if a response is too large to be read.
+pub const fn too_large(error: &crate::kafka::Error) -> Option<(i64, usize)> {
+    match error {
+        crate::kafka::Error::FrameTooLarge { bytes, max, .. } => Some((*bytes, *max)),
+        _ => None,
+    }
 }
 
 /// Why a partition that gives nothing is given up.
@@ -266,7 +269,7 @@ mod tests {
         let (mut idle, mut now) = (Idle::default(), Instant::now());
         let judge = |fetched: &Fetched| {
             now += Duration::from_secs(5);
-            idle.judge(&task(cleaning), was_cleaned, Some(fetched), false, &PATIENCE, now)
+            idle.judge(&task(cleaning), may_be_at_end(cleaning, was_cleaned), Some(fetched), false, &PATIENCE, now)
         };
         answers.iter().map(judge).collect()
     }
@@ -311,26 +314,20 @@ mod tests {
     async fn a_partition_of_a_silent_broker_has_more_than_one_turn_and_as_much_time_as_one_that_is_asked_for_alone() {
         let began = Instant::now();
         let later = |seconds| began + Duration::from_secs(seconds);
-        let TurnOver::Again(once) = turn_over(task(Cleaning::Never), &PATIENCE, began) else {
+        let TurnOver::Again(once) = turn_over(task(Cleaning::Never), began, &PATIENCE, began) else {
             panic!("its first turn")
         };
-        let TurnOver::Again(twice) = turn_over(once, &PATIENCE, later(59)) else { panic!("too soon") };
+        let TurnOver::Again(twice) = turn_over(once, began, &PATIENCE, later(59)) else { panic!("too soon") };
+        let again = turn_over(twice.clone(), later(600), &PATIENCE, later(720));
+        assert!(matches!(again, TurnOver::Again(task) if task.silent_since == Some(later(720))), "another silence");
         assert_eq!(twice.silent_since, Some(began));
         let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
         let with_batch = Fetched { records: batch.into(), ..empty(20) };
         assert_eq!(after(&twice, &Ok(with_batch), later(60)).task().silent_since, None);
         assert_eq!(after(&twice, &Ok(empty(20)), later(60)).task().silent_since, Some(began));
-        assert!(matches!(turn_over(twice, &PATIENCE, later(60)), TurnOver::GiveUp(_)));
+        assert!(matches!(turn_over(twice, began, &PATIENCE, later(60)), TurnOver::GiveUp(_)));
         let no_patience = Patience { stall: Duration::ZERO, ..PATIENCE };
-        assert!(matches!(turn_over(task(Cleaning::Never), &no_patience, began), TurnOver::Again(_)));
-    }
-
-    #[test]
-    fn a_length_that_no_response_has_is_not_that_of_a_large_one() {
-        let announced = |bytes| crate::kafka::Error::FrameTooLarge { address: String::new(), bytes, max: 100 };
-        assert_eq!([-1, 3, 100].map(|bytes| too_large(&announced(bytes))), [None; 3]);
-        assert_eq!(too_large(&announced(101)), Some((101, 100)));
-        assert_eq!(too_large(&crate::kafka::Error::UnknownBroker { id: 1 }), None);
+        assert!(matches!(turn_over(task(Cleaning::Never), began, &no_patience, began), TurnOver::Again(_)));
     }
 
     #[tokio::test]

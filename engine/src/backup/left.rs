@@ -1,6 +1,6 @@
 //! What of a cut is left to read, when some of it is stored.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -70,8 +70,13 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
     });
     let (now, cut_age) = (Instant::now(), Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
     let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
+    let ends = ends_never_cleaned(cut);
     for (topic, _, run) in kept.runs() {
         let partition = (topic.clone(), run.partition);
+        // Its hole may be at the end of the log, of which an earlier process would have warned.
+        if run.content.holes.compaction > 0 && ends.get(&(topic, run.partition)) == Some(&run.end_offset) {
+            findings.has_empty_end(partition.clone());
+        }
         if shows_cleaning(run) {
             findings.shows_cleaning(topic);
         }
@@ -85,6 +90,13 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
     invariants::without_repeats(kept)
 }
 
+/// Where the partitions end whose topics are not compacted.
+fn ends_never_cleaned(cut: &Cut) -> BTreeMap<(&TopicKey, i32), i64> {
+    let topics = cut.topics.iter().filter(|topic| Cleaning::of(topic) == Cleaning::Never);
+    let partitions = topics.flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)));
+    partitions.map(|(topic, partition)| ((&topic.topic, partition.partition), partition.end_offset)).collect()
+}
+
 /// Whether the log cleaner has removed batches of the run, or records inside of batches: then it has more offsets than records and holes.
 fn shows_cleaning(run: &Run) -> bool {
     let Content { records, holes, .. } = run.content;
@@ -94,7 +106,7 @@ fn shows_cleaning(run: &Run) -> bool {
 
 /// Whether what is stored is of the log that is there now. Only topic ids tell one topic from the next of its name (KIP-516, Kafka 2.8):
 /// a topic that was created again may have reached the same leader epoch. A run of an epoch that has passed is read again, although records
-/// of it may have expired since: otherwise the backup is partial in any case. Where nobody answers, brokers are asked again before the
+/// of it may have expired since: keeping it would make the backup partial. Where nobody answers, brokers are asked again before the
 /// commit: what is stored may be all that is left of a partition whose brokers are away, and what has expired since cannot be read again.
 const fn is_proven(topic: &TopicKey, fate: Fate) -> bool {
     match fate {

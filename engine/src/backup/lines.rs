@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 pub const MAY_HOLD_DELETED_KEYS: &str = "the backup may hold a value for keys that were deleted meanwhile";
 /// Words of [`unproven`] and [`epoch_passed`].
 pub const MAY_HOLD_TWO_LOGS: &str = "the backup may hold records of both";
-/// Words of [`was_cleaned`].
+/// Words of [`empty_end`].
 pub const TAKEN_FOR_CLEANED: &str = "that is taken for what the log cleaner removed while the topic was compacted";
 
 /// A warning: compacted partitions took so long to read that tombstones may have gone before they were reached.
@@ -45,13 +45,9 @@ pub fn epoch_passed(topic: &str, partitions: &BTreeSet<i32>) -> String {
     )
 }
 
-/// A warning: logs of a topic that is not compacted lack offsets, and were compacted once.
-pub fn was_cleaned(topic: &str, partitions: &BTreeSet<i32>) -> String {
-    of(
-        topic,
-        partitions,
-        &format!("the topic is not compacted, and the leader returns no batch for some offsets: {TAKEN_FOR_CLEANED}"),
-    )
+/// A warning: logs of a topic that is not compacted give nothing before their ends, and were compacted once.
+pub fn empty_end(topic: &str, partitions: &BTreeSet<i32>) -> String {
+    of(topic, partitions, &format!("the leader returns nothing up to the end of the log: {TAKEN_FOR_CLEANED}"))
 }
 
 fn of(topic: &str, partitions: &BTreeSet<i32>, says: &str) -> String {

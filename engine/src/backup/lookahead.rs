@@ -124,7 +124,7 @@ impl Lookahead<'_> {
     /// Reads on once, behind each of these answers, and returns those that are not complete yet.
     async fn read(
         &self,
-        wanted: Vec<Open>,
+        mut wanted: Vec<Open>,
         isolation: Isolation,
         max_bytes: i32,
         asked: &mut [Task],
@@ -140,9 +140,9 @@ impl Lookahead<'_> {
         let limits = FetchLimits { max_bytes, min_bytes: 1, max_wait_ms: self.max_wait_ms, isolation };
         let answers = self.cluster.fetch(self.broker, self.lane, &targets, limits).await;
         if answers.as_ref().err().and_then(too_large).is_some() {
-            // Nobody can read on there. What was asked for is no worse than what every consumer takes.
-            wanted.iter().for_each(|one| looked.believe(one));
-            return Vec::new();
+            // Nobody can read on there, most likely behind the first. It is taken as every consumer takes it, and the others go on.
+            looked.believe(&wanted.remove(0));
+            return wanted;
         }
         let (mut open, mut is_silent): (Vec<Open>, bool) = (Vec::new(), true);
         for (at, mut one) in wanted.into_iter().enumerate() {

@@ -34,11 +34,11 @@ impl SilentBrokers {
         self.0.entry(broker).or_insert(Stalls { count: 0, since: now }).count += 1;
     }
 
-    /// How many partitions were waited for in vain, when that is enough.
-    pub fn stalls(&self, broker: i32, now: Instant, patience: &Patience) -> Option<u32> {
+    /// How many partitions were waited for in vain since when, if that is enough.
+    pub fn stalls(&self, broker: i32, now: Instant, patience: &Patience) -> Option<(u32, Instant)> {
         let Stalls { count, since } = *self.0.get(&broker)?;
         let is_enough = count >= STALLS_MIN && now.duration_since(since) >= patience.stall * STALL_TIMES_MIN;
-        is_enough.then_some(count)
+        is_enough.then_some((count, since))
     }
 }
 
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(silent.stalls(1, at(600), &patience), None, "too few");
         silent.stalled(1, at(120));
         assert_eq!(silent.stalls(1, at(179), &patience), None, "too soon");
-        assert_eq!(silent.stalls(1, at(180), &patience), Some(STALLS_MIN));
+        assert_eq!(silent.stalls(1, at(180), &patience), Some((STALLS_MIN, at(60))));
         assert_eq!(silent.stalls(2, at(180), &patience), None, "another broker");
         silent.gave(1);
         assert_eq!(silent.stalls(1, at(180), &patience), None, "it gives something");

@@ -219,6 +219,9 @@ impl Worker {
             }
             self.sink.flush().await?;
             if let Some(task) = ended {
+                if task.cleaning == Cleaning::Never {
+                    self.findings().has_empty_end(findings::key(&task));
+                }
                 self.findings().times.caught_up(&findings::key(&task), now);
                 self.note_epoch(&task);
                 self.hole(&task, task.stretch.end_offset, HoleReason::Compaction).await?;
@@ -315,24 +318,22 @@ impl Worker {
             After::GoOn(task) => task.stretch.next_offset > asked[0].stretch.next_offset,
             After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
         };
-        let was_cleaned = self.findings().was_cleaned(&first.task().topic);
         let stalls = self.findings().silent.stalls(broker, now, patience);
+        let was_cleaned = self.findings().was_cleaned(&first.task().topic);
         let had_its_turn = !progressed && !idle.is_alone && fetched.is_some_and(|fetched| !fetched.is_throttled);
-        if let Some(stalls) = stalls
-            && had_its_turn
-            && !may_be_at_end(first.task().cleaning, was_cleaned)
-        {
+        if let Some((stalls, since)) = stalls.filter(|_| had_its_turn) {
             *idle = Idle::default();
-            // The others say nothing: of tiered storage, a broker reads one partition for a response, the first (before Kafka 4.2).
-            match turn_over(next.remove(0), patience, now) {
+            // Nothing follows for the other partitions: before Kafka 4.2 a broker reads only the first partition of a request from
+            // tiered storage.
+            match turn_over(next.remove(0), since, patience, now) {
                 TurnOver::Again(task) => self.queue().push_last(broker, task),
                 TurnOver::GiveUp(task) => self.give_up(&task, Error::silent(&task, stalls)),
             }
             return None;
         }
-        // While no partition of the broker gives anything, one that gives nothing need not be at its end.
-        let was_cleaned = was_cleaned && stalls.is_none();
-        match idle.judge(first.task(), was_cleaned, fetched, progressed, patience, now) {
+        // If the whole broker is silent, an empty response does not mean the end of a log.
+        let may_be_at_end = stalls.is_none() && may_be_at_end(first.task().cleaning, was_cleaned);
+        match idle.judge(first.task(), may_be_at_end, fetched, progressed, patience, now) {
             Silence::Wait => None,
             Silence::AskAlone => {
                 next.drain(1..).for_each(|task| self.queue().push(broker_of(&self.shared.cluster, &task), task));

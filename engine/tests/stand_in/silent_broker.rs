@@ -52,12 +52,7 @@ async fn each_partition_of_a_silent_broker_has_its_turns_before_it_is_given_up()
     let report = back_up(&broker).await;
     assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
     assert_eq!(report.problems.len(), 20, "{:?}", report.problems);
-    let says = |partition: i32, text: &str| {
-        let named = format!("partition remote-{partition} is not in the backup");
-        report.problems.iter().any(|problem| problem.starts_with(&named) && problem.contains(text))
-    };
-    let silent: Vec<i32> = (0..20).filter(|partition| says(*partition, ", as it did for the ")).collect();
-    let stalled = (0..20).filter(|partition| says(*partition, ", although the log reaches 1")).count();
+    let (silent, stalled) = given_up(&report, 20);
     assert_eq!((silent.is_empty(), silent.len() + stalled), (false, 20), "{:?}", report.problems);
     for partition in silent {
         assert!(
@@ -66,6 +61,16 @@ async fn each_partition_of_a_silent_broker_has_its_turns_before_it_is_given_up()
             turns(&broker, partition)
         );
     }
+}
+
+/// The partitions of `remote` that were given up with the whole broker, and how many were given up each by itself.
+fn given_up(report: &BackupReport, partitions: i32) -> (Vec<i32>, usize) {
+    let says = |partition: i32, text: &str| {
+        let named = format!("partition remote-{partition} is not in the backup");
+        report.problems.iter().any(|problem| problem.starts_with(&named) && problem.contains(text))
+    };
+    let silent = (0..partitions).filter(|partition| says(*partition, ", as it did for the ")).collect();
+    (silent, (0..partitions).filter(|partition| says(*partition, ", although the log reaches ")).count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
