@@ -1,4 +1,4 @@
-//! Restores of a real backup under other names: what each is told, and whether the broker has it afterwards.
+//! Restores of a real backup under other names: the configuration of each, and whether the broker has its records and offsets afterwards.
 
 use std::collections::BTreeMap;
 use std::fs;

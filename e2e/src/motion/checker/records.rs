@@ -107,7 +107,7 @@ fn spliced(case: &Case<'_>, known: &BTreeMap<i64, Vec<&Seen>>) -> Option<Fault> 
 }
 
 /// The first offset at which the log since a truncation is known to hold another record than the one before. No record from there on is
-/// of both: a log that was truncated is written anew from one offset on.
+/// of both: after a truncation, a log has other records from one offset on.
 fn difference(known: &BTreeMap<i64, Vec<&Seen>>, truncation: &Truncation) -> Option<i64> {
     let differs = |seen: &[&Seen]| {
         let crc_of = |generation: u32| seen.iter().find(|seen| seen.generation == generation).map(|seen| seen.crc);

@@ -1,4 +1,4 @@
-//! A stand-in for S3 on a port of this machine, for tests: it answers what it is told to.
+//! A stand-in for S3 on a port of this machine, for tests: each test gives it the function that answers a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
