@@ -14,13 +14,14 @@
 
 #[cfg(test)]
 pub(super) mod bucket;
+mod conditional;
 mod credentials;
+mod failure;
 mod part;
 #[cfg(test)]
 mod stand_in;
 mod upload;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,17 +30,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use opendal::layers::{RetryEvent, RetryLayer};
-use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::options::{ListOptions, ReadOptions};
 use opendal::{EntryMode, ErrorKind, HttpTransporter, OperationContext, Operator};
 
 use self::credentials::Credentials;
-use self::part::PARTS_IN_FLIGHT;
+use self::failure::S3Failure;
 pub use self::part::UPLOAD_MEMORY_BYTES;
 pub(super) use self::upload::S3Upload;
-use super::error::{Error, Place, leaves_open};
+use super::error::{Error, Place};
 use super::key::TEMPORARY;
 use super::transport::Transport;
-use super::{Created, Object, REQUESTS_AT_ONCE};
+use super::{Object, REQUESTS_AT_ONCE};
 use crate::breaker::Breaker;
 use crate::config::cluster::Tls;
 use crate::config::pem::PemFile;
@@ -61,16 +62,9 @@ const RETRIES_WITH_BREAKER: usize = 17;
 const RETRY_FIRST_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Where an object says which call made it. S3 answers a repeated "create if absent" with "it exists", also when it
-/// was the first attempt, whose answer got lost, that created it; this tells the two apart.
-const WRITTEN_BY: &str = "written-by";
-
 /// The checksum that goes with every object and every part. Buckets with Object Lock refuse what comes without one, and a store
 /// that checks it finds what was damaged on the way.
 const CHECKSUM: &str = "crc32c";
-/// How often a conditional write is made that meets another one of the same key; the pauses come to twelve seconds.
-const CONFLICTS_MAX: u32 = 6;
-const CONFLICTS: &str = "other writes of the same key are under way again and again (ConditionalRequestConflict)";
 /// Where an endpoint may be named, as AWS's tools have it, and two names that others use.
 const ENDPOINT_VARIABLES: [&str; 4] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"];
 
@@ -163,7 +157,7 @@ impl S3Store {
         }
         let ca_file = storage.ca_file.clone().or_else(|| environment(&["AWS_CA_BUNDLE"]).map(Into::into));
         let client = http_client(place, ca_file.as_deref())?;
-        let operator = Operator::new(builder).map_err(|error| place.s3(&storage.bucket, &error))?;
+        let operator = Operator::new(builder).map_err(|error| S3Failure::read(&error).at(place, &storage.bucket))?;
         let store = Self::over(operator, client, name.clone(), &storage.bucket);
         store.probe().await?;
         Ok(store)
@@ -198,7 +192,7 @@ impl S3Store {
     }
 
     fn error(&self, key: &str, error: &opendal::Error) -> Error {
-        self.place(key).s3(&self.bucket, error)
+        S3Failure::read(error).at(self.place(key), &self.bucket)
     }
 
     pub(super) async fn read(&self, key: &str) -> Result<Bytes, Error> {
@@ -240,11 +234,15 @@ impl S3Store {
     pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         match self.operator.stat(key).await {
             Ok(metadata) => return Ok(Some(metadata.content_length())),
-            Err(error) if leaves_open(&error) => {}
-            Err(error) => return Err(self.error(key, &error)),
+            Err(error) => {
+                let failure = S3Failure::read(&error);
+                if !failure.leaves_open() {
+                    return Err(failure.at(self.place(key), &self.bucket));
+                }
+            }
         }
-        // The response to HEAD has no body, so that a missing bucket looks like a missing key, and an expired token like a wrong request.
-        // The response to GET says which it is.
+        // The response to HEAD has no body, so that a missing bucket looks like a missing key, an expired token like a wrong request, and a
+        // wrong clock like a missing permission. The response to GET says which it is.
         match self.get_range(key, 0..1).await {
             Ok(_) => self.restat(key).await.map(Some),
             Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => self.restat(key).await.map(Some),
@@ -259,92 +257,6 @@ impl S3Store {
     async fn restat(&self, key: &str) -> Result<u64, Error> {
         let metadata = self.operator.stat(key).await.map_err(|error| self.error(key, &error))?;
         Ok(metadata.content_length())
-    }
-
-    /// Whether the object at `key` was made by the call that drew `token`; `None` when there is no object.
-    async fn is_written_by(&self, key: &str, token: &str) -> opendal::Result<Option<bool>> {
-        match self.operator.stat(key).await {
-            Ok(metadata) => {
-                let written_by = metadata.user_metadata().and_then(|metadata| metadata.get(WRITTEN_BY));
-                Ok(Some(written_by == Some(token)))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
-        self.create_as(key, bytes, |settled| Ok(settled.created())).await
-    }
-
-    /// Like `create`, but returns `AlreadyThere` only if the store itself refused this call because the key exists.
-    pub(super) async fn create_answered(&self, key: &str, bytes: Bytes) -> Result<Created, Error> {
-        let mut is_asked_again = false;
-        let answered = |settled: Settled| match settled {
-            // The other write has made its object, so that the store has an answer to the next call.
-            Settled::Unanswered { is_conflict: true, .. } if !is_asked_again => {
-                is_asked_again = true;
-                Ok(None)
-            }
-            Settled::Unanswered { error, .. } => Err(error),
-            settled @ (Settled::New | Settled::Taken | Settled::Again) => Ok(settled.created()),
-        };
-        self.create_as(key, bytes, answered).await
-    }
-
-    /// Creates an object. Repeats the call as long as `read` returns `None`.
-    async fn create_as(
-        &self,
-        key: &str,
-        bytes: Bytes,
-        mut read: impl FnMut(Settled) -> Result<Option<Created>, Error>,
-    ) -> Result<Created, Error> {
-        let token = uuid::Uuid::new_v4().to_string();
-        for attempt in 0..CONFLICTS_MAX {
-            let written = self.operator.write_options(key, bytes.clone(), whole_options(&token)).await.map(drop);
-            if let Some(created) = read(self.settle(key, &token, written).await?)? {
-                return Ok(created);
-            }
-            tokio::time::sleep(RETRY_FIRST_PAUSE * 2_u32.pow(attempt)).await;
-        }
-        Err(self.place(key).unavailable(CONFLICTS))
-    }
-
-    /// What became of a conditional write, by what stands at its key when the answer leaves it open.
-    async fn settle(&self, key: &str, token: &str, written: opendal::Result<()>) -> Result<Settled, Error> {
-        let Err(error) = written else {
-            return Ok(Settled::New);
-        };
-        let is_taken = error.kind() == ErrorKind::ConditionNotMatch;
-        // `ConditionalRequestConflict`: the other write may be the first attempt of this very call.
-        let is_conflict = error.kind() == ErrorKind::Conflict;
-        // A completed upload that is completed again is "not found"; a lost answer is any error that passes. A denied write was not made,
-        // whether the object exists or not.
-        let is_open = match error.kind() {
-            ErrorKind::PermissionDenied => false,
-            ErrorKind::NotFound => true,
-            _ => is_taken || is_conflict || error.is_persistent(),
-        };
-        let written_by_us = if is_open { self.is_written_by(key, token).await } else { Ok(None) };
-        match written_by_us {
-            Ok(Some(true)) => Ok(Settled::New),
-            Ok(Some(false)) if is_taken => Ok(Settled::Taken),
-            Ok(Some(false)) => Ok(Settled::Unanswered { error: self.write_error(key, &error), is_conflict }),
-            Ok(None) if is_conflict => Ok(Settled::Again),
-            Ok(None) | Err(_) if is_taken => {
-                Err(self.place(key).unavailable("the key was taken, and its object cannot be read back"))
-            }
-            Ok(None) | Err(_) => Err(self.write_error(key, &error)),
-        }
-    }
-
-    /// Reads a failure of a conditional write. A missing upload is a failure of the call: to say "not found" of what was to be written
-    /// is no answer.
-    fn write_error(&self, key: &str, error: &opendal::Error) -> Error {
-        match self.error(key, error) {
-            Error::NotFound { .. } => self.place(key).unavailable("the store has lost the upload"),
-            error => error,
-        }
     }
 
     pub(super) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
@@ -421,33 +333,6 @@ impl S3Store {
     }
 }
 
-/// What became of a conditional write.
-enum Settled {
-    /// This call made the object.
-    New,
-    /// The store has refused the call, since somebody else's object is there.
-    Taken,
-    /// The call failed with this error, and another writer's object exists. This does not prove that the caller may write.
-    Unanswered {
-        error: Error,
-        /// Whether the error is that another conditional write of the key was under way.
-        is_conflict: bool,
-    },
-    /// Another conditional write of the key was under way and has left nothing, so that the call has to be made again.
-    Again,
-}
-
-impl Settled {
-    /// What became of the object; `None` when the call has to be made again.
-    const fn created(&self) -> Option<Created> {
-        match self {
-            Self::New => Some(Created::New),
-            Self::Taken | Self::Unanswered { .. } => Some(Created::AlreadyThere),
-            Self::Again => None,
-        }
-    }
-}
-
 /// The first failure of deletions of which each is tried, until the store cannot be reached.
 async fn all_tried(mut removals: impl Stream<Item = Result<(), Error>> + Unpin) -> Result<(), Error> {
     let mut removed = Ok(());
@@ -462,21 +347,6 @@ async fn all_tried(mut removals: impl Stream<Item = Result<(), Error>> + Unpin) 
 
 fn folder(prefix: &str) -> String {
     format!("{prefix}/")
-}
-
-/// For bytes that are in memory as a whole. They go out in one request, which is the one whose condition [`super::Store::check_writable`]
-/// has tried: some stores honour `If-None-Match` of a PutObject and not of a CompleteMultipartUpload.
-fn whole_options(token: &str) -> WriteOptions {
-    WriteOptions {
-        if_not_exists: true,
-        user_metadata: Some(HashMap::from([(WRITTEN_BY.to_owned(), token.to_owned())])),
-        ..Default::default()
-    }
-}
-
-/// For parts that we cut ourselves.
-fn part_options(token: &str) -> WriteOptions {
-    WriteOptions { concurrent: PARTS_IN_FLIGHT, ..whole_options(token) }
 }
 
 fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {

@@ -1,17 +1,20 @@
 //! HTTP to S3: each request has an end in time, and asks the circuit breaker first.
 //!
 //! This is the one place that every attempt passes: those of calls that are repeated, of the parts of an upload, of the
-//! pages of a listing.
+//! pages of a listing. Here a response of something in between is found out, before opendal takes it for the store's.
 
-use std::future::ready;
+mod document;
+
 use std::time::Duration;
 
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use http::{Method, Request, Response, StatusCode};
+use futures::stream::{self, Stream, StreamExt};
+use http::header::ETAG;
+use http::{Request, Response, StatusCode};
+use opendal::raw::ServiceOperation;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
-use super::error::is_certificate;
+use super::error::{NOT_FROM_THE_STORE, is_certificate};
 use crate::breaker::Breaker;
 
 /// Longest time until the answer to a request begins that sends next to nothing.
@@ -21,6 +24,8 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 const PIECE_BYTES: usize = 5 << 20;
 /// A request with a body up to this size is one that sends next to nothing.
 const SMALL_BYTES: usize = 64 * 1024;
+/// What an error shows of a page that is not the store's, in characters: some pages are one line.
+const SHOWN_CHARACTERS: usize = 120;
 
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -38,9 +43,11 @@ impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         self.breaker.ready().await;
         let timeout = timeout(request.body().len());
-        let is_delete_objects = is_delete_objects(&request);
+        // A request for credentials has none.
+        let operation = request.extensions().get::<ServiceOperation>().map_or("", |operation| operation.0);
         let answer = match tokio::time::timeout(timeout, self.http.fetch(request)).await {
-            Ok(answer) => answer.map_err(without_repeating_what_cannot_pass),
+            Ok(Ok(response)) => of_the_store(operation, response.map(|body| body.map_inner(timed))).await,
+            Ok(Err(error)) => Err(without_repeating_what_cannot_pass(error)),
             Err(_) => {
                 let text = format!("no answer within {} s", timeout.as_secs());
                 Err(Error::new(ErrorKind::Unexpected, text).set_temporary())
@@ -50,11 +57,7 @@ impl HttpTransport for Transport {
             true => self.breaker.failure(),
             false => self.breaker.success(),
         }
-        let response = repeating_what_passes(answer?)?;
-        Ok(response.map(|body| {
-            let body = body.map_inner(timed);
-            if is_delete_objects { body.map_inner(without_empty_versions) } else { body }
-        }))
+        repeating_what_passes(answer?)
     }
 }
 
@@ -76,43 +79,80 @@ fn timed(pieces: Pieces) -> Pieces {
     Box::new(Box::pin(timed))
 }
 
-/// Elements without a value, as they are written.
-const EMPTY_VERSIONS: [&[u8]; 2] = [b"<VersionId></VersionId>", b"<VersionId/>"];
-
-/// Whether this is a DeleteObjects request, whose query is `delete`, with or without an equals sign.
-fn is_delete_objects<T>(request: &Request<T>) -> bool {
-    let mut parameters = request.uri().query().unwrap_or_default().split('&');
-    request.method() == Method::POST && parameters.any(|parameter| parameter.trim_end_matches('=') == "delete")
-}
-
-/// The response to DeleteObjects with blanks in place of empty versions.
-///
-/// MinIO writes `<VersionId></VersionId>` into the error of an object without a version. opendal compares it with the version that was
-/// asked for, which is none, finds no object to which the error belongs, and counts the object as deleted. As many blanks as the element
-/// has bytes leave the length of the body as it is.
-fn without_empty_versions(pieces: Pieces) -> Pieces {
-    let whole = async move {
-        // An element may be cut by the end of a piece, so that the pieces are joined: a response names at most a thousand objects.
-        let pieces: Vec<Buffer> = pieces.try_collect().await?;
-        let mut body: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
-        blank_empty_versions(&mut body);
-        Ok::<_, Error>(Buffer::from(body))
-    };
-    // An empty piece would end the body before its length is checked.
-    Box::new(Box::pin(stream::once(whole).try_filter(|body| ready(!body.is_empty()))))
-}
-
-fn blank_empty_versions(body: &mut [u8]) {
-    let mut at = 0;
-    while at < body.len() {
-        match EMPTY_VERSIONS.iter().find(|element| body[at..].starts_with(element)) {
-            Some(element) => {
-                body[at..at + element.len()].fill(b' ');
-                at += element.len();
-            }
-            None => at += 1,
-        }
+/// The response, or an error if something in between has sent it: a login page, or a proxy's own 404. opendal reads any success as an
+/// object that is stored, any XML as an empty listing, or as a deletion without errors, and any 404 to a deletion as success.
+async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let lacks_tag = is_known_by_its_tag(operation, response.status()) && !response.headers().contains_key(ETAG);
+    if !lacks_tag && !is_known_by_its_body(operation, response.status()) {
+        return Ok(response);
     }
+    let (mut parts, mut body) = response.into_parts();
+    let bytes = body.to_buffer().await?.to_bytes();
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let code = document::error_code(text);
+    let is_the_stores = match parts.status {
+        _ if lacks_tag => false,
+        StatusCode::OK => document::root(text) == root(operation) || is_failed_completion(operation, code),
+        _ => code.is_some(),
+    };
+    if !is_the_stores {
+        // Objects that cannot be deleted at once are deleted one by one: a repetition would only delay that.
+        return Err(foreign(parts.status, &bytes).with_temporary(operation != "DeleteObjects"));
+    }
+    // opendal takes every 404 for a success, also one of a store that has no such bucket.
+    if operation == "DeleteObject" && code != Some("NoSuchKey") {
+        parts.status = StatusCode::BAD_REQUEST;
+    }
+    let body = match operation {
+        // MinIO writes `<VersionId></VersionId>` into the error of an object without a version; `null` is such an object's version.
+        // opendal compares it with the version that was asked for, which is none, finds no object to which the error belongs, and counts
+        // the object as deleted.
+        "DeleteObjects" => Buffer::from(document::without_versions(text)),
+        _ => Buffer::from(bytes),
+    };
+    Ok(Response::from_parts(parts, HttpBody::new(stream::iter([Ok(body)]), None)))
+}
+
+/// Whether a response with this status is about one object or part, and so has its entity tag.
+fn is_known_by_its_tag(operation: &str, status: StatusCode) -> bool {
+    status.is_success() && matches!(operation, "PutObject" | "UploadPart" | "HeadObject" | "GetObject")
+}
+
+/// Whether a response with this status shows by its body that it is the store's.
+fn is_known_by_its_body(operation: &str, status: StatusCode) -> bool {
+    match status {
+        StatusCode::OK => root(operation).is_some(),
+        // No response to HEAD has a body. A store without DeleteObjects may say so in any way.
+        StatusCode::NOT_FOUND => !matches!(operation, "" | "HeadObject" | "DeleteObjects"),
+        _ => false,
+    }
+}
+
+/// The root element of the document that says what became of a call; none for a call whose response is no document.
+fn root(operation: &str) -> Option<&'static str> {
+    match operation {
+        "ListObjectsV2" => Some("ListBucketResult"),
+        "DeleteObjects" => Some("DeleteResult"),
+        // Ceph takes a part of an upload without an id for the whole object.
+        "CreateMultipartUpload" => Some("InitiateMultipartUploadResult"),
+        "CompleteMultipartUpload" => Some("CompleteMultipartUploadResult"),
+        _ => None,
+    }
+}
+
+/// Whether this is S3's error to a completion that has status 200: it sends the status before it has joined the parts.
+fn is_failed_completion(operation: &str, code: Option<&str>) -> bool {
+    operation == "CompleteMultipartUpload" && code.is_some()
+}
+
+/// The failure that a response of something in between is, with the beginning of what it says.
+fn foreign(status: StatusCode, body: &[u8]) -> Error {
+    let body = String::from_utf8_lossy(body);
+    let says: String = match body.trim().lines().next() {
+        Some(line) => line.chars().take(SHOWN_CHARACTERS).collect(),
+        None => "the response has no body".to_owned(),
+    };
+    Error::new(ErrorKind::Unexpected, format!("HTTP status {}, and {NOT_FROM_THE_STORE}: {says}", status.as_u16()))
 }
 
 /// Longest time for a request with a body of so many bytes: a document goes out in one.
@@ -184,31 +224,86 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_deletion_of_many_is_known_by_its_query() {
-        let is_one = |method: &str, uri: &str| {
-            let request = Request::builder().method(method).uri(uri).body(()).expect("a request");
-            is_delete_objects(&request)
-        };
-        assert!(is_one("POST", "http://store/bucket/?delete") && is_one("POST", "http://store/bucket?delete="));
-        assert!(!is_one("GET", "http://store/bucket/?delete") && !is_one("POST", "http://store/delete?uploads"));
-        assert!(!is_one("POST", "http://store/bucket/key"));
+    /// What opendal gets to see of a response with this body: its status and its body.
+    async fn seen(operation: &'static str, status: u16, body: &'static str) -> opendal::Result<(u16, String)> {
+        let body = HttpBody::new(stream::iter([Ok(Buffer::from(body))]), None);
+        let response = Response::builder().status(status).body(body).expect("a response");
+        let (parts, mut body) = of_the_store(operation, response).await?.into_parts();
+        let body = body.to_buffer().await?.to_vec();
+        Ok((parts.status.as_u16(), String::from_utf8(body).expect("UTF-8")))
+    }
+
+    const PAGE: &str = "\n<html><body>Log in</body>\n</html>";
+    const NO_SUCH_KEY: &str = "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code></Error>";
+    const NO_SUCH_BUCKET: &str = "<Error><Code>NoSuchBucket</Code></Error>";
+
+    #[tokio::test]
+    async fn a_page_of_something_in_between_is_no_document_of_the_store() {
+        for (operation, status, body) in [
+            ("ListObjectsV2", 200, PAGE),
+            ("ListObjectsV2", 200, ""),
+            ("ListObjectsV2", 200, NO_SUCH_BUCKET),
+            ("ListObjectsV2", 404, PAGE),
+            ("DeleteObjects", 200, PAGE),
+            ("DeleteObjects", 200, NO_SUCH_BUCKET),
+            ("CreateMultipartUpload", 200, PAGE),
+            ("CompleteMultipartUpload", 200, PAGE),
+            ("CompleteMultipartUpload", 200, "<Error><Message>Try again.</Message></Error>"),
+            // None of these has an entity tag.
+            ("PutObject", 200, PAGE),
+            ("UploadPart", 200, ""),
+            ("HeadObject", 200, ""),
+            ("GetObject", 206, PAGE),
+            ("DeleteObject", 404, ""),
+            ("GetObject", 404, PAGE),
+            ("PutObject", 404, PAGE),
+        ] {
+            let error = seen(operation, status, body).await.unwrap_err();
+            // Objects that were to be deleted at once are deleted one by one instead.
+            assert_eq!(error.is_temporary(), operation != "DeleteObjects", "{operation}: {error}");
+            assert!(error.message().starts_with(&format!("HTTP status {status}, and not from the store")), "{error}");
+            assert!(body != PAGE || error.message().ends_with(": <html><body>Log in</body>"), "{error}");
+        }
     }
 
     #[tokio::test]
-    async fn empty_versions_become_blanks_wherever_a_piece_ends() {
-        let body = "<E><Key>a</Key><VersionId></VersionId></E><E><VersionId/></E><E><VersionId>1</VersionId></E>";
-        let wanted = body.replace("<VersionId></VersionId>", &" ".repeat(23)).replace("<VersionId/>", &" ".repeat(12));
-        for piece_bytes in [1, 7, body.len()] {
-            let come: Vec<_> =
-                body.as_bytes().chunks(piece_bytes).map(|piece| Ok(Buffer::from(piece.to_vec()))).collect();
-            let pieces = without_empty_versions(Box::new(stream::iter(come)));
-            let mended: Vec<Buffer> = pieces.try_collect().await.unwrap();
-            let mended: Vec<u8> = mended.iter().flat_map(|piece| piece.to_vec()).collect();
-            assert_eq!(String::from_utf8(mended).unwrap(), wanted, "{piece_bytes}");
+    async fn what_the_store_says_is_passed_on() {
+        for (operation, status, body) in [
+            ("ListObjectsV2", 200, "<ListBucketResult xmlns=\"x\"><KeyCount>0</KeyCount></ListBucketResult>"),
+            ("ListObjectsV2", 404, NO_SUCH_BUCKET),
+            ("DeleteObjects", 200, "<DeleteResult/>"),
+            ("CompleteMultipartUpload", 200, "<CompleteMultipartUploadResult></CompleteMultipartUploadResult>"),
+            ("CompleteMultipartUpload", 200, "<Error><Code>InternalError</Code></Error>"),
+            ("DeleteObject", 404, NO_SUCH_KEY),
+            ("GetObject", 404, NO_SUCH_KEY),
+            ("CreateMultipartUpload", 200, "<InitiateMultipartUploadResult/>"),
+            // These have no body, or another one.
+            ("HeadObject", 404, ""),
+            ("DeleteObjects", 404, PAGE),
+            ("", 404, "no such role"),
+        ] {
+            let passed_on = seen(operation, status, body).await.unwrap();
+            assert_eq!(passed_on, (status, body.to_owned()), "{operation}");
         }
-        let nothing = without_empty_versions(Box::new(stream::iter([])));
-        assert!(nothing.collect::<Vec<_>>().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_object_may_be_a_page() {
+        let body = HttpBody::new(stream::iter([Ok(Buffer::from(PAGE))]), None);
+        let response = Response::builder().header(ETAG, "\"e\"").body(body).expect("a response");
+        assert!(of_the_store("GetObject", response).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_object_whose_bucket_is_missing_is_not_deleted() {
+        assert_eq!(seen("DeleteObject", 404, NO_SUCH_BUCKET).await.unwrap(), (400, NO_SUCH_BUCKET.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn the_error_of_an_object_names_no_version() {
+        let named = "<DeleteResult><Error><Key>a</Key><VersionId>null</VersionId></Error></DeleteResult>";
+        let seen = seen("DeleteObjects", 200, named).await.unwrap();
+        assert_eq!(seen, (200, "<DeleteResult><Error><Key>a</Key></Error></DeleteResult>".to_owned()));
     }
 
     #[test]

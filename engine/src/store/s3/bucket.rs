@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::Barrier;
 use tokio::task::yield_now;
 
-use super::stand_in::{Answer, HEAD_NOT_FOUND, NO_CONTENT, OK, Request, document, failed, listen};
+use super::stand_in::{Answer, HEAD_NOT_FOUND, NO_CONTENT, OK, Request, document, failed, found, listen};
 use crate::clock::now_ms;
 use crate::config::storage::StorageConfig;
 
@@ -40,6 +40,7 @@ struct Contents {
     asked: Mutex<Vec<(Asked, String)>>,
     meeting: Mutex<Option<Arc<Meeting>>>,
     lacks_delete_many: AtomicBool,
+    page: Mutex<Option<&'static str>>,
 }
 
 struct Stored {
@@ -130,10 +131,18 @@ impl Bucket {
     pub(crate) fn lose_delete_many(&self) {
         self.contents.lacks_delete_many.store(true, Ordering::Relaxed);
     }
+
+    /// From now on something in between answers every request with this page.
+    pub(crate) fn hide_behind(&self, page: &'static str) {
+        *self.contents.page.lock().unwrap() = Some(page);
+    }
 }
 
 impl Contents {
     async fn answer(&self, request: &Request) -> Vec<u8> {
+        if let Some(page) = *self.page.lock().unwrap() {
+            return document(page).into_bytes();
+        }
         let (asked, key) = subject(request);
         self.asked.lock().unwrap().push((asked, key.clone()));
         let meeting = self.meeting.lock().unwrap().clone();
@@ -169,7 +178,7 @@ impl Contents {
             return failed(416, "InvalidRange").into_bytes();
         }
         let length = end - start;
-        let mut response = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n").into_bytes();
+        let mut response = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\netag: \"e\"\r\n").into_bytes();
         if status == 206 {
             response.extend(format!("content-range: bytes {start}-{}/{size}\r\n", end - 1).into_bytes());
         }
@@ -181,8 +190,7 @@ impl Contents {
     fn head(&self, key: &str) -> String {
         let objects = self.objects.lock().unwrap();
         let Some(Stored { bytes, written_by, .. }) = objects.get(key) else { return HEAD_NOT_FOUND.to_owned() };
-        let written_by = written_by.as_ref().map(|token| format!("x-amz-meta-written-by: {token}\r\n"));
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{}\r\n", bytes.len(), written_by.unwrap_or_default())
+        found(bytes.len(), written_by.as_deref().unwrap_or_default())
     }
 
     fn put(&self, key: String, request: &Request) -> String {

@@ -112,6 +112,11 @@ pub(super) fn failed(status: u16, code: &str) -> String {
     format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
+/// An object of so many bytes, to HEAD; `written_by` is the call that made it.
+pub(super) fn found(bytes: usize, written_by: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\netag: \"e\"\r\nx-amz-meta-written-by: {written_by}\r\n\r\n")
+}
+
 /// A document, in S3's words.
 pub(super) fn document(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())

@@ -1,14 +1,21 @@
 //! What becomes of calls to S3, whatever the store or something in between answers.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::bucket::{Asked, Bucket};
-use super::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, serve};
+use super::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, found, serve};
 use super::*;
 use crate::config::cluster::CircuitBreakerConfig;
 use crate::error::Kind;
-use crate::store::Store;
+use crate::store::{Created, Store};
+
+/// What something in between shows; XML, as it happens.
+const PAGE: &str = "<html><body>Log in</body></html>";
+
+fn page_with(status: u16, page: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{page}", page.len())
+}
 
 /// Keeps the first object that is put, and loses the answer to it.
 async fn store_that_loses_its_first_answer(keep: impl Fn(String) -> String + Send + Sync + 'static) -> Store {
@@ -21,9 +28,7 @@ async fn store_that_loses_its_first_answer(keep: impl Fn(String) -> String + Sen
                 None
             }
             ("PUT", Some(_)) => Some(failed(412, "PreconditionFailed")),
-            ("HEAD", Some(token)) => {
-                Some(format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-amz-meta-written-by: {token}\r\n\r\n"))
-            }
+            ("HEAD", Some(token)) => Some(found(3, &token)),
             _ => Some(failed(404, "NoSuchKey")),
         }
     })
@@ -63,9 +68,7 @@ async fn store_with_conflicts(kept: impl Fn(String) -> Option<String> + Send + S
                 Some(if token.0 <= RETRIES + 2 { failed(409, "ConditionalRequestConflict") } else { OK.to_owned() })
             }
             "HEAD" => Some(match &token.1 {
-                Some(token) => {
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\nx-amz-meta-written-by: {token}\r\n\r\n")
-                }
+                Some(token) => found(3, token),
                 None => HEAD_NOT_FOUND.to_owned(),
             }),
             _ => Some(failed(404, "NoSuchKey")),
@@ -92,8 +95,10 @@ async fn every_object_and_every_part_goes_with_a_checksum() {
     let store = serve(move |request| {
         heads.lock().unwrap().push((request.method.clone(), request.head.to_ascii_lowercase()));
         let body = match request.method.as_str() {
-            "POST" if request.head.contains("uploads") => "<R><UploadId>u</UploadId></R>",
-            "POST" => "<R><ETag>e</ETag></R>",
+            "POST" if request.head.contains("uploads") => {
+                "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            }
+            "POST" => "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>",
             _ => "",
         };
         Some(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\netag: \"e\"\r\n\r\n{body}", body.len()))
@@ -160,6 +165,8 @@ async fn where_many_cannot_be_deleted_at_once_each_is_by_itself() {
     // A store that has no DeleteObjects.
     assert_eq!(deleted(|| failed(501, "NotImplemented"), "").await, (Ok(()), 3));
     assert_eq!(deleted(|| failed(405, "MethodNotAllowed"), "").await, (Ok(()), 3));
+    // Something in between answers in its place.
+    assert_eq!(deleted(|| document(PAGE), "").await, (Ok(()), 3));
     // One of them is held. Some stores name the version of an object that has none.
     fn of_each(version: &str) -> String {
         let error = "<Key>held</Key><Code>AccessDenied</Code><Message>It is held.</Message>";
@@ -167,8 +174,13 @@ async fn where_many_cannot_be_deleted_at_once_each_is_by_itself() {
             "<DeleteResult><Deleted><Key>a</Key></Deleted><Error>{error}{version}</Error></DeleteResult>"
         ))
     }
-    let answers: [fn() -> String; 3] =
-        [|| of_each(""), || of_each("<VersionId></VersionId>"), || of_each("<VersionId/>")];
+    let answers: [fn() -> String; 5] = [
+        || of_each(""),
+        || of_each("<VersionId></VersionId>"),
+        || of_each("<VersionId/>"),
+        || of_each("<VersionId />"),
+        || of_each("<VersionId>null</VersionId>"),
+    ];
     for answer in answers {
         let (removed, single) = deleted(answer, "/held").await;
         assert_eq!(removed.map_err(|error| error.kind()), Err(Kind::Denied), "{}", answer());
@@ -194,27 +206,89 @@ async fn a_missing_bucket_is_no_missing_object() {
 async fn a_404_of_something_in_between_is_no_missing_object() {
     // A proxy without a route to the store responds without a body.
     let store = serve(|_| Some(HEAD_NOT_FOUND.to_owned())).await;
-    let errors = [
-        store.size("key").await.map(drop),
-        store.read("key").await.map(drop),
-        store.read_range("key", 0..1).await.map(drop),
-        store.list("").await.map(drop),
-        store.put("key", Bytes::new()).await,
-    ];
-    for error in errors {
+    let (size, read, range, list, put) = tokio::join!(
+        store.size("key"),
+        store.read("key"),
+        store.read_range("key", 0..1),
+        store.list(""),
+        store.put("key", Bytes::new()),
+    );
+    for error in [size.map(drop), read.map(drop), range.map(drop), list.map(drop), put] {
         assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
     }
 }
 
 #[tokio::test]
+async fn a_404_of_something_in_between_is_repeated() {
+    for page in ["", PAGE] {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&requests);
+        let store = serve(move |_| {
+            let is_first = seen.fetch_add(1, Ordering::Relaxed) == 0;
+            Some(if is_first { page_with(404, page) } else { OK.to_owned() })
+        })
+        .await;
+        assert_eq!(store.read("key").await, Ok(Bytes::new()), "{page:?}");
+        assert_eq!(requests.load(Ordering::Relaxed), 2, "{page:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_something_in_between_is_no_empty_listing() {
+    for page in [PAGE, "<Error><Code>InternalError</Code></Error>"] {
+        let store = serve(move |_| Some(document(page))).await;
+        let (list, dirs) = tokio::join!(store.list(""), store.list_dirs(""));
+        for listed in [list.map(drop), dirs.map(drop)] {
+            let error = listed.unwrap_err();
+            assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+            assert!(error.to_string().contains("HTTP status 200, and not from the store"), "{error}");
+        }
+    }
+    // It goes away.
+    let first = AtomicBool::new(true);
+    let empty = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+    let store = serve(move |_| Some(document(if first.swap(false, Ordering::Relaxed) { PAGE } else { empty }))).await;
+    assert_eq!(store.list("").await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_store_behind_a_login_page_is_not_opened() {
+    // Requests to a bucket are signed, as those of a run.
+    let bucket = Bucket::start().await;
+    bucket.hide_behind(PAGE);
+    let error = Store::open(&bucket.storage).await.unwrap_err();
+    assert!(error.kind() == Kind::Unavailable && error.to_string().contains("not from the store"), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_stores_own_answer_proves_that_an_object_is_deleted() {
+    let deleted = async |answer: fn() -> String| {
+        let store = serve(move |_| Some(answer())).await;
+        store.delete("key").await.map_err(|error| (error.kind(), error.to_string()))
+    };
+    assert_eq!(deleted(|| NO_CONTENT.to_owned()).await, Ok(()));
+    assert_eq!(deleted(|| failed(404, "NoSuchKey")).await, Ok(()));
+    let (kind, text) = deleted(|| page_with(404, PAGE)).await.unwrap_err();
+    assert!(kind == Kind::Unavailable && text.contains("HTTP status 404, and not from the store"), "{text}");
+    let (kind, text) = deleted(|| failed(404, "NoSuchBucket")).await.unwrap_err();
+    assert!(kind == Kind::Usage && text.contains("the bucket \"bucket\" does not exist"), "{text}");
+    // To this no repetition is due.
+    let (kind, text) = deleted(|| document(PAGE)).await.unwrap_err();
+    assert!(kind == Kind::Unavailable && text.contains("HTTP status 200"), "{text}");
+}
+
+#[tokio::test]
 async fn the_reason_of_a_refused_look_at_an_object_is_asked_for() {
-    let store = serve(|request| match request.method.as_str() {
-        "HEAD" => Some("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n".to_owned()),
-        _ => Some(failed(400, "ExpiredToken")),
-    })
-    .await;
-    for error in [store.size("key").await.unwrap_err(), store.read_tail("key", 1).await.unwrap_err()] {
-        assert!(error.kind() == Kind::Denied && error.to_string().contains("ExpiredToken: It failed"), "{error}");
+    for (status, code) in [(400, "ExpiredToken"), (403, "RequestTimeTooSkewed")] {
+        let store = serve(move |request| match request.method.as_str() {
+            "HEAD" => Some(format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n")),
+            _ => Some(failed(status, code)),
+        })
+        .await;
+        for error in [store.size("key").await.unwrap_err(), store.read_tail("key", 1).await.unwrap_err()] {
+            let says = format!("{code}: It failed");
+            assert!(error.kind() == Kind::Denied && error.to_string().contains(&says), "{error}");
+        }
     }
 }
 
@@ -256,10 +330,9 @@ async fn a_store_that_ignores_conditions_is_found_out() {
 async fn only_an_answer_to_a_write_proves_that_a_run_may_write() {
     // An earlier run has left the object, and whoever may read finds it.
     let checked = async |status: u16, code: &'static str| {
-        let found = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nx-amz-meta-written-by: earlier\r\n\r\n";
         let store = serve(move |request| match request.method.as_str() {
             "PUT" => Some(failed(status, code)),
-            _ => Some(found.to_owned()),
+            _ => Some(found(6, "earlier")),
         })
         .await;
         store.check_writable("write-check").await.map_err(|error| error.kind())
@@ -276,14 +349,13 @@ async fn only_an_answer_to_a_write_proves_that_a_run_may_write() {
 async fn a_run_whose_write_meets_that_of_another_run_asks_again() {
     let checked = async |answer: fn() -> String| {
         let writes = AtomicUsize::new(0);
-        let found = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nx-amz-meta-written-by: another run\r\n\r\n";
         let store = serve(move |request| match request.method.as_str() {
             // Every attempt of the first call.
             "PUT" if writes.fetch_add(1, Ordering::Relaxed) <= RETRIES => {
                 Some(failed(409, "ConditionalRequestConflict"))
             }
             "PUT" => Some(answer()),
-            _ => Some(found.to_owned()),
+            _ => Some(found(6, "another run")),
         })
         .await;
         store.check_writable("write-check").await.map_err(|error| error.kind())
@@ -367,7 +439,7 @@ async fn append_only(conditional_uploads: bool) -> (Store, Arc<Mutex<Vec<String>
                 kept.push(key);
                 Some(OK.to_owned())
             }
-            "HEAD" => Some("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n".to_owned()),
+            "HEAD" => Some(found(5, "an earlier run")),
             "POST" if !conditional_uploads => Some(failed(501, "NotImplemented")),
             _ => Some(failed(403, "AccessDenied")),
         }

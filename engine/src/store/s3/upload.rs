@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use opendal::Writer;
 
+use super::conditional::{CONFLICTS, CONFLICTS_MAX, part_options};
 use super::part::Part;
-use super::{CONFLICTS, CONFLICTS_MAX, RETRY_FIRST_PAUSE, S3Store, part_options};
+use super::{RETRY_FIRST_PAUSE, S3Store};
 use crate::store::{Created, Error};
 
 /// It appears when the last call says so, or not at all.

@@ -1,13 +1,14 @@
-//! How an upload of several parts ends, whatever becomes of the answer to its last call.
+//! How an upload of several parts ends, whatever becomes of the answer to its last call; and how many parts it sends at a time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::error::Kind;
 use crate::store::s3::RETRIES;
-use crate::store::s3::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, serve};
+use crate::store::s3::stand_in::{HEAD_NOT_FOUND, NO_CONTENT, OK, document, failed, found, serve};
 use crate::store::{Error, Store};
 
 /// What becomes of a CompleteMultipartUpload.
@@ -29,8 +30,12 @@ enum End {
     NoSuchUpload,
     /// It fails in passing.
     Sick,
+    /// Something in between answers with a page and status 200: nothing is made.
+    Page,
 }
 
+/// What begins an upload.
+const UPLOAD: &str = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
 const CONFLICT: &str = "ConditionalRequestConflict";
 const BYTES: usize = 11 << 20;
 
@@ -55,16 +60,14 @@ async fn store_with(ends: &[End]) -> (Store, Arc<Mutex<Seen>>) {
         match request.method.as_str() {
             "POST" if request.target().contains("uploads") => {
                 seen.token = request.written_by().unwrap();
-                Some(document("<R><UploadId>u</UploadId></R>"))
+                Some(document(UPLOAD))
             }
             "PUT" => {
                 seen.parts += 1;
                 Some(OK.to_owned())
             }
             "HEAD" => Some(match &seen.made_by {
-                Some(token) => {
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\nx-amz-meta-written-by: {token}\r\n\r\n")
-                }
+                Some(token) => found(BYTES, token),
                 None => HEAD_NOT_FOUND.to_owned(),
             }),
             "DELETE" => {
@@ -92,10 +95,13 @@ impl Seen {
             End::Taken | End::TakenAndConflict => {
                 self.made_by.get_or_insert_with(|| "somebody else".to_owned());
             }
-            End::Conflict | End::NoSuchUpload | End::Sick => {}
+            End::Conflict | End::NoSuchUpload | End::Sick | End::Page => {}
         }
         match end {
-            End::Made => Some(document("<R><ETag>e</ETag></R>")),
+            End::Made => {
+                Some(document("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"))
+            }
+            End::Page => Some(document("<html><body>Log in</body></html>")),
             End::MadeAndLost => None,
             End::Taken => Some(failed(412, "PreconditionFailed")),
             End::MadeAndConflict | End::Conflict | End::TakenAndConflict => Some(failed(409, CONFLICT)),
@@ -137,6 +143,14 @@ async fn an_upload_is_completed_again_while_another_conditional_write_is_under_w
 }
 
 #[tokio::test]
+async fn a_page_of_something_in_between_finishes_no_upload() {
+    assert_eq!(uploaded(&[End::Page, End::Made]).await, (DONE, 2, 0));
+    let (finished, completions, aborted) = uploaded(&[End::Page, End::NoSuchUpload]).await;
+    assert!(matches!(finished, Err(Error::Unavailable { .. })), "{finished:?}");
+    assert_eq!((completions, aborted), (2, 1));
+}
+
+#[tokio::test]
 async fn an_object_of_somebody_else_is_a_conflict_and_the_parts_are_given_up() {
     for ends in [&[End::Taken][..], &[End::TakenAndConflict], &[End::Conflict, End::Taken], &[End::Sick, End::Taken]] {
         let (finished, completions, aborted) = uploaded(ends).await;
@@ -153,4 +167,54 @@ async fn an_upload_that_the_store_has_lost_is_neither_finished_nor_called_missin
         assert_eq!((error.kind(), error.is_not_found()), (Kind::Unavailable, false), "{error}");
         assert_eq!((completions, aborted), (ends.len(), 1));
     }
+}
+
+/// For so long a part waits for another one.
+const PART_WAIT: Duration = Duration::from_secs(10);
+
+/// Parts that a store has received, and answers when two of them are under way.
+#[derive(Default)]
+struct Parts {
+    under_way: Mutex<UnderWay>,
+    another: Condvar,
+}
+
+#[derive(Default)]
+struct UnderWay {
+    now: usize,
+    most: usize,
+}
+
+impl Parts {
+    /// Returns when two parts have been under way at a time, or after [`PART_WAIT`]: an upload that sends its parts one by one is to fail
+    /// the test and not to hang.
+    fn meet(&self) {
+        let mut under_way = self.under_way.lock().unwrap();
+        under_way.now += 1;
+        under_way.most = under_way.most.max(under_way.now);
+        self.another.notify_all();
+        let is_alone = |under_way: &mut UnderWay| under_way.most < 2;
+        let (mut under_way, _) = self.another.wait_timeout_while(under_way, PART_WAIT, is_alone).unwrap();
+        under_way.now -= 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_parts_of_an_upload_are_under_way_at_a_time() {
+    let parts = Arc::new(Parts::default());
+    let received = Arc::clone(&parts);
+    let store = serve(move |request| match request.method.as_str() {
+        "POST" if request.target().contains("uploads") => Some(document(UPLOAD)),
+        "PUT" => {
+            tokio::task::block_in_place(|| received.meet());
+            Some(OK.to_owned())
+        }
+        "POST" => Some(document("<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")),
+        method => panic!("{method} is no part of an upload"),
+    })
+    .await;
+    let mut upload = store.upload("key").await.unwrap();
+    upload.write(vec![Bytes::from(vec![7; BYTES])]).await.unwrap();
+    assert_eq!(upload.finish().await, DONE);
+    assert_eq!(parts.under_way.lock().unwrap().most, 2);
 }
