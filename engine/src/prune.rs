@@ -157,7 +157,7 @@ pub async fn run(config: &PruneConfig, stop: &Stop) -> Result<PruneReport, Error
     }
     swept.join(sweep.delete(stop).await?);
     plan.problems.append(&mut swept.problems);
-    match archive.store.sweep_temporary("", now_ms()).await {
+    match archive.store.sweep_temporary(&archive.keys.write_check()).await {
         Ok(temporary) => tracing::debug!(temporary, "unfinished files removed"),
         Err(error) => plan.problems.push(format!("unfinished files of killed runs stay behind: {error}")),
     }

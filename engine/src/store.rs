@@ -452,23 +452,23 @@ impl Store {
     /// Sweeps only the folders in which this version creates unfinished files: at most two levels deep.
     async fn sweep_unfinished(&self, key: &str) -> Result<u64, Error> {
         match &self.backend {
-            Backend::File(store) => store.sweep_unfinished(key, TEMPORARY_AGE_MS).await,
+            Backend::File(store) => store.sweep_unfinished(key).await,
             Backend::S3(_) => Ok(0),
         }
     }
 
-    /// Removes what crashed writers left behind below the folder `prefix`, once it is older than [`TEMPORARY_AGE_MS`]; returns how
-    /// many. `""` is the whole store. Names are looked at, and of other files nothing else.
+    /// Removes what crashed writers left behind anywhere in the store, once it is older than [`TEMPORARY_AGE_MS`] by the store's clock;
+    /// returns how many. Names are looked at, and of other files nothing else. `key` is one that this run may write.
     ///
     /// On S3 there is nothing to see or remove in this way: a lifecycle rule of the bucket
     /// (`AbortIncompleteMultipartUpload`) ends uploads that nobody finished.
     ///
     /// # Errors
     /// Whatever the store fails with.
-    pub async fn sweep_temporary(&self, prefix: &str, now_ms: i64) -> Result<u64, Error> {
-        let prefix = key::check_prefix(prefix)?;
+    pub async fn sweep_temporary(&self, key: &str) -> Result<u64, Error> {
+        key::check(key)?;
         match &self.backend {
-            Backend::File(store) => store.sweep(prefix, now_ms.saturating_sub(TEMPORARY_AGE_MS)).await,
+            Backend::File(store) => store.sweep_everywhere(key).await,
             Backend::S3(_) => Ok(0),
         }
     }

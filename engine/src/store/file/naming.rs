@@ -29,6 +29,8 @@ pub(super) enum Named {
 /// The calls that give names, and the one that makes them durable.
 #[derive(Clone, Copy)]
 pub(super) struct Naming {
+    /// Makes an empty file under a name, unless it is taken.
+    pub(super) create: fn(&Path) -> io::Result<File>,
     /// Adds a name, unless it is taken.
     pub(super) link: Call,
     /// Replaces the name by another one, unless that one is taken.
@@ -41,7 +43,7 @@ pub(super) struct Naming {
 
 impl Naming {
     /// Those of the system.
-    pub(super) const SYSTEM: Self = Self { link, rename_if_absent, rename, sync_folder };
+    pub(super) const SYSTEM: Self = Self { create, link, rename_if_absent, rename, sync_folder };
 
     /// Gives the file at `from` the name `to` in one step, unless that name is taken.
     pub(super) fn give(self, from: &Path, to: &Path) -> io::Result<Named> {
@@ -62,6 +64,10 @@ fn named(done: io::Result<()>, by: Named) -> io::Result<Named> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Named::Taken),
         Err(error) => Err(error),
     }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    File::options().write(true).create_new(true).open(path)
 }
 
 fn link(from: &Path, to: &Path) -> io::Result<()> {

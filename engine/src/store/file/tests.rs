@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::sweep::is_temporary;
 use super::*;
 use crate::config::storage::{FileStorage, StorageConfig};
 use crate::store::{Backend, Store, contract};
@@ -198,7 +199,56 @@ async fn another_folder_in_place_of_the_root_is_not_written_to() {
         assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
         assert!(error.to_string().contains("another one than when this run began"), "{error}");
     }
+    let unknown = [store.size("archives/a/b/x").await.map(drop), store.list("archives").await.map(drop)];
+    for error in unknown.map(Result::unwrap_err) {
+        assert!(error.to_string().contains("another one than when this run began"), "{error}");
+    }
     assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn another_root_with_the_same_folders_is_not_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, folder) = (dir.path().join("root"), "archives/a/segments/b");
+    let store = Store::open_or_create(&config(&root)).await.unwrap();
+    let [known, new, unknown] = ["archives/a/segments/b/known", "archives/a/segments/b/new", "archives/a/parts/b/new"];
+    store.put(known, Bytes::from_static(b"1")).await.unwrap();
+    let uploads = [store.upload(new).await.unwrap(), store.upload(unknown).await.unwrap()];
+    // As if an older copy of the volume were mounted over it.
+    fs::rename(&root, dir.path().join("volume")).unwrap();
+    fs::create_dir_all(root.join(folder)).unwrap();
+    fs::write(root.join(known), "older").unwrap();
+    let mut changes = vec![
+        store.create(new, Bytes::new()).await.map(drop),
+        store.put(known, Bytes::new()).await,
+        store.delete(known).await,
+        store.delete_many(&[known.to_owned()]).await,
+        store.list_now(folder).await.map(drop),
+    ];
+    for upload in uploads {
+        changes.push(upload.finish().await.map(drop));
+    }
+    for error in changes.into_iter().map(Result::unwrap_err) {
+        assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
+        assert!(error.to_string().contains("another one than when this run began"), "{error}");
+    }
+    assert_eq!(fs::read_to_string(root.join(known)).unwrap(), "older");
+    assert_eq!(fs::read_dir(root.join(folder)).unwrap().count(), 1);
+    assert_eq!((unfinished(&root), root.join("archives/a/parts").exists()), (Vec::new(), false));
+}
+
+#[tokio::test]
+async fn the_root_is_held_open_so_that_no_other_folder_gets_its_inode_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    let is_held = || {
+        let open = fs::read_dir("/proc/self/fd").unwrap().map(|entry| fs::read_link(entry.unwrap().path()));
+        open.flatten().any(|path| path == root)
+    };
+    let store = store(&dir).await;
+    assert!(is_held());
+    drop(store);
+    assert!(!is_held());
 }
 
 #[tokio::test]
@@ -238,11 +288,10 @@ async fn sweeping_takes_old_unfinished_files_and_nothing_else() {
     let others = dir.path().join("a").join(format!("{TEMPORARY}of-another-program"));
     fs::write(&left, "half").unwrap();
     fs::write(&others, "whole").unwrap();
-    let now_ms = crate::clock::now_ms();
-    assert_eq!(store.sweep_temporary("", now_ms).await.unwrap(), 0);
+    assert_eq!(store.sweep_temporary("a/b").await.unwrap(), 0);
     assert!(left.exists());
-    assert_eq!(store.sweep_temporary("b", now_ms + 25 * 3600 * 1000).await.unwrap(), 0);
-    assert_eq!(store.sweep_temporary("", now_ms + 25 * 3600 * 1000).await.unwrap(), 1);
+    [&left, &others].into_iter().for_each(|path| age(path, MINUTE_MS));
+    assert_eq!(store.sweep_temporary("a/b").await.unwrap(), 1);
     assert!(!left.exists() && others.exists());
     assert_eq!(store.read("a/b").await.unwrap(), "1");
 }
@@ -269,9 +318,12 @@ fn unfinished(folder: &Path) -> Vec<PathBuf> {
 
 /// Lets a file be as old as the files that are removed, and a minute older or younger.
 fn age(path: &Path, and_ms: i64) {
-    let modified_ms = crate::clock::now_ms() - crate::store::TEMPORARY_AGE_MS - and_ms;
-    let modified = std::time::UNIX_EPOCH + Duration::from_millis(modified_ms.unsigned_abs());
+    let modified = date(crate::clock::now_ms() - crate::store::TEMPORARY_AGE_MS - and_ms);
     File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+}
+
+fn date(at_ms: i64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_millis(at_ms.unsigned_abs())
 }
 
 const MINUTE_MS: i64 = 60_000;
@@ -345,8 +397,70 @@ async fn a_run_looks_for_unfinished_files_in_no_folder_of_a_backup() {
     age(&deep, MINUTE_MS);
     assert_eq!(store.sweep_unfinished("write-check").await.unwrap(), 0);
     // Prune looks everywhere.
-    assert_eq!(store.sweep_temporary("", crate::clock::now_ms()).await.unwrap(), 1);
+    assert_eq!(store.sweep_temporary("archives/a/write-check").await.unwrap(), 1);
     assert_eq!(unfinished(dir.path()), Vec::<PathBuf>::new());
+}
+
+type Create = fn(&Path) -> io::Result<File>;
+
+fn created_an_hour_ago(path: &Path) -> io::Result<File> {
+    created(path, -60 * MINUTE_MS)
+}
+
+fn created_in_an_hour(path: &Path) -> io::Result<File> {
+    created(path, 60 * MINUTE_MS)
+}
+
+/// A new file as a server dates it whose clock is this far ahead of that of this machine.
+fn created(path: &Path, ahead_ms: i64) -> io::Result<File> {
+    let file = (Naming::SYSTEM.create)(path)?;
+    file.set_modified(date(crate::clock::now_ms() + ahead_ms))?;
+    Ok(file)
+}
+
+#[tokio::test]
+async fn a_clock_that_is_an_hour_off_makes_no_file_older_or_younger() {
+    let servers: [(Create, i64); 2] = [(created_an_hour_ago, 60 * MINUTE_MS), (created_in_an_hour, -60 * MINUTE_MS)];
+    for (create, behind_ms) in servers {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_with(&dir, Naming { create, ..Naming::SYSTEM });
+        let [written, left] = [1, 2].map(|id| dir.path().join(format!("{TEMPORARY}{}", uuid::Uuid::from_u128(id))));
+        for is_prune in [false, true] {
+            fs::write(&written, "by a run that is alive").unwrap();
+            fs::write(&left, "by a run that was killed").unwrap();
+            age(&written, behind_ms - MINUTE_MS);
+            age(&left, behind_ms + MINUTE_MS);
+            let swept = match is_prune {
+                false => store.sweep_unfinished("write-check").await,
+                true => store.sweep_temporary("write-check").await,
+            };
+            assert_eq!((swept, unfinished(dir.path())), (Ok(1), vec![written.clone()]), "{behind_ms} {is_prune}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_copies_goes_with_the_last_object_of_their_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir).await;
+    let folder = dir.path().join("archives/a/segments/b");
+    let keys = ["1", "2", "3"].map(|name| format!("archives/a/segments/b/{name}"));
+    for key in &keys[..2] {
+        store.put(key, Bytes::new()).await.unwrap();
+    }
+    let [left, written] = [1, 2].map(|id| folder.join(format!("{TEMPORARY}{}", uuid::Uuid::from_u128(id))));
+    fs::write(&left, "by a run that was killed").unwrap();
+    fs::write(&written, "by a run that is alive").unwrap();
+    age(&left, MINUTE_MS);
+    age(&written, -MINUTE_MS);
+    store.delete_many(&keys[..1]).await.unwrap();
+    assert!(left.exists(), "the folder has objects still");
+    store.delete_many(&keys[1..2]).await.unwrap();
+    assert_eq!(unfinished(dir.path()), std::slice::from_ref(&written));
+    age(&written, MINUTE_MS);
+    store.put(&keys[2], Bytes::new()).await.unwrap();
+    store.delete_many(&keys[2..]).await.unwrap();
+    assert!(!dir.path().join("archives").exists());
 }
 
 #[tokio::test]
