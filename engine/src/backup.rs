@@ -503,8 +503,8 @@ fn is_final(error: &Error) -> bool {
     match error.kind() {
         Kind::Corrupt => true,
         Kind::Bug => matches!(error, Error::Broken(_)),
-        // Its cut lacks everything.
-        Kind::Unavailable => matches!(error, Error::NothingReadable { .. }),
+        // Its cut lacks everything, or what its checkpoints name is gone.
+        Kind::Unavailable => matches!(error, Error::NothingReadable { .. } | Error::LostSegment { .. }),
         Kind::Usage | Kind::Denied | Kind::Conflict | Kind::Partial | Kind::Interrupted => false,
     }
 }

@@ -314,7 +314,7 @@ impl Archive {
     /// `segments` are those that the backup names.
     ///
     /// # Errors
-    /// What the store fails with, and when the lease is lost.
+    /// What the store fails with, [`Error::LostSegment`], and when the lease is lost.
     pub async fn store_manifest(
         &self,
         lease: &Lease,
@@ -326,6 +326,10 @@ impl Archive {
         let key = self.keys.manifest(id);
         // A manifest that nobody can read must not be what says that there is a backup.
         Manifest::open(&object).map_err(|error| Error::UnreadableManifest { key: key.clone(), error })?;
+        // What said that they are stored may have been something between here and the store, or a volume that is not mounted any more.
+        if let Some(key) = self.missing(segments).await? {
+            return Err(Error::LostSegment { key });
+        }
         self.store_facts(&manifest, &object, segments).await?;
         lease.check().await?;
         self.create_manifest(lease, manifest, object, segments).await
@@ -379,7 +383,13 @@ impl Archive {
         let listed = reading.list_folders(reading.folders_of(segments.iter())).await?;
         let listed: BTreeSet<&str> = listed.iter().map(|object| object.key.as_str()).collect();
         let keys = segments.iter().map(|segment| self.keys.segment(&segment.id));
-        Ok(keys.into_iter().find(|key| !listed.contains(key.as_str())))
+        for key in keys.filter(|key| !listed.contains(key.as_str())) {
+            // The listing may be older than the object.
+            if !self.store.exists(&key).await? {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     /// Marks a backup that cannot be finished, so that no run resumes it. When that fails, the next run finds out by itself.
@@ -545,6 +555,21 @@ mod tests {
             let objects = archive.store.list(&prefix).await.unwrap().into_iter().map(|object| object.key);
             archive.store.delete_many(&objects.collect::<Vec<_>>()).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_backup_is_not_committed_unless_all_its_segments_are_there() {
+        let sample = Sample::new().await;
+        let archive = Archive::new(sample.archive.store.clone(), sample.archive.name.clone());
+        let Made { manifest, stored } = sample.backup("b", 1_000, None).await;
+        let segments: Vec<SegmentRef> = stored.iter().map(|stored| stored.segment.clone()).collect();
+        let (key, segment) = (archive.keys.manifest(&manifest.backup_id), archive.keys.segment(&segments[0].id));
+        archive.store.delete_many(&[key.clone(), segment.clone()]).await.unwrap();
+        let (prefix, holder) = (archive.keys.lease(), Holder::current("backup"));
+        let lease = Lease::acquire(&archive.store, &prefix, holder, 60_000, WaitPolicy::Refuse).await.unwrap();
+        let error = archive.store_manifest(&lease, manifest, &segments).await.unwrap_err();
+        assert!(matches!(&error, Error::LostSegment { key } if *key == segment), "{error}");
+        assert!(!archive.store.exists(&key).await.unwrap());
     }
 
     fn config(more: serde_json::Value) -> Checked {

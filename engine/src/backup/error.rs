@@ -139,6 +139,15 @@ pub enum Error {
         /// What is wrong with it.
         error: document::Error,
     },
+    /// A segment that was stored is not there when the backup is to be committed.
+    #[error(
+        "{key} was stored, and is not there any more: is another volume mounted, does somebody else delete from the storage, or did something \
+         between here and the storage answer in its place? The next run begins a new backup"
+    )]
+    LostSegment {
+        /// The object.
+        key: String,
+    },
     /// The archive belongs to somebody else.
     #[error(
         "archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)"
@@ -290,9 +299,11 @@ impl Error {
                 Kind::Usage
             }
             Self::Log { .. } | Self::Document { .. } | Self::Truncated { .. } => Kind::Corrupt,
-            Self::Stalled { .. } | Self::Silent { .. } | Self::Stored { .. } | Self::NothingReadable { .. } => {
-                Kind::Unavailable
-            }
+            Self::Stalled { .. }
+            | Self::Silent { .. }
+            | Self::Stored { .. }
+            | Self::LostSegment { .. }
+            | Self::NothingReadable { .. } => Kind::Unavailable,
             Self::OtherOwner { .. }
             | Self::OtherSelection { .. }
             | Self::OtherSource { .. }
