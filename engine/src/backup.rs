@@ -430,13 +430,17 @@ impl Run<'_> {
             let policy = entries.ok().and_then(|entries| entries.into_iter().find(|entry| entry.name == POLICY)?.value);
             match policy {
                 Some(policy) if !policy.contains("compact") => None,
-                Some(policy) => Some(format!(
-                    "topic {topic:?}: cleanup.policy became {policy} after the cut, and records are missing between those that were \
-                     read: a key may have no value in the backup"
+                Some(policy) => Some(lines::of_topic(
+                    &topic,
+                    &format!(
+                        "cleanup.policy became {policy} after the cut, and records are missing between those that were read: \
+                         a key may have no value in the backup"
+                    ),
                 )),
-                None => Some(format!(
-                    "topic {topic:?}: records are missing between those that were read, and whether the topic has become compacted \
-                     since the cut is not known"
+                None => Some(lines::of_topic(
+                    &topic,
+                    "records are missing between those that were read, and whether the topic has become compacted since \
+                     the cut is not known",
                 )),
             }
         });
@@ -562,10 +566,9 @@ fn summaries(
 
 fn losses(topic: &TopicSummary) -> impl Iterator<Item = String> {
     topic.partitions.iter().filter(|partition| partition.content.holes.deleted > 0).map(|partition| {
-        format!(
-            "{}-{}: {} offsets could not be read: the topic was deleted or replaced after the cut",
-            topic.topic.name, partition.partition, partition.content.holes.deleted
-        )
+        let deleted = partition.content.holes.deleted;
+        let says = format!("{deleted} offsets could not be read: the topic was deleted or replaced after the cut");
+        lines::of_partition(&topic.topic.name, partition.partition, &says)
     })
 }
 

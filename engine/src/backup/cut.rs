@@ -9,7 +9,7 @@ mod groups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Error;
+use super::{Error, lines};
 use crate::config::backup::Checked;
 use crate::format::layout::BackupId;
 use crate::format::manifest::{Cut, OpenTransaction, PartitionCut, TopicCut};
@@ -173,7 +173,7 @@ fn topic_cut(
         // Reading it as compacted is slower, and right either way, except that nothing may be taken for cleaned.
         failed => {
             let error = failed.and_then(|failed| failed.as_ref().err()).map(ToString::to_string).unwrap_or_default();
-            notes.problem(format!("the configuration of topic {:?} is not in the backup: {error}", topic.name));
+            notes.problem(lines::without_configuration(&topic.name, &error));
             let cleaning = CleanerConfig { is_compacted: true, is_unknown: true, delete_retention_ms: None };
             (BTreeMap::new(), cleaning, false)
         }

@@ -58,7 +58,8 @@ impl Findings {
     }
 
     /// A compacted partition is in the backup, but its reader did not catch up with the log.
-    pub fn fell_behind(&mut self, partition: PartitionKey, problem: String) {
+    pub fn fell_behind(&mut self, partition: PartitionKey, says: &str) {
+        let problem = lines::of_partition(&partition.0.name, partition.1, says);
         tracing::error!("{problem}");
         self.behind.insert(partition, problem);
     }

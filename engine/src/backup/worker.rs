@@ -280,13 +280,12 @@ impl Worker {
                 if !falls_behind(*began, behind_since, now, patience) {
                     return After::GoOn(task);
                 }
-                let (topic, partition) = (&task.topic.name, task.partition);
-                let problem = format!(
-                    "{topic}-{partition}: the topic is compacted, and is written to faster than it is read: of keys that were \
-                     written again after offset {}, the backup may hold no value",
+                let says = format!(
+                    "the topic is compacted, and is written to faster than it is read: of keys that were written again after \
+                     offset {}, the backup may hold no value",
                     task.stretch.next_offset
                 );
-                self.findings().fell_behind(findings::key(&task), problem);
+                self.findings().fell_behind(findings::key(&task), &says);
                 task.stretch.end_offset = task.stretch.next_offset;
                 After::Done(task)
             }
@@ -543,9 +542,8 @@ impl Worker {
         self.findings().topic_is_gone(findings::key(task));
         self.findings().times.caught_up(&findings::key(task), Instant::now());
         if task.stretch.is_done() {
-            let problem =
-                format!("{topic}-{partition}: the topic was deleted before its reader had caught up with the log");
-            self.findings().fell_behind(findings::key(task), problem);
+            let says = "the topic was deleted before its reader had caught up with the log";
+            self.findings().fell_behind(findings::key(task), says);
         }
         self.hole(task, end_offset, HoleReason::Deleted).await
     }

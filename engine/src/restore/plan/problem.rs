@@ -1,33 +1,26 @@
 //! Problems of a backup: of which topic or partition each is, and what it means for a restore. A backup has them as lines of text.
 
-use std::collections::BTreeSet;
-
-use crate::backup::lines::MAY_HOLD_TWO_LOGS;
+use crate::backup::lines::{self, MAY_HOLD_TWO_LOGS};
 
 /// Whether a problem of the backup names this partition or its topic. Then keys may lack a value, which neither offsets nor holes show.
 pub fn lacks_keys(problem: &str, topic: &str, partition: i32) -> bool {
-    problem.starts_with(&format!("{topic}-{partition}: ")) || problem.starts_with(&format!("topic {topic:?}: "))
+    problem.starts_with(&lines::of_partition(topic, partition, "")) || problem.starts_with(&lines::of_topic(topic, ""))
 }
 
 /// Whether a problem of the backup says that this partition may hold records of two logs.
 pub fn is_of_two_logs(problem: &str, topic: &str, partition: i32) -> bool {
-    let partitions = || {
-        let rest = problem.strip_prefix(&format!("topic {topic:?}, partitions {{"))?;
-        let (partitions, _) = rest.split_once("}: ").filter(|(_, says)| says.contains(MAY_HOLD_TWO_LOGS))?;
-        partitions.split(", ").map(str::parse::<i32>).collect::<Result<BTreeSet<_>, _>>().ok()
-    };
-    partitions().is_some_and(|partitions| partitions.contains(&partition))
+    lines::partitions(problem, topic)
+        .is_some_and(|(partitions, says)| says.contains(MAY_HOLD_TWO_LOGS) && partitions.contains(&partition))
 }
 
 /// Whether a problem of the backup says that it lacks the configuration of this topic.
 pub fn lacks_configuration(problem: &str, topic: &str) -> bool {
-    problem.starts_with(&format!("the configuration of topic {topic:?} is not in the backup: "))
+    problem.starts_with(&lines::without_configuration(topic, ""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backup::lines;
 
     #[test]
     fn a_line_about_partitions_is_known_from_the_function_that_writes_it() {
@@ -45,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_line_of_one_kind_is_not_taken_for_one_of_another() {
-        // As the backup writes them.
+        // As they are in archives.
         let behind = "orders-1: the topic is compacted, and is written to faster than it is read";
         let deleted = "orders-1: the topic was deleted before its reader had caught up with the log";
         let compacted =
