@@ -53,6 +53,7 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
         cut.topics.iter().filter(|topic| is_stale(topic, age_ms)).map(|topic| &topic.topic).collect();
     let is_cleaned = |topic: &&TopicCut| Cleaning::of(topic).is_possible();
     let cleaned: BTreeSet<&TopicKey> = cut.topics.iter().filter(is_cleaned).map(|topic| &topic.topic).collect();
+    let mut dropped = BTreeSet::new();
     let kept = stored.retain(|topic, run| {
         let fate_of = |epoch| lineage.fate(&topic.name, run.partition, epoch, cleaned.contains(topic));
         let fate = epoch_of(run).map_or(Fate::Untold, fate_of);
@@ -65,16 +66,18 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
         if !is_good {
             let (topic, partition) = (&topic.name, run.partition);
             tracing::warn!(topic, partition, ?fate, "what was stored of the partition is read again");
+            dropped.insert((topic.clone(), partition));
         }
         is_good
     });
+    let kept = without_loose_ends(kept, &dropped);
     let (now, cut_age) = (Instant::now(), Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)));
     let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
     let ends = ends_never_cleaned(cut);
     for (topic, _, run) in kept.runs() {
         let partition = (topic.clone(), run.partition);
-        // Its hole may be at the end of the log, of which an earlier process would have warned.
-        if run.content.holes.compaction > 0 && ends.get(&(topic, run.partition)) == Some(&run.end_offset) {
+        // An earlier process would have warned of it.
+        if is_empty(run) && ends.get(&(topic, run.partition)) == Some(&run.end_offset) {
             findings.has_empty_end(partition.clone());
         }
         if shows_cleaning(run) {
@@ -95,6 +98,18 @@ fn ends_never_cleaned(cut: &Cut) -> BTreeMap<(&TopicKey, i32), i64> {
     let topics = cut.topics.iter().filter(|topic| Cleaning::of(topic) == Cleaning::Never);
     let partitions = topics.flat_map(|topic| topic.partitions.iter().map(move |partition| (topic, partition)));
     partitions.map(|(topic, partition)| ((&topic.topic, partition.partition), partition.end_offset)).collect()
+}
+
+/// Without the holes, of partitions of which some runs were dropped, that no batch proves: a hole alone has no leader epoch, so that it goes
+/// with the log before it.
+fn without_loose_ends(kept: Part, dropped: &BTreeSet<(String, i32)>) -> Part {
+    kept.retain(|topic, run| !(is_empty(run) && dropped.contains(&(topic.name.clone(), run.partition))))
+}
+
+/// Whether the run is a hole alone that the log cleaner left, as one is that stands for an end without a batch.
+fn is_empty(run: &Run) -> bool {
+    let Content { batches, holes, .. } = run.content;
+    batches == 0 && holes.compaction == run.end_offset.abs_diff(run.start_offset)
 }
 
 /// Whether the log cleaner has removed batches of the run, or records inside of batches: then it has more offsets than records and holes.
@@ -124,6 +139,8 @@ fn epoch_of(run: &Run) -> Option<EpochRead> {
 mod tests {
     use super::*;
     use crate::format::hole::HoleCounts;
+    use crate::format::manifest::TopicRuns;
+    use crate::format::segment::SegmentRef;
 
     fn topic(compacted: bool) -> TopicCut {
         TopicCut {
@@ -190,6 +207,35 @@ mod tests {
         assert!(!shows_cleaning(&of(12, holes(3, 0))), "the log began inside of the first batch");
         assert!(shows_cleaning(&of(7, holes(0, 3))));
         assert!(shows_cleaning(&of(6, holes(3, 0))));
+    }
+
+    #[test]
+    fn a_hole_inside_of_a_run_is_no_end_without_a_batch() {
+        let of = |batches, compaction| {
+            let holes = HoleCounts { compaction, ..HoleCounts::default() };
+            is_empty(&Run { content: Content { batches, holes, ..Content::default() }, ..run(10, 20) })
+        };
+        assert!(of(0, 10));
+        assert!(!of(2, 3), "between its batches, or behind them");
+        assert!(!of(0, 3), "the rest is of other reasons");
+    }
+
+    #[test]
+    fn an_end_without_a_batch_goes_with_the_log_before_it() {
+        let named = |name: &str| TopicKey { name: name.to_owned(), id: uuid::Uuid::nil() };
+        let content = Content { holes: HoleCounts { compaction: 10, ..HoleCounts::default() }, ..Content::default() };
+        let end = Run { content, ..run(90, 100) };
+        let topics = ["dropped", "kept"].map(|name| TopicRuns {
+            topic: named(name),
+            runs: vec![(0, run(10, 20)), (0, end.clone()), (0, Run { partition: 1, ..end.clone() })],
+        });
+        let segment = SegmentRef { id: "s".parse().unwrap(), bytes: 1, index_sha256: String::new() };
+        let part = Part { segments: vec![segment], topics: topics.into() };
+        let kept = without_loose_ends(part, &[("dropped".to_owned(), 0)].into());
+        let kept: Vec<_> =
+            kept.runs().map(|(topic, _, run)| (topic.name.as_str(), run.partition, run.end_offset)).collect();
+        let expected = [("dropped", 0, 20), ("dropped", 1, 100), ("kept", 0, 20), ("kept", 0, 100), ("kept", 1, 100)];
+        assert_eq!(kept, expected);
     }
 
     #[test]

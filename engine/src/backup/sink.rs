@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::Error;
 use super::committed::Step;
-use super::queue::Task;
+use super::queue::{Cleaning, Task};
 use crate::format::frame::ArchiveCompression;
-use crate::format::hole::Hole;
+use crate::format::hole::{Hole, HoleReason};
 use crate::format::layout::{ArchiveKeys, BackupId, SegmentId};
 use crate::format::rope::Rope;
 use crate::format::run::Content;
@@ -86,8 +86,12 @@ impl Sink {
                 begun = true;
                 // After records that expired, the log may begin inside a batch.
                 let reaches_back = matches!(&step, Step::Batch(batch) if batch.base_offset() < start_offset);
+                // By its own run, the next process tells an end without a batch from gaps between batches. Of a compacted log, which is
+                // read on beyond the cut, the leader epoch of the batches before has to answer for the end, too.
+                let is_compaction = matches!(&step, Step::Hole(hole) if hole.reason == HoleReason::Compaction);
+                let is_empty_end = response.is_empty() && is_compaction && task.cleaning == Cleaning::Never;
                 let Open { segment, out, .. } = &mut *open;
-                match reaches_back || is_later_epoch {
+                match reaches_back || is_later_epoch || is_empty_end {
                     true => segment.begin_new_run(&task.topic, task.partition, start_offset, out)?,
                     false => segment.begin_run(&task.topic, task.partition, start_offset, out)?,
                 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_backup::backup::{self, BackupReport, Outcome};
+use kafka_backup::backup::{self, BackupReport, Outcome, lines};
 use kafka_backup::error::Kind;
 use kafka_backup::format::document::{self, DocumentKind, Encoding};
 use kafka_backup::format::manifest::{Cut, VERSION};
@@ -14,7 +14,7 @@ use kafka_backup::verify;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Fetch};
 use crate::configs::{self, PATIENCE};
 use crate::stop_at::StopAt;
 use crate::topic::{Asked, Log, State, Topic};
@@ -185,6 +185,42 @@ async fn a_run_goes_on_inside_a_batch_in_which_the_log_begins_by_now() {
     assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
     // The batch in which the log begins is stored whole.
     assert_eq!((report.records, report.holes.expired), (11, 4), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resume_warns_of_an_end_without_a_batch_and_not_of_a_gap_before_the_end() {
+    const KAFKA_STORAGE_ERROR: i16 = 56;
+    // Both logs were compacted once. The second one gives nothing before its end.
+    let cleaned = |ends_at| {
+        let log = Log::of_noise(4, 100, 1);
+        log.state().clean(1);
+        log.state().ends_at = ends_at;
+        log
+    };
+    let rest = Log::of_noise(1, 100, 2);
+    rest.state().error_code = KAFKA_STORAGE_ERROR;
+    let kept = Topic::new("kept", vec![cleaned(0), cleaned(7)]);
+    let broker = Broker::start(vec![kept, Topic::new("rest", vec![rest])]).await;
+    broker.answer_within(Duration::from_millis(5));
+    let (folder, settings, stop) = (tempfile::tempdir().unwrap(), json!({ "parallelism": 1 }), Stop::default());
+    let stops_at_rest = async {
+        // It is asked for alone once the others have ended.
+        let is_alone = |fetch: &Fetch| fetch.partitions == [("rest".to_owned(), 0)];
+        while !broker.fetches().iter().any(is_alone) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.set();
+    };
+    let (ended, ()) = tokio::join!(run(&broker, folder.path(), settings.clone(), &stop), stops_at_rest);
+    assert!(matches!(ended, Err(backup::Error::Interrupted { .. })), "{ended:?}");
+
+    broker.topics()[1].partitions[0].state().error_code = 0;
+    let report = run(&broker, folder.path(), settings, &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records, report.resumed), (Outcome::Completed, 3 + 3 + 1, true), "{report:?}");
+    assert_eq!(report.holes.compaction, 1 + 4, "{report:?}");
+    assert_eq!(report.warnings, [lines::empty_end("kept", &[1].into())]);
+    let verified = verify::run(&configs::verify(folder.path()), &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!((verified.outcome, verified.records), (verify::Outcome::Intact, 7), "{:?}", verified.findings);
 }
 
 /// The checkpoints of an unfinished backup.
