@@ -81,12 +81,16 @@ pub struct Stretch {
     pub starts_log: bool,
     /// The leader epoch of the last batch; absent before the first one, and when the broker does not tell.
     pub epoch: Option<EpochRead>,
+    /// Whether offsets were missing in what was read, between batches or inside of one. A log has an offset for every record that was
+    /// written: only the log cleaner takes some out of its middle.
+    pub has_gaps: bool,
 }
 
 impl Stretch {
     /// A stretch of which nothing was read yet.
     pub fn new(offsets: Range<i64>, starts_log: bool) -> Self {
-        Self { next_offset: offsets.start, end_offset: offsets.end, is_fresh: true, starts_log, epoch: None }
+        let Range { start: next_offset, end: end_offset } = offsets;
+        Self { next_offset, end_offset, is_fresh: true, starts_log, epoch: None, has_gaps: false }
     }
 
     /// The stretch with an end that is not before `end_offset`.
@@ -118,6 +122,7 @@ impl Stretch {
                 continue;
             }
             after.is_fresh = false;
+            after.has_gaps |= batch.base_offset() > after.next_offset || batch.has_holes();
             if batch.base_offset() >= after.end_offset {
                 after.next_offset = after.end_offset;
                 break;
@@ -135,20 +140,6 @@ impl Stretch {
         let first =
             batches(records, true).map_while(Result::ok).find(|batch| batch.next_offset() > self.next_offset)?;
         (first.leader_epoch() > before.leader_epoch).then_some(before)
-    }
-
-    /// Whether the response lacks offsets from the stretch's next one on, between batches or inside of one. A log has an offset for every
-    /// record that was written: only the log cleaner takes some out of its middle.
-    pub fn shows_cleaning(&self, records: &[u8]) -> bool {
-        let mut at = self.next_offset;
-        for batch in batches(records, true).map_while(Result::ok).filter(|batch| batch.next_offset() > self.next_offset)
-        {
-            if batch.base_offset() > at || batch.has_holes() {
-                return true;
-            }
-            at = batch.next_offset();
-        }
-        false
     }
 
     /// What of a response belongs to the stretch, in the order of offsets. Every batch's CRC is checked.
@@ -391,16 +382,20 @@ mod tests {
 
     #[test]
     fn offsets_that_are_not_there_show_that_the_log_cleaner_was() {
-        let shows = |log: &[Vec<u8>], next_offset| Stretch::new(next_offset..100, false).shows_cleaning(&log.concat());
+        let has_gaps =
+            |log: &[Vec<u8>], next_offset| Stretch::new(next_offset..100, false).after(&log.concat()).unwrap().has_gaps;
         let whole = [data(0, 10, None), marker(10, 1, ControlType::Abort), data(11, 5, None)];
-        assert!(!shows(&whole, 0));
-        assert!(!shows(&whole, 5), "the first batch reaches back");
-        assert!(!shows(&[], 0));
-        assert!(shows(&[data(0, 10, None), data(11, 5, None)], 0), "between two batches");
-        assert!(shows(&[data(20, 10, None)], 10), "before the first");
+        assert!(!has_gaps(&whole, 0));
+        assert!(!has_gaps(&whole, 5), "the first batch reaches back");
+        assert!(!has_gaps(&[], 0));
+        assert!(has_gaps(&[data(0, 10, None), data(11, 5, None)], 0), "between two batches");
+        assert!(has_gaps(&[data(20, 10, None)], 10), "before the first");
+        assert!(has_gaps(&[data(20, 10, None), data(110, 5, None)], 20), "before the end of the stretch");
         let inside = BatchBuilder::new(0).record(record()).last_offset_delta(3).build().unwrap();
-        assert!(shows(std::slice::from_ref(&inside), 0), "inside of one");
-        assert!(!shows(&[inside, data(4, 2, None)], 4), "it is behind");
+        assert!(has_gaps(std::slice::from_ref(&inside), 0), "inside of one");
+        assert!(!has_gaps(&[inside, data(4, 2, None)], 4), "it is behind");
+        let cleaned = Stretch::new(10..100, false).after(&data(20, 10, None)).unwrap();
+        assert!(cleaned.after(&data(30, 10, None)).unwrap().has_gaps, "it stays known");
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Error;
 use super::patience::Patience;
 use super::queue::{Cleaning, Task};
+use super::silence::Stalls;
 use crate::kafka::fetch::{FetchError, Fetched};
 
 /// A partition that was asked for first, among others, and gave nothing so many times is asked for alone.
@@ -110,64 +111,95 @@ pub struct Idle {
     pub is_alone: bool,
 }
 
-/// What an answer without a batch means.
+/// What happens next to the first partition of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
-    /// Nothing yet.
-    Wait,
-    /// The partition is to be asked for alone.
-    AskAlone,
-    /// There is no batch between here and the end.
+pub enum NextTurn {
+    /// It is asked for again, together with the others.
+    Same,
+    /// It is asked for alone.
+    Alone,
+    /// It gave nothing, and waits until the others of its broker have had their turns.
+    Last {
+        /// Since when it has waited like this.
+        since: Instant,
+    },
+    /// Its log has ended: there is no batch between here and the end.
     End,
-    /// There should be one, and it does not come.
-    Stall,
+    /// It is given up: there should be a batch, and none comes.
+    Stalled,
+    /// It is given up with all others of its broker.
+    Silent {
+        /// How many of them were waited for in vain before.
+        stalls: u32,
+    },
 }
 
 impl Idle {
-    /// Judges what a request brought of its first task; `may_be_at_end`: whether its log may end without a batch, see [`may_be_at_end`].
+    /// Judges what a request brought of its first task. `answer` is absent where the task has come further, or is read elsewhere;
+    /// `was_cleaned`: whether logs of its topic show the log cleaner's work, although the topic need not be compacted any more; `silence`:
+    /// the partitions of its broker that were waited for in vain, where the whole broker is silent.
     pub fn judge(
         &mut self,
         task: &Task,
-        may_be_at_end: bool,
-        fetched: Option<&Fetched>,
-        progressed: bool,
+        answer: Option<&Fetched>,
+        was_cleaned: bool,
+        silence: Option<Stalls>,
         patience: &Patience,
         now: Instant,
-    ) -> Silence {
-        let Some(fetched) = fetched.filter(|_| !progressed) else {
+    ) -> NextTurn {
+        let Some(fetched) = answer else {
             *self = Self::default();
-            return Silence::Wait;
+            return NextTurn::Same;
         };
         if fetched.is_throttled {
             *self = Self { is_alone: self.is_alone, ..Self::default() };
-            return Silence::Wait;
+            return NextTurn::Same;
         }
         self.answers += 1;
-        if !self.is_alone {
-            return if self.answers < IDLE_ANSWERS { Silence::Wait } else { self.ask_alone() };
+        let turn = match (self.is_alone, silence) {
+            // That the log cleaner was in its topic has become known since it is alone.
+            (true, None) if lets_others_go_first(task, was_cleaned) => NextTurn::Last { since: now },
+            (true, _) => {
+                let may_be_at_end = may_be_at_end(task.cleaning, was_cleaned);
+                self.judge_alone(task, fetched, may_be_at_end, silence.is_some(), patience, now)
+            }
+            (false, Some(stalls)) => turn_over(task, stalls, patience, now),
+            (false, None) if self.answers < IDLE_ANSWERS => NextTurn::Same,
+            (false, None) if lets_others_go_first(task, was_cleaned) => NextTurn::Last { since: now },
+            (false, None) => NextTurn::Alone,
+        };
+        if turn != NextTurn::Same {
+            *self = Self { is_alone: turn == NextTurn::Alone, ..Self::default() };
         }
+        turn
+    }
+
+    fn judge_alone(
+        &mut self,
+        task: &Task,
+        fetched: &Fetched,
+        may_be_at_end: bool,
+        is_silent: bool,
+        patience: &Patience,
+        now: Instant,
+    ) -> NextTurn {
         let since = *self.since.get_or_insert(now);
-        let has_all = fetched.last_stable_offset >= task.stretch.end_offset;
+        // While the whole broker is silent, an empty response does not mean the end of a log.
+        let has_all = fetched.last_stable_offset >= task.stretch.end_offset && !is_silent;
         self.ended_since = has_all.then(|| self.ended_since.unwrap_or(now));
         let ended_for = self.ended_since.map_or(Duration::ZERO, |since| now.duration_since(since));
         let is_empty = self.answers >= IDLE_ANSWERS && fetched.records.is_empty();
-        let may_end = may_be_at_end && is_empty && ended_for >= patience.empty_end;
-        match (may_end, now.duration_since(since) >= patience.stall) {
-            (true, _) => Silence::End,
-            (false, true) => Silence::Stall,
-            (false, false) => Silence::Wait,
+        let is_at_end = may_be_at_end && is_empty && ended_for >= patience.empty_end;
+        match (is_at_end, now.duration_since(since) >= patience.stall) {
+            (true, _) => NextTurn::End,
+            (false, true) => NextTurn::Stalled,
+            (false, false) => NextTurn::Same,
         }
-    }
-
-    fn ask_alone(&mut self) -> Silence {
-        *self = Self { is_alone: true, ..Self::default() };
-        Silence::AskAlone
     }
 }
 
-/// Whether a log that gives nothing may be at an end that the log cleaner left without a batch; `was_cleaned`: whether logs of its topic
-/// show the log cleaner's work, although the topic need not be compacted any more.
-pub const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
+/// Whether a log that gives nothing may be at an end that the log cleaner left without a batch.
+const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
     match cleaning {
         Cleaning::Compacts => true,
         // The topic may have been compacted before the cut. The offsets that the cleaner removed at the log's end stay missing in every
@@ -178,25 +210,23 @@ pub const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
     }
 }
 
-/// What comes of a partition that gave nothing in its turn, while its broker is silent.
-#[derive(Debug)]
-pub enum TurnOver {
-    /// It waits for its next turn.
-    Again(Task),
-    /// It was waited for as long as the patience with one partition.
-    GiveUp(Task),
+/// Whether the task waits, once, until the others of its broker have had their turns, before it is asked for alone. Nothing but empty
+/// responses says that a log has ended whose topic is not compacted any more, and a broker that gives nothing at all sends the same. It is
+/// known to be silent only when enough of its other partitions were waited for in vain.
+const fn lets_others_go_first(task: &Task, was_cleaned: bool) -> bool {
+    matches!(task.cleaning, Cleaning::Never) && was_cleaned && task.silent_since.is_none()
 }
 
 /// Judges the first partition of a request to a silent broker, of which nothing came. One empty answer may be that of a leader that was
 /// elected just now, and storage other than the broker's own disks may be away for minutes. So the partition is waited for as long as one
 /// that is asked for alone, and the others have their turns meanwhile.
-///
-/// `silent_since` is when the broker became silent: a turn before that was in another silence, or of another broker.
-pub fn turn_over(task: Task, silent_since: Instant, patience: &Patience, now: Instant) -> TurnOver {
-    let since = task.silent_since.filter(|since| *since >= silent_since);
-    let is_over = since.is_some_and(|since| now.duration_since(since) >= patience.stall);
-    let task = Task { silent_since: Some(since.unwrap_or(now)), ..task };
-    if is_over { TurnOver::GiveUp(task) } else { TurnOver::Again(task) }
+fn turn_over(task: &Task, stalls: Stalls, patience: &Patience, now: Instant) -> NextTurn {
+    // A turn from before the broker became silent was in another silence, or of another broker.
+    match task.silent_since.filter(|since| *since >= stalls.since) {
+        Some(since) if now.duration_since(since) >= patience.stall => NextTurn::Silent { stalls: stalls.count },
+        Some(since) => NextTurn::Last { since },
+        None => NextTurn::Last { since: now },
+    }
 }
 
 /// The announced size and the limit, if a response is too large to be read.
@@ -260,74 +290,120 @@ mod tests {
         }
     }
 
-    /// What answers without a batch, five seconds apart, come to.
-    fn silence(cleaning: Cleaning, answers: &[Fetched]) -> Vec<Silence> {
-        silence_of(cleaning, false, answers)
+    /// What comes of answers without a batch, five seconds apart.
+    fn turns(cleaning: Cleaning, answers: &[Fetched]) -> Vec<NextTurn> {
+        turns_of(&task(cleaning), false, answers)
     }
 
-    fn silence_of(cleaning: Cleaning, was_cleaned: bool, answers: &[Fetched]) -> Vec<Silence> {
+    fn turns_of(task: &Task, was_cleaned: bool, answers: &[Fetched]) -> Vec<NextTurn> {
         let (mut idle, mut now) = (Idle::default(), Instant::now());
         let judge = |fetched: &Fetched| {
             now += Duration::from_secs(5);
-            idle.judge(&task(cleaning), may_be_at_end(cleaning, was_cleaned), Some(fetched), false, &PATIENCE, now)
+            idle.judge(task, Some(fetched), was_cleaned, None, &PATIENCE, now)
         };
         answers.iter().map(judge).collect()
     }
 
-    fn last(cleaning: Cleaning, answers: &[Fetched]) -> Silence {
-        silence(cleaning, answers).pop().unwrap()
+    fn last(cleaning: Cleaning, answers: &[Fetched]) -> NextTurn {
+        turns(cleaning, answers).pop().unwrap()
     }
 
     #[tokio::test]
     async fn a_compacted_partition_that_gives_nothing_is_asked_for_alone_and_for_long_before_it_is_at_its_end() {
         let answers = vec![empty(20); 5 + 7];
-        let judged = silence(Cleaning::Compacts, &answers);
-        assert_eq!(judged[..4], [Silence::Wait; 4]);
-        assert_eq!(judged[4], Silence::AskAlone);
+        let judged = turns(Cleaning::Compacts, &answers);
+        assert_eq!(judged[..4], [NextTurn::Same; 4]);
+        assert_eq!(judged[4], NextTurn::Alone);
         // Thirty seconds after the first answer to a request for it alone.
-        assert_eq!(judged[5..11], [Silence::Wait; 6]);
-        assert_eq!(judged[11], Silence::End);
+        assert_eq!(judged[5..11], [NextTurn::Same; 6]);
+        assert_eq!(judged[11], NextTurn::End);
     }
 
     #[tokio::test]
     async fn what_is_not_known_to_be_compacted_stalls_and_never_ends() {
         let answers = vec![empty(20); 5 + 13];
         for cleaning in [Cleaning::Never, Cleaning::Unknown] {
-            assert_eq!(last(cleaning, &answers[..17]), Silence::Wait);
-            assert_eq!(last(cleaning, &answers), Silence::Stall);
+            assert_eq!(last(cleaning, &answers[..17]), NextTurn::Same);
+            assert_eq!(last(cleaning, &answers), NextTurn::Stalled);
         }
     }
 
     #[tokio::test]
     async fn a_log_that_was_compacted_before_the_cut_ends_where_nothing_comes_as_a_compacted_one() {
+        let waited = |cleaning| Task { silent_since: Some(Instant::now()), ..task(cleaning) };
         let answers = vec![empty(20); 5 + 7];
-        let compacted = silence(Cleaning::Compacts, &answers);
-        assert_eq!(compacted.last(), Some(&Silence::End));
-        assert_eq!(silence_of(Cleaning::Never, true, &answers), compacted);
+        let compacted = turns(Cleaning::Compacts, &answers);
+        assert_eq!(compacted.last(), Some(&NextTurn::End));
+        assert_eq!(turns_of(&waited(Cleaning::Never), true, &answers), compacted);
         let short = vec![empty(15); 5 + 13];
-        assert_eq!(silence_of(Cleaning::Never, true, &short).last(), Some(&Silence::Stall), "the log goes on");
+        let goes_on = turns_of(&waited(Cleaning::Never), true, &short);
+        assert_eq!(goes_on.last(), Some(&NextTurn::Stalled), "the log goes on");
         let answers = vec![empty(20); 5 + 13];
-        assert_eq!(silence_of(Cleaning::Unknown, true, &answers).last(), Some(&Silence::Stall));
+        assert_eq!(turns_of(&waited(Cleaning::Unknown), true, &answers).last(), Some(&NextTurn::Stalled));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_compacted_before_the_cut_lets_the_others_of_its_broker_go_first() {
+        let answers = vec![empty(20); 5];
+        let fifth = |cleaning, was_cleaned| turns_of(&task(cleaning), was_cleaned, &answers).pop().unwrap();
+        assert!(matches!(fifth(Cleaning::Never, true), NextTurn::Last { .. }));
+        assert_eq!(fifth(Cleaning::Never, false), NextTurn::Alone, "it is never at its end");
+        assert_eq!(fifth(Cleaning::Compacts, true), NextTurn::Alone, "its records may be replaced meanwhile");
+        assert_eq!(fifth(Cleaning::Unknown, true), NextTurn::Alone);
     }
 
     #[tokio::test]
     async fn a_partition_of_a_silent_broker_has_more_than_one_turn_and_as_much_time_as_one_that_is_asked_for_alone() {
         let began = Instant::now();
         let later = |seconds| began + Duration::from_secs(seconds);
-        let TurnOver::Again(once) = turn_over(task(Cleaning::Never), began, &PATIENCE, began) else {
-            panic!("its first turn")
+        let turn = |task: &Task, silent_since, patience: &Patience, seconds| {
+            let stalls = Stalls { count: 8, since: silent_since };
+            Idle::default().judge(task, Some(&empty(20)), true, Some(stalls), patience, later(seconds))
         };
-        let TurnOver::Again(twice) = turn_over(once, began, &PATIENCE, later(59)) else { panic!("too soon") };
-        let again = turn_over(twice.clone(), later(600), &PATIENCE, later(720));
-        assert!(matches!(again, TurnOver::Again(task) if task.silent_since == Some(later(720))), "another silence");
-        assert_eq!(twice.silent_since, Some(began));
+        let once = task(Cleaning::Never);
+        assert_eq!(turn(&once, began, &PATIENCE, 0), NextTurn::Last { since: began }, "its first turn");
+        let twice = Task { silent_since: Some(began), ..once.clone() };
+        assert_eq!(turn(&twice, began, &PATIENCE, 59), NextTurn::Last { since: began }, "too soon");
+        assert_eq!(turn(&twice, later(600), &PATIENCE, 720), NextTurn::Last { since: later(720) }, "another silence");
+        assert_eq!(turn(&twice, began, &PATIENCE, 60), NextTurn::Silent { stalls: 8 });
+        let no_patience = Patience { stall: Duration::ZERO, ..PATIENCE };
+        assert_eq!(turn(&once, began, &no_patience, 0), NextTurn::Last { since: began });
         let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
         let with_batch = Fetched { records: batch.into(), ..empty(20) };
         assert_eq!(after(&twice, &Ok(with_batch), later(60)).task().silent_since, None);
         assert_eq!(after(&twice, &Ok(empty(20)), later(60)).task().silent_since, Some(began));
-        assert!(matches!(turn_over(twice, began, &PATIENCE, later(60)), TurnOver::GiveUp(_)));
-        let no_patience = Patience { stall: Duration::ZERO, ..PATIENCE };
-        assert!(matches!(turn_over(task(Cleaning::Never), began, &no_patience, began), TurnOver::Again(_)));
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_asked_for_alone_is_not_at_its_end_while_its_broker_is_silent() {
+        let began = Instant::now();
+        // It is asked every five seconds.
+        let judged = |silent: usize, then: usize| {
+            let mut idle = Idle { is_alone: true, ..Idle::default() };
+            let stalls = Some(Stalls { count: 8, since: began });
+            let silences = std::iter::repeat_n(stalls, silent).chain(std::iter::repeat_n(None, then)).enumerate();
+            let judged = silences.map(|(number, silence)| {
+                let now = began + Duration::from_secs(5 * number as u64);
+                idle.judge(&task(Cleaning::Compacts), Some(&empty(20)), false, silence, &PATIENCE, now)
+            });
+            judged.collect::<Vec<NextTurn>>()
+        };
+        let always = judged(13, 0);
+        assert_eq!(always[..12], [NextTurn::Same; 12]);
+        assert_eq!(always[12], NextTurn::Stalled);
+        let once = judged(5, 7);
+        assert_eq!(once[..11], [NextTurn::Same; 11], "the time of the silence does not count");
+        assert_eq!(once[11], NextTurn::End);
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_alone_lets_others_go_first_once_its_topic_is_known_to_have_been_cleaned() {
+        let mut idle = Idle { is_alone: true, ..Idle::default() };
+        let now = Instant::now();
+        let mut judge =
+            |was_cleaned| idle.judge(&task(Cleaning::Never), Some(&empty(20)), was_cleaned, None, &PATIENCE, now);
+        assert_eq!(judge(false), NextTurn::Same);
+        assert_eq!(judge(true), NextTurn::Last { since: now });
     }
 
     #[tokio::test]
@@ -335,10 +411,10 @@ mod tests {
         let throttled = Fetched { is_throttled: true, ..empty(20) };
         let mut answers = vec![empty(20); 5 + 6];
         answers.push(throttled);
-        assert_eq!(last(Cleaning::Compacts, &answers), Silence::Wait);
+        assert_eq!(last(Cleaning::Compacts, &answers), NextTurn::Same);
         *answers.last_mut().unwrap() = empty(15);
         answers.extend(vec![empty(20); 6]);
-        assert!(!silence(Cleaning::Compacts, &answers).contains(&Silence::End));
+        assert!(!turns(Cleaning::Compacts, &answers).contains(&NextTurn::End));
     }
 
     #[tokio::test]

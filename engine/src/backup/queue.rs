@@ -95,7 +95,7 @@ pub struct Task {
     pub names_epoch: bool,
     /// What tells whether the list of its next response may lack an aborted transaction.
     pub unlisted: Unlisted,
-    /// Since when it has been the first of requests to a silent broker, without a batch.
+    /// Since when it waits behind the others of its broker, after a turn in which nothing came; until a batch comes.
     pub silent_since: Option<Instant>,
 }
 
@@ -183,13 +183,16 @@ pub struct Queue {
 
 impl Queue {
     /// Adds a task for the leader `broker`. Partitions that may be compacted go first: the longer they wait, the more of their
-    /// records are replaced by later ones.
+    /// records are replaced by later ones. Those that had a turn in which nothing came stay behind those that had none.
     pub fn push(&mut self, broker: i32, task: Task) {
         let tasks = self.by_broker.entry(broker).or_default();
-        match task.cleaning.is_possible() {
-            true => tasks.push_front(task),
-            false => tasks.push_back(task),
+        if task.cleaning.is_possible() {
+            tasks.push_front(task);
+            return;
         }
+        let had_turns = tasks.iter().rev().take_while(|waiting| waiting.silent_since.is_some());
+        let behind = if task.silent_since.is_none() { had_turns.count() } else { 0 };
+        tasks.insert(tasks.len() - behind, task);
     }
 
     /// Adds a task that was in reading, for the leader `broker`, before all others of its kind: what it has not read yet is the oldest.
@@ -211,6 +214,11 @@ impl Queue {
             false => tasks.len(),
         };
         tasks.insert(at, task);
+    }
+
+    /// Whether anything waits for the leader `broker`.
+    pub fn waits(&self, broker: i32) -> bool {
+        self.by_broker.get(&broker).is_some_and(|tasks| !tasks.is_empty())
     }
 
     /// Gives a worker something to read from one broker: one of those with partitions that may be compacted while there are any, and of
@@ -448,6 +456,37 @@ mod tests {
         held.clear();
         queue.top_up(broker, &mut held);
         assert_eq!(held.iter().map(|task| task.stretch.next_offset).collect::<Vec<_>>(), [500_000]);
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_had_a_turn_in_which_nothing_came_stays_behind_those_that_had_none() {
+        let mut queue = Queue::default();
+        let had_turn = |partition| Task { silent_since: Some(Instant::now()), ..task(partition, 0..10) };
+        queue.push(1, task(0, 0..10));
+        queue.push_last(1, had_turn(1));
+        queue.push(1, had_turn(2));
+        queue.push(1, task(3, 0..10));
+        let order: Vec<i32> = queue.by_broker[&1].iter().map(|task| task.partition).collect();
+        assert_eq!(order, [0, 3, 1, 2]);
+    }
+
+    #[test]
+    fn tens_of_thousands_of_waiting_stretches_are_not_moved_with_every_response() {
+        let mut queue = Queue::default();
+        queue.push(1, task(0, 0..TAKE_OFFSETS.cast_signed()));
+        let (broker, mut held) = queue.take().unwrap();
+        queue.push(1, task(0, 500_000..500_010));
+        (1..20_000).for_each(|partition| queue.push(1, task(partition, 0..10)));
+        let places = |queue: &Queue| queue.by_broker[&1].iter().map(std::ptr::from_ref).collect::<Vec<_>>();
+        let before = places(&queue);
+        queue.top_up(broker, &mut held);
+        assert!(places(&queue) == before, "nothing was wanted");
+        held[0].stretch.next_offset += 30;
+        queue.top_up(broker, &mut held);
+        let after = places(&queue);
+        // The first that waits was passed over, and three others were taken.
+        assert_eq!((held.len(), after.len()), (4, before.len() - 3));
+        assert!(after[1..] == before[4..]);
     }
 
     #[test]

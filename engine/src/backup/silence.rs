@@ -16,11 +16,13 @@ const STALL_TIMES_MIN: u32 = 2;
 #[derive(Debug, Default)]
 pub struct SilentBrokers(BTreeMap<i32, Stalls>);
 
-#[derive(Debug, Clone, Copy)]
-struct Stalls {
-    count: u32,
-    /// When the first partition was given up.
-    since: Instant,
+/// Partitions of a broker that were waited for in vain, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stalls {
+    /// How many.
+    pub count: u32,
+    /// When the first of them was given up.
+    pub since: Instant,
 }
 
 impl SilentBrokers {
@@ -34,11 +36,12 @@ impl SilentBrokers {
         self.0.entry(broker).or_insert(Stalls { count: 0, since: now }).count += 1;
     }
 
-    /// How many partitions were waited for in vain since when, if that is enough.
-    pub fn stalls(&self, broker: i32, now: Instant, patience: &Patience) -> Option<(u32, Instant)> {
-        let Stalls { count, since } = *self.0.get(&broker)?;
-        let is_enough = count >= STALLS_MIN && now.duration_since(since) >= patience.stall * STALL_TIMES_MIN;
-        is_enough.then_some((count, since))
+    /// The broker's partitions that were waited for in vain, if they are enough to call it silent.
+    pub fn stalls(&self, broker: i32, now: Instant, patience: &Patience) -> Option<Stalls> {
+        let is_enough = |stalls: &Stalls| {
+            stalls.count >= STALLS_MIN && now.duration_since(stalls.since) >= patience.stall * STALL_TIMES_MIN
+        };
+        self.0.get(&broker).copied().filter(is_enough)
     }
 }
 
@@ -58,7 +61,7 @@ mod tests {
         assert_eq!(silent.stalls(1, at(600), &patience), None, "too few");
         silent.stalled(1, at(120));
         assert_eq!(silent.stalls(1, at(179), &patience), None, "too soon");
-        assert_eq!(silent.stalls(1, at(180), &patience), Some((STALLS_MIN, at(60))));
+        assert_eq!(silent.stalls(1, at(180), &patience), Some(Stalls { count: STALLS_MIN, since: at(60) }));
         assert_eq!(silent.stalls(2, at(180), &patience), None, "another broker");
         silent.gave(1);
         assert_eq!(silent.stalls(1, at(180), &patience), None, "it gives something");

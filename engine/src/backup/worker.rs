@@ -4,51 +4,39 @@
 //! A response is full of the first partition of the request before the second has a turn, as brokers fill responses in
 //! the order of the request; so runs are long although many partitions are asked for at once.
 
-use std::collections::BTreeMap;
+mod expired;
+mod leaders;
+mod request;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub use self::leaders::broker_of;
+use self::request::Request;
 use super::Error;
 use super::committed::{EpochRead, Stretch};
 use super::findings::{self, Findings};
-use super::judgement::{
-    After, Idle, Silence, TurnOver, after, falls_behind, has_failed_for, is_hopeless, may_be_at_end, stalled,
-    to_read_on, too_large, turn_over,
-};
+use super::judgement::{After, Idle, NextTurn, after, falls_behind, is_hopeless, stalled, to_read_on, too_large};
 use super::lineage::Lineage;
 use super::lookahead::Lookahead;
 use super::patience::Patience;
-use super::queue::{Cleaning, NO_BROKER, PartitionKey, Queue, Task};
+use super::queue::{Cleaning, NO_BROKER, Queue, Task};
 use super::sink::{SegmentPlan, Sink};
-use super::unlisted::Unlisted;
-use crate::error::Kind;
 use crate::format::hole::{Hole, HoleReason};
 use crate::format::segment::StoredSegment;
 use crate::kafka::Cluster;
-use crate::kafka::TopicPartition;
-use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Fetched, FetchedPartition, Isolation};
-use crate::kafka::list_offsets::Position;
-use crate::kafka::retry::Budget;
+use crate::kafka::fetch::{FetchError, Fetched, FetchedPartition};
 use crate::progress::Progress;
 use crate::rate_limit::RateLimiter;
 use crate::stop::Stop;
 
-/// Bytes of one response, as Kafka's own consumer asks a partition for. Two of them per worker are in memory, and what was just
-/// read is still in the processor's cache when it is checked: larger ones cost more time, not less.
-const FETCH_BYTES: i32 = 1 << 20;
-/// How long a broker may hold an answer back when it has nothing to return.
-const FETCH_WAIT_MS: i32 = 500;
 /// How long a worker without work waits for what another may give back.
 const BACK_WAIT: Duration = Duration::from_millis(10);
 /// How long a worker reads on before it sees to tasks that have to go elsewhere: leaders move in groups.
 const BACK_EVERY: Duration = Duration::from_secs(2);
-/// A topic that nobody knows for so long was deleted; for a moment a broker may not know a topic that is there.
-const UNKNOWN_TOPIC_MEANS_DELETED: Duration = Duration::from_secs(10);
-/// How often a log start offset is asked for that does not explain why an offset is out of range: a new leader may be behind.
-const LOG_START_TRIES: u32 = 3;
 
 /// What all workers of a run share.
 pub struct Shared {
@@ -104,14 +92,6 @@ struct Worker {
     lane: usize,
     sink: Sink,
     stored: mpsc::Sender<StoredSegment>,
-}
-
-/// The leader refuses an offset that is in its log.
-fn refused((topic, partition): &TopicPartition, offset: i64) -> crate::kafka::Error {
-    let why = format!(
-        "offset {offset} of {topic}-{partition} is out of range, and is within the range that the broker names"
-    );
-    crate::kafka::Error::Protocol { address: "the leader".to_owned(), api: "Fetch", why }
 }
 
 impl Worker {
@@ -196,13 +176,8 @@ impl Worker {
             let judged: Vec<After> =
                 asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
-            let ended = self.silence(
-                &mut idle,
-                broker,
-                &Response { asked: &asked, outcomes: &outcomes, judged: &judged },
-                &mut next,
-                now,
-            );
+            let response = Response { asked: &asked, outcomes: &outcomes, judged: &judged };
+            let ended = self.next_turn(&mut idle, broker, &response, &mut next, now);
             if !idle.is_alone && others == Others::JoinIn {
                 self.queue().top_up(broker, &mut next);
             }
@@ -253,18 +228,6 @@ impl Worker {
         Ok(None)
     }
 
-    /// A broker did not answer for as long as the retry timeout, and still leads these partitions. Somebody else may lead them soon:
-    /// they are tried once more, and then given up. The others are read.
-    fn unanswered(&self, tasks: Vec<Task>, error: &crate::kafka::Error, now: Instant) -> Vec<Task> {
-        let troubled = tasks.into_iter().map(|task| task.troubled(error.clone(), now));
-        let (hopeless, back): (Vec<_>, Vec<_>) =
-            troubled.partition(|task| has_failed_for(task, self.shared.retry_timeout, now));
-        for task in hopeless {
-            self.give_up(&task, Error::leaderless(&task, self.leader_error(&task)));
-        }
-        back
-    }
-
     /// What an answer means for its task, with what was found out elsewhere and how long it has been tried.
     fn judge(&self, task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
         let Shared { began, patience, retry_timeout, .. } = &*self.shared;
@@ -297,9 +260,9 @@ impl Worker {
         }
     }
 
-    /// Looks at whether the first task of a request goes on. Returns it, taken out of `next`, when it has ended without a batch
-    /// that says so.
-    fn silence(
+    /// Decides what happens next to the first task of a request, which stays in `next` only if it is asked for again. Returns it when its
+    /// log has ended without a batch that says so.
+    fn next_turn(
         &self,
         idle: &mut Idle,
         broker: i32,
@@ -308,44 +271,43 @@ impl Worker {
         now: Instant,
     ) -> Option<Task> {
         let patience = &self.shared.patience;
-        if outcomes.iter().any(|answered| answered.outcome.as_ref().is_ok_and(|fetched| !fetched.records.is_empty())) {
-            self.findings().silent.gave(broker);
-        }
         let [first, ..] = judged else { return None };
-        let fetched = outcomes.first().and_then(|answered| answered.outcome.as_ref().ok());
         let progressed = match first {
             After::GoOn(task) => task.stretch.next_offset > asked[0].stretch.next_offset,
             After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
         };
-        let stalls = self.findings().silent.stalls(broker, now, patience);
-        let was_cleaned = self.findings().was_cleaned(&first.task().topic);
-        let had_its_turn = !progressed && !idle.is_alone && fetched.is_some_and(|fetched| !fetched.is_throttled);
-        if let Some((stalls, since)) = stalls.filter(|_| had_its_turn) {
-            *idle = Idle::default();
-            // Nothing follows for the other partitions: before Kafka 4.2 a broker reads only the first partition of a request from
-            // tiered storage.
-            match turn_over(next.remove(0), since, patience, now) {
-                TurnOver::Again(task) => self.queue().push_last(broker, task),
-                TurnOver::GiveUp(task) => self.give_up(&task, Error::silent(&task, stalls)),
+        let answer = outcomes[0].outcome.as_ref().ok().filter(|_| !progressed);
+        let has_records = |fetched: &Fetched| !fetched.records.is_empty();
+        let (was_cleaned, silence) = {
+            let mut findings = self.findings();
+            if outcomes.iter().any(|answered| answered.outcome.as_ref().is_ok_and(has_records)) {
+                findings.silent.gave(broker);
             }
-            return None;
-        }
-        // If the whole broker is silent, an empty response does not mean the end of a log.
-        let may_be_at_end = stalls.is_none() && may_be_at_end(first.task().cleaning, was_cleaned);
-        match idle.judge(first.task(), may_be_at_end, fetched, progressed, patience, now) {
-            Silence::Wait => None,
-            Silence::AskAlone => {
+            (findings.was_cleaned(&first.task().topic), findings.silent.stalls(broker, now, patience))
+        };
+        match idle.judge(first.task(), answer, was_cleaned, silence, patience, now) {
+            NextTurn::Same => None,
+            NextTurn::Alone => {
                 next.drain(1..).for_each(|task| self.queue().push(broker_of(&self.shared.cluster, &task), task));
                 None
             }
-            Silence::End => {
-                *idle = Idle::default();
-                Some(next.remove(0))
+            NextTurn::Last { since } => {
+                // Nothing follows for the other partitions: before Kafka 4.2 a broker reads only the first partition of a request from
+                // tiered storage.
+                let task = Task { silent_since: Some(since), ..next.remove(0) };
+                let mut queue = self.queue();
+                // Where no others wait, a worker without work would take it out of the queue at once, before those that this one holds have
+                // had their turns.
+                match next.is_empty() || queue.waits(broker) {
+                    true => queue.push_last(broker, task),
+                    false => next.push(task),
+                }
+                None
             }
-            Silence::Stall => {
-                *idle = Idle::default();
+            NextTurn::End => Some(next.remove(0)),
+            NextTurn::Stalled => {
                 let task = next.remove(0);
-                let ends_at = fetched.map(|fetched| fetched.last_stable_offset.max(fetched.high_watermark));
+                let ends_at = answer.map(|fetched| fetched.last_stable_offset.max(fetched.high_watermark));
                 // A leader that was elected just now may know less of the end than the one before, but not for so long.
                 let error = match ends_at {
                     Some(end_offset) if end_offset < task.stretch.end_offset => Error::truncated(&task, end_offset),
@@ -355,40 +317,17 @@ impl Worker {
                 self.findings().silent.stalled(broker, now);
                 None
             }
+            NextTurn::Silent { stalls } => {
+                let task = next.remove(0);
+                self.give_up(&task, Error::silent(&task, stalls));
+                None
+            }
         }
     }
 
     fn lookahead(&self, broker: i32, is_alone: bool) -> Lookahead<'_> {
         let Shared { cluster, stop, .. } = &*self.shared;
         Lookahead { cluster, broker, lane: self.lane, max_wait_ms: self.max_wait_ms(is_alone), stop }
-    }
-
-    /// How long a broker may hold an answer back, in milliseconds.
-    fn max_wait_ms(&self, is_alone: bool) -> i32 {
-        match is_alone {
-            true => i32::try_from(self.shared.patience.alone_wait.as_millis()).unwrap_or(FETCH_WAIT_MS),
-            false => FETCH_WAIT_MS,
-        }
-    }
-
-    /// Sends a fetch request; it is on its way before its answer is waited for. For topics that may be compacted, the request names the
-    /// leader epoch from the metadata (KIP-320), so that no other leader answers, unless that has proved wrong.
-    fn ask(&self, broker: i32, tasks: &[Task], is_alone: bool) -> Request {
-        let max_wait_ms = self.max_wait_ms(is_alone);
-        let limits = FetchLimits { max_bytes: FETCH_BYTES, min_bytes: 1, max_wait_ms, isolation: Isolation::Committed };
-        let target = |task: &Task| {
-            let names_epoch = task.cleaning.is_possible() && task.names_epoch;
-            let leader = || self.shared.cluster.leader(&task.topic.name, task.partition).ok();
-            let leader = names_epoch.then(leader).flatten();
-            FetchTarget { leader_epoch: leader.map_or(-1, |leader| leader.epoch), ..task.target(FETCH_BYTES) }
-        };
-        let targets: Vec<FetchTarget> = tasks.iter().map(target).collect();
-        let leader_epochs = targets.iter().map(|target| target.leader_epoch).collect();
-        let (cluster, lane) = (self.shared.cluster.clone(), self.lane);
-        let answer = Answer(tokio::spawn(async move {
-            if targets.is_empty() { Ok(Vec::new()) } else { cluster.fetch(broker, lane, &targets, limits).await }
-        }));
-        Request { answer, sent: Instant::now(), leader_epochs }
     }
 
     /// Remembers how long a log that may be cleaned has been read, and up to where it was stable: where a hole has a newer value of its
@@ -444,7 +383,7 @@ impl Worker {
         if fetched.records.is_empty() || self.findings().is_given_up(&task.topic, task.partition) {
             return Ok(());
         }
-        if task.cleaning == Cleaning::Never && task.stretch.shows_cleaning(&fetched.records) {
+        if task.cleaning == Cleaning::Never && after.stretch.has_gaps && !task.stretch.has_gaps {
             self.findings().shows_cleaning(&task.topic);
         }
         // Where the log begins by now, a batch that reaches over the start is nobody else's.
@@ -479,162 +418,6 @@ impl Worker {
         self.findings().give_up(findings::key(task), why);
     }
 
-    /// An offset is out of range. Where the log start offset has moved over it, the records have expired: they become a hole, and
-    /// the rest is read. Where the log ends before it, the log has become shorter. Where it is in range after all, whoever leads by now
-    /// may know less than the leader that refused it, or storage other than the broker's own disks may have nothing at hand: it is tried
-    /// again, for as long as other troubles are.
-    async fn skip_expired(&mut self, task: Task) -> Result<Option<Task>, Error> {
-        let at = task.stretch.next_offset;
-        let key = (task.topic.name.clone(), task.partition);
-        for _ in 0..LOG_START_TRIES {
-            let mut earliest = self.shared.cluster.list_offsets([key.clone()], Position::Earliest).await;
-            match earliest.remove(&key) {
-                Some(Ok(earliest)) if earliest.offset > at => return self.expire(task, earliest.offset).await,
-                Some(Ok(_)) | None => drop(self.shared.cluster.refresh().await),
-                Some(Err(error)) => {
-                    // The search for the leader finds out whether the topic is still there.
-                    return Ok(Some(task.troubled(error, Instant::now())));
-                }
-            }
-        }
-        let mut latest = self.shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
-        match latest.remove(&key) {
-            Some(Ok(latest)) if latest.offset < at => {
-                self.give_up(&task, Error::truncated(&task, at));
-                Ok(None)
-            }
-            Some(Err(error)) => Ok(Some(task.troubled(error, Instant::now()))),
-            Some(Ok(_)) | None => Ok(Some(task.troubled(refused(&key, at), Instant::now()))),
-        }
-    }
-
-    async fn expire(&mut self, task: Task, log_start_offset: i64) -> Result<Option<Task>, Error> {
-        let (topic, partition, start_offset) = (&task.topic.name, task.partition, task.stretch.next_offset);
-        // A compacted log is read on to wherever it ends by now.
-        let end_offset = match task.cleaning.is_possible() {
-            true => task.stretch.end_offset.max(log_start_offset),
-            false => task.stretch.end_offset,
-        };
-        let expired = log_start_offset.min(end_offset);
-        tracing::warn!(
-            topic,
-            partition,
-            start_offset,
-            end_offset = expired,
-            "records expired before they could be read"
-        );
-        self.hole(&task, expired, HoleReason::Expired).await?;
-        let stretch = Stretch { epoch: task.stretch.epoch, ..Stretch::new(expired..end_offset, true) };
-        let is_over = stretch.is_done() && !task.cleaning.is_possible();
-        Ok((!is_over).then_some(Task { stretch, trouble: None, unlisted: Unlisted::default(), ..task }))
-    }
-
-    /// The topic is gone, and with it what was not read yet.
-    async fn lose(&mut self, task: &Task) -> Result<(), Error> {
-        // Before Kafka 3.1 a topic is read by its name: what was read last may be of the one that was created in its place.
-        if self.is_replaced(task) && self.shared.cluster.fetches_by_name() {
-            self.give_up(task, Error::truncated(task, task.stretch.next_offset));
-            return Ok(());
-        }
-        let (topic, partition) = (&task.topic.name, task.partition);
-        let (start_offset, end_offset) = (task.stretch.next_offset, task.stretch.end_offset);
-        tracing::warn!(topic, partition, start_offset, end_offset, "the topic was deleted before it was read");
-        self.findings().topic_is_gone(findings::key(task));
-        self.findings().times.caught_up(&findings::key(task), Instant::now());
-        if task.stretch.is_done() {
-            let says = "the topic was deleted before its reader had caught up with the log";
-            self.findings().fell_behind(findings::key(task), says);
-        }
-        self.hole(task, end_offset, HoleReason::Deleted).await
-    }
-
-    /// Finds out who leads the partitions now, and queues them there. A topic that is gone, or is another one of the same name,
-    /// is lost; a partition without a leader for as long as the retry timeout is given up.
-    async fn find_leaders(&mut self, mut back: Vec<Task>) -> Result<(), Error> {
-        let mut unknown_since: BTreeMap<PartitionKey, Instant> = BTreeMap::new();
-        // The time begins with the search: how long this worker has had nothing to read says nothing about the cluster.
-        let mut budget = Budget::new(self.shared.retry_timeout, std::time::Instant::now(), self.lane as u64);
-        while !back.is_empty() && !self.shared.stop.is_set() {
-            let refreshed = self.shared.cluster.refresh().await;
-            let mut suspected = Vec::new();
-            for task in self.queue_led(std::mem::take(&mut back)).await? {
-                let key = findings::key(&task);
-                let is_suspected = match (self.is_replaced(&task), self.is_unknown(&task)) {
-                    (true, _) => true,
-                    (false, true) => {
-                        let since = unknown_since.entry(key).or_insert_with(Instant::now);
-                        since.elapsed() > UNKNOWN_TOPIC_MEANS_DELETED
-                    }
-                    (false, false) => {
-                        unknown_since.remove(&key);
-                        false
-                    }
-                };
-                if is_suspected { suspected.push(task) } else { back.push(task) }
-            }
-            back.extend(self.lose_gone(suspected).await?);
-            if back.is_empty() {
-                break;
-            }
-            match budget.pause(std::time::Instant::now()) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => {
-                    // Where nobody answers at all, the cluster is away, and the next run reads on.
-                    refreshed?;
-                    for task in std::mem::take(&mut back) {
-                        let why = self.leader_error(&task);
-                        self.give_up(&task, Error::leaderless(&task, why));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the broker that was asked last does not know the topic, or the partition.
-    fn is_unknown(&self, task: &Task) -> bool {
-        let leader = self.shared.cluster.leader(&task.topic.name, task.partition);
-        leader.is_err_and(|error| error.kind() == Kind::Usage)
-    }
-
-    /// Loses the tasks of topics that are gone, as most of several brokers say, and returns the others.
-    async fn lose_gone(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        let topics = tasks.iter().map(|task| (task.topic.name.clone(), task.topic.id)).collect();
-        let gone = self.shared.cluster.gone(&topics).await;
-        let (gone, others): (Vec<Task>, Vec<Task>) =
-            tasks.into_iter().partition(|task| gone.contains(&task.topic.name));
-        for task in gone {
-            self.lose(&task).await?;
-        }
-        Ok(others)
-    }
-
-    /// Queues those of the tasks first that have a leader, and returns the others.
-    async fn queue_led(&mut self, tasks: Vec<Task>) -> Result<Vec<Task>, Error> {
-        let mut others = Vec::new();
-        for task in tasks {
-            match self.shared.cluster.leader(&task.topic.name, task.partition) {
-                _ if self.findings().is_given_up(&task.topic, task.partition) => {}
-                _ if self.is_replaced(&task) => others.push(task),
-                Ok(leader) => self.queue().push_first(leader.broker, task),
-                Err(_) => others.push(task),
-            }
-        }
-        Ok(others)
-    }
-
-    /// What the cluster says about the leader of a task's partition; else why its last requests failed.
-    fn leader_error(&self, task: &Task) -> Option<crate::kafka::Error> {
-        let of_leader = self.shared.cluster.leader(&task.topic.name, task.partition).err();
-        of_leader.or_else(|| task.trouble.as_ref().map(|trouble| trouble.last.clone()))
-    }
-
-    /// Whether the topic's name belongs to another topic now (KIP-516).
-    fn is_replaced(&self, task: &Task) -> bool {
-        let id = self.shared.cluster.topic_id(&task.topic.name);
-        !id.is_nil() && !task.topic.id.is_nil() && id != task.topic.id
-    }
-
     /// Closes the segment if that is due.
     async fn rotate(&mut self) -> Result<(), Error> {
         match self.sink.rotate().await? {
@@ -646,11 +429,6 @@ impl Worker {
     async fn send(&self, segment: StoredSegment) -> Result<(), Error> {
         self.stored.send(segment).await.map_err(|_| Error::WorkerEnded)
     }
-}
-
-/// The broker that leads a task's partition, as far as that is known.
-pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
-    cluster.leader(&task.topic.name, task.partition).map_or(NO_BROKER, |leader| leader.broker)
 }
 
 /// Whether other partitions join those that are asked for.
@@ -674,30 +452,4 @@ struct Response<'a> {
     asked: &'a [Task],
     outcomes: &'a [FetchedPartition],
     judged: &'a [After],
-}
-
-/// A request on its way.
-struct Request {
-    answer: Answer,
-    /// When it was sent.
-    sent: Instant,
-    /// The leader epoch that each partition was asked for in; -1 for any.
-    leader_epochs: Vec<i32>,
-}
-
-/// An answer to come, which is given up with its worker.
-struct Answer(tokio::task::JoinHandle<Result<Vec<FetchedPartition>, crate::kafka::Error>>);
-
-impl Future for Answer {
-    type Output = Result<Result<Vec<FetchedPartition>, crate::kafka::Error>, tokio::task::JoinError>;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
