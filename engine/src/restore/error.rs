@@ -78,6 +78,13 @@ pub enum Error {
         /// What the broker says, which names topic and partition.
         error: Box<crate::kafka::Error>,
     },
+    /// The broker takes nothing more of this restore's producer.
+    #[error(
+        "{0}; the broker has forgotten the producer of this restore, as one before Kafka 2.5 does a week after the last batch: what has \
+         landed is there once; run the same command when the brokers are newer, or end the restore (restore --abandon) and restore into \
+         other topics"
+    )]
+    Forgotten(Box<crate::kafka::Error>),
     /// More batches of a partition cannot be read than a broker would have stored.
     #[error(
         "topic {topic:?} partition {partition}: more than {LEFT_OUT_MAX} record batches of the source had to be changed and cannot be read, the \
@@ -375,7 +382,7 @@ impl Error {
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
             Self::NotInBackup { .. } | Self::NothingToAbandon { .. } | Self::AbandonNeedsArchive { .. } => Kind::Usage,
-            Self::Contended | Self::OtherBoundaries { .. } => Kind::Conflict,
+            Self::Contended | Self::OtherBoundaries { .. } | Self::Forgotten(_) => Kind::Conflict,
             Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
             Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {

@@ -393,7 +393,7 @@ impl Worker {
             if self.shared.stop.is_set() {
                 return Err(Error::Interrupted);
             }
-            let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(given_up(error)) };
             tokio::time::sleep(pause).await;
             self.shared.cluster.breaker().ready().await;
             if let Err(refused) = self.shared.cluster.refresh().await {
@@ -475,7 +475,7 @@ impl Worker {
                     Err(passing) => passing,
                 },
             };
-            let Some(pause) = budget.pause(Instant::now()) else { return Err(error.into()) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(given_up(error)) };
             tokio::time::sleep(pause).await;
             if let Err(refused) = self.shared.cluster.refresh().await {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
@@ -529,6 +529,14 @@ impl Worker {
     fn broken(&self, error: crate::format::frame::Error) -> Error {
         let (topic, partition) = (&self.target.topic, self.target.partition);
         Error::Damaged { key: format!("the batches of {topic}-{partition}"), start: 0, end: 0, error }
+    }
+}
+
+/// The error of a batch that was tried for the whole retry timeout.
+fn given_up(error: KafkaError) -> Error {
+    match error.code() {
+        Some(UNKNOWN_PRODUCER_ID) => Error::Forgotten(Box::new(error)),
+        _ => error.into(),
     }
 }
 

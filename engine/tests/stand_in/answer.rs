@@ -1,4 +1,4 @@
-//! What the stand-in answers to each request that a backup makes, as a broker would.
+//! What the stand-in answers to each request that a backup makes, and a restore into topics that are there, as a broker would.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,11 +18,13 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, BrokerId, DescribeConfigsRequest, DescribeConfigsResponse, FetchRequest,
-    FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProducerId, TopicName,
+    FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse, GroupId, InitProducerIdResponse,
+    ListGroupsResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest,
+    OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
+    ProducerId, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
@@ -40,9 +42,13 @@ const EARLIEST: i64 = -2;
 const READ_COMMITTED: i8 = 1;
 /// From this version on, a fetch names topics by their ids (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
+/// The kind of a resource whose configuration is asked for: a broker.
+const BROKER_RESOURCE: i8 = 4;
+/// The id that every idempotent producer gets.
+const PRODUCER_ID: i64 = 7;
 
-/// The versions of Kafka 4.3; of Fetch, up to `fetch_version_max`.
-const APIS: [(ApiKey, i16, i16); 9] = [
+/// The versions of Kafka 4.3; of Fetch, up to `fetch_version_max`, and of Produce, those that name topics.
+const APIS: [(ApiKey, i16, i16); 11] = [
     (ApiKey::ApiVersions, 0, 3),
     (ApiKey::Metadata, 0, 12),
     (ApiKey::ListOffsets, 1, 9),
@@ -52,6 +58,8 @@ const APIS: [(ApiKey, i16, i16); 9] = [
     (ApiKey::FindCoordinator, 4, 6),
     (ApiKey::OffsetFetch, 8, 9),
     (ApiKey::OffsetForLeaderEpoch, 3, 4),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::Produce, 3, 12),
 ];
 
 /// The answer to a request; none where it is larger than any that a client reads.
@@ -66,6 +74,8 @@ pub async fn to(state: &State, api: ApiKey, version: i16, request: Bytes) -> Opt
         ApiKey::ListGroups => encoded(&list_groups(state), version),
         ApiKey::FindCoordinator => encoded(&find_coordinator(state, &decoded(request, version)), version),
         ApiKey::OffsetFetch => encoded(&offset_fetch(state, &decoded(request, version)), version),
+        ApiKey::InitProducerId => encoded(&init_producer_id(), version),
+        ApiKey::Produce => encoded(&produce(state, &decoded(request, version)), version),
         other => panic!("the stand-in does not speak {other:?}"),
     })
 }
@@ -193,6 +203,10 @@ fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> Describe
         let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
+        // Nothing is told of the broker itself.
+        if asked.resource_type == BROKER_RESOURCE {
+            return answer;
+        }
         let Some(topic) = state.known_topics().find(|topic| *topic.name == *asked.resource_name) else {
             return answer.with_error_code(UNKNOWN_TOPIC_OR_PARTITION);
         };
@@ -242,6 +256,30 @@ fn offset_fetch(state: &State, request: &OffsetFetchRequest) -> OffsetFetchRespo
         }
     });
     OffsetFetchResponse::default().with_groups(groups.collect())
+}
+
+fn init_producer_id() -> InitProducerIdResponse {
+    InitProducerIdResponse::default().with_producer_id(ProducerId(PRODUCER_ID)).with_producer_epoch(0)
+}
+
+fn produce(state: &State, request: &ProduceRequest) -> ProduceResponse {
+    let topics = request.topic_data.iter().map(|asked| {
+        let topic = state.known_topics().find(|topic| *topic.name == **asked.name);
+        let partitions = asked.partition_data.iter().map(|asked| {
+            let answer = PartitionProduceResponse::default().with_index(asked.index);
+            let number = usize::try_from(asked.index).unwrap();
+            let Some(log) = topic.and_then(|topic| topic.partitions.get(number)) else {
+                return answer.with_error_code(UNKNOWN_TOPIC_OR_PARTITION);
+            };
+            let mut log = log.state();
+            match log.produce(asked.records.as_ref().unwrap()) {
+                Ok(base_offset) => answer.with_base_offset(base_offset).with_log_start_offset(log.start_offset),
+                Err(code) => answer.with_error_code(code).with_base_offset(-1),
+            }
+        });
+        TopicProduceResponse::default().with_name(asked.name.clone()).with_partition_responses(partitions.collect())
+    });
+    ProduceResponse::default().with_responses(topics.collect())
 }
 
 /// Filled in the order of the request, each partition up to its own limit and all up to that of the request; the first that

@@ -6,6 +6,7 @@ use std::time::Duration;
 use kafka_backup::backup::Patience;
 use kafka_backup::config::backup::{BackupConfig, Checked};
 use kafka_backup::config::list::ListConfig;
+use kafka_backup::config::restore::{self, RestoreConfig};
 use kafka_backup::config::verify::VerifyConfig;
 use kafka_backup::describe;
 use kafka_backup::format::layout::BackupId;
@@ -26,10 +27,22 @@ pub const PATIENCE: Patience = Patience {
 
 /// A backup of all that the broker has into a folder, with these settings besides.
 pub fn backup(broker: &Broker, folder: &Path, settings: Value) -> Checked {
+    let config = between(broker, folder, settings);
+    serde_json::from_value::<BackupConfig>(config).unwrap().check().unwrap()
+}
+
+/// A restore of the newest backup in that folder, with these settings besides.
+pub fn restore(broker: &Broker, folder: &Path, settings: Value) -> restore::Checked {
+    let config = between(broker, folder, settings);
+    serde_json::from_value::<RestoreConfig>(config).unwrap().check().unwrap()
+}
+
+/// The settings of a run between the broker and that folder, and these besides.
+fn between(broker: &Broker, folder: &Path, settings: Value) -> Value {
     let mut config = json!({ "cluster": broker.config(), "storage": url(folder), "archive": ARCHIVE });
     let Value::Object(settings) = settings else { panic!("settings are an object") };
     config.as_object_mut().unwrap().extend(settings);
-    serde_json::from_value::<BackupConfig>(config).unwrap().check().unwrap()
+    config
 }
 
 /// What the manifest says of a backup in that folder.

@@ -5,6 +5,7 @@ mod answer;
 mod broker;
 mod configs;
 mod created_again;
+mod forgotten_producer;
 mod groups;
 mod idle_worker;
 mod in_motion;

@@ -95,6 +95,12 @@ pub struct State {
     pub fetches: u64,
     /// What they asked for.
     pub asked: Vec<Asked>,
+    /// With so many batches or more it knows no producer any more, as a broker a while after the last batch of each.
+    pub forgets_producers_from: Option<usize>,
+    /// Whether it takes any sequence from a producer that it does not know, as brokers do since Kafka 2.5 (KIP-360).
+    pub takes_any_sequence: bool,
+    /// The idempotent producer that it knows, and the sequence that comes next.
+    producer: Option<(i64, i32)>,
     /// Called before a fetch is answered, with the offset that it asks for.
     script: Option<Script>,
 }
@@ -290,14 +296,38 @@ impl State {
 
     fn push_batch(&mut self, fill: impl FnOnce(BatchBuilder) -> BatchBuilder) {
         let batch = fill(BatchBuilder::new(self.end_offset()));
-        let mut bytes = batch.build().unwrap();
-        // The batch's checksum does not cover the leader epoch, which brokers fill in.
-        let epoch = self.leader_epoch().unwrap_or(0);
+        self.append(batch.build().unwrap());
+    }
+
+    /// Appends a batch. Its checksum covers neither the offset nor the leader epoch, which brokers fill in.
+    fn append(&mut self, mut bytes: Vec<u8>) {
+        let (base_offset, epoch) = (self.end_offset(), self.leader_epoch().unwrap_or(0));
+        bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
         bytes[12..16].copy_from_slice(&epoch.to_be_bytes());
         let bytes = Bytes::from(bytes);
         let batch = Batch::parse(&bytes).unwrap();
         let offsets = batch.base_offset()..batch.next_offset();
         self.batches.push((offsets, bytes));
+    }
+
+    /// Takes a batch of an idempotent producer if it follows the last one (KIP-98), and returns its offset; or else an error code.
+    pub fn produce(&mut self, bytes: &[u8]) -> Result<i64, i16> {
+        const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
+        const UNKNOWN_PRODUCER_ID: i16 = 59;
+        let batch = Batch::parse(bytes).unwrap();
+        let (producer_id, sequence) = (batch.producer_id(), batch.base_sequence());
+        if self.forgets_producers_from.is_some_and(|batches| self.batches.len() >= batches) {
+            self.producer = None;
+        }
+        match self.producer.filter(|(known, _)| *known == producer_id) {
+            Some((_, next)) if next != sequence => return Err(OUT_OF_ORDER_SEQUENCE_NUMBER),
+            None if sequence != 0 && !self.takes_any_sequence => return Err(UNKNOWN_PRODUCER_ID),
+            Some(_) | None => {}
+        }
+        self.producer = Some((producer_id, sequence + batch.record_count()));
+        let base_offset = self.end_offset();
+        self.append(bytes.to_vec());
+        Ok(base_offset)
     }
 
     /// The log cleaner removes the batch at this offset.
