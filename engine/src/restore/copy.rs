@@ -177,11 +177,7 @@ impl Restore<'_> {
                 all.push(Waiting { topic: number, partition: *partition, content, work });
             }
         }
-        all.sort_by_key(|waiting| Reverse(waiting.content.raw_bytes));
-        for (number, waiting) in all.iter_mut().enumerate() {
-            waiting.work.target.lane = number % self.config.config.parallelism;
-        }
-        Ok(all)
+        Ok(largest_first(all, self.config.config.parallelism))
     }
 
     fn rewrite_request(&self, prepared: &PreparedTopic, partition: &PartitionPlan) -> rewrite::Request {
@@ -217,6 +213,15 @@ impl Copier {
         let restored = RestoredPartition::new(target_partition, &map, source_offsets);
         Ok(Copied { topic, partition: partition.partition, restored, counts })
     }
+}
+
+/// The partitions in the order in which they are copied, which take the connections to a broker in turn.
+fn largest_first(mut all: Vec<Waiting>, lanes: usize) -> Vec<Waiting> {
+    all.sort_by_key(|waiting| Reverse(waiting.content.raw_bytes));
+    for (number, waiting) in all.iter_mut().enumerate() {
+        waiting.work.target.lane = number % lanes;
+    }
+    all
 }
 
 /// A partition that an earlier run has finished: it is looked at, unless the restore has ended, and counted.
@@ -256,6 +261,41 @@ mod tests {
         let raw_bytes = batches * batch_bytes;
         let (stored_bytes, batch_bytes_max) = (raw_bytes, batch_bytes);
         Content { batches, raw_bytes, stored_bytes, batch_bytes_max, ..Content::default() }
+    }
+
+    fn waiting(topic: usize, number: i32, content: Content) -> Waiting {
+        let target = Target {
+            topic: format!("t-{topic}"),
+            topic_id: uuid::Uuid::nil(),
+            partition: number,
+            base_offset: 0,
+            lane: 0,
+            source_offsets: Vec::new(),
+        };
+        let request = rewrite::Request { cut: Cut::default(), max_batch_bytes: 1 << 20, headers: Vec::new() };
+        let work = Work { target, runs: Vec::new(), piece_bytes: PIECE_BYTES, maker: Maker::new(request, None) };
+        let partition = PartitionPlan {
+            partition: number,
+            target: number,
+            start_offset: 0,
+            end_offset: 0,
+            records: 0,
+            batches_as_they_are: 0,
+            batches_made_anew: 0,
+            batches_to_look_at: 0,
+        };
+        Waiting { topic, partition, content, work }
+    }
+
+    #[test]
+    fn the_largest_partition_begins_first_so_that_it_is_not_copied_alone_in_the_end() {
+        // Topic, partition, batches, and bytes of each batch: all bytes of a partition count.
+        let all = [(0, 0, 90, 100), (0, 1, 30, 1_000), (1, 0, 1, 20_000), (1, 1, 1, 900_000), (2, 0, 0, 0)];
+        let all = all.map(|(topic, number, batches, bytes)| waiting(topic, number, content(batches, bytes)));
+        let ordered = largest_first(all.into(), 2);
+        let order = ordered.iter().map(|one| (one.topic, one.partition.partition, one.work.target.lane));
+        let order: Vec<_> = order.collect();
+        assert_eq!(order, [(1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 1), (2, 0, 0)]);
     }
 
     #[test]
