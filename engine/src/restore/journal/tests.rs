@@ -190,6 +190,40 @@ async fn settings_of_version_1_are_read_and_still_written_so() {
     }
 }
 
+#[tokio::test]
+async fn what_a_journal_of_version_1_says_of_topics_and_of_its_end_is_read_and_still_written_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder).await;
+    let files: [(&str, &'static [u8]); 4] = [
+        ("intent", include_bytes!("../../../tests/golden/v1/restore/intent-with-cut")),
+        ("created", include_bytes!("../../../tests/golden/v1/restore/created")),
+        ("prepared", include_bytes!("../../../tests/golden/v1/restore/prepared-with-boundaries")),
+        ("abandoned", include_bytes!("../../../tests/golden/v1/restore/abandoned")),
+    ];
+    for (name, bytes) in files {
+        let key = format!("{}{name}", journal.folder);
+        journal.store.create(&key, bytes::Bytes::from_static(bytes)).await.unwrap();
+    }
+    let intent = journal.begun().await.unwrap().unwrap();
+    assert_eq!(intent.backup_cut_at_ms, Some(1_770_906_600_123));
+    let created = journal.created().await.unwrap();
+    let ids = [(text("audit"), Uuid::from_u128(7)), (text("orders-2"), Uuid::from_u128(6))].into();
+    assert_eq!(created, CreatedTopics { ids });
+    let prepared = journal.prepared().await.unwrap().unwrap();
+    assert_eq!((prepared.joined_records_bytes, prepared.boundary_rules), (Some(65_536), 2));
+    assert!(journal.is_abandoned().await.unwrap());
+    let abandoned = Abandoned { at_ms: 1_770_906_700_000 };
+    let sealed = [
+        document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &intent),
+        document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &created),
+        document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &prepared),
+        document::seal(DocumentKind::Journal, VERSION, Encoding::Json, &abandoned),
+    ];
+    for ((name, golden), sealed) in files.iter().zip(sealed) {
+        assert_eq!(String::from_utf8_lossy(golden), String::from_utf8_lossy(&sealed), "{name}");
+    }
+}
+
 #[test]
 fn base_offsets_stand_in_the_order_of_partitions_and_none_may_lack() {
     let ends: BTreeMap<_, _> = [(("t".to_owned(), 1), 7), (("t".to_owned(), 0), 5)].into();
