@@ -9,8 +9,11 @@ import org.apache.kafka.common.errors.PolicyViolationException;
 import org.apache.kafka.server.policy.AlterConfigPolicy;
 import org.apache.kafka.server.policy.CreateTopicPolicy;
 
-/** Refuses the creation of topics whose names stand in a file at that moment; the broker's property e2e.refused.names says where. */
-public final class RefusedNames implements CreateTopicPolicy {
+/**
+ * Refuses the creation of topics whose names stand in a file at that moment, and changes of their settings; the broker's property
+ * e2e.refused.names says where.
+ */
+public final class RefusedNames implements CreateTopicPolicy, AlterConfigPolicy {
     private Path file;
 
     @Override
@@ -19,18 +22,29 @@ public final class RefusedNames implements CreateTopicPolicy {
     }
 
     @Override
-    public void validate(RequestMetadata request) {
-        try {
-            if (Files.readAllLines(file).contains(request.topic())) {
-                throw new PolicyViolationException(request.topic() + ": the name is refused");
-            }
-        } catch (IOException error) {
-            throw new UncheckedIOException(error);
+    public void validate(CreateTopicPolicy.RequestMetadata request) {
+        check(request.topic());
+    }
+
+    @Override
+    public void validate(AlterConfigPolicy.RequestMetadata request) {
+        if (request.resource().type() == ConfigResource.Type.TOPIC) {
+            check(request.resource().name());
         }
     }
 
     @Override
     public void close() {}
+
+    private void check(String topic) {
+        try {
+            if (Files.readAllLines(file).contains(topic)) {
+                throw new PolicyViolationException(topic + ": the name is refused");
+            }
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
 
     /**
      * Refuses settings whose names the broker's property e2e.refused.settings lists: no topic gets them, except Kafka's own ones, however

@@ -1,5 +1,5 @@
 //! A broker that does not serve every request: a proxy in front of a real one, which takes a request out of the broker's list of those
-//! that it serves (ApiVersions), lets a request wait, or ends connections.
+//! that it serves (ApiVersions), lets a request wait, answers that a deletion took too long, or ends connections.
 //!
 //! Clients go to the address that a broker advertises, so the broker has to advertise that of the proxy.
 
@@ -13,7 +13,12 @@ use e2e::kafka::{Kafka, KafkaOptions, Listener};
 use e2e::running::Running;
 
 const API_VERSIONS: i16 = 18;
+const DELETE_TOPICS: i16 = 20;
 const DESCRIBE_LOG_DIRS: i16 = 35;
+const REQUEST_TIMED_OUT: i16 = 7;
+/// From this version on, an answer to DeleteTopics has topic ids (KIP-516).
+const TOPIC_ID_VERSION: i16 = 6;
+const TOPIC_ID_BYTES: usize = 16;
 /// From this version on, the length of a list is a varint, and each entry has tagged fields (KIP-482).
 const FLEXIBLE_VERSION: i16 = 3;
 /// A request's number, and its lowest and highest version.
@@ -23,8 +28,49 @@ const ENTRY_BYTES: usize = 6;
 pub struct HidingProxy {
     address: String,
     broker: Arc<OnceLock<String>>,
-    hidden: Arc<Mutex<Option<i16>>>,
+    answers: Arc<Mutex<Answers>>,
     held: Arc<Held>,
+}
+
+/// What clients get in the place of the broker's answers.
+#[derive(Default)]
+struct Answers {
+    /// The request that is taken out of the list.
+    hidden: Option<i16>,
+    timed_out: TimedOut,
+    /// Topics that the broker has deleted.
+    deleted: usize,
+}
+
+/// Which answers to DeleteTopics say that the time was up, whatever the broker has done.
+#[derive(Clone, Copy, Default)]
+pub enum TimedOut {
+    /// None.
+    #[default]
+    None,
+    /// Those that said that topics were deleted. The same request, sent again, gets the broker's own answer.
+    Deletions,
+    /// All.
+    All,
+}
+
+impl Answers {
+    /// What the client gets as the answer to a request of this number and version.
+    fn instead_of(&mut self, answer: Vec<u8>, api_key: i16, version: i16) -> Vec<u8> {
+        match (api_key, self.hidden) {
+            (API_VERSIONS, Some(hidden)) => without(&answer, version, hidden),
+            (DELETE_TOPICS, _) if version >= TOPIC_ID_VERSION => {
+                let (timed_out, deleted) = with_timeouts(&answer);
+                self.deleted += deleted;
+                match self.timed_out {
+                    TimedOut::Deletions if deleted > 0 => timed_out,
+                    TimedOut::All => timed_out,
+                    TimedOut::None | TimedOut::Deletions => answer,
+                }
+            }
+            _ => answer,
+        }
+    }
 }
 
 /// Requests of one number that wait at the proxy, and all behind them on their connections.
@@ -65,21 +111,21 @@ impl HidingProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let broker: Arc<OnceLock<String>> = Arc::default();
-        let hidden: Arc<Mutex<Option<i16>>> = Arc::default();
+        let answers: Arc<Mutex<Answers>> = Arc::default();
         let held: Arc<Held> = Arc::default();
-        let shared = (Arc::clone(&broker), Arc::clone(&hidden), Arc::clone(&held));
+        let shared = (Arc::clone(&broker), Arc::clone(&answers), Arc::clone(&held));
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                let (broker, hidden, held) = shared.clone();
+                let (broker, answers, held) = shared.clone();
                 thread::spawn(move || {
                     if let Some(broker) = broker.get() {
                         // A connection that cannot be served is closed, which the client sees.
-                        drop(serve(client, broker, &hidden, held));
+                        drop(serve(client, broker, &answers, held));
                     }
                 });
             }
         });
-        Self { address, broker, hidden, held }
+        Self { address, broker, answers, held }
     }
 
     /// The address that the broker has to advertise.
@@ -94,7 +140,17 @@ impl HidingProxy {
 
     /// Takes the request of this number out of the list that new connections get, and no other request.
     pub fn hide(&self, api_key: Option<i16>) {
-        *lock(&self.hidden) = api_key;
+        lock(&self.answers).hidden = api_key;
+    }
+
+    /// Says from now on in these answers to DeleteTopics that the time was up.
+    pub fn time_out(&self, answers: TimedOut) {
+        lock(&self.answers).timed_out = answers;
+    }
+
+    /// How many topics the broker has deleted.
+    pub fn deleted(&self) -> usize {
+        lock(&self.answers).deleted
     }
 
     /// Lets requests of this number wait from now on, and those that waited pass.
@@ -160,22 +216,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>, held: Arc<Held>) -> io::Result<()> {
+fn serve(client: TcpStream, broker: &str, answers: &Mutex<Answers>, held: Arc<Held>) -> io::Result<()> {
     let server = TcpStream::connect(broker)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     lock(&held.state).streams.extend([client.try_clone()?, server.try_clone()?]);
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     let (mut from_server, mut to_client) = (server, client);
-    // The version of each question for the list that is not answered yet, by its correlation id.
-    let asked: Arc<Mutex<HashMap<i32, i16>>> = Arc::default();
+    // Number and version of each request that is not answered yet and whose answer may be changed, by its correlation id.
+    let asked: Arc<Mutex<HashMap<i32, (i16, i16)>>> = Arc::default();
     let questions = Arc::clone(&asked);
     let requests = thread::spawn(move || {
         while let Ok(request) = read_frame(&mut from_client) {
-            if i16_at(&request, 0) == API_VERSIONS {
-                lock(&questions).insert(i32_at(&request, 4), i16_at(&request, 2));
+            let (api_key, version) = (i16_at(&request, 0), i16_at(&request, 2));
+            if [API_VERSIONS, DELETE_TOPICS].contains(&api_key) {
+                lock(&questions).insert(i32_at(&request, 4), (api_key, version));
             }
-            held.pass(i16_at(&request, 0));
+            held.pass(api_key);
             if write_frame(&mut to_server, &request).is_err() {
                 break;
             }
@@ -184,11 +241,10 @@ fn serve(client: TcpStream, broker: &str, hidden: &Mutex<Option<i16>>, held: Arc
         let _ = to_server.shutdown(Shutdown::Both);
     });
     while let Ok(answer) = read_frame(&mut from_server) {
-        let version = lock(&asked).remove(&i32_at(&answer, 0));
-        let api_key = *lock(hidden);
-        let answer = match (version, api_key) {
-            (Some(version), Some(api_key)) => without(&answer, version, api_key),
-            (Some(_), None) | (None, _) => answer,
+        let request = lock(&asked).remove(&i32_at(&answer, 0));
+        let answer = match request {
+            Some((api_key, version)) => lock(answers).instead_of(answer, api_key, version),
+            None => answer,
         };
         if write_frame(&mut to_client, &answer).is_err() {
             break;
@@ -248,6 +304,26 @@ fn without(answer: &[u8], version: i16, api_key: i16) -> Vec<u8> {
     [head, &length[..], &kept.concat()[..], rest].concat()
 }
 
+/// The answer to DeleteTopics of a version with topic ids, when it says of each topic that the time was up; and how many topics the
+/// broker says it has deleted.
+fn with_timeouts(answer: &[u8]) -> (Vec<u8>, usize) {
+    // Correlation id, the header's tagged fields, and for how long the client is to be quiet.
+    const HEAD_BYTES: usize = 4 + 1 + 4;
+    let (count, mut rest) = read_varint(&answer[HEAD_BYTES..]);
+    let (mut changed, mut deleted) = (answer.to_vec(), 0);
+    for _ in 1..count {
+        // Lengths are one more than they are, and 0 for a text that is not there.
+        let (name, after) = read_varint(rest);
+        let at = answer.len() - after.len() + name.saturating_sub(1) + TOPIC_ID_BYTES;
+        deleted += usize::from(i16_at(answer, at) == 0);
+        changed[at..at + 2].copy_from_slice(&REQUEST_TIMED_OUT.to_be_bytes());
+        let (message, after) = read_varint(&answer[at + 2..]);
+        // A byte says that there are no tagged fields.
+        rest = &after[message.saturating_sub(1) + 1..];
+    }
+    (changed, deleted)
+}
+
 /// The unsigned varint with which these bytes begin, and what comes after it.
 fn read_varint(bytes: &[u8]) -> (usize, &[u8]) {
     let last = bytes.iter().position(|byte| *byte < 0x80).unwrap();
@@ -276,4 +352,18 @@ fn a_hidden_request_is_missing_in_both_forms_of_the_list_and_nothing_else_is() {
     assert_eq!(without(&list(&[0, 0, 0, 3], &all, &[]), 0, 20), list(&[0, 0, 0, 2], &left, &[]));
     assert_eq!(without(&list(&[4], &all, &[0]), 3, 20), list(&[3], &left, &[0]));
     assert_eq!(read_varint(&varint(300)).0, 300);
+}
+
+#[test]
+fn an_answer_about_deletions_says_that_the_time_was_up_and_is_otherwise_as_it_was() {
+    // One topic with its name and without a message, and one the other way round.
+    let answer = |first: i16, second: i16| {
+        let (first, second) = (first.to_be_bytes(), second.to_be_bytes());
+        let head = [0, 0, 0, 5, 0, 0, 0, 0, 0, 3];
+        let named = [&[2, b't'][..], &[7; TOPIC_ID_BYTES][..], &first[..], &[0, 0][..]].concat();
+        let nameless = [&[0][..], &[8; TOPIC_ID_BYTES][..], &second[..], &[3, b'n', b'o', 0][..]].concat();
+        [&head[..], &named[..], &nameless[..], &[0][..]].concat()
+    };
+    assert_eq!(with_timeouts(&answer(0, 100)), (answer(REQUEST_TIMED_OUT, REQUEST_TIMED_OUT), 1));
+    assert_eq!(with_timeouts(&answer(100, 29)).1, 0);
 }

@@ -12,11 +12,14 @@ use e2e::running::Running;
 use e2e::runs::Repository;
 use e2e::witness::{At, NewTopic, Witness, properties};
 
+use crate::hiding_proxy::{HidingProxy, TimedOut, behind_a_proxy_with};
 use crate::{CONFLICT, INTERRUPTED, OLD_MS, TOPICS, take_over};
 
+const DELETE_TOPICS: i16 = 20;
 /// Topics that are deleted before the first of them is created again.
 const REPLACED_AT_ONCE: usize = 16;
 const USAGE: i32 = 2;
+const UNAVAILABLE: i32 = 3;
 
 /// Topics with a record each, and a backup of them.
 struct Topics {
@@ -36,15 +39,27 @@ struct Found {
     missing: BTreeSet<String>,
 }
 
+/// Properties of a broker that creates no topic of the names in this file.
+fn refusing(file: &tempfile::NamedTempFile) -> [(&str, &str); 2] {
+    [("create.topic.policy.class.name", "RefusedNames"), ("e2e.refused.names", file.path().to_str().unwrap())]
+}
+
 impl Topics {
     fn new(count: usize) -> Self {
         let refused = tempfile::NamedTempFile::new().unwrap();
-        let policy = [
-            ("create.topic.policy.class.name", "RefusedNames"),
-            ("e2e.refused.names", refused.path().to_str().unwrap()),
-        ];
-        let extra_properties = policy.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let extra_properties = refusing(&refused).map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let kafka = Kafka::start(KafkaOptions { heap_mb: 768, extra_properties, ..KafkaOptions::default() }).unwrap();
+        Self::of(kafka, refused, count)
+    }
+
+    /// The topics of a broker behind a proxy.
+    fn behind_a_proxy(count: usize) -> (HidingProxy, Self) {
+        let refused = tempfile::NamedTempFile::new().unwrap();
+        let (proxy, kafka) = behind_a_proxy_with(&refusing(&refused));
+        (proxy, Self::of(kafka, refused, count))
+    }
+
+    fn of(kafka: Kafka, refused: tempfile::NamedTempFile, count: usize) -> Self {
         let witness = kafka.witness();
         let names: Vec<String> = (0..count).map(|number| format!("t-{number:04}")).collect();
         for part in names.chunks(600) {
@@ -101,7 +116,13 @@ impl Topics {
     }
 
     fn start(&self, id: &str) -> Running {
-        self.repository.start(&self.command(id, "overwrite").iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+        self.start_with(id, &[])
+    }
+
+    fn start_with(&self, id: &str, more: &[&str]) -> Running {
+        let command = self.command(id, "overwrite");
+        let command: Vec<&str> = command.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        self.repository.start(&command).unwrap()
     }
 
     fn run(&self, id: &str) -> Ended {
@@ -152,6 +173,36 @@ fn a_run_that_has_lost_its_lease_deletes_no_further_topic() {
     assert!(!found.untouched.is_empty(), "it was stopped too late: {found:?}");
     assert_eq!(topics.found(&before).untouched, found.untouched, "{ended:?}");
     topics.completes("fenced", &before);
+}
+
+/// A controller may delete topics and answer that the time was up.
+#[test]
+fn topics_whose_deletion_is_answered_by_a_timeout_are_deleted_once_and_named_where_no_other_answer_comes() {
+    let (proxy, topics) = Topics::behind_a_proxy(20);
+    let count = topics.names.len();
+
+    // The request is sent again, and the controller knows no topic of the id any more.
+    let before = topics.ids();
+    proxy.time_out(TimedOut::Deletions);
+    topics.completes("doubted", &before);
+    assert_eq!(proxy.deleted(), count);
+
+    let before = topics.ids();
+    let running = proxy.start_and_hold(DELETE_TOPICS, || topics.start_with("named", &["--retry-timeout-ms", "8000"]));
+    proxy.time_out(TimedOut::All);
+    proxy.hold(None);
+    let ended = running.ended().unwrap();
+    proxy.time_out(TimedOut::None);
+    assert_eq!(ended.code, Some(UNAVAILABLE), "{ended:?}");
+    let (first, found, error) = (&topics.names[0], topics.found(&before), &ended.stderr);
+    assert_eq!((found.missing, found.replaced.len()), ([first.clone()].into(), 0), "{ended:?}");
+    assert!(error.contains(&format!("topic {first:?}")) && error.contains("REQUEST_TIMED_OUT"), "{error}");
+    assert_eq!(said(error, "of the topics to overwrite", "were replaced"), 0, "{error}");
+    assert!(error.contains(&format!("1 ({first}) were deleted or are about to be")), "{error}");
+    assert_eq!(said(error, "about to be,", "are untouched"), count - 1, "{error}");
+    assert!(error.contains(&format!("deleted and not created again: 1 ({first})")), "{error}");
+    topics.completes("named", &before);
+    assert_eq!(proxy.deleted(), 2 * count, "none was deleted twice");
 }
 
 /// The number with which the text of an error between `from` and `to` begins.

@@ -20,9 +20,11 @@ use kafka_backup::store::lease::{Holder, Lease, WaitPolicy};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+use crate::hiding_proxy::{behind_a_proxy_with, shared};
 use crate::{BackedUp, CONFLICT, INTERRUPTED, Meddler, OLD_MS, own_configs, replace, whole_records};
 
 const USAGE: i32 = 2;
+const PRODUCE: i16 = 0;
 const SLOWLY: [&str; 2] = ["--rate-limit-bytes", "300000"];
 
 fn start(backed_up: &BackedUp<'_>, target: &str, more: &[&str]) -> Running {
@@ -251,6 +253,111 @@ fn a_restore_that_is_stopped_while_its_archive_is_away_names_the_topics_that_kee
     minio.start_again().unwrap();
     abandon(&backed_up, "r1");
     assert_eq!(own_configs(&witness, &target), before);
+}
+
+#[test]
+fn a_topic_whose_restore_is_killed_before_its_first_record_is_named_and_abandon_gives_it_its_own_settings() {
+    let shared = shared();
+    let (proxy, kafka) = &*shared;
+    let (backed_up, witness) = (BackedUp::new(kafka, "unwritten", 60), kafka.witness());
+    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let before = own_configs(&witness, &target);
+    let running = proxy.start_and_hold(PRODUCE, || start(&backed_up, &target, &["--restore-id", "r1"]));
+    running.kill().unwrap();
+    // What waits at the proxy never reaches the broker.
+    proxy.end_connections();
+    proxy.hold(None);
+    assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
+    let ended = backed_up.restore(&target, &["--restore-id", "r2"]);
+    assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
+    let held = format!("topic {target:?} has the settings of restore r1, which has not ended");
+    assert!(ended.stderr.contains(&held) && ended.stderr.contains("restore --abandon r1"), "{ended:?}");
+    abandon(&backed_up, "r1");
+    assert_eq!(own_configs(&witness, &target), before);
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), vec![0; 6], "no record has landed");
+}
+
+#[test]
+fn a_topic_that_takes_no_record_of_a_restore_has_its_own_settings_again_when_the_restore_has_failed() {
+    let shared = shared();
+    let (proxy, kafka) = &*shared;
+    let (backed_up, witness) = (BackedUp::new(kafka, "untaken", 60), kafka.witness());
+    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let before = own_configs(&witness, &target);
+    let mut running = proxy.start_and_hold(PRODUCE, || start(&backed_up, &target, &["--restore-id", "r1"]));
+    assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
+    // No protective setting, and less than any batch takes.
+    let limit = ("max.message.bytes", "100");
+    witness.alter_topic(&target, &properties([limit]), &[]).unwrap();
+    running.wait_until("the broker shows the limit", || {
+        own_configs(&witness, &target).get(limit.0).map(String::as_str) == Some(limit.1)
+    });
+    // The broker shows it a moment before its logs go by it.
+    std::thread::sleep(Duration::from_secs(1));
+    proxy.hold(None);
+    let ended = running.ended().unwrap();
+    assert_eq!(ended.code, Some(USAGE), "{ended:?}");
+    assert!(ended.stderr.contains("MESSAGE_TOO_LARGE") && ended.stderr.contains("will refuse it again"), "{ended:?}");
+    assert_eq!(witness.offsets(&target, At::Latest).unwrap(), vec![0; 6], "no record has landed: {ended:?}");
+    // Records of any age would not survive under them, and there are none.
+    witness.alter_topic(&target, &properties([]), &[limit.0]).unwrap();
+    assert_eq!(own_configs(&witness, &target), before, "{ended:?}");
+    backed_up.restore(&target, &["--restore-id", "r1"]).succeeded();
+    backed_up.sample.came_back_as(&witness, &target).unwrap();
+    assert_eq!(own_configs(&witness, &target), before);
+}
+
+#[test]
+fn topics_whose_settings_a_policy_keeps_from_being_put_back_are_named_and_have_them_once_it_does_not() {
+    let refused = tempfile::NamedTempFile::new().unwrap();
+    let (proxy, kafka) = behind_a_proxy_with(&[
+        ("create.topic.policy.class.name", "RefusedNames"),
+        ("alter.config.policy.class.name", "RefusedNames"),
+        ("e2e.refused.names", refused.path().to_str().unwrap()),
+    ]);
+    let (witness, bootstrap) = (kafka.witness(), kafka.bootstrap(Listener::Plain));
+    let topics = ["first", "second", "third"].map(unique);
+    for topic in &topics {
+        witness.create_topics(&[NewTopic::new(topic, 1).with("retention.ms", 86_400_000_000_000_i64)]).unwrap();
+        witness.produce(topic, &properties([]), &[Record::new(0, OLD_MS, "k", "v")]).unwrap();
+    }
+    let [first, second, third] = &topics;
+    let repository = Repository::folder().unwrap();
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a"]);
+    let configs = own_configs(&witness, first);
+    let common = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a"];
+    for (id, policy, is_abandoned) in
+        [("r1", "overwrite", true), ("r2", "append", true), ("r3", "overwrite", false), ("r4", "append", false)]
+    {
+        let restore = [&common[..], &["--existing-topics", policy, "--restore-id", id]].concat();
+        let abandon = [&common[..], &["--abandon", id]].concat();
+        let finish = if is_abandoned { &abandon } else { &restore };
+        // The plan is made and all settings are held before the policy changes.
+        let running = proxy.start_and_hold(PRODUCE, || repository.start(&restore).unwrap());
+        fs::write(refused.path(), format!("{first}\n{second}\n")).unwrap();
+        proxy.hold(None);
+        let ended = running.ended().unwrap();
+        assert_eq!(ended.code, Some(USAGE), "{id}: {ended:?}");
+        assert!(ended.stderr.contains("the name is refused"), "{id}: {ended:?}");
+        let (_, left) = ended.stderr.split_once("topics that keep the settings of a restore").unwrap();
+        assert!(left.contains(first) && left.contains(second), "{id}: {ended:?}");
+        let how =
+            format!("until the same command completes it or restore --abandon {id} gives them their own settings");
+        assert!(left.contains(&how), "{id}: {ended:?}");
+        for topic in [first, second] {
+            assert_ne!(own_configs(&witness, topic), configs, "{id}: {topic} has those of the restore");
+        }
+        assert_eq!(own_configs(&witness, third), configs, "{id}: one that is refused keeps no other");
+        // As long as the policy refuses them, nothing is over.
+        let ended = repository.run(finish).unwrap();
+        assert_eq!(ended.code, Some(USAGE), "{id}: {ended:?}");
+        fs::write(refused.path(), "").unwrap();
+        let report = repository.report(finish);
+        assert_eq!(report["outcome"], if is_abandoned { "abandoned" } else { "completed" }, "{report}");
+        for topic in &topics {
+            assert_eq!(own_configs(&witness, topic), configs, "{id}: {topic}");
+        }
+    }
 }
 
 #[test]
