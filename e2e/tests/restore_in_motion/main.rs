@@ -1,6 +1,8 @@
 //! A restore owns what it writes until it is done: against other programs that change topics, and users that may not do it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backed_up;
+mod chosen;
 mod committing;
 mod created_meanwhile;
 mod guarded;
@@ -8,10 +10,13 @@ mod hiding_proxy;
 mod incapable;
 mod overwritten;
 mod own_settings;
+mod pauses;
 mod refused_settings;
 mod replaced;
+mod swept;
 mod taken_over;
 mod troubles;
+mod written_meanwhile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
