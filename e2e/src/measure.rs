@@ -52,8 +52,15 @@ impl Figures {
 /// # Errors
 /// When the command fails, or cannot be measured.
 pub fn run(command: &Command) -> Result<(Figures, String)> {
+    run_by(&std::env::current_exe().context("the path of this program is unknown")?, command)
+}
+
+/// The same by another program that calls [`measure`] for [`SUBCOMMAND`], since that of a test does not.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_by(program: &Path, command: &Command) -> Result<(Figures, String)> {
     let result = tempfile::NamedTempFile::new().context("no temporary file")?;
-    let program = std::env::current_exe().context("the path of this program is unknown")?;
     let mut measured = Command::new(program);
     measured.args([SUBCOMMAND, "--result"]).arg(result.path()).arg("--");
     measured.arg(command.get_program()).args(command.get_args());
