@@ -15,6 +15,7 @@ mod counts;
 mod engine;
 pub mod events;
 mod floor;
+mod journal;
 mod load;
 mod operator;
 pub mod oracle;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use self::backups::{Failure, Made};
-use self::checker::{Facts, Fault};
+use self::checker::{Facts, Fault, Wrong};
 use self::cluster::Cluster;
 pub use self::command::Arguments;
 pub use self::counts::Counts;
@@ -259,8 +260,13 @@ fn is_excused(failure: &Failure, events: &[Event]) -> bool {
     // Such a topic comes back as it was configured, and loses what was restored in the same way.
     let loses_records = failure.code == Some(CONFLICT) && failure.fault.expected.contains("-src-unclean-") && {
         let mut lines = failure.fault.expected.lines();
-        lines.any(|line| line.starts_with("error: ") && line.contains("ends before the last restored record"))
+        let says = ["ends before the last restored record", "it has lost some"];
+        lines.any(|line| line.starts_with("error: ") && says.iter().any(|says| line.contains(says)))
     };
+    // They may be lost when the restore has ended, too, before they are read back.
+    let lost_records = failure.code.is_none()
+        && failure.fault.wrong == Wrong::Restore
+        && failure.fault.topic.starts_with("src-unclean");
     let is_unclean = |what: &What| matches!(what, What::UncleanElection { .. });
     let takes_a_broker = |what: &What| is_unclean(what) || matches!(what, What::BrokerRestarted { .. });
     let during = |passes: &dyn Fn(&What) -> bool| {
@@ -271,6 +277,6 @@ fn is_excused(failure: &Failure, events: &[Event]) -> bool {
     let refused_for = ["replicas, the target has 2 brokers", "because only 2 broker(s) are registered"];
     let lacks_brokers = failure.code == Some(CONFLICT)
         && refused_for.iter().any(|refused_for| failure.fault.expected.contains(refused_for));
-    ((failure.code == Some(UNAVAILABLE) || loses_records) && during(&is_unclean))
+    ((failure.code == Some(UNAVAILABLE) || loses_records || lost_records) && during(&is_unclean))
         || (lacks_brokers && during(&takes_a_broker))
 }

@@ -110,10 +110,10 @@ impl Case<'_> {
         }
     }
 
-    /// Whether a warning or a problem names the partition.
-    fn is_named(&self) -> bool {
+    /// Whether a problem names the partition.
+    fn has_problem(&self) -> bool {
         let name = format!("{}-{}", self.topic, self.number);
-        self.backup.warnings.iter().chain(&self.backup.problems).any(|line| names(line, &name))
+        self.backup.problems.iter().any(|line| names(line, &name))
     }
 
     /// Whether a warning says that the partition was read for longer than tombstones stay.
@@ -138,9 +138,13 @@ impl Case<'_> {
         listed.any(|partitions| partitions.split(", ").any(|one| one == number))
     }
 
-    /// Whether an election may have truncated the log before the run ended: as long as all brokers are there, none is held.
-    fn may_be_truncated(&self) -> bool {
-        self.kind.elects_unclean() && self.facts.was_broker_away(i64::MIN, self.backup.completed_at_ms)
+    /// When an election may last have truncated the log, of those that may have before the run ended, if any: as long as all brokers are
+    /// there, none is held.
+    fn truncated_until(&self) -> Option<i64> {
+        let ended_ms = self.backup.completed_at_ms;
+        let away = self.facts.away.iter().filter(|(begin_ms, _)| *begin_ms <= ended_ms).map(|(_, end_ms)| *end_ms);
+        let noticed = self.known.truncations.iter().map(|truncation| truncation.at_ms);
+        away.chain(noticed.filter(|at_ms| *at_ms <= ended_ms)).max().filter(|_| self.kind.elects_unclean())
     }
 
     /// Whether the oracle saw the record before the cut, and it was not lost in an election since.
@@ -277,7 +281,7 @@ pub fn check(backup: &Backup, oracle: &Oracle, facts: &Facts) -> Verdict {
             let start_after = known.sample_after(backup.completed_at_ms).map(|sample| sample.start_offset);
             let case = Case { backup, topic: name, kind, number: *number, stored, known, facts, is_alive, start_after };
             if stored.is_missing {
-                if !case.is_named() {
+                if !case.has_problem() {
                     faults.push(case.fault(Wrong::NoWarning, -1, "a partition is missing, and no problem names it"));
                 }
                 continue;

@@ -35,8 +35,10 @@ pub struct Counts {
     pub restores: u32,
     /// Restores that ended with a conflict, as they may.
     pub conflicts: u32,
-    /// Runs of restores that were killed.
+    /// Runs of restores that were killed, each after it had begun to change the target.
     pub restore_kills: u32,
+    /// Completed restores of which a run was killed while it wrote.
+    pub restores_resumed: u32,
     /// Restored records that were read back.
     pub records_read_back: usize,
     /// Restored offsets of groups that were read back.
@@ -79,6 +81,7 @@ impl Counts {
             restores: done.completed,
             conflicts: done.conflicts,
             restore_kills: done.kills,
+            restores_resumed: done.resumed,
             records_read_back: done.records,
             offsets_read_back: done.offsets,
             settings_set_back,
@@ -122,8 +125,8 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { backups, partial, checked, backup_kills, resumed, records, keys, holes, .. } = self;
         let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
-        let Self { restores, conflicts, restore_kills, records_read_back, offsets_read_back, .. } = self;
-        let Self { settings_set_back, settings_set_again, .. } = self;
+        let Self { restores, conflicts, restore_kills, restores_resumed, .. } = self;
+        let Self { records_read_back, offsets_read_back, settings_set_back, settings_set_again, .. } = self;
         let Self { log_starts_moved, partitions_added, recreated, leaders_moved, .. } = self;
         let Self { broker_restarts, unclean_elections, truncations, seen, logs, events, .. } = self;
         write!(
@@ -131,11 +134,11 @@ impl fmt::Display for Counts {
             "{backups} backups ({partial} partial, {checked} checked, {backup_kills} runs killed, {resumed} resumed): {records} \
              records and {keys} keys that had to be there, offsets in holes: {compaction} compaction, {control} control, {aborted} \
              aborted, {deleted} deleted, {expired} expired; {restores} restores and {conflicts} conflicts ({restore_kills} runs \
-             killed): {records_read_back} records and {offsets_read_back} committed offsets read back, {settings_set_back} settings \
-             set back and {settings_set_again} restores that set them again; {log_starts_moved} log starts moved, {partitions_added} \
-             partitions added, {recreated} topics created again, {leaders_moved} leaders moved, {broker_restarts} brokers \
-             restarted, {unclean_elections} unclean elections, {truncations} logs truncated; {seen} records seen in {logs} logs, \
-             {events} events"
+             killed, {restores_resumed} resumed): {records_read_back} records and {offsets_read_back} committed offsets read back, \
+             {settings_set_back} settings set back and {settings_set_again} restores that set them again; {log_starts_moved} log \
+             starts moved, {partitions_added} partitions added, {recreated} topics created again, {leaders_moved} leaders moved, \
+             {broker_restarts} brokers restarted, {unclean_elections} unclean elections, {truncations} logs truncated; {seen} records \
+             seen in {logs} logs, {events} events"
         )
     }
 }

@@ -11,6 +11,7 @@ use kafka_backup::clock::now_ms;
 use kafka_backup::format::layout::{ArchiveKeys, CheckpointName};
 
 use super::events::{Events, What};
+use super::journal::Journal;
 use crate::cli::{Cli, Ended};
 use crate::running::Running;
 
@@ -35,13 +36,22 @@ pub struct Engine<'a> {
 
 /// When a run is killed, if it is still at work then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kill {
+pub enum Kill<'a> {
     /// Never.
     Never,
     /// After so long.
     After(Duration),
     /// As soon as a checkpoint of a backup is in the repository, by which the next run resumes it.
     OnceStored,
+    /// So long after this run of a restore has begun.
+    OnceBegun {
+        /// That of the restore.
+        journal: &'a Journal,
+        /// Whether it has begun only when its topics are ready for records, and not when it changes the target.
+        is_ready: bool,
+        /// How long after it.
+        pause: Duration,
+    },
 }
 
 /// How a run ended.
@@ -58,7 +68,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// When it cannot be started, or does not end in ten minutes.
-    pub fn run(&self, name: &str, arguments: &[String], kill: Kill) -> Result<Outcome> {
+    pub fn run(&self, name: &str, arguments: &[String], kill: Kill<'_>) -> Result<Outcome> {
         let begin_ms = now_ms();
         let outcome = self.run_until(name, arguments, kill)?;
         let code = match &outcome {
@@ -69,17 +79,31 @@ impl Engine<'_> {
         Ok(outcome)
     }
 
-    fn run_until(&self, name: &str, arguments: &[String], kill: Kill) -> Result<Outcome> {
+    fn run_until(&self, name: &str, arguments: &[String], kill: Kill<'_>) -> Result<Outcome> {
         let storage = format!("file://{}", self.repository.display());
         let all = ["--bootstrap-servers", &self.bootstrap, "--storage", &storage, "--output", "json"];
         let cli = Cli::new(arguments.iter().map(String::as_str).chain(all))?;
+        // Killed runs of the restore have left their leases, and the intent.
+        let epoch_before = match kill {
+            Kill::OnceBegun { journal, .. } => journal.epoch(),
+            Kill::Never | Kill::After(_) | Kill::OnceStored => 0,
+        };
         let mut running = Running::start(cli)?;
         let begin = Instant::now();
+        let mut begun: Option<Instant> = None;
         while running.status()?.is_none() {
             let is_due = match kill {
                 Kill::Never => false,
                 Kill::After(moment) => begin.elapsed() >= moment,
                 Kill::OnceStored => has_checkpoint(&self.repository)?,
+                Kill::OnceBegun { journal, is_ready, pause } => {
+                    let has_begun =
+                        || journal.has_begun_since(epoch_before) && (!is_ready || journal.is_half_written());
+                    if begun.is_none() && has_begun() {
+                        begun = Some(Instant::now());
+                    }
+                    begun.is_some_and(|begun| begun.elapsed() >= pause)
+                }
             };
             if is_due {
                 self.keep(&format!("{name}.log"), &running.log()?)?;

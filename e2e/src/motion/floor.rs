@@ -8,7 +8,7 @@ use super::counts::Counts;
 ///
 /// - One action of each sort comes before any broker is away, a restart after a quarter of the time, and an election after half of it.
 /// - A backup is killed when it has stored a checkpoint, and the next one resumes it. It reads records seconds after its cut.
-/// - Restores are killed, restore a group, and meet an operator, until one of them has shown it.
+/// - Restores are killed while they write and run again, restore a group, and meet an operator, until one of them has shown it.
 pub const FLOOR_LENGTH: Duration = Duration::from_secs(75);
 
 /// What did not happen of what has to happen in a motion of this length.
@@ -19,7 +19,7 @@ pub fn never_happened(counts: &Counts, length: Duration) -> Vec<&'static str> {
     demands(counts).into_iter().filter(|(_, happened)| !happened).map(|(what, _)| what).collect()
 }
 
-fn demands(counts: &Counts) -> [(&'static str, bool); 16] {
+fn demands(counts: &Counts) -> [(&'static str, bool); 17] {
     [
         ("a backup whose records and keys were checked", counts.checked > 0),
         ("a killed backup", counts.backup_kills > 0),
@@ -34,6 +34,7 @@ fn demands(counts: &Counts) -> [(&'static str, bool); 16] {
         ("an unclean election", counts.unclean_elections > 0),
         ("a truncated log", counts.truncations > 0),
         ("a killed restore", counts.restore_kills > 0),
+        ("a restore that was resumed", counts.restores_resumed > 0),
         ("a restore that was read back", counts.restores > 0 && counts.records_read_back > 0),
         ("restored offsets of a group that were read back", counts.offsets_read_back > 0),
         (
@@ -63,6 +64,7 @@ mod tests {
             unclean_elections: 1,
             truncations: 1,
             restore_kills: 1,
+            restores_resumed: 1,
             restores: 1,
             records_read_back: 1,
             offsets_read_back: 1,
@@ -84,6 +86,7 @@ mod tests {
         let lacks = |counts: Counts| never_happened(&counts, FLOOR_LENGTH);
         assert_eq!(lacks(Counts { backup_kills: 0, restore_kills: 9, ..all() }), ["a killed backup"]);
         assert_eq!(lacks(Counts { restore_kills: 0, backup_kills: 9, ..all() }), ["a killed restore"]);
+        assert_eq!(lacks(Counts { restores_resumed: 0, resumed: 9, ..all() }), ["a restore that was resumed"]);
         assert_eq!(lacks(Counts { truncations: 0, ..all() }), ["a truncated log"]);
         let operator = "a setting that the operator set back and a restore set again";
         assert_eq!(lacks(Counts { settings_set_back: 0, ..all() }), [operator]);

@@ -60,6 +60,8 @@ pub struct Truncation {
     pub generation: u32,
     /// The first offset that is another record since.
     pub offset: i64,
+    /// When the oracle noticed it, in milliseconds since 1970: it had happened by then.
+    pub at_ms: i64,
 }
 
 /// Where a log began and ended.
@@ -77,12 +79,22 @@ pub struct Sample {
     pub stable_offset: i64,
 }
 
+impl Truncation {
+    /// Whether it took this record.
+    const fn takes(&self, seen: &Seen) -> bool {
+        self.generation > seen.generation && self.offset <= seen.offset
+    }
+}
+
 impl Partition {
     /// Whether a record was lost when the log was truncated.
     pub fn is_dead(&self, seen: &Seen) -> bool {
-        self.truncations
-            .iter()
-            .any(|truncation| truncation.generation > seen.generation && truncation.offset <= seen.offset)
+        self.truncations.iter().any(|truncation| truncation.takes(seen))
+    }
+
+    /// Whether a record was lost in a truncation that the oracle had noticed before this time.
+    pub fn was_dead(&self, seen: &Seen, before_ms: i64) -> bool {
+        self.truncations.iter().any(|truncation| truncation.at_ms < before_ms && truncation.takes(seen))
     }
 
     /// The first answer to a question that was asked after this time.
@@ -194,7 +206,11 @@ fn take(logs: &mut Vec<Log>, line: &str) -> Result<()> {
             is_tombstone: next()? == "tombstone",
         }),
         "J" => partition.jumps.push((next()?.parse()?, next()?.parse()?)),
-        "D" => partition.truncations.push(Truncation { generation: next()?.parse()?, offset: next()?.parse()? }),
+        "D" => partition.truncations.push(Truncation {
+            generation: next()?.parse()?,
+            offset: next()?.parse()?,
+            at_ms: next()?.parse()?,
+        }),
         "L" => partition.samples.push(Sample {
             before_ms: next()?.parse()?,
             after_ms: next()?.parse()?,
@@ -275,6 +291,8 @@ mod tests {
             partition.records.iter().map(|seen| partition.is_dead(seen)).collect::<Vec<_>>(),
             [false, true, false]
         );
+        let was_dead = |before_ms| partition.records.iter().any(|seen| partition.was_dead(seen, before_ms));
+        assert!(was_dead(1012) && !was_dead(1011), "it was noticed at 1011 ms");
         assert_eq!(partition.covered(), 5..7);
         assert!(partition.is_jumped(7) && partition.is_jumped(19) && !partition.is_jumped(20));
     }

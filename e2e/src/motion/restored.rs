@@ -6,7 +6,7 @@ use super::archive::Stored;
 use super::plan::Kind;
 use crate::witness::Properties;
 
-/// What the target's own settings may take once the restore has given them back.
+/// What the target's own settings may take once the restore has put them back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// Nothing.
@@ -20,19 +20,31 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// That of a target: by the kind of its source, or by what was declared of it instead.
+    /// That of a target: by the kind of its source, or by what was declared of it. A topic with declared settings was there before the
+    /// restore, and has these again after it, and none of its source.
     pub fn of(kind: Option<Kind>, declared: Option<&Properties>) -> Self {
-        let is_declared_compact =
-            declared.and_then(|configs| configs.get("cleanup.policy")).is_some_and(|policy| policy == "compact");
-        let is_declared_short =
-            declared.and_then(|configs| configs.get("retention.ms")).is_some_and(|retention| retention.len() < 6);
-        let compacts = kind.is_some_and(Kind::is_compacted) || is_declared_compact;
-        let expires = matches!(kind, Some(Kind::Expiring | Kind::CompactedExpiring)) || is_declared_short;
+        let (compacts, expires) = match declared {
+            Some(declared) => (
+                declared.get("cleanup.policy").is_some_and(|policy| policy == "compact"),
+                declared.get("retention.ms").is_some_and(|retention| retention.len() < 6),
+            ),
+            None => {
+                (kind.is_some_and(Kind::is_compacted), matches!(kind, Some(Kind::Expiring | Kind::CompactedExpiring)))
+            }
+        };
         match (compacts, expires) {
             (false, false) => Self::Keep,
             (true, false) => Self::Compact,
             (false, true) => Self::Expire,
             (true, true) => Self::CompactAndExpire,
+        }
+    }
+
+    /// Whether records that are too old go.
+    pub const fn expires(self) -> bool {
+        match self {
+            Self::Keep | Self::Compact => false,
+            Self::Expire | Self::CompactAndExpire => true,
         }
     }
 }
@@ -57,6 +69,16 @@ pub fn difference(stored: &[Stored], found: &[u32], policy: Policy) -> Option<(i
         // What is to be read next may go while the target is read, and what was read before stays.
         Policy::Expire | Policy::CompactAndExpire => in_order(stored, found),
     }
+}
+
+/// Where the end of a target shows that not each record was written to it, and once. It was empty before, each record takes one offset, and
+/// neither retention nor the log cleaner moves the end of a log.
+pub fn other_end(stored: &[Stored], end_offset: i64) -> Option<(i64, String)> {
+    let wanted = i64::try_from(stored.len()).unwrap_or(i64::MAX);
+    (end_offset != wanted).then(|| {
+        let first = usize::try_from(end_offset).ok().and_then(|end| stored.get(end));
+        (first.map_or(-1, |stored| stored.offset), format!("the end of the target at {wanted}, found {end_offset}"))
+    })
 }
 
 fn whole(stored: &[Stored], found: &[u32]) -> Option<(i64, String)> {
@@ -139,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn a_target_ends_where_each_record_was_written_once_whatever_its_settings_take_since() {
+        let end = |end_offset| other_end(&backup(), end_offset).map(|(offset, _)| offset);
+        assert_eq!([end(4), end(3), end(0)], [None, Some(4), Some(1)]);
+        assert_eq!(end(5), Some(-1), "one was written twice");
+    }
+
+    #[test]
     fn a_group_is_at_the_next_record_that_is_restored() {
         let until = |ms| until(&backup(), Some(ms));
         assert_eq!(until(0).len(), 0);
@@ -153,10 +182,11 @@ mod tests {
         assert_eq!(Policy::of(Some(Kind::Plain), None), Policy::Keep);
         assert_eq!(Policy::of(Some(Kind::Expiring), None), Policy::Expire);
         assert_eq!(Policy::of(Some(Kind::Plain), Some(&properties([("cleanup.policy", "compact")]))), Policy::Compact);
-        assert_eq!(
-            Policy::of(Some(Kind::Compacted), Some(&properties([("retention.ms", "2000")]))),
-            Policy::CompactAndExpire
-        );
-        assert_eq!(Policy::of(Some(Kind::Plain), Some(&properties([("retention.ms", "86400000")]))), Policy::Keep);
+        assert_eq!(Policy::of(Some(Kind::CompactedExpiring), None), Policy::CompactAndExpire);
+        let keeps_a_day = properties([("retention.ms", "86400000")]);
+        for kind in [Kind::Plain, Kind::Compacted, Kind::Expiring] {
+            assert_eq!(Policy::of(Some(kind), Some(&properties([("retention.ms", "2000")]))), Policy::Expire);
+            assert_eq!(Policy::of(Some(kind), Some(&keeps_a_day)), Policy::Keep, "{kind:?}");
+        }
     }
 }

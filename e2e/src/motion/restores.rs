@@ -1,18 +1,20 @@
-//! Restores under other names, at the same time: some are killed and run again, some write to topics that an operator sets
-//! back.
+//! Restores under other names, at the same time: some are killed while they work and run again, some write to topics that an
+//! operator sets back.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kafka_backup::clock::{now_ms, utc};
+use kafka_backup::format::layout::ArchiveKeys;
 
 use super::archive::{self, Backup, crc_of};
 use super::backups::{Failure, Made};
 use super::checker::{Fault, Wrong};
 use super::engine::{ARCHIVE, Engine, Kill, Outcome, tail};
+use super::journal::Journal;
 use super::operator::{Insistence, Operator};
 use super::plan::{APPLICATION, Kind};
 use super::random::Random;
@@ -22,6 +24,7 @@ use crate::dump;
 use crate::witness::{NewTopic, Properties, Witness, properties};
 
 const CONFLICT: i32 = 6;
+const PARTIAL: i32 = 7;
 
 /// Everything that restores need.
 #[derive(Debug)]
@@ -47,8 +50,10 @@ pub struct Done {
     pub completed: u32,
     /// Restores that ended with a conflict, as they may.
     pub conflicts: u32,
-    /// Runs that were killed.
+    /// Runs that were killed, each after it had begun to change the target.
     pub kills: u32,
+    /// Completed restores of which a run was killed while it wrote.
+    pub resumed: u32,
     /// Records that were read back.
     pub records: usize,
     /// Committed offsets that were read back.
@@ -62,8 +67,8 @@ pub struct Done {
 /// What no restore has shown so far, so that the next one is made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owed {
-    /// A run that is killed, and resumed.
-    kill: bool,
+    /// A run that is killed while it writes, and resumed.
+    resume: bool,
     /// The offsets of a group.
     group: bool,
     /// A setting that is set back, and set again.
@@ -72,13 +77,13 @@ struct Owed {
 
 impl Owed {
     const fn is_any(self) -> bool {
-        self.kill || self.group || self.set_again
+        self.resume || self.group || self.set_again
     }
 }
 
 impl Done {
     const fn owed(&self) -> Owed {
-        Owed { kill: self.kills == 0, group: self.offsets == 0, set_again: self.set_again == 0 }
+        Owed { resume: self.resumed == 0, group: self.offsets == 0, set_again: self.set_again == 0 }
     }
 }
 
@@ -142,34 +147,17 @@ impl Restores<'_> {
             }
             self.operator.declare(target, configs.clone(), job.insistence);
         }
-        let arguments = job.arguments();
-        let (kills, kill_after_ms_max) = match (job.owed.kill, random.between(0, 3)) {
-            // By then it has written something, and is far from its end.
-            (true, _) => (1, 2_000),
-            (false, drawn) => (drawn, 5_000),
-        };
-        let mut ended = None;
-        for attempt in 0..=kills {
-            let kill = match attempt < kills {
-                true => Kill::After(Duration::from_millis(random.between(50, kill_after_ms_max))),
-                false => Kill::Never,
-            };
-            match self.engine.run(&format!("restore-{}-{attempt}", job.number), &arguments, kill)? {
-                Outcome::Killed => done.kills += 1,
-                Outcome::Ended(by_itself) => {
-                    ended = Some(by_itself);
-                    break;
-                }
-            }
-        }
-        let ended = ended.context("the last attempt is not killed")?;
+        let (ended, was_half_written) = self.run_until_it_ends(job, random, done)?;
         if ended.code == Some(0) {
             done.completed += 1;
+            done.resumed += u32::from(was_half_written);
             done.set_again += u32::from(has_set_again(&ended)?);
             return self.compare(job, done);
         }
         match &job.operated {
-            Some((target, configs)) if is_conflict_about(&ended, target, configs) => {
+            Some((target, configs))
+                if is_conflict_about(&ended, target, configs) || is_problem_about(&ended, target, configs)? =>
+            {
                 done.conflicts += 1;
                 Ok(Vec::new())
             }
@@ -180,22 +168,55 @@ impl Restores<'_> {
         }
     }
 
+    /// Runs a restore until a run of it ends by itself; how that one ended, and whether one before it was killed while it wrote.
+    fn run_until_it_ends(&self, job: &Job, random: &mut Random, done: &mut Done) -> Result<(Ended, bool)> {
+        let keys = ArchiveKeys::new(&ARCHIVE.parse()?);
+        let journal = Journal::new(&self.engine.repository, &keys, &job.restore_id().parse()?);
+        let (kills, pauses_ms) = match (job.owed.resume, random.between(0, 3)) {
+            // By then it has written something, and is far from its end.
+            (true, _) => (1, 500..2_500),
+            (false, drawn) => (drawn, 0..5_000),
+        };
+        let mut was_half_written = false;
+        for attempt in 0..=kills {
+            let pause = Duration::from_millis(random.between(pauses_ms.start, pauses_ms.end));
+            let kill = if attempt < kills {
+                Kill::OnceBegun { journal: &journal, is_ready: job.owed.resume, pause }
+            } else {
+                Kill::Never
+            };
+            match self.engine.run(&format!("restore-{}-{attempt}", job.number), &job.arguments(), kill)? {
+                Outcome::Killed => {
+                    done.kills += 1;
+                    was_half_written |= journal.is_half_written();
+                }
+                Outcome::Ended(ended) => return Ok((ended, was_half_written)),
+            }
+        }
+        bail!("the last attempt is not killed")
+    }
+
     /// Reads the targets with the Java client.
     fn compare(&self, job: &Job, done: &mut Done) -> Result<Vec<(Option<i32>, Fault)>> {
         let mut faults = Vec::new();
         for (source, target) in &job.topics {
             let folder = self.folder.join(target);
-            if let Err(error) = self.witness.dump(target, &folder) {
-                faults.push((None, job.fault(source, -1, -1, format!("a target that can be read: {error:#}"))));
-                continue;
-            }
+            let read = match self.witness.dump(target, &folder) {
+                Ok(read) => read,
+                Err(error) => {
+                    faults.push((None, job.fault(source, -1, -1, format!("a target that can be read: {error:#}"))));
+                    continue;
+                }
+            };
             let declared = job.operated.as_ref().filter(|(operated, _)| operated == target).map(|(_, configs)| configs);
             let policy = Policy::of(Kind::of(source), declared);
             for (number, partition) in &job.backup.topics[source].partitions {
                 let found = read_back(&folder, *number)?;
                 done.records += found.len();
                 let restored = restored::until(&partition.records, job.point_in_time_ms);
-                if let Some((offset, text)) = restored::difference(&restored, &found, policy) {
+                let end_offset = read.iter().find(|read| read.partition == *number).map_or(0, |read| read.end_offset);
+                let differs = restored::difference(&restored, &found, policy);
+                if let Some((offset, text)) = differs.or_else(|| restored::other_end(&restored, end_offset)) {
                     faults.push((None, job.fault(source, *number, offset, text)));
                 }
             }
@@ -284,7 +305,8 @@ fn plan(number: u32, backup: Backup, owed: Owed, random: &mut Random) -> Job {
     });
     // With as many as there are brokers a restore is refused while one is away.
     let replicas = random.chance(80).then(|| random.between(1, 3));
-    let (operated, rate) = (operated.flatten(), random.between(30_000, 400_000));
+    let (operated, rate) =
+        (operated.flatten(), random.between(30_000, 400_000).max(rate_within_limit(&backup, &topics)));
     let job = Job {
         number,
         backup,
@@ -300,6 +322,19 @@ fn plan(number: u32, backup: Backup, owed: Owed, random: &mut Random) -> Job {
     if owed.is_any() { job.slow_and_sure(&declared[0]) } else { job }
 }
 
+/// The records of these topics of a backup.
+fn records_of(backup: &Backup, topics: &[(String, String)]) -> u64 {
+    let partitions = |(source, _): &(String, String)| backup.topics[source].partitions.values();
+    topics.iter().flat_map(partitions).map(|partition| partition.records.len() as u64).sum()
+}
+
+/// The rate, in bytes a second, at which a restore of these topics ends long before it is taken for one that hangs.
+fn rate_within_limit(backup: &Backup, topics: &[(String, String)]) -> u64 {
+    const BYTES_A_RECORD: u64 = 600;
+    const SECONDS: u64 = 200;
+    records_of(backup, topics) * BYTES_A_RECORD / SECONDS
+}
+
 impl Job {
     /// One that takes some seconds, in which it is killed and meets the operator, and completes whichever broker is away. A setting that is
     /// set back as `declared` may be set again.
@@ -307,9 +342,7 @@ impl Job {
         /// A record takes about six times as many bytes in the backup.
         const BYTES_A_RECORD: u64 = 100;
         const RATE_MIN: u64 = 10_000;
-        let partitions = |(source, _): &(String, String)| self.backup.topics[source].partitions.values();
-        let records: usize = self.topics.iter().flat_map(partitions).map(|partition| partition.records.len()).sum();
-        self.rate = (records as u64 * BYTES_A_RECORD).max(RATE_MIN);
+        self.rate = (records_of(&self.backup, &self.topics) * BYTES_A_RECORD).max(RATE_MIN);
         self.replicas = Some(2);
         if self.owed.set_again {
             self.operated = self.topics.first().map(|(_, target)| (target.clone(), declared.clone()));
@@ -321,12 +354,16 @@ impl Job {
         self
     }
 
+    fn restore_id(&self) -> String {
+        format!("r{}", self.number)
+    }
+
     fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             "restore".to_owned(),
             format!("--archive={ARCHIVE}"),
             format!("--backup={}", self.backup.id),
-            format!("--restore-id=r{}", self.number),
+            format!("--restore-id={}", self.restore_id()),
             format!("--rate-limit-bytes={}", self.rate),
         ];
         arguments.extend(self.replicas.map(|replicas| format!("--replication-factor={replicas}")));
@@ -356,16 +393,34 @@ fn has_set_again(ended: &Ended) -> Result<bool> {
     Ok(warnings.iter().filter_map(|line| line.as_str()).any(is_such))
 }
 
-/// Whether a restore ended with a conflict that names the topic, and a setting that was set back or what came of it.
+/// Whether a restore ended with a conflict about the topic, because of a setting that was set back or what came of it.
 fn is_conflict_about(ended: &Ended, target: &str, configs: &Properties) -> bool {
-    let names_setting = configs.keys().any(|name| ended.stderr.contains(name))
-        || PROTECTIVE.iter().any(|name| ended.stderr.contains(name));
-    ended.code == Some(CONFLICT) && ended.stderr.contains(target) && names_setting
+    // A restore also warns of each setting that it sets again, whatever it ends with.
+    let Some(error) = ended.stderr.lines().rfind(|line| line.starts_with("error: ")) else { return false };
+    ended.code == Some(CONFLICT) && is_reversal(&error["error: ".len()..], target, configs)
+}
+
+/// Whether a restore ended as one with problems, all of which are such conflicts that it met after it had committed all offsets.
+fn is_problem_about(ended: &Ended, target: &str, configs: &Properties) -> Result<bool> {
+    if ended.code != Some(PARTIAL) {
+        return Ok(false);
+    }
+    let report = ended.json()?;
+    let problems = report["problems"].as_array().context("a report without problems")?;
+    Ok(problems.iter().filter_map(|line| line.as_str()).all(|line| is_reversal(line, target, configs)))
+}
+
+/// Whether a line says of the topic that a setting was set back, or what came of it.
+fn is_reversal(line: &str, target: &str, configs: &Properties) -> bool {
+    // What comes behind may list the target among the topics that keep the settings of the restore.
+    let is_about = line.starts_with(&format!("topic {target:?}"));
+    let names_setting = configs.keys().map(String::as_str).chain(PROTECTIVE).any(|name| line.contains(name));
+    let was_swept = Policy::of(None, Some(configs)).expires() && line.contains("records were deleted");
+    is_about && (names_setting || was_swept)
 }
 
 /// What a restore sets while it writes, and an operator that has not declared it takes away.
-const PROTECTIVE: [&str; 5] =
-    ["cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp", "records were deleted"];
+const PROTECTIVE: [&str; 4] = ["cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp"];
 
 #[cfg(test)]
 mod tests {
@@ -393,8 +448,14 @@ mod tests {
     #[test]
     fn what_no_restore_has_shown_is_asked_of_the_next_one_whatever_the_seed_says() {
         let owed = Done::default().owed();
-        assert_eq!(owed, Owed { kill: true, group: true, set_again: true });
-        let nothing = Done { kills: 1, offsets: 1, set_again: 1, ..Done::default() }.owed();
+        assert_eq!(owed, Owed { resume: true, group: true, set_again: true });
+        let killed = Done { kills: 1, offsets: 1, set_again: 1, ..Done::default() };
+        assert_eq!(
+            killed.owed(),
+            Owed { resume: true, group: false, set_again: false },
+            "a killed run need not have written, nor the next one completed"
+        );
+        let nothing = Done { resumed: 1, ..killed }.owed();
         assert!(!nothing.is_any());
         let jobs = |owed: Owed| (0..50).map(move |seed| plan(0, backup(), owed, &mut Random::new(seed)));
         for job in jobs(owed) {
@@ -425,10 +486,40 @@ mod tests {
         let ended = |code, stderr: &str| Ended { code: Some(code), stdout: String::new(), stderr: stderr.to_owned() };
         let declared = properties([("segment.ms", "1000")]);
         let is_about = |ended| is_conflict_about(&ended, "back-1", &declared);
-        assert!(is_about(ended(CONFLICT, "topic \"back-1\": segment.ms was set back")));
-        assert!(is_about(ended(CONFLICT, "topic \"back-1\": retention.ms was set back")));
-        assert!(!is_about(ended(CONFLICT, "topic \"back-1\" is another")));
-        assert!(!is_about(ended(CONFLICT, "topic \"back-2\": segment.ms")));
-        assert!(!is_about(ended(3, "topic \"back-1\": segment.ms")));
+        assert!(is_about(ended(CONFLICT, "error: topic \"back-1\": segment.ms was set back")));
+        assert!(is_about(ended(CONFLICT, "WARN it is slow\nerror: topic \"back-1\": retention.ms was set back; more")));
+        assert!(!is_about(ended(CONFLICT, "error: topic \"back-1\" is another")));
+        assert!(!is_about(ended(CONFLICT, "error: topic \"back-2\": segment.ms")));
+        assert!(!is_about(ended(3, "error: topic \"back-1\": segment.ms")));
+        assert!(!is_about(ended(CONFLICT, "")));
+    }
+
+    #[test]
+    fn a_problem_counts_as_a_conflict_only_when_all_of_them_are_about_the_setting() {
+        let is_about = |code, problems: &[&str]| {
+            let stdout = serde_json::json!({ "problems": problems }).to_string();
+            let ended = Ended { code: Some(code), stdout, stderr: String::new() };
+            is_problem_about(&ended, "back-1", &properties([("segment.ms", "1000")])).unwrap()
+        };
+        let set_back = "topic \"back-1\": segment.ms was set back";
+        assert!(is_about(PARTIAL, &[set_back]));
+        assert!(!is_about(PARTIAL, &[set_back, "topic \"back-2\": segment.ms was set back"]));
+        assert!(!is_about(0, &[set_back]));
+    }
+
+    #[test]
+    fn a_setting_that_was_set_back_before_excuses_no_other_conflict() {
+        let twice = "WARN another program has set a setting of the restore back: it is set again topic=\"back-1\" \
+                     setting=\"retention.ms\"\nerror: topic \"back-1\" partition 0: it holds 9 records where only 8 were sent: \
+                     somebody else writes to it";
+        let ended = |stderr: &str| Ended { code: Some(CONFLICT), stdout: String::new(), stderr: stderr.to_owned() };
+        let declared = |retention_ms: &str| properties([("retention.ms", retention_ms)]);
+        assert!(!is_conflict_about(&ended(twice), "back-1", &declared("2000")));
+        let listed = "error: topic \"back-2\": retention.ms was set back; topics that keep the settings of a restore, such as no \
+                      retention: 1 (back-1)";
+        assert!(!is_conflict_about(&ended(listed), "back-1", &declared("2000")));
+        let swept = "error: topic \"back-1\" partition 0 begins at offset 5 now: restored records were deleted";
+        assert!(is_conflict_about(&ended(swept), "back-1", &declared("2000")));
+        assert!(!is_conflict_about(&ended(swept), "back-1", &declared("86400000")), "a day has not passed");
     }
 }

@@ -60,25 +60,39 @@ fn over_record(case: &Case<'_>, hole: &Hole) -> Option<Fault> {
     Some(case.fault(Wrong::HoleOverRecord, seen.offset, text))
 }
 
-/// Losses and warnings belong together.
+/// Losses and the lines about them belong together: what expired is a warning, and what went with its topic a problem.
 fn warned(case: &Case<'_>) -> Option<Fault> {
-    let lossy = |hole: &&Hole| matches!(hole.reason, HoleReason::Expired | HoleReason::Deleted);
-    if case.is_named() {
-        return None;
-    }
-    if let Some(hole) = case.stored.holes.iter().find(lossy) {
-        let text = format!("a warning about the hole {}..{} ({:?})", hole.start_offset, hole.end_offset, hole.reason);
-        return Some(case.fault(Wrong::NoWarning, hole.start_offset, text));
+    let Case { backup, stored, .. } = case;
+    let lines = [(HoleReason::Expired, &backup.warnings), (HoleReason::Deleted, &backup.problems)];
+    if let Some(fault) = lines.into_iter().find_map(|(reason, lines)| unstated(case, reason, lines)) {
+        return Some(fault);
     }
     if case.kind.is_compacted() {
         return None;
     }
-    let offsets = case.stored.start_offset..case.stored.cut_end_offset;
+    let is_lossy = |hole: &&Hole| matches!(hole.reason, HoleReason::Expired | HoleReason::Deleted);
+    let lossy: Vec<&Hole> = stored.holes.iter().filter(is_lossy).collect();
+    let offsets = stored.start_offset..stored.cut_end_offset;
     let is_lost = |seen: &&Seen| {
         offsets.contains(&seen.offset)
             && case.is_before_cut(seen)
-            && case.stored.records.binary_search_by_key(&seen.offset, |stored| stored.offset).is_err()
+            && stored.records.binary_search_by_key(&seen.offset, |stored| stored.offset).is_err()
+            && !lossy.iter().any(|hole| (hole.start_offset..hole.end_offset).contains(&seen.offset))
     };
     let lost = case.known.records.iter().find(is_lost)?;
-    Some(case.fault(Wrong::NoWarning, lost.offset, "a warning about a record that was lost after the cut"))
+    Some(case.fault(Wrong::NoWarning, lost.offset, "a hole and a line about it: it was lost after the cut"))
+}
+
+/// The first hole of a reason, unless one of these lines says of the partition how many offsets are in such holes.
+fn unstated(case: &Case<'_>, reason: HoleReason, lines: &[String]) -> Option<Fault> {
+    let mut holes = case.stored.holes.iter().filter(|hole| hole.reason == reason).peekable();
+    let first = *holes.peek()?;
+    let lost: u64 = holes.map(|hole| hole.end_offset.abs_diff(hole.start_offset)).sum();
+    let begin = format!("{}-{}: {lost} offsets ", case.topic, case.number);
+    if lines.iter().any(|line| line.starts_with(&begin)) {
+        return None;
+    }
+    let (start_offset, end_offset) = (first.start_offset, first.end_offset);
+    let text = format!("a line {begin:?}.. because of the hole {start_offset}..{end_offset} ({reason:?})");
+    Some(case.fault(Wrong::NoWarning, start_offset, text))
 }

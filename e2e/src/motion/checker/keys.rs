@@ -5,18 +5,28 @@ use std::collections::BTreeMap;
 use super::{Case, Fault, Wrong};
 use crate::motion::oracle::Seen;
 
-/// The newest record of each key at the cut. Those before the log start are left out: retention does not look at keys.
-///
-/// There are none where an election may have truncated the log. The log cleaner removes a value because of a later one, which the
-/// election may take after that: then the log itself has neither, and the key is lost without a fault of the backup.
+/// The newest record of each key at the cut, of those that are judged.
 pub(super) fn at_cut<'a>(case: &'a Case<'_>) -> BTreeMap<u64, &'a Seen> {
-    let is_judged = case.is_alive && !case.may_be_truncated();
-    let Some(start_after) = case.start_after.filter(|_| is_judged) else { return BTreeMap::new() };
+    let Some(judged_from) = judged_from(case) else { return BTreeMap::new() };
     // They come in the order of their offsets, the live ones of later generations last.
     let seen = case.known.records.iter().filter(|seen| case.is_before_cut(seen));
     let mut newest: BTreeMap<u64, &Seen> = seen.filter_map(|seen| Some((seen.key?, seen))).collect();
-    newest.retain(|_, seen| seen.offset >= start_after);
+    newest.retain(|_, seen| seen.offset >= judged_from);
     newest
+}
+
+/// The offset from which on a newest record is judged, if any is. Those before the log start are left out: retention does not look at
+/// keys.
+///
+/// So are those that were there when an election may last have truncated the log. The log cleaner removes a value because of a later one,
+/// which the election may take after that: then a replica has neither, and the key is lost without a fault of the backup. What was written
+/// when all brokers were back goes only because of what is there.
+fn judged_from(case: &Case<'_>) -> Option<i64> {
+    let start_after = case.start_after.filter(|_| case.is_alive)?;
+    let Some(truncated_ms) = case.truncated_until() else { return Some(start_after) };
+    // A backup that began before has read of either log.
+    let settled = case.known.sample_after(truncated_ms).filter(|_| truncated_ms < case.backup.cut_at_ms)?;
+    Some(start_after.max(settled.high_watermark))
 }
 
 pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
@@ -28,11 +38,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
     }
     let mut faults = Vec::new();
     for (key, latest) in at_cut(case) {
-        let found = stored.get(&key);
-        match found {
+        let was_deleted = || latest.is_tombstone || is_deleted_later(case, key, latest);
+        match stored.get(&key) {
             Some(found) if found.offset >= latest.offset => {}
-            Some(found) if found.is_tombstone => {}
-            Some(_) if may_be_kafkas_own(case, key, latest) => {}
+            // An older tombstone says what the one says that the cleaner took.
+            Some(found) if found.is_tombstone && was_deleted() => {}
+            Some(_) if was_deleted() && may_be_kafkas_own(case, latest) => {}
             Some(found) if latest.is_tombstone => {
                 let text = format!(
                     "no value: the key was deleted at offset {}, {} ms before the cut; the backup has the value of offset {}, and \
@@ -50,12 +61,12 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
                      run took {} ms",
                     latest.offset,
                     found.offset,
-                    is_deleted_later(case, key, latest),
+                    was_deleted(),
                     case.backup.completed_at_ms - case.backup.cut_at_ms
                 );
                 faults.push(case.fault(Wrong::KeyLost, latest.offset, text));
             }
-            None if latest.is_tombstone || is_deleted_later(case, key, latest) => {}
+            None if was_deleted() => {}
             None => {
                 let text = "the value that the key had at the cut or a later one; there is none".to_owned();
                 faults.push(case.fault(Wrong::KeyLost, latest.offset, text));
@@ -68,15 +79,13 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
 /// Whether an older value of a deleted key may be there: the log itself may have brought it back, see
 /// [`super::Facts::was_broker_away`], or the tombstone may have gone before it was read. Then the backup has a warning, unless
 /// another replica was without it, see [`super::Facts::was_moved`].
-fn may_be_kafkas_own(case: &Case<'_>, key: u64, latest: &Seen) -> bool {
+fn may_be_kafkas_own(case: &Case<'_>, latest: &Seen) -> bool {
     /// A replica that is in sync may be so far behind.
     const LAG_MS: i64 = 5_000;
     let Case { facts, backup, .. } = case;
-    let was_deleted = latest.is_tombstone || is_deleted_later(case, key, latest);
-    was_deleted
-        && (facts.was_broker_away(latest.seen_ms - LAG_MS, backup.completed_at_ms)
-            || facts.was_moved(case.topic, case.number, backup.cut_at_ms, backup.completed_at_ms)
-            || case.is_named_slow())
+    facts.was_broker_away(latest.seen_ms - LAG_MS, backup.completed_at_ms)
+        || facts.was_moved(case.topic, case.number, backup.cut_at_ms, backup.completed_at_ms)
+        || case.is_named_slow()
 }
 
 /// Whether a tombstone was written after the record, and before the run ended.

@@ -15,8 +15,8 @@ pub(super) fn check(case: &Case<'_>) -> Vec<Fault> {
         if stored.is_aborted {
             faults.push(case.fault(Wrong::Aborted, stored.offset, "no record of a transaction that was aborted"));
         } else if !seen.is_empty()
-            && !may_be_unseen(case, stored.offset)
             && seen.iter().all(|seen| seen.crc != stored.crc)
+            && !may_be_unseen(case, stored.offset, seen)
         {
             let text = format!("the record with the checksum {:08x}, found {:08x}", seen[0].crc, stored.crc);
             faults.push(case.fault(Wrong::Different, stored.offset, text));
@@ -44,10 +44,14 @@ fn is_certain(case: &Case<'_>) -> bool {
     !case.kind.is_compacted() && !case.kind.elects_unclean()
 }
 
-/// Whether the log may have held a record at this offset that the oracle never read, although it read another one there. The oracle reads
+/// Whether the log may have held a record at this offset that the oracle never read, although it read others there, `seen`. The oracle reads
 /// again what was written since an election, and the log cleaner may be faster.
-fn may_be_unseen(case: &Case<'_>, offset: i64) -> bool {
-    case.kind.is_compacted() && case.known.truncations.iter().any(|truncation| truncation.offset <= offset)
+fn may_be_unseen(case: &Case<'_>, offset: i64, seen: &[&Seen]) -> bool {
+    // A backup that began before has read of a log that ended then.
+    let was_truncated_since =
+        |truncation: &Truncation| truncation.offset <= offset && truncation.at_ms >= case.backup.cut_at_ms;
+    case.kind.is_compacted()
+        && (case.known.truncations.iter().any(was_truncated_since) || seen.iter().all(|seen| case.known.is_dead(seen)))
 }
 
 fn by_offset<'a>(case: &Case<'a>) -> BTreeMap<i64, Vec<&'a Seen>> {
@@ -68,18 +72,15 @@ fn order(case: &Case<'_>) -> Vec<Fault> {
         .collect()
 }
 
-/// Whether the record is known only from a log that an election had ended before the cut was made.
+/// Whether the record is known only from logs that elections had ended before the cut was made.
 fn is_truncated(case: &Case<'_>, seen: &[&Seen], crc: u32) -> bool {
     // A record of both logs may be known from the first only: the log cleaner took it after the backup had read it, and before the oracle
     // read it again.
     if case.kind.is_compacted() {
         return false;
     }
-    let was_over = case.facts.unclean.iter().any(|(_, end_ms)| *end_ms < case.backup.cut_at_ms);
     let mut same = seen.iter().filter(|seen| seen.crc == crc).peekable();
-    // A later election may be the one that took it.
-    let is_single = case.known.truncations.len() == 1;
-    was_over && is_single && same.peek().is_some() && same.all(|seen| case.known.is_dead(seen))
+    same.peek().is_some() && same.all(|seen| case.known.was_dead(seen, case.backup.cut_at_ms))
 }
 
 /// Records of two logs, of which the first ended in an election. The election may have come while the backup was made, so that

@@ -160,8 +160,12 @@ fn a_hole_with_a_reason_that_cannot_be_is_found() {
         let mut world = World::new(kind, 0);
         world.known().records.truncate(8);
         world.lose(8..10, reason);
-        world.warn("offsets are not there");
-        assert_eq!(world.faults(), [(Wrong::HoleReason, 8)], "{kind} {reason:?}");
+        let Backup { warnings, problems, .. } = &mut world.backup;
+        let lines = if reason == HoleReason::Deleted { problems } else { warnings };
+        lines.push(format!("{}-0: 2 offsets are not there", world.topic));
+        // Nor does anything explain that problem.
+        let faults = world.faults().into_iter().filter(|(wrong, _)| *wrong != Wrong::Problem);
+        assert_eq!(faults.collect::<Vec<_>>(), [(Wrong::HoleReason, 8)], "{kind} {reason:?}");
     }
 }
 
@@ -182,6 +186,35 @@ fn records_that_expired_during_the_run_need_a_warning() {
     // A warning about partition 01 would be about another.
     world.backup.warnings = vec!["src-trimmed-0-01: 4 offsets expired".to_owned()];
     assert_eq!(world.faults(), [(Wrong::NoWarning, 0)]);
+}
+
+#[test]
+fn a_line_about_a_partition_excuses_the_loss_that_it_states_and_no_other() {
+    let mut world = World::new("trimmed", 4);
+    world.lose(0..3, HoleReason::Expired);
+    for other in ["whether transactions from offset 0 on were committed is not known", "2 offsets expired"] {
+        world.backup.warnings.clear();
+        world.warn(other);
+        assert_eq!(world.faults(), [(Wrong::NoWarning, 0)], "{other}");
+    }
+    world.backup.warnings.clear();
+    world.warn("3 offsets expired");
+    assert_eq!(world.faults(), []);
+    // The log begins at offset 4 after the run, so that this one need not be there.
+    world.stored().records.retain(|stored| stored.offset != 3);
+    assert_eq!(world.faults(), [(Wrong::NoWarning, 3)], "it is in no hole");
+}
+
+#[test]
+fn a_partition_that_is_missing_needs_a_problem_that_names_it() {
+    let mut world = World::new("unclean", 0);
+    world.stored().is_missing = true;
+    world.warn("it could not be read");
+    assert_eq!(world.faults(), [(Wrong::NoWarning, -1)], "a warning makes no backup partial");
+    world.backup.problems = vec!["partition src-unclean-0-0 is not in the backup: no leader".to_owned()];
+    assert_eq!(world.faults(), [(Wrong::Problem, -1)]);
+    world.happened(CUT_MS + 1, CUT_MS + 2, What::UncleanElection { topic: world.topic.clone(), is_elected: true });
+    assert_eq!(world.faults(), []);
 }
 
 #[test]
@@ -219,6 +252,20 @@ fn a_key_without_the_value_of_the_cut_or_a_later_one_is_found() {
     assert_eq!(world.faults(), []);
     world.stored().records.retain(|record| record.key != Some(0));
     assert_eq!(world.faults(), [(Wrong::KeyLost, 9)]);
+}
+
+#[test]
+fn an_older_tombstone_does_not_stand_for_the_value_that_a_key_had_at_the_cut() {
+    let mut world = World::new("compacted", 0);
+    world.known().records[6].is_tombstone = true;
+    world.stored().records[6].is_tombstone = true;
+    world.lose(9..10, HoleReason::Compaction);
+    assert_eq!(world.faults(), [(Wrong::KeyLost, 9)]);
+    // The key was deleted again, and the cleaner took that tombstone too.
+    let known = world.known();
+    let tombstone = Seen { offset: 12, seen_ms: CUT_MS + 1, is_tombstone: true, ..known.records[9] };
+    known.records.push(tombstone);
+    assert_eq!(world.faults(), []);
 }
 
 #[test]
@@ -270,9 +317,14 @@ fn a_key_whose_tombstone_was_acknowledged_may_be_gone() {
 #[test]
 fn records_that_an_election_took_are_not_asked_for_and_must_not_come_back() {
     let mut world = World::new("unclean", 0);
-    world.known().truncations.push(Truncation { generation: 1, offset: 7 });
-    world.happened(2_000, 3_000, What::UncleanElection { topic: world.topic.clone(), is_elected: true });
-    assert_eq!(world.faults(), [(Wrong::Truncated, 7), (Wrong::Truncated, 8), (Wrong::Truncated, 9)]);
+    world.known().truncations.push(Truncation { generation: 1, offset: 7, at_ms: CUT_MS - 1 });
+    let came_back = [(Wrong::Truncated, 7), (Wrong::Truncated, 8), (Wrong::Truncated, 9)];
+    assert_eq!(world.faults(), came_back);
+    world.known().truncations.push(Truncation { generation: 2, offset: 8, at_ms: END_MS + 1 });
+    assert_eq!(world.faults(), came_back, "whatever later elections take");
+    world.known().truncations[0].at_ms = CUT_MS + 1;
+    assert_eq!(world.faults(), [], "they may have been there when the backup was made");
+    world.known().truncations[0].at_ms = CUT_MS - 1;
     world.stored().records.truncate(7);
     assert_eq!(world.faults(), []);
 }
@@ -295,7 +347,7 @@ fn elected_of(kind: &str) -> World {
     };
     let later: Vec<Seen> = known.records[5..].iter().map(again).collect();
     known.records.extend(later);
-    known.truncations.push(Truncation { generation: 1, offset: 5 });
+    known.truncations.push(Truncation { generation: 1, offset: 5, at_ms: CUT_MS + 20 });
     let election = What::UncleanElection { topic: world.topic.clone(), is_elected: true };
     world.happened(CUT_MS + 10, CUT_MS + 20, election);
     world
@@ -344,7 +396,7 @@ fn records_of_a_compacted_topic_that_the_cleaner_took_between_two_elections_are_
     let again: Vec<Seen> =
         [5, 6].map(|offset| Seen { generation: 2, offset, crc: crc(offset) + 2 * OTHER, ..known.records[last] }).into();
     known.records.extend(again);
-    known.truncations.push(Truncation { generation: 2, offset: 5 });
+    known.truncations.push(Truncation { generation: 2, offset: 5, at_ms: CUT_MS + 30 });
     world.stored().records[7..].iter_mut().for_each(|record| record.crc += OTHER);
     assert!(splices(&world).is_empty(), "the log between the elections had all of it");
 }
@@ -365,6 +417,21 @@ fn keys_are_judged_until_a_broker_is_away_where_an_election_may_truncate_the_log
     let mut world = without_last("unclean-compacted");
     world.happened(2_000, 3_000, restarted.clone());
     assert_eq!(world.faults(), [], "a later value of the key may be one that an election took");
+    let settled_at = |high_watermark| {
+        let sample = Sample { before_ms: 3_500, after_ms: 3_500, start_offset: 0, high_watermark, stable_offset: 10 };
+        let mut world = without_last("unclean-compacted");
+        world.known().samples.insert(1, sample);
+        world.happened(2_000, 3_000, restarted.clone());
+        world
+    };
+    assert_eq!(settled_at(10).faults(), []);
+    assert_eq!(settled_at(9).faults(), [(Wrong::KeyLost, 9)], "it was written when all brokers were back");
+    let mut world = settled_at(9);
+    world.known().truncations.push(Truncation { generation: 1, offset: 20, at_ms: 4_000 });
+    assert_eq!(world.faults(), [], "the oracle noticed another truncation since, which nothing explains");
+    let mut world = settled_at(9);
+    world.happened(CUT_MS - 2, CUT_MS + 1, restarted.clone());
+    assert_eq!(world.faults(), [], "the backup may have read of the log before");
     let mut world = without_last("compacted");
     world.happened(2_000, 3_000, restarted);
     assert_eq!(world.faults(), [(Wrong::KeyLost, 9)], "nothing truncates this log");
@@ -372,14 +439,22 @@ fn keys_are_judged_until_a_broker_is_away_where_an_election_may_truncate_the_log
 
 #[test]
 fn a_record_behind_a_truncation_may_be_unknown_where_the_log_cleaner_is_faster_than_the_oracle() {
-    let with_other = |kind: &str, offset: usize| {
-        let mut world = elected_of(kind);
+    let differing = |mut world: World, offset: usize| {
         world.stored().records[offset].crc += 2 * OTHER;
         world.faults().into_iter().filter(|(wrong, _)| *wrong == Wrong::Different).map(|(_, at)| at).collect::<Vec<_>>()
     };
-    assert_eq!(with_other("unclean", 8), [8]);
-    assert!(with_other("unclean-compacted", 8).is_empty());
-    assert_eq!(with_other("unclean-compacted", 4), [4], "before the truncation");
+    assert_eq!(differing(elected_of("unclean"), 8), [8]);
+    assert!(differing(elected_of("unclean-compacted"), 8).is_empty());
+    assert_eq!(differing(elected_of("unclean-compacted"), 4), [4], "before the truncation");
+    let elected_before = || {
+        let mut world = elected_of("unclean-compacted");
+        world.known().truncations[0].at_ms = CUT_MS - 1;
+        world
+    };
+    assert_eq!(differing(elected_before(), 8), [8], "the oracle has read this one of the log that was backed up");
+    let mut world = elected_before();
+    world.known().records.retain(|seen| seen.generation == 0 || seen.offset != 8);
+    assert!(differing(world, 8).is_empty(), "it has read the one of the log before only");
 }
 
 #[test]
