@@ -10,6 +10,7 @@ use super::backups::Made;
 use super::checker::Verdict;
 use super::events::{Event, What};
 use super::oracle::Oracle;
+use super::plan::Kind;
 use super::restores::Done;
 
 /// What a motion did and what it looked at.
@@ -31,6 +32,8 @@ pub struct Counts {
     pub keys: usize,
     /// Offsets in holes, of all backups.
     pub holes: HoleCounts,
+    /// Records of the application's output, which it writes exactly once, in all backups.
+    pub output: usize,
     /// Restores that completed.
     pub restores: u32,
     /// Restores that ended with a conflict, as they may.
@@ -104,6 +107,9 @@ impl Counts {
     pub(super) fn add(&mut self, backup: &Backup, verdict: &Verdict) {
         let partitions = backup.topics.values().flat_map(|topic| topic.partitions.values());
         partitions.flat_map(|partition| &partition.holes).for_each(|hole| self.holes.add_hole(hole));
+        let output = backup.topics.iter().filter(|(name, _)| Kind::of(name) == Some(Kind::Output));
+        let output = output.flat_map(|(_, topic)| topic.partitions.values());
+        self.output += output.map(|partition| partition.records.len()).sum::<usize>();
         self.partial += usize::from(!backup.problems.is_empty());
         self.checked += usize::from(verdict.records > 0 && verdict.keys > 0);
         self.records += verdict.records;
@@ -123,7 +129,7 @@ fn recreated(events: &[Event]) -> usize {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { backups, partial, checked, backup_kills, resumed, records, keys, holes, .. } = self;
+        let Self { backups, partial, checked, backup_kills, resumed, records, keys, holes, output, .. } = self;
         let HoleCounts { compaction, control, aborted, deleted, expired } = holes;
         let Self { restores, conflicts, restore_kills, restores_resumed, .. } = self;
         let Self { records_read_back, offsets_read_back, settings_set_back, settings_set_again, .. } = self;
@@ -132,7 +138,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{backups} backups ({partial} partial, {checked} checked, {backup_kills} runs killed, {resumed} resumed): {records} \
-             records and {keys} keys that had to be there, offsets in holes: {compaction} compaction, {control} control, {aborted} \
+             records and {keys} keys that had to be there, {output} of the application's output, offsets in holes: {compaction} compaction, {control} control, {aborted} \
              aborted, {deleted} deleted, {expired} expired; {restores} restores and {conflicts} conflicts ({restore_kills} runs \
              killed, {restores_resumed} resumed): {records_read_back} records and {offsets_read_back} committed offsets read back, \
              {settings_set_back} settings set back and {settings_set_again} restores that set them again; {log_starts_moved} log \
