@@ -133,11 +133,7 @@ impl S3Store {
                 ));
             }
         };
-        let mut builder = opendal::services::S3::default()
-            .bucket(&storage.bucket)
-            .root(&format!("/{}", storage.prefix))
-            .checksum_algorithm(CHECKSUM)
-            .region(&region);
+        let mut builder = service(&storage.bucket, &region).root(&format!("/{}", storage.prefix));
         if let Some(endpoint) = &endpoint {
             builder = builder.endpoint(endpoint);
         }
@@ -347,6 +343,11 @@ async fn all_tried(mut removals: impl Stream<Item = Result<(), Error>> + Unpin) 
 
 fn folder(prefix: &str) -> String {
     format!("{prefix}/")
+}
+
+/// What the service of every bucket is built with, that of a stand-in included.
+fn service(bucket: &str, region: &str) -> opendal::services::S3 {
+    opendal::services::S3::default().bucket(bucket).region(region).checksum_algorithm(CHECKSUM)
 }
 
 fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {

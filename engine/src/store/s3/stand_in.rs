@@ -8,7 +8,7 @@ use opendal::Operator;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{CHECKSUM, S3Store, http_client};
+use super::{S3Store, http_client, service};
 use crate::store::error::Place;
 use crate::store::{Backend, Store};
 
@@ -50,12 +50,7 @@ pub(super) async fn serve(answer: impl Fn(&Request) -> Option<String> + Send + S
         Box::pin(ready(answered))
     })
     .await;
-    let builder = opendal::services::S3::default()
-        .bucket("bucket")
-        .region("us-east-1")
-        .endpoint(&format!("http://{address}"))
-        .checksum_algorithm(CHECKSUM)
-        .skip_signature();
+    let builder = service("bucket", "us-east-1").endpoint(&format!("http://{address}")).skip_signature();
     let name: Arc<str> = Arc::from("s3://bucket");
     let client = http_client(Place { store: &name, key: "" }, None).unwrap();
     Store::over(Backend::S3(S3Store::over(Operator::new(builder).unwrap(), client, name, "bucket")))
