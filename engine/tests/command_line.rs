@@ -26,14 +26,14 @@ use uuid::Uuid;
 
 /// Ten records in one partition of the topic `orders`, in the backup `id` of the archive `shop`.
 async fn store_backup(dir: &Path, id: &str, problems: &[&str]) {
-    store_batches(dir, id, problems, &[batch(5)]).await;
+    store_batches(dir, id, problems, &[batch(5, Compression::None)]).await;
 }
 
 /// A batch of ten records.
-fn batch(base_offset: i64) -> Vec<u8> {
+fn batch(base_offset: i64, compression: Compression) -> Vec<u8> {
     let record =
         |n: u8| OwnedRecord { timestamp_ms: 1_700_000_000_000, value: Some(vec![n; 100]), ..Default::default() };
-    BatchBuilder::new(base_offset).records((0..10).map(record)).build().unwrap()
+    BatchBuilder::new(base_offset).compression(compression).records((0..10).map(record)).build().unwrap()
 }
 
 /// These batches, which follow each other from offset 5, as the partition 0 of the topic `orders`.
@@ -155,6 +155,8 @@ fn every_refusal_is_one_line_that_names_the_flag() {
         (&["--max-age", "5"], "--max-age"),
         (&["--checkpoint-interval-secs", "86401"], "checkpointIntervalSecs"),
         (&["--config", "/no/such/file"], "--config /no/such/file"),
+        // What a terminal would obey is escaped.
+        (&["--config", "/no/such/\u{1b}file"], "--config /no/such/\\u{1b}file"),
     ] {
         let line = with(flags);
         assert!(line.contains(named), "{flags:?}: {line}");
@@ -220,15 +222,12 @@ async fn pruning_deletes_nothing_unless_it_is_confirmed() {
 #[tokio::test]
 async fn a_batch_that_cannot_be_read_is_named_and_everything_else_is_shown_and_verified() {
     let dir = tempfile::tempdir().unwrap();
-    let mut broken = BatchBuilder::new(15)
-        .compression(Compression::Gzip)
-        .records((0..10).map(|_| OwnedRecord::default()))
-        .build()
-        .unwrap();
+    // Compressed as its neighbours are, and so in one frame with them: only the offsets of the batch are named.
+    let [before, mut broken, after] = [5, 15, 25].map(|base_offset| batch(base_offset, Compression::Gzip));
     broken[61..].fill(0xff);
     let crc32c = crc32c::crc32c(&broken[21..]);
     broken[17..21].copy_from_slice(&crc32c.to_be_bytes());
-    store_batches(dir.path(), "shop-1", &[], &[batch(5), broken, batch(25)]).await;
+    store_batches(dir.path(), "shop-1", &[], &[before, broken, after]).await;
     let url = storage(dir.path());
     let cat = kafka_backup(&["cat", "--storage", &url, "--backup", "shop-1", "--topic", "orders"]);
     assert_eq!(cat.status.code(), Some(i32::from(Kind::Corrupt.code())), "{cat:?}");

@@ -540,10 +540,10 @@ mod tests {
     }
 
     #[test]
-    fn a_password_loses_its_line_end_and_never_shows() {
+    fn a_password_loses_its_byte_order_mark_and_its_line_end_and_never_shows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
-        std::fs::write(&path, " secret-word \r\n").unwrap();
+        std::fs::write(&path, "\u{feff} secret-word \r\n").unwrap();
         let json = serde_json::json!({
             "bootstrapServers": ["a:1"], "securityProtocol": "SASL_PLAINTEXT",
             "sasl": {"mechanism": "PLAIN", "username": "u", "passwordFile": path}
@@ -564,7 +564,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let (name, none, password) = (file("name", "reader \n"), file("none", "\r\n"), file("password", "p"));
+        let (name, none, password) = (file("name", "\u{feff}reader \n"), file("none", "\r\n"), file("password", "p"));
         let with = |more: serde_json::Value| {
             let mut sasl = serde_json::json!({"mechanism": "SCRAM-SHA-512", "passwordFile": password});
             sasl.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -483,8 +483,9 @@ cluster:
 
     #[test]
     fn a_byte_order_mark_is_no_part_of_a_file() {
-        for text in [WHOLE, r#"{"storage": "file:///b", "archive": "a", "cluster": {"bootstrapServers": ["a:1"]}}"#] {
-            let (_dir, path) = file("c.yaml", &format!("\u{feff}{text}"));
+        let json = r#"{"storage": "file:///b", "archive": "a", "cluster": {"bootstrapServers": ["a:1"]}}"#;
+        for (name, text) in [("c.yaml", WHOLE), ("c.json", json)] {
+            let (_dir, path) = file(name, &format!("\u{feff}{text}"));
             assert_eq!(backup(&path, &Flags::default()).map(drop), Ok(()));
         }
     }

@@ -458,7 +458,11 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(printable("\ngroup a\nb\u{1b}[31m\tx"), "\ngroup a\\nb\\u{1b}[31m\\tx");
+        let id = "a\nb\u{1b}[31m\tx";
+        let mut out = Lines::default();
+        out.line(format_args!("\ngroup {id}"));
+        out.0.push_str(&table(["GROUP"], std::iter::once([id.to_owned()])));
+        assert_eq!(out.0, "\ngroup a\\nb\\u{1b}[31m\\tx\nGROUP\na\\nb\\u{1b}[31m\\tx\n");
     }
 
     #[test]

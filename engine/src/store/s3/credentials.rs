@@ -201,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_part_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        for text in [
+            "[default]\naws_access_key_id=AKIA1\naws_secret_access_key=open=sesame/+",
+            r#"{"aws_access_key_id": "AKIA1", "aws_secret_access_key": "open=sesame/+"}"#,
+        ] {
+            fs::write(&path, format!("\u{feff}{text}")).unwrap();
+            assert_eq!(Credentials::read(&path).unwrap(), known(None), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_missing_is_named_and_no_value_is() {
         for (text, says) in [
             ("[default]\naws_access_key_id=AKIA1", "has no aws_secret_access_key in [default]"),
@@ -302,7 +315,7 @@ mod tests {
             assert!(error.starts_with("credentials_file: ") && error.ends_with(says), "{error}");
         };
         refused("has neither a file AWS_ACCESS_KEY_ID nor a file accessKey");
-        put("accessKey", "AKIA1\n");
+        put("accessKey", "\u{feff} AKIA1 \n");
         refused("has no file secretKey");
         put("secretKey", "open=sesame/+");
         assert_eq!(read().unwrap(), known(None));
