@@ -17,9 +17,9 @@ use serde_json::Value;
 use self::archive::ARCHIVE;
 
 const TIME_MS: i64 = 1_770_000_000_000;
-/// What a pod of a run has unless it is told otherwise, in MiB.
+/// What a pod of a run has by default, in MiB.
 const POD_MIB: f64 = 512.0;
-/// Records of a large batch, decompressed, in MiB: a run allows 64 MiB unless it is told otherwise.
+/// Records of a large batch, decompressed, in MiB: a run allows 64 MiB by default.
 const LARGE_MIB: usize = 60;
 
 /// A repository with a backup of one topic, and the topic's name; see [`archive::store`].

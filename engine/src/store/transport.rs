@@ -82,8 +82,11 @@ fn timed(pieces: Pieces) -> Pieces {
 /// The response, or an error if something in between has sent it: a login page, or a proxy's own 404. opendal reads any success as an
 /// object that is stored, any XML as an empty listing, or as a deletion without errors, and any 404 to a deletion as success.
 async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
-    let lacks_tag = is_known_by_its_tag(operation, response.status()) && !response.headers().contains_key(ETAG);
-    if !lacks_tag && !is_known_by_its_body(operation, response.status()) {
+    if is_known_by_its_tag(operation, response.status()) && !response.headers().contains_key(ETAG) {
+        // The body is not shown: it may be an object's.
+        return Err(foreign(response.status(), "it has no entity tag (ETag)").set_temporary());
+    }
+    if !is_known_by_its_body(operation, response.status()) {
         return Ok(response);
     }
     let (mut parts, mut body) = response.into_parts();
@@ -91,13 +94,12 @@ async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal:
     let text = std::str::from_utf8(&bytes).unwrap_or_default();
     let code = document::error_code(text);
     let is_the_stores = match parts.status {
-        _ if lacks_tag => false,
         StatusCode::OK => document::root(text) == root(operation) || is_failed_completion(operation, code),
         _ => code.is_some(),
     };
     if !is_the_stores {
         // Objects that cannot be deleted at once are deleted one by one: a repetition would only delay that.
-        return Err(foreign(parts.status, &bytes).with_temporary(operation != "DeleteObjects"));
+        return Err(foreign(parts.status, &beginning(&bytes)).with_temporary(operation != "DeleteObjects"));
     }
     // opendal takes every 404 for a success, also one of a store that has no such bucket.
     if operation == "DeleteObject" && code != Some("NoSuchKey") {
@@ -145,13 +147,16 @@ fn is_failed_completion(operation: &str, code: Option<&str>) -> bool {
     operation == "CompleteMultipartUpload" && code.is_some()
 }
 
-/// The failure that a response of something in between is, with the beginning of what it says.
-fn foreign(status: StatusCode, body: &[u8]) -> Error {
-    let body = String::from_utf8_lossy(body);
-    let says: String = match body.trim().lines().next() {
+/// The beginning of what a page says.
+fn beginning(page: &[u8]) -> String {
+    match String::from_utf8_lossy(page).trim().lines().next() {
         Some(line) => line.chars().take(SHOWN_CHARACTERS).collect(),
         None => "the response has no body".to_owned(),
-    };
+    }
+}
+
+/// The failure that a response of something in between is, and by what it is known.
+fn foreign(status: StatusCode, says: &str) -> Error {
     Error::new(ErrorKind::Unexpected, format!("HTTP status {}, and {NOT_FROM_THE_STORE}: {says}", status.as_u16()))
 }
 
@@ -249,11 +254,6 @@ mod tests {
             ("CreateMultipartUpload", 200, PAGE),
             ("CompleteMultipartUpload", 200, PAGE),
             ("CompleteMultipartUpload", 200, "<Error><Message>Try again.</Message></Error>"),
-            // None of these has an entity tag.
-            ("PutObject", 200, PAGE),
-            ("UploadPart", 200, ""),
-            ("HeadObject", 200, ""),
-            ("GetObject", 206, PAGE),
             ("DeleteObject", 404, ""),
             ("GetObject", 404, PAGE),
             ("PutObject", 404, PAGE),
@@ -284,6 +284,15 @@ mod tests {
         ] {
             let passed_on = seen(operation, status, body).await.unwrap();
             assert_eq!(passed_on, (status, body.to_owned()), "{operation}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_entity_tag_is_no_object_and_is_not_shown() {
+        for operation in ["PutObject", "UploadPart", "HeadObject", "GetObject"] {
+            let error = seen(operation, 200, "a record of somebody").await.unwrap_err();
+            assert!(error.is_temporary() && error.message().ends_with("it has no entity tag (ETag)"), "{error}");
+            assert!(!error.to_string().contains("somebody"), "{error}");
         }
     }
 

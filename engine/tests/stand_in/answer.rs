@@ -203,7 +203,7 @@ fn describe_configs(state: &State, request: &DescribeConfigsRequest) -> Describe
         let answer = DescribeConfigsResult::default()
             .with_resource_type(asked.resource_type)
             .with_resource_name(asked.resource_name.clone());
-        // Nothing is told of the broker itself.
+        // The broker itself has no settings.
         if asked.resource_type == BROKER_RESOURCE {
             return answer;
         }

@@ -28,7 +28,7 @@ fn batches(broker: &Broker) -> Vec<(Range<i64>, Vec<u8>)> {
     log.batches.iter().map(|(offsets, bytes)| (offsets.clone(), records(bytes))).collect()
 }
 
-/// Begins the restore, or goes on with it. No batches are joined.
+/// Begins the restore, or resumes it. No batches are joined.
 async fn run(broker: &Broker, folder: &Path) -> Result<restore::RestoreReport, restore::Error> {
     let mut cluster = broker.config();
     cluster.retry_timeout_ms = u64::try_from(RETRY_TIMEOUT.as_millis()).unwrap();
