@@ -213,6 +213,17 @@ impl Place<'_> {
 /// What errors say of a response that is not the store's own.
 pub(super) const NOT_FROM_THE_STORE: &str = "not from the store (is a proxy in between, or the endpoint wrong?)";
 
+/// What an error shows of a page that is not the store's, in characters: some pages are one line.
+const SHOWN_CHARACTERS: usize = 120;
+
+/// The beginning of what a page says.
+pub(super) fn beginning(page: &str) -> String {
+    match page.trim().lines().next() {
+        Some(line) => line.chars().take(SHOWN_CHARACTERS).collect(),
+        None => "the response has no body".to_owned(),
+    }
+}
+
 /// The causes of a failure, from the outermost to the first.
 pub(super) fn sources(error: &opendal::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(std::error::Error::source(error), |error| error.source())

@@ -292,9 +292,10 @@ impl S3Store {
         let options = ListOptions { recursive: true, ..Default::default() };
         let list = async {
             let mut entries = self.operator.lister_options(&folder(prefix), options).await?;
-            let mut objects = Vec::new();
+            let (mut objects, mut listing) = (Vec::new(), Listing::default());
             while let Some(entry) = entries.try_next().await? {
                 let (path, metadata) = (entry.path(), entry.metadata());
+                listing.goes_on(path)?;
                 let is_object =
                     metadata.mode() == EntryMode::FILE && !path.split('/').any(|part| part.starts_with(TEMPORARY));
                 if is_object {
@@ -314,8 +315,9 @@ impl S3Store {
         let folder = folder(prefix);
         let list = async {
             let mut entries = self.operator.lister_options(&folder, ListOptions::default()).await?;
-            let mut names = Vec::new();
+            let (mut names, mut listing) = (Vec::new(), Listing::default());
             while let Some(entry) = entries.try_next().await? {
+                listing.goes_on(entry.path())?;
                 let name = entry.path().strip_prefix(folder.trim_start_matches('/')).unwrap_or_default();
                 if let Some(name) = name.strip_suffix('/')
                     && !name.is_empty()
@@ -326,6 +328,29 @@ impl S3Store {
             Ok(names)
         };
         list.await.map_err(|error| self.error(prefix, &error))
+    }
+}
+
+/// Notices a listing that has no end. A store that knows the first version of the call only says that there is more, and gives no token
+/// with which to ask for it: each request is answered with the first page.
+#[derive(Default)]
+struct Listing {
+    first: Option<String>,
+}
+
+impl Listing {
+    fn goes_on(&mut self, path: &str) -> opendal::Result<()> {
+        match &self.first {
+            Some(first) if first == path => Err(opendal::Error::new(
+                ErrorKind::Unsupported,
+                "the store answers ListObjectsV2 with the same page again: this version of it cannot be used",
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.first = Some(path.to_owned());
+                Ok(())
+            }
+        }
     }
 }
 
@@ -351,7 +376,9 @@ fn service(bucket: &str, region: &str) -> opendal::services::S3 {
 }
 
 fn http_client(place: Place<'_>, ca_file: Option<&Path>) -> Result<reqwest::Client, Error> {
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+    // A request is signed for one host: a store that redirects it could not take it elsewhere. A login page could be taken for the store.
+    let mut builder =
+        reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none());
     if let Some(path) = ca_file {
         let files =
             PemFile::read_authorities(path).map_err(|error| place.misconfigured(format!("ca_file: {error}")))?;

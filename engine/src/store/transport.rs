@@ -14,7 +14,7 @@ use opendal::raw::ServiceOperation;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 
-use super::error::{NOT_FROM_THE_STORE, is_certificate};
+use super::error::{NOT_FROM_THE_STORE, beginning, is_certificate};
 use crate::breaker::Breaker;
 
 /// Longest time until the answer to a request begins that sends next to nothing.
@@ -24,8 +24,6 @@ const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 const PIECE_BYTES: usize = 5 << 20;
 /// A request with a body up to this size is one that sends next to nothing.
 const SMALL_BYTES: usize = 64 * 1024;
-/// What an error shows of a page that is not the store's, in characters: some pages are one line.
-const SHOWN_CHARACTERS: usize = 120;
 
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -47,17 +45,17 @@ impl HttpTransport for Transport {
         let operation = request.extensions().get::<ServiceOperation>().map_or("", |operation| operation.0);
         let answer = match tokio::time::timeout(timeout, self.http.fetch(request)).await {
             Ok(Ok(response)) => of_the_store(operation, response.map(|body| body.map_inner(timed))).await,
-            Ok(Err(error)) => Err(without_repeating_what_cannot_pass(error)),
+            Ok(Err(error)) => Err(permanent_if_certificate(error)),
             Err(_) => {
                 let text = format!("no answer within {} s", timeout.as_secs());
                 Err(Error::new(ErrorKind::Unexpected, text).set_temporary())
             }
         };
-        match is_sick(&answer) {
+        match is_outage(&answer) {
             true => self.breaker.failure(),
             false => self.breaker.success(),
         }
-        repeating_what_passes(answer?)
+        retryable_status(answer?)
     }
 }
 
@@ -82,9 +80,12 @@ fn timed(pieces: Pieces) -> Pieces {
 /// The response, or an error if something in between has sent it: a login page, or a proxy's own 404. opendal reads any success as an
 /// object that is stored, any XML as an empty listing, or as a deletion without errors, and any 404 to a deletion as success.
 async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
-    if is_known_by_its_tag(operation, response.status()) && !response.headers().contains_key(ETAG) {
+    if let Some(lacks) = lacks_of_an_object(operation, &response) {
         // The body is not shown: it may be an object's.
-        return Err(foreign(response.status(), "it has no entity tag (ETag)").set_temporary());
+        return Err(foreign(response.status(), lacks).set_temporary());
+    }
+    if is_written(operation, response.status()) {
+        return without_a_body(response).await;
     }
     if !is_known_by_its_body(operation, response.status()) {
         return Ok(response);
@@ -99,7 +100,8 @@ async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal:
     };
     if !is_the_stores {
         // Objects that cannot be deleted at once are deleted one by one: a repetition would only delay that.
-        return Err(foreign(parts.status, &beginning(&bytes)).with_temporary(operation != "DeleteObjects"));
+        let says = beginning(&String::from_utf8_lossy(&bytes));
+        return Err(foreign(parts.status, &says).with_temporary(operation != "DeleteObjects"));
     }
     // opendal takes every 404 for a success, also one of a store that has no such bucket.
     if operation == "DeleteObject" && code != Some("NoSuchKey") {
@@ -115,9 +117,35 @@ async fn of_the_store(operation: &str, response: Response<HttpBody>) -> opendal:
     Ok(Response::from_parts(parts, HttpBody::new(stream::iter([Ok(body)]), None)))
 }
 
-/// Whether a response with this status is about one object or part, and so has its entity tag.
-fn is_known_by_its_tag(operation: &str, status: StatusCode) -> bool {
-    status.is_success() && matches!(operation, "PutObject" | "UploadPart" | "HeadObject" | "GetObject")
+/// What a success lacks that is about one object or part.
+fn lacks_of_an_object<T>(operation: &str, response: &Response<T>) -> Option<&'static str> {
+    let status = response.status();
+    let is_read = status.is_success() && matches!(operation, "HeadObject" | "GetObject");
+    if !is_read && !is_written(operation, status) {
+        return None;
+    }
+    // A proxy that changes what it passes on says 203, and keeps the tag (RFC 9110, 15.3.4).
+    let is_whole = !is_read || matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    match (response.headers().contains_key(ETAG), is_whole) {
+        (false, _) => Some("it has no entity tag (ETag)"),
+        (true, false) => Some("it does not have the status of an object"),
+        (true, true) => None,
+    }
+}
+
+/// Whether a response with this status says that an object or a part was stored.
+fn is_written(operation: &str, status: StatusCode) -> bool {
+    status.is_success() && matches!(operation, "PutObject" | "UploadPart")
+}
+
+/// The response, if it has no body, as no store sends one with an object or a part that it has stored. Many a web server gives its pages
+/// an entity tag, whatever was asked for.
+async fn without_a_body(response: Response<HttpBody>) -> opendal::Result<Response<HttpBody>> {
+    let (parts, mut body) = response.into_parts();
+    if !body.to_buffer().await?.is_empty() {
+        return Err(foreign(parts.status, "it has a body").set_temporary());
+    }
+    Ok(Response::from_parts(parts, HttpBody::new(stream::empty(), Some(0))))
 }
 
 /// Whether a response with this status shows by its body that it is the store's.
@@ -147,14 +175,6 @@ fn is_failed_completion(operation: &str, code: Option<&str>) -> bool {
     operation == "CompleteMultipartUpload" && code.is_some()
 }
 
-/// The beginning of what a page says.
-fn beginning(page: &[u8]) -> String {
-    match String::from_utf8_lossy(page).trim().lines().next() {
-        Some(line) => line.chars().take(SHOWN_CHARACTERS).collect(),
-        None => "the response has no body".to_owned(),
-    }
-}
-
 /// The failure that a response of something in between is, and by what it is known.
 fn foreign(status: StatusCode, says: &str) -> Error {
     Error::new(ErrorKind::Unexpected, format!("HTTP status {}, and {NOT_FROM_THE_STORE}: {says}", status.as_u16()))
@@ -169,13 +189,13 @@ fn timeout(body_bytes: usize) -> Duration {
 }
 
 /// A certificate that is not trusted now will not be in a second.
-fn without_repeating_what_cannot_pass(error: Error) -> Error {
+fn permanent_if_certificate(error: Error) -> Error {
     if is_certificate(&error) { error.set_permanent() } else { error }
 }
 
 /// Turns a response into a temporary error if opendal would not repeat the request although it may succeed in a second. A body, if any, is
 /// the page of a proxy.
-fn repeating_what_passes<T>(response: Response<T>) -> opendal::Result<Response<T>> {
+fn retryable_status<T>(response: Response<T>) -> opendal::Result<Response<T>> {
     let status = response.status().as_u16();
     match status {
         // 408 Request Timeout, 421 Misdirected Request, 425 Too Early; HAProxy and Cloudflare use 520 to 530 for a server that is away.
@@ -188,7 +208,7 @@ fn repeating_what_passes<T>(response: Response<T>) -> opendal::Result<Response<T
 
 /// Whether this is how a store answers, or does not answer, that had better be left alone for a while. A refusal is an
 /// answer of a store that is well.
-fn is_sick<T>(answer: &opendal::Result<Response<T>>) -> bool {
+fn is_outage<T>(answer: &opendal::Result<Response<T>>) -> bool {
     match answer {
         Ok(response) => match response.status() {
             // A store that lacks a call, such as DeleteObjects, will lack it later, too.
@@ -207,10 +227,10 @@ mod tests {
     fn a_refusal_is_an_answer_and_an_overload_is_not() {
         let answer = |status: u16| Ok(Response::builder().status(status).body(()).expect("a response"));
         for status in [200, 206, 304, 400, 403, 404, 412, 416, 421, 501, 505] {
-            assert!(!is_sick(&answer(status)), "{status}");
+            assert!(!is_outage(&answer(status)), "{status}");
         }
         for status in [408, 425, 429, 500, 502, 503, 504, 520, 530] {
-            assert!(is_sick(&answer(status)), "{status}");
+            assert!(is_outage(&answer(status)), "{status}");
         }
     }
 
@@ -218,7 +238,7 @@ mod tests {
     fn only_a_passing_failure_is_made_one_that_is_repeated() {
         let repeated = |status: u16| {
             let response = Response::builder().status(status).body(()).expect("a response");
-            repeating_what_passes(response).is_err_and(|error| error.is_temporary())
+            retryable_status(response).is_err_and(|error| error.is_temporary())
         };
         for status in [408, 421, 425, 520, 521, 530] {
             assert!(repeated(status), "{status}");
@@ -296,11 +316,26 @@ mod tests {
         }
     }
 
+    /// A response with an entity tag.
+    fn tagged(status: u16, body: &'static str) -> Response<HttpBody> {
+        let body = HttpBody::new(stream::iter([Ok(Buffer::from(body))]), None);
+        Response::builder().status(status).header(ETAG, "\"e\"").body(body).expect("a response")
+    }
+
     #[tokio::test]
-    async fn an_object_may_be_a_page() {
-        let body = HttpBody::new(stream::iter([Ok(Buffer::from(PAGE))]), None);
-        let response = Response::builder().header(ETAG, "\"e\"").body(body).expect("a response");
-        assert!(of_the_store("GetObject", response).await.is_ok());
+    async fn an_object_may_be_a_page_and_what_was_stored_has_none() {
+        for status in [200, 206] {
+            assert!(of_the_store("GetObject", tagged(status, PAGE)).await.is_ok(), "{status}");
+        }
+        for (operation, status, body) in
+            [("PutObject", 200, PAGE), ("UploadPart", 200, PAGE), ("GetObject", 203, PAGE), ("HeadObject", 204, "")]
+        {
+            let error = of_the_store(operation, tagged(status, body)).await.err().expect("no response of a store");
+            assert!(error.is_temporary() && !error.to_string().contains("Log in"), "{operation}: {error}");
+        }
+        for (operation, status) in [("PutObject", 200), ("UploadPart", 200), ("PutObject", 201)] {
+            assert!(of_the_store(operation, tagged(status, "")).await.is_ok(), "{operation} {status}");
+        }
     }
 
     #[tokio::test]
@@ -333,12 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_sick_and_a_refused_certificate_is_final() {
+    fn silence_is_outage_and_a_refused_certificate_is_final() {
         let lost = || Error::new(ErrorKind::Unexpected, "send http request").set_temporary();
-        assert!(is_sick::<()>(&Err(lost())));
+        assert!(is_outage::<()>(&Err(lost())));
         let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let error = without_repeating_what_cannot_pass(lost().set_source(std::io::Error::other(refused)));
-        assert!(!error.is_temporary() && !is_sick::<()>(&Err(error)));
-        assert!(without_repeating_what_cannot_pass(lost()).is_temporary());
+        let error = permanent_if_certificate(lost().set_source(std::io::Error::other(refused)));
+        assert!(!error.is_temporary() && !is_outage::<()>(&Err(error)));
+        assert!(permanent_if_certificate(lost()).is_temporary());
     }
 }

@@ -40,6 +40,7 @@ struct Contents {
     asked: Mutex<Vec<(Asked, String)>>,
     meeting: Mutex<Option<Arc<Meeting>>>,
     lacks_delete_many: AtomicBool,
+    repeats_its_first_page: AtomicBool,
     page: Mutex<Option<&'static str>>,
 }
 
@@ -130,6 +131,11 @@ impl Bucket {
     /// From now on it has no `DeleteObjects`, as some stores.
     pub(crate) fn lose_delete_many(&self) {
         self.contents.lacks_delete_many.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it says that there is more of each listing, and answers with the same page again.
+    pub(crate) fn repeat_its_first_page(&self) {
+        self.contents.repeats_its_first_page.store(true, Ordering::Relaxed);
     }
 
     /// From now on something in between answers every request with this page.
@@ -236,7 +242,8 @@ impl Contents {
         for folder in folders {
             listed += &format!("<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>");
         }
-        document(&format!("<ListBucketResult><IsTruncated>false</IsTruncated>{listed}</ListBucketResult>"))
+        let is_truncated = self.repeats_its_first_page.load(Ordering::Relaxed);
+        document(&format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>{listed}</ListBucketResult>"))
     }
 }
 

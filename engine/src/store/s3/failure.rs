@@ -7,7 +7,7 @@ use std::fmt;
 
 use opendal::ErrorKind;
 
-use crate::store::error::{Error, NOT_FROM_THE_STORE, Place, is_certificate, sources, tls_failure};
+use crate::store::error::{Error, NOT_FROM_THE_STORE, Place, beginning, is_certificate, sources, tls_failure};
 use crate::tls;
 
 /// Codes of S3 for a request that will be refused again (status 301, 4xx and 501), as Amazon's list of error responses has them.
@@ -117,10 +117,9 @@ impl<'a> S3Failure<'a> {
         }
         match (sources(self.error).last(), self.error.message()) {
             (Some(cause), _) => cause.to_string(),
-            (None, "") => "the response has no body".to_owned(),
             // A document without a code, as opendal shows it.
             (None, message) if message.starts_with("S3Error {") => "the response gives no reason".to_owned(),
-            (None, message) => message.lines().next().unwrap_or_default().to_owned(),
+            (None, message) => beginning(message),
         }
     }
 }

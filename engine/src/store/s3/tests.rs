@@ -261,6 +261,33 @@ async fn a_store_behind_a_login_page_is_not_opened() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_a_login_page_is_not_followed() {
+    const LOGIN: &str = "HTTP/1.1 200 X\r\netag: \"page\"\r\ncontent-length: 0\r\n\r\n";
+    for status in [302, 303, 307] {
+        let store = serve(move |request| match request.target() {
+            "/login" => Some(LOGIN.to_owned()),
+            _ => Some(format!("HTTP/1.1 {status} X\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n")),
+        })
+        .await;
+        let small = Bytes::from_static(b"small");
+        for error in [store.size("key").await.unwrap_err(), store.put("key", small).await.unwrap_err()] {
+            let is_named = error.to_string().contains(&format!("HTTP status {status}"));
+            assert!(error.kind() == Kind::Unavailable && is_named, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listing_that_begins_again_with_each_page_is_refused() {
+    let (bucket, store) = bucket_of(&["a/b".to_owned(), "c/d".to_owned()]).await;
+    assert_eq!(store.list("").await.map(|objects| objects.len()), Ok(2));
+    bucket.repeat_its_first_page();
+    for error in [store.list("").await.unwrap_err(), store.list_dirs("").await.unwrap_err()] {
+        assert!(error.kind() == Kind::Usage && error.to_string().contains("the same page again"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn only_the_stores_own_answer_proves_that_an_object_is_deleted() {
     let deleted = async |answer: fn() -> String| {
         let store = serve(move |_| Some(answer())).await;
@@ -449,7 +476,7 @@ async fn append_only(conditional_uploads: bool) -> (Store, Arc<Mutex<Vec<String>
 }
 
 #[tokio::test]
-async fn finding_34_writers_that_may_not_delete_leave_one_object_for_all_runs() {
+async fn writers_that_may_not_delete_leave_one_object_for_all_runs() {
     let (store, keys) = append_only(true).await;
     for _ in 0..3 {
         assert_eq!(store.check_writable("write-check").await, Ok(()));
@@ -458,7 +485,7 @@ async fn finding_34_writers_that_may_not_delete_leave_one_object_for_all_runs() 
 }
 
 #[tokio::test]
-async fn finding_34_a_large_document_is_created_under_the_condition_that_was_tried() {
+async fn a_large_document_is_created_under_the_condition_that_was_tried() {
     // A store without multipart uploads shows that none is used.
     let (store, _) = append_only(false).await;
     let document = Bytes::from(vec![b'x'; 20 << 20]);

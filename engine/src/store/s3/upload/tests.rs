@@ -169,8 +169,10 @@ async fn an_upload_that_the_store_has_lost_is_neither_finished_nor_called_missin
     }
 }
 
-/// For so long a part waits for another one.
+/// For so long a part waits for a second one.
 const PART_WAIT: Duration = Duration::from_secs(10);
+/// For so long two parts wait for a third one, which is not to come.
+const THIRD_PART_WAIT: Duration = Duration::from_millis(300);
 
 /// Parts that a store has received, and answers when two of them are under way.
 #[derive(Default)]
@@ -186,15 +188,17 @@ struct UnderWay {
 }
 
 impl Parts {
-    /// Returns when two parts have been under way at a time, or after [`PART_WAIT`]: an upload that sends its parts one by one is to fail
-    /// the test and not to hang.
+    /// Returns when two parts have been under way at a time, with time for a third one, or after [`PART_WAIT`]: an upload that sends its
+    /// parts one by one is to fail the test and not to hang.
     fn meet(&self) {
         let mut under_way = self.under_way.lock().unwrap();
         under_way.now += 1;
         under_way.most = under_way.most.max(under_way.now);
         self.another.notify_all();
         let is_alone = |under_way: &mut UnderWay| under_way.most < 2;
-        let (mut under_way, _) = self.another.wait_timeout_while(under_way, PART_WAIT, is_alone).unwrap();
+        let (under_way, _) = self.another.wait_timeout_while(under_way, PART_WAIT, is_alone).unwrap();
+        let are_two = |under_way: &mut UnderWay| under_way.most == 2;
+        let (mut under_way, _) = self.another.wait_timeout_while(under_way, THIRD_PART_WAIT, are_two).unwrap();
         under_way.now -= 1;
     }
 }
