@@ -298,10 +298,10 @@ impl FileStore {
     /// Removes them one by one, whatever becomes of the others, and syncs each folder once, or removes it if nothing else is in it.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
         self.blocking("", move |store| {
-            store.check_root()?;
             let mut folders = BTreeSet::new();
             let mut removed = Ok(());
             for key in &keys {
+                store.check_root()?;
                 let path = store.path(key);
                 match fs::remove_file(&path).map_err(|error| store.error(key, &error)) {
                     Ok(()) => drop(folders.insert(folder_of(&path).to_owned())),
@@ -311,6 +311,7 @@ impl FileStore {
             }
             // Also after a failure: what is gone stays gone.
             for folder in folders {
+                store.check_root()?;
                 store.leave(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))?;
             }
             removed

@@ -22,7 +22,8 @@ use super::{FileStore, Identity, identity};
 use crate::store::error::Error;
 
 /// Why nothing is written or believed any more.
-const IS_ANOTHER_ROOT: &str = "the folder is another one than when this run began: is the volume mounted?";
+const IS_ANOTHER_ROOT: &str = "the path leads to another folder than when this run began: a volume was unmounted, or mounted over it; mount the \
+                               right one and run the same command again";
 
 impl FileStore {
     /// Opens the folder, which must be there unless `create` says to make it.
@@ -66,11 +67,13 @@ impl FileStore {
     /// Makes sure that the root's path leads to the folder that the store was opened with.
     pub(super) fn check_root(&self) -> Result<(), Error> {
         let there = fs::metadata(&self.root).map_err(|error| self.root_error(&error))?;
-        let is_other = |held: &File| is_another(identity(&there), &held.metadata().map(|metadata| identity(&metadata)));
-        if self.held_root.as_deref().is_some_and(is_other) {
-            return Err(self.place("").misconfigured(IS_ANOTHER_ROOT));
+        let Some(held) = self.held_root.as_deref() else { return Ok(()) };
+        match is_another(identity(&there), held.metadata().map(|metadata| identity(&metadata))) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(self.place("").misconfigured(IS_ANOTHER_ROOT)),
+            // A volume that has failed may be detached, while its folder is held, and leave another one at its place.
+            Err(error) => Err(self.root_error(&error)),
         }
-        Ok(())
     }
 
     fn root_error(&self, error: &io::Error) -> Error {
@@ -84,12 +87,13 @@ impl FileStore {
     }
 }
 
-/// Whether the folder to which the path leads is another one than that which is held open.
-fn is_another(there: Identity, held: &io::Result<Identity>) -> bool {
+/// Whether the folder to which the path leads is another one than that which is held open. An NFS server says "stale" of a folder that it does
+/// not have any more; any other failure tells nothing.
+fn is_another(there: Identity, held: io::Result<Identity>) -> io::Result<bool> {
     match held {
-        Ok(held) => there != *held,
-        // An NFS server says "stale" of a folder that it does not have any more. Any other failure may pass.
-        Err(error) => error.kind() == io::ErrorKind::StaleNetworkFileHandle,
+        Ok(held) => Ok(there != held),
+        Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
@@ -100,10 +104,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_its_server_has_lost_is_another_one_and_a_failure_that_may_pass_is_not() {
-        assert!(!is_another((1, 2), &Ok((1, 2))));
-        assert!(is_another((1, 2), &Ok((1, 3))) && is_another((1, 2), &Ok((2, 2))));
-        assert!(is_another((1, 2), &Err(Errno::ESTALE.into())));
-        assert!(!is_another((1, 2), &Err(Errno::EIO.into())));
+    fn a_folder_that_its_server_has_lost_is_another_one_and_one_that_fails_may_be() {
+        assert!(!is_another((1, 2), Ok((1, 2))).unwrap());
+        assert!(is_another((1, 2), Ok((1, 3))).unwrap() && is_another((1, 2), Ok((2, 2))).unwrap());
+        assert!(is_another((1, 2), Err(Errno::ESTALE.into())).unwrap());
+        assert_eq!(is_another((1, 2), Err(Errno::EIO.into())).unwrap_err().raw_os_error(), Some(Errno::EIO as i32));
     }
 }

@@ -45,6 +45,7 @@ impl FileStore {
     fn remove_unfinished(&self, mut folders: Vec<(String, usize)>, before_ms: i64) -> Result<u64, Error> {
         let mut removed = Ok(0);
         while let Some((folder, depth)) = folders.pop() {
+            self.check_root()?;
             let children = match self.children(&folder) {
                 Ok(children) => children,
                 Err(Error::Denied { .. }) => continue,

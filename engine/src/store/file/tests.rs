@@ -197,11 +197,11 @@ async fn another_folder_in_place_of_the_root_is_not_written_to() {
     ];
     for error in written.map(Result::unwrap_err) {
         assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
-        assert!(error.to_string().contains("another one than when this run began"), "{error}");
+        assert!(error.to_string().contains("another folder than when this run began"), "{error}");
     }
     let unknown = [store.size("archives/a/b/x").await.map(drop), store.list("archives").await.map(drop)];
     for error in unknown.map(Result::unwrap_err) {
-        assert!(error.to_string().contains("another one than when this run began"), "{error}");
+        assert!(error.to_string().contains("another folder than when this run began"), "{error}");
     }
     assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
 }
@@ -230,7 +230,7 @@ async fn another_root_with_the_same_folders_is_not_changed() {
     }
     for error in changes.into_iter().map(Result::unwrap_err) {
         assert!(matches!(error, Error::Misconfigured { .. }), "{error}");
-        assert!(error.to_string().contains("another one than when this run began"), "{error}");
+        assert!(error.to_string().contains("another folder than when this run began"), "{error}");
     }
     assert_eq!(fs::read_to_string(root.join(known)).unwrap(), "older");
     assert_eq!(fs::read_dir(root.join(folder)).unwrap().count(), 1);
