@@ -49,8 +49,8 @@ impl After {
 pub fn after(task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let silent_since = task.silent_since.filter(|_| fetched.records.is_empty());
-            let mut task = Task { trouble: None, silent_since, ..task.clone() };
+            let yields_since = task.yields_since.filter(|_| fetched.records.is_empty());
+            let mut task = Task { trouble: None, yields_since, ..task.clone() };
             if task.cleaning.is_possible() {
                 task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
             }
@@ -114,7 +114,7 @@ pub struct Idle {
 /// What happens next to the first partition of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextTurn {
-    /// It is asked for again, together with the others.
+    /// Nothing changes: what is left of it is asked for as before.
     Same,
     /// It is asked for alone.
     Alone,
@@ -214,7 +214,7 @@ const fn may_be_at_end(cleaning: Cleaning, was_cleaned: bool) -> bool {
 /// responses says that a log has ended whose topic is not compacted any more, and a broker that gives nothing at all sends the same. It is
 /// known to be silent only when enough of its other partitions were waited for in vain.
 const fn lets_others_go_first(task: &Task, was_cleaned: bool) -> bool {
-    matches!(task.cleaning, Cleaning::Never) && was_cleaned && task.silent_since.is_none()
+    matches!(task.cleaning, Cleaning::Never) && was_cleaned && task.yields_since.is_none()
 }
 
 /// Judges the first partition of a request to a silent broker, of which nothing came. One empty answer may be that of a leader that was
@@ -222,7 +222,7 @@ const fn lets_others_go_first(task: &Task, was_cleaned: bool) -> bool {
 /// that is asked for alone, and the others have their turns meanwhile.
 fn turn_over(task: &Task, stalls: Stalls, patience: &Patience, now: Instant) -> NextTurn {
     // A turn from before the broker became silent was in another silence, or of another broker.
-    match task.silent_since.filter(|since| *since >= stalls.since) {
+    match task.yields_since.filter(|since| *since >= stalls.since) {
         Some(since) if now.duration_since(since) >= patience.stall => NextTurn::Silent { stalls: stalls.count },
         Some(since) => NextTurn::Last { since },
         None => NextTurn::Last { since: now },
@@ -330,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_that_was_compacted_before_the_cut_ends_where_nothing_comes_as_a_compacted_one() {
-        let waited = |cleaning| Task { silent_since: Some(Instant::now()), ..task(cleaning) };
+        let waited = |cleaning| Task { yields_since: Some(Instant::now()), ..task(cleaning) };
         let answers = vec![empty(20); 5 + 7];
         let compacted = turns(Cleaning::Compacts, &answers);
         assert_eq!(compacted.last(), Some(&NextTurn::End));
@@ -356,13 +356,13 @@ mod tests {
     async fn a_partition_of_a_silent_broker_has_more_than_one_turn_and_as_much_time_as_one_that_is_asked_for_alone() {
         let began = Instant::now();
         let later = |seconds| began + Duration::from_secs(seconds);
-        let turn = |task: &Task, silent_since, patience: &Patience, seconds| {
-            let stalls = Stalls { count: 8, since: silent_since };
+        let turn = |task: &Task, yields_since, patience: &Patience, seconds| {
+            let stalls = Stalls { count: 8, since: yields_since };
             Idle::default().judge(task, Some(&empty(20)), true, Some(stalls), patience, later(seconds))
         };
         let once = task(Cleaning::Never);
         assert_eq!(turn(&once, began, &PATIENCE, 0), NextTurn::Last { since: began }, "its first turn");
-        let twice = Task { silent_since: Some(began), ..once.clone() };
+        let twice = Task { yields_since: Some(began), ..once.clone() };
         assert_eq!(turn(&twice, began, &PATIENCE, 59), NextTurn::Last { since: began }, "too soon");
         assert_eq!(turn(&twice, later(600), &PATIENCE, 720), NextTurn::Last { since: later(720) }, "another silence");
         assert_eq!(turn(&twice, began, &PATIENCE, 60), NextTurn::Silent { stalls: 8 });
@@ -370,8 +370,8 @@ mod tests {
         assert_eq!(turn(&once, began, &no_patience, 0), NextTurn::Last { since: began });
         let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
         let with_batch = Fetched { records: batch.into(), ..empty(20) };
-        assert_eq!(after(&twice, &Ok(with_batch), later(60)).task().silent_since, None);
-        assert_eq!(after(&twice, &Ok(empty(20)), later(60)).task().silent_since, Some(began));
+        assert_eq!(after(&twice, &Ok(with_batch), later(60)).task().yields_since, None);
+        assert_eq!(after(&twice, &Ok(empty(20)), later(60)).task().yields_since, Some(began));
     }
 
     #[tokio::test]

@@ -95,8 +95,8 @@ pub struct Task {
     pub names_epoch: bool,
     /// What tells whether the list of its next response may lack an aborted transaction.
     pub unlisted: Unlisted,
-    /// Since when it waits behind the others of its broker, after a turn in which nothing came; until a batch comes.
-    pub silent_since: Option<Instant>,
+    /// Since when it lets the other partitions of its broker go first, as nothing of it came in its turn; until a batch comes.
+    pub yields_since: Option<Instant>,
 }
 
 impl Task {
@@ -113,7 +113,7 @@ impl Task {
             trouble: None,
             names_epoch: true,
             unlisted,
-            silent_since: None,
+            yields_since: None,
         }
     }
 
@@ -190,8 +190,8 @@ impl Queue {
             tasks.push_front(task);
             return;
         }
-        let had_turns = tasks.iter().rev().take_while(|waiting| waiting.silent_since.is_some());
-        let behind = if task.silent_since.is_none() { had_turns.count() } else { 0 };
+        let had_turns = tasks.iter().rev().take_while(|waiting| waiting.yields_since.is_some());
+        let behind = if task.yields_since.is_none() { had_turns.count() } else { 0 };
         tasks.insert(tasks.len() - behind, task);
     }
 
@@ -461,7 +461,7 @@ mod tests {
     #[tokio::test]
     async fn a_partition_that_had_a_turn_in_which_nothing_came_stays_behind_those_that_had_none() {
         let mut queue = Queue::default();
-        let had_turn = |partition| Task { silent_since: Some(Instant::now()), ..task(partition, 0..10) };
+        let had_turn = |partition| Task { yields_since: Some(Instant::now()), ..task(partition, 0..10) };
         queue.push(1, task(0, 0..10));
         queue.push_last(1, had_turn(1));
         queue.push(1, had_turn(2));

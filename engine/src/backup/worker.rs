@@ -294,7 +294,7 @@ impl Worker {
             NextTurn::Last { since } => {
                 // Nothing follows for the other partitions: before Kafka 4.2 a broker reads only the first partition of a request from
                 // tiered storage.
-                let task = Task { silent_since: Some(since), ..next.remove(0) };
+                let task = Task { yields_since: Some(since), ..next.remove(0) };
                 let mut queue = self.queue();
                 // Where no others wait, a worker without work would take it out of the queue at once, before those that this one holds have
                 // had their turns.
