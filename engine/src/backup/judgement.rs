@@ -49,8 +49,15 @@ impl After {
 pub fn after(task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let yields_since = task.yields_since.filter(|_| fetched.records.is_empty());
-            let mut task = Task { trouble: None, yields_since, ..task.clone() };
+            let mut task = task.clone();
+            if !fetched.records.is_empty() {
+                task.yields_since = None;
+            }
+            // Storage other than the broker's own disks may fail in one response and have nothing at hand in the next one. A broker that
+            // limits this client has not looked.
+            if !fetched.records.is_empty() || fetched.is_throttled {
+                task.trouble = None;
+            }
             if task.cleaning.is_possible() {
                 task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
             }
@@ -439,7 +446,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trouble_begins_with_the_first_failure_and_ends_with_an_answer() {
+    async fn trouble_begins_with_the_first_failure_and_ends_with_a_batch() {
         let began = Instant::now();
         let failed = crate::kafka::Error::UnknownBroker { id: 1 };
         let error = || Err(FetchError::Later(failed.clone()));
@@ -454,6 +461,10 @@ mod tests {
             task = again;
         }
         assert!(is_hopeless(&task, Duration::from_secs(99), later));
-        assert_eq!(after(&task, &Ok(empty(20)), later).task().trouble, None);
+        let trouble = |fetched| after(&task, &Ok(fetched), later).task().trouble.clone();
+        assert_eq!(trouble(empty(20)), task.trouble, "the next request may fail again");
+        assert_eq!(trouble(Fetched { is_throttled: true, ..empty(20) }), None, "nothing was read");
+        let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
+        assert_eq!(trouble(Fetched { records: batch.into(), ..empty(20) }), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Which worker reads what: stretches of partitions, by the broker that leads them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -179,6 +179,8 @@ pub struct Queue {
     readers: BTreeMap<i32, usize>,
     /// Tasks that workers hold and may give back.
     taken: usize,
+    /// Brokers that have not answered for as long as the retry timeout, and nothing since.
+    unreachable: BTreeSet<i32>,
 }
 
 impl Queue {
@@ -250,17 +252,30 @@ impl Queue {
         let mut offsets: u64 = held.iter().map(|task| task.stretch.remaining()).sum();
         // Only what is passed over is moved: tens of thousands of stretches may wait, and this is asked with every response.
         let mut passed_over = Vec::new();
-        while held.len() < TAKE_STRETCHES && (held.is_empty() || offsets < TAKE_OFFSETS) {
+        // Each request to a broker that does not answer takes as long as the retry timeout, and so does each search for leaders.
+        let offsets_max = match broker == NO_BROKER || self.unreachable.contains(&broker) {
+            true => u64::MAX,
+            false => TAKE_OFFSETS,
+        };
+        while held.len() < TAKE_STRETCHES && (held.is_empty() || offsets < offsets_max) {
             let Some(task) = tasks.pop_front_if(|task| !others_wait || task.cleaning.is_possible()) else { break };
             // A fetch request names a partition once: two stretches of it are two requests.
             if partitions.insert(key(&task)) {
-                offsets += task.stretch.remaining();
+                offsets = offsets.saturating_add(task.stretch.remaining());
                 held.push(task);
             } else {
                 passed_over.push(task);
             }
         }
         passed_over.into_iter().rev().for_each(|task| tasks.push_front(task));
+    }
+
+    /// Says whether the broker answers. Of one that does not, as much is taken at once as fits into a request.
+    pub fn reaches(&mut self, broker: i32, answers: bool) {
+        match answers {
+            true => self.unreachable.remove(&broker),
+            false => self.unreachable.insert(broker),
+        };
     }
 
     /// Says that a worker is done with what it took, and has pushed what it could not read.
@@ -301,6 +316,20 @@ mod tests {
         }
         let taken: Vec<_> = queue.take().unwrap().1.iter().map(|task| task.partition).collect();
         assert_eq!(taken, [3, 1, 0, 2]);
+    }
+
+    #[test]
+    fn of_a_broker_that_does_not_answer_as_much_is_taken_as_fits_into_a_request() {
+        let large = |partition| task(partition, 0..i64::try_from(STRETCH_OFFSETS_MAX).unwrap());
+        let taken = |broker: i32, answers: &[bool]| {
+            let mut queue = Queue::default();
+            (0..600).for_each(|partition| queue.push(broker, large(partition)));
+            answers.iter().for_each(|answers| queue.reaches(1, *answers));
+            queue.take().unwrap().1.len()
+        };
+        assert_eq!([taken(1, &[]), taken(1, &[false]), taken(2, &[false])], [1, TAKE_STRETCHES, 1]);
+        assert_eq!(taken(1, &[false, true]), 1, "it answers again");
+        assert_eq!(taken(NO_BROKER, &[]), TAKE_STRETCHES, "they have no leader");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Worker {
                 return Ok(());
             }
             let taken = self.queue().take();
-            let Some((broker, tasks)) = taken else {
+            let Some((broker, mut tasks)) = taken else {
                 if self.queue().is_over() {
                     return Ok(());
                 }
@@ -110,6 +110,8 @@ impl Worker {
                 tokio::time::sleep(BACK_WAIT).await;
                 continue;
             };
+            // Another stretch of the same partition may have shown that it cannot be read.
+            tasks.retain(|task| !self.findings().is_given_up(&task.topic, task.partition));
             let (replaced, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| self.is_replaced(task));
             let mut back = if broker == NO_BROKER { tasks } else { self.read(broker, tasks).await? };
             back.extend(replaced);
@@ -163,11 +165,13 @@ impl Worker {
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
+                    self.queue().reaches(broker, false);
                     back.extend(self.unanswered(asked, &error, now));
                     return Ok(None);
                 }
                 outcomes => outcomes?,
             };
+            self.queue().reaches(broker, true);
             let beyond = self.lookahead(broker, idle.is_alone).complete(&mut asked, &mut outcomes).await;
             self.shared.limiter.take(beyond.bytes, 0).await;
             for (number, first_offset) in beyond.untold {

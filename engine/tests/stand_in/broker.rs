@@ -64,6 +64,10 @@ pub struct State {
     pub fetch_version_max: AtomicI16,
     /// For how long it holds an answer back at most, in milliseconds, whatever a client allows.
     pub wait_ms_max: AtomicU64,
+    /// So many fetches it answers, before it ends the connection of each.
+    fetches_max: AtomicU64,
+    /// How long it takes to append what is produced, in milliseconds.
+    append_ms: AtomicU64,
     is_away: AtomicBool,
     /// How often somebody came while it was away.
     in_vain: AtomicU64,
@@ -96,6 +100,8 @@ impl Broker {
             fetches: Mutex::default(),
             fetch_version_max: AtomicI16::new(i16::MAX),
             wait_ms_max: AtomicU64::new(u64::MAX),
+            fetches_max: AtomicU64::new(u64::MAX),
+            append_ms: AtomicU64::new(0),
             is_away: AtomicBool::new(false),
             in_vain: AtomicU64::new(0),
         });
@@ -140,6 +146,16 @@ impl Broker {
         self.state.wait_ms_max.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
+    /// It answers so many fetches, and ends the connection of each that follows. It answers all other requests.
+    pub fn answer_fetches(&self, count: u64) {
+        self.state.fetches_max.store(count, Ordering::Relaxed);
+    }
+
+    /// From now on it takes so long for each Produce request.
+    pub fn append_within(&self, time: Duration) {
+        self.state.append_ms.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
     /// From now on it closes every connection at the first sign of a client; or it is as before.
     pub fn set_away(&self, is_away: bool) {
         self.state.is_away.store(is_away, Ordering::Relaxed);
@@ -171,7 +187,7 @@ impl Broker {
 
     /// Requests of one kind since the start.
     pub fn requests_of(&self, api: ApiKey) -> u64 {
-        self.state.answered.lock().unwrap().get(&(api as i16)).copied().unwrap_or(0)
+        self.state.answered_of(api)
     }
 }
 
@@ -179,6 +195,10 @@ impl State {
     /// The topics that were not deleted.
     pub fn known_topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.iter().filter(|topic| !topic.is_deleted.load(Ordering::Relaxed))
+    }
+
+    fn answered_of(&self, api: ApiKey) -> u64 {
+        self.answered.lock().unwrap().get(&(api as i16)).copied().unwrap_or(0)
     }
 
     fn turns_away(&self) -> bool {
@@ -210,7 +230,14 @@ async fn converse(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<(
         let api = ApiKey::try_from(api).unwrap();
         let header = RequestHeader::decode(&mut frame, api.request_header_version(version)).unwrap();
         state.requests.fetch_add(1, Ordering::Relaxed);
+        if api == ApiKey::Fetch && state.answered_of(api) >= state.fetches_max.load(Ordering::Relaxed) {
+            state.in_vain.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
         let answer = crate::answer::to(&state, api, version, frame).await;
+        if api == ApiKey::Produce {
+            tokio::time::sleep(Duration::from_millis(state.append_ms.load(Ordering::Relaxed))).await;
+        }
         *state.answered.lock().unwrap().entry(api as i16).or_default() += 1;
         match answer {
             Some(answer) => stream.write_all(&framed(api, version, header.correlation_id, &answer)).await?,

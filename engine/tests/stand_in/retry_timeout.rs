@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kafka_backup::backup::{self, BackupReport, Outcome, Patience};
+use kafka_backup::config::backup::PARALLELISM;
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
 use kafka_protocol::messages::ApiKey;
@@ -14,10 +15,16 @@ use crate::topic::{Log, Topic};
 
 /// Backs up all that the broker has, except groups. A log that gives nothing is waited for.
 async fn back_up(broker: &Broker, retry_timeout_ms: u64) -> BackupReport {
+    back_up_by(PARALLELISM, broker, retry_timeout_ms).await
+}
+
+/// Backs it up by so many workers.
+async fn back_up_by(parallelism: usize, broker: &Broker, retry_timeout_ms: u64) -> BackupReport {
     let folder = tempfile::tempdir().unwrap();
     let mut cluster = broker.config();
     cluster.retry_timeout_ms = retry_timeout_ms;
-    let config = configs::backup(broker, folder.path(), json!({ "cluster": cluster, "consumerGroups": [] }));
+    let settings = json!({ "cluster": cluster, "consumerGroups": [], "parallelism": parallelism });
+    let config = configs::backup(broker, folder.path(), settings);
     let patience = Patience { stall: Duration::from_secs(600), ..PATIENCE };
     backup::run_with(patience, &config, &Progress::default(), &Stop::default()).await.unwrap()
 }
@@ -80,4 +87,43 @@ async fn a_partition_without_a_leader_at_the_cut_is_waited_for_once() {
     assert!(problem.starts_with("partition orders-1 is not in the backup: gave up after 1000 ms"), "{problem}");
     let looks = requests - usual;
     assert!((1..=LOOKS_MAX).contains(&looks), "{looks} requests for metadata while nobody led the partition");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_returns_an_error_and_nothing_in_turn_is_given_up() {
+    const KAFKA_STORAGE_ERROR: i16 = 56;
+    let slow = Log::of_keys(&["a", "b"]).with(|log, _| {
+        let fails = log.error_code == 0;
+        (log.error_code, log.is_silent) = if fails { (KAFKA_STORAGE_ERROR, false) } else { (0, true) };
+    });
+    let broker = Broker::start(vec![Topic::new("orders", vec![slow, Log::of_keys(&["c"])])]).await;
+    broker.answer_within(Duration::from_millis(20));
+    let report = tokio::time::timeout(Duration::from_secs(60), back_up(&broker, 1_000)).await.expect("it ends");
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    let says = |part: &str| report.problems.iter().any(|problem| problem.contains(part));
+    assert!(says("orders-0 is not in the backup") && says("KAFKA_STORAGE_ERROR (56)"), "{:?}", report.problems);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_partitions_of_a_broker_that_answers_no_fetch_are_waited_for_together() {
+    /// Partitions, each of which is read in three stretches.
+    const PARTITIONS: usize = 4;
+    const END_OFFSET: i64 = 1_500_000;
+    /// Within a second a request is tried about five times. The first partition is waited for twice as long, and the others together.
+    const ATTEMPTS_MAX: u64 = 40;
+    let large = |_| {
+        let log = Log::of_keys(&["a"]);
+        log.state().ends_at = END_OFFSET;
+        log
+    };
+    let topics = vec![
+        Topic::new("a-small", vec![Log::of_keys(&["a"])]),
+        Topic::new("large", (0..PARTITIONS).map(large).collect()),
+    ];
+    let broker = Broker::start(topics).await;
+    broker.answer_fetches(1);
+    let report = back_up_by(1, &broker, 1_000).await;
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    assert_eq!(report.problems.len(), PARTITIONS, "{:?}", report.problems);
+    assert!(broker.attempts_in_vain() <= ATTEMPTS_MAX, "{} fetches in vain", broker.attempts_in_vain());
 }
