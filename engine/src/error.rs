@@ -15,9 +15,9 @@ pub enum Kind {
     Unavailable,
     /// Credentials were refused or lack a permission, or a certificate is not trusted.
     Denied,
-    /// Stored bytes are not what was written.
+    /// Bytes in the archive, or a log of the source, are not what they were.
     Corrupt,
-    /// Somebody else holds, or already made, what this run wants to make.
+    /// Another run, client or version of the program holds, has made, or has changed what this run needs.
     Conflict,
     /// The run ended, with less than what was asked; the report names what is missing.
     Partial,

@@ -126,7 +126,7 @@ fn a_resumed_backup_reads_again_what_an_unclean_election_took_and_holds_records_
     // Some of what the cut promises is in no log any more: there is no such backup, and the next run begins another one.
     let ended = run("after");
     assert_eq!(ended.code, Some(CORRUPT), "{ended:?}");
-    let error = format!("the log no longer holds what was read up to offset {}", COMMON + LOST);
+    let error = format!("the log no longer holds all that it held up to offset {}", COMMON + LOST);
     assert!(ended.stderr.contains(&error) && ended.stderr.contains("unclean leader election"), "{ended:?}");
     let objects = repository.objects().unwrap();
     let is_backup = |path: &str| path.contains("/archives/after/") && path.ends_with("/manifest");

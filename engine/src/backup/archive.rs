@@ -105,6 +105,7 @@ impl Archive {
                 archive: self.name.clone(),
                 owner: describe(&found),
                 wanted: describe(&wanted),
+                differs_in_case_only: differ_in_case_only(&found, &wanted),
             }),
         }
     }
@@ -491,8 +492,14 @@ fn describe(owner: &ArchiveOwner) -> String {
             text(namespace),
             text(uid)
         ),
-        None => format!("the command line's {name} of cluster {source_cluster_id}"),
+        None => format!("archive {name} of the command line, cluster {source_cluster_id}"),
     }
+}
+
+/// Whether these are two archives of the command line that only a file system took for one.
+fn differ_in_case_only(found: &ArchiveOwner, wanted: &ArchiveOwner) -> bool {
+    let are_named = found.kind.is_none() && wanted.kind.is_none();
+    are_named && found.name != wanted.name && found.name.eq_ignore_ascii_case(&wanted.name)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -525,6 +532,33 @@ mod tests {
             name: name.to_owned(),
             uid: uid.map(str::to_owned),
             source_cluster_id: cluster.to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_archive_that_only_a_file_system_took_for_another_is_not_to_be_adopted() {
+        let refused = |found: &ArchiveOwner, wanted: &ArchiveOwner| {
+            let error = Error::OtherOwner {
+                archive: wanted.name.parse().unwrap(),
+                owner: describe(found),
+                wanted: describe(wanted),
+                differs_in_case_only: differ_in_case_only(found, wanted),
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            refused(&of("Orders", None, "c"), &of("orders", None, "c")),
+            "archive orders belongs to archive Orders of the command line, cluster c, not to archive orders of the command line, cluster c: \
+             choose another name, as this file system does not tell upper from lower case"
+        );
+        for (found, wanted) in [
+            (of("orders", None, "c"), of("orders", None, "d")),
+            (of("Orders", Some("1"), "c"), of("orders", Some("1"), "c")),
+        ] {
+            assert!(
+                refused(&found, &wanted)
+                    .ends_with("or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)")
+            );
         }
     }
 

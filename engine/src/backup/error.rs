@@ -59,9 +59,9 @@ pub enum Error {
         /// What is wrong.
         error: committed::Error,
     },
-    /// The log ends before an offset that it had.
+    /// The log has lost offsets that it had at the cut, or when they were read.
     #[error(
-        "topic {topic:?} partition {partition}: the log no longer holds what was read up to offset {offset}: it was truncated \
+        "topic {topic:?} partition {partition}: the log no longer holds all that it held up to offset {offset}: it was truncated \
          (an unclean leader election) or the topic was created again; a new backup reads what is there now"
     )]
     Truncated {
@@ -69,36 +69,40 @@ pub enum Error {
         topic: String,
         /// The partition's number.
         partition: i32,
-        /// The offset that was to be read.
+        /// Where that ended.
         offset: i64,
     },
     /// The broker returns nothing where something must be.
     #[error(
-        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset} for {seconds} s, although the \
-         log reaches {end_offset}"
+        "topic {topic:?} partition {partition}: broker {broker} returned no batch at offset {offset} for {seconds} s, although offsets up to \
+         {end_offset} are to be read: check the disks of that broker, its log and its tiered storage"
     )]
     Stalled {
         /// The topic's name.
         topic: String,
         /// The partition's number.
         partition: i32,
+        /// The broker that leads it.
+        broker: i32,
         /// The offset that is asked for.
         offset: i64,
-        /// The end that was seen.
+        /// Up to where it is to be read.
         end_offset: i64,
         /// For how long.
         seconds: u64,
     },
     /// The broker returns nothing of partition after partition.
     #[error(
-        "topic {topic:?} partition {partition}: the broker returns nothing at offset {offset}, as it did for the {stalls} partitions that \
-         were waited for before"
+        "topic {topic:?} partition {partition}: broker {broker} returned no batch at offset {offset}, as it did for the {stalls} partitions that \
+         were waited for before: check the disks of that broker, its log and its tiered storage"
     )]
     Silent {
         /// The topic's name.
         topic: String,
         /// The partition's number.
         partition: i32,
+        /// The broker that leads it.
+        broker: i32,
         /// The offset that is asked for.
         offset: i64,
         /// How many partitions of the broker were waited for in vain.
@@ -122,7 +126,7 @@ pub enum Error {
         max: usize,
     },
     /// A partition without a leader.
-    #[error("topic {topic:?} partition {partition} has no leader that answers{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    #[error("topic {topic:?} partition {partition} has no leader that can be read from{}", why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     Leaderless {
         /// The topic's name.
         topic: String,
@@ -141,8 +145,8 @@ pub enum Error {
     },
     /// A segment that was stored is not there when the backup is to be committed.
     #[error(
-        "{key} was stored, and is not there any more: is another volume mounted, does somebody else delete from the storage, or did something \
-         between here and the storage answer in its place? The next run begins a new backup"
+        "{key} was stored by this backup, and the storage does not list it any more: check that the volume is still mounted, that nothing else \
+         deletes objects, and that no proxy answers in place of the storage; the next run begins a new backup"
     )]
     LostSegment {
         /// The object.
@@ -150,7 +154,8 @@ pub enum Error {
     },
     /// The archive belongs to somebody else.
     #[error(
-        "archive {archive} belongs to {owner}, not to {wanted}: choose another name, or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)"
+        "archive {archive} belongs to {owner}, not to {wanted}: choose another name{}",
+        or_adopt(*differs_in_case_only)
     )]
     OtherOwner {
         /// The archive.
@@ -159,6 +164,8 @@ pub enum Error {
         owner: String,
         /// Who wants it.
         wanted: String,
+        /// Whether these are archives whose names the file system does not tell apart.
+        differs_in_case_only: bool,
     },
     /// The id belongs to an unfinished backup of something else.
     #[error("backup {backup_id} was begun with {began_with}, and is asked for with {asked_for}: choose another id")]
@@ -187,8 +194,13 @@ pub enum Error {
         key: String,
     },
     /// The store holds another number of bytes than it was given.
-    #[error("a segment of {written} bytes was stored with {stored} bytes")]
+    #[error(
+        "{key}: {written} bytes were written, and the storage holds {stored}: check the storage, and what is between here and it, then run the \
+         same command again"
+    )]
     Stored {
+        /// The object.
+        key: String,
         /// Bytes that were written.
         written: u64,
         /// Bytes that the store says it has.
@@ -233,6 +245,14 @@ pub enum Error {
     },
 }
 
+/// What else can be done than to choose another name. Two archives in one would delete each other's backups.
+const fn or_adopt(differs_in_case_only: bool) -> &'static str {
+    match differs_in_case_only {
+        true => ", as this file system does not tell upper from lower case",
+        false => ", or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)",
+    }
+}
+
 fn no_such_topic(topics: &[String], internal: bool) -> String {
     let list = topics.iter().map(|topic| format!("{topic:?}")).collect::<Vec<_>>().join(", ");
     let why = if internal { "internal to Kafka, and not backed up" } else { "not there" };
@@ -272,9 +292,9 @@ impl Error {
         Self::Leaderless { topic: task.topic.name.clone(), partition: task.partition, why: why.map(Box::new) }
     }
 
-    pub(super) fn silent(task: &Task, stalls: u32) -> Self {
+    pub(super) fn silent(task: &Task, broker: i32, stalls: u32) -> Self {
         let (topic, partition, offset) = (task.topic.name.clone(), task.partition, task.stretch.next_offset);
-        Self::Silent { topic, partition, offset, stalls }
+        Self::Silent { topic, partition, broker, offset, stalls }
     }
 
     pub(super) fn oversized(task: &Task, bytes: i64, max: usize) -> Self {

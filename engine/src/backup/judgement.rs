@@ -245,10 +245,11 @@ pub const fn too_large(error: &crate::kafka::Error) -> Option<(i64, usize)> {
 }
 
 /// Why a partition that gives nothing is given up.
-pub fn stalled(task: &Task, patience: &Patience) -> Error {
+pub fn stalled(task: &Task, broker: i32, patience: &Patience) -> Error {
     Error::Stalled {
         topic: task.topic.name.clone(),
         partition: task.partition,
+        broker,
         offset: task.stretch.next_offset,
         end_offset: task.stretch.end_offset,
         seconds: patience.stall.as_secs(),

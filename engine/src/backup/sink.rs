@@ -14,7 +14,7 @@ use crate::format::hole::{Hole, HoleReason};
 use crate::format::layout::{ArchiveKeys, BackupId, SegmentId};
 use crate::format::rope::Rope;
 use crate::format::run::Content;
-use crate::format::segment::{OpenSegment, StoredSegment};
+use crate::format::segment::{OpenSegment, SegmentRef, StoredSegment};
 use crate::store::{Store, Upload};
 
 /// Where segments of a run go, and how they are made.
@@ -171,9 +171,11 @@ impl Sink {
         let sealed = open.segment.seal(&mut open.out)?;
         open.upload.write(open.out.into_pieces()).await?;
         let stored_bytes = open.upload.finish().await?;
-        if stored_bytes != sealed.bytes() {
-            return Err(Error::Stored { written: sealed.bytes(), stored: stored_bytes });
+        let stored = sealed.stored();
+        let SegmentRef { id, bytes, .. } = &stored.segment;
+        if stored_bytes != *bytes {
+            return Err(Error::Stored { key: self.plan.keys.segment(id), written: *bytes, stored: stored_bytes });
         }
-        Ok(Some(sealed.stored()))
+        Ok(Some(stored))
     }
 }

@@ -314,8 +314,10 @@ impl Worker {
                 let ends_at = answer.map(|fetched| fetched.last_stable_offset.max(fetched.high_watermark));
                 // A leader that was elected just now may know less of the end than the one before, but not for so long.
                 let error = match ends_at {
-                    Some(end_offset) if end_offset < task.stretch.end_offset => Error::truncated(&task, end_offset),
-                    Some(_) | None => stalled(&task, patience),
+                    Some(end_offset) if end_offset < task.stretch.end_offset => {
+                        Error::truncated(&task, task.stretch.end_offset)
+                    }
+                    Some(_) | None => stalled(&task, broker, patience),
                 };
                 self.give_up(&task, error);
                 self.findings().silent.stalled(broker, now);
@@ -323,7 +325,7 @@ impl Worker {
             }
             NextTurn::Silent { stalls } => {
                 let task = next.remove(0);
-                self.give_up(&task, Error::silent(&task, stalls));
+                self.give_up(&task, Error::silent(&task, broker, stalls));
                 None
             }
         }

@@ -16,8 +16,8 @@ Exit codes:
   2  usage: a flag, a file, or a name that they give has to be mended
   3  unavailable: a broker or a store does not answer, or has no room left; try again later
   4  denied: credentials were refused, a permission is missing, or a certificate is not trusted
-  5  corrupt: stored bytes are not what was written
-  6  conflict: somebody else holds, or already made, what was to be made
+  5  corrupt: bytes in the archive, or a log of the source, are not what they were; the error names the object or the partition
+  6  conflict: another run, client or version of the program holds, has made, or has changed what this run needs
   7  partial: there is a result, with less than was asked for; the report names what is missing
   8  interrupted by a signal; the same command goes on where it stopped";
 

@@ -220,7 +220,7 @@ async fn nothing_is_an_end_only_where_the_cleaner_may_have_been() {
         let report = back_up(&broker, folder.path(), json!({})).await.unwrap();
         assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{name}: {report:?}");
         let says = |text: &str| report.problems.iter().any(|problem| problem.contains(text));
-        assert!(says(&format!("{name}-0 is not in the backup")) && says("returns nothing"), "{:?}", report.problems);
+        assert!(says(&format!("{name}-0 is not in the backup")) && says("returned no batch"), "{:?}", report.problems);
     }
 }
 

@@ -76,7 +76,7 @@ fn given_up(report: &BackupReport, topic: &str, partitions: i32) -> (Vec<i32>, u
         report.problems.iter().any(|problem| problem.starts_with(&named) && problem.contains(text))
     };
     let silent = (0..partitions).filter(|partition| says(*partition, ", as it did for the ")).collect();
-    (silent, (0..partitions).filter(|partition| says(*partition, ", although the log reaches ")).count())
+    (silent, (0..partitions).filter(|partition| says(*partition, ", although offsets up to ")).count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
