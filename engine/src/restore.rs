@@ -586,9 +586,9 @@ impl Restore<'_> {
                 let base_offsets = journal::base_offsets(&ends, &topic.target, topic.target_partitions);
                 Ok(PreparedTopic {
                     target: topic.target.clone(),
-                    topic_id: *ids.get(&topic.target).ok_or(Error::NoAnswer)?,
+                    topic_id: *ids.get(&topic.target).ok_or_else(|| Error::lacks("Metadata", &topic.target))?,
                     max_batch_bytes: topic.max_batch_bytes,
-                    base_offsets: base_offsets.ok_or(Error::NoAnswer)?,
+                    base_offsets: base_offsets.ok_or_else(|| Error::lacks("ListOffsets", &topic.target))?,
                     configs_meanwhile: topic.configs_meanwhile.clone(),
                     configs_after: plan::protection::afterwards(topic, existing.get(&topic.target)),
                 })

@@ -251,7 +251,7 @@ pub async fn created(cluster: &Cluster, intent: &Intent, owners: &Owners) -> Res
     let mut created = Created { lost: gone.into_iter().map(str::to_owned).collect(), ..Created::default() };
     for topic in there {
         let id = ids.get(topic).copied().unwrap_or_default();
-        let entries = match entries.remove(topic).ok_or(Error::NoAnswer)? {
+        let entries = match entries.remove(topic).ok_or_else(|| Error::lacks("DescribeConfigs", topic))? {
             Ok(entries) => entries,
             // Nothing is changed on it, whatever its settings are.
             Err(_) if owners.is_of_another(topic, id) => Vec::new(),

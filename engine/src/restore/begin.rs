@@ -184,9 +184,9 @@ impl Restore<'_> {
                     changed.join(", ")
                 ));
             }
-            id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoAnswer)?;
+            id = format!("{first}-{attempt}").parse().map_err(|_| Error::NoIdLeft { first: first.clone() })?;
         }
-        Err(Error::NoAnswer)
+        Err(Error::NoIdLeft { first: first.clone() })
     }
 
     /// Whether a restore was begun with a backup that was deleted since, and whose id this one has. Of a restore that has ended, the

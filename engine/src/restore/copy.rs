@@ -88,6 +88,7 @@ impl Restore<'_> {
         };
         self.progress.expect_offsets(plan.topics.iter().map(offsets).sum());
         let shared = Arc::new(Shared {
+            restore_id: journal.id.clone(),
             cluster: self.cluster.clone(),
             queues: ProduceQueues::new(self.cluster.clone()),
             producer: prepared.producer(),
@@ -166,7 +167,9 @@ impl Restore<'_> {
                     topic: topic.target.clone(),
                     topic_id: prepared_topic.topic_id,
                     partition: partition.target,
-                    base_offset: prepared_topic.base_offset(partition.target).ok_or(Error::NoAnswer)?,
+                    base_offset: prepared_topic
+                        .base_offset(partition.target)
+                        .ok_or_else(|| Error::lacks("ListOffsets", format!("{}-{}", topic.target, partition.target)))?,
                     lane: 0,
                     source_offsets: source_offsets
                         .remove(&(topic.source.name.clone(), partition.partition))

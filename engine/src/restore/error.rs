@@ -1,5 +1,7 @@
 //! Why a restore could not be done.
 
+use std::fmt;
+
 use super::landing;
 use crate::error::Kind;
 use crate::format::invariants::Broken;
@@ -80,11 +82,16 @@ pub enum Error {
     },
     /// The broker takes nothing more of this restore's producer.
     #[error(
-        "{0}; the broker has forgotten the producer of this restore, as one before Kafka 2.5 does a week after the last batch: what has \
-         landed is there once; run the same command when the brokers are newer, or end the restore (restore --abandon) and restore into \
-         other topics"
+        "{error}; the broker has forgotten the producer of this restore, as one before Kafka 2.5 does a week after the last batch, and \
+         Redpanda before 24.2: what has landed is there once; run the same command when the brokers are newer, or end the restore (restore \
+         --abandon {id}) and restore into other topics"
     )]
-    Forgotten(Box<crate::kafka::Error>),
+    Forgotten {
+        /// The restore.
+        id: RestoreId,
+        /// What the broker says.
+        error: Box<crate::kafka::Error>,
+    },
     /// More batches of a partition cannot be read than a broker would have stored.
     #[error(
         "topic {topic:?} partition {partition}: more than {LEFT_OUT_MAX} record batches of the source had to be changed and cannot be read, the \
@@ -283,9 +290,32 @@ pub enum Error {
         /// The restore.
         id: RestoreId,
     },
-    /// The cluster left something out of an answer.
-    #[error("the cluster, or the store, left something out that was asked for: run the same command again")]
-    NoAnswer,
+    /// A response does not have all that was asked for.
+    #[error(
+        "the brokers' response to {api} lacks {what}: run the same command again, and if that repeats, check the brokers"
+    )]
+    Lacks {
+        /// The request.
+        api: &'static str,
+        /// What was asked for.
+        what: String,
+    },
+    /// The journal has a document, and then it has none.
+    #[error(
+        "{key} was there, and is not there any more: see that nothing else deletes objects, and run the same command again"
+    )]
+    Vanished {
+        /// The document.
+        key: String,
+    },
+    /// Every id that follows from the restore's id was used.
+    #[error(
+        "restore {first}, and every later one of its topics ({first}-2 and so on), has ended: name this one (--restore-id)"
+    )]
+    NoIdLeft {
+        /// The id that was asked for.
+        first: RestoreId,
+    },
     /// Brokers contradict each other, or most of them do not answer.
     #[error(
         "the brokers do not agree on whether topics are still those of the restore, or most of them do not answer: {}; see that all of \
@@ -340,6 +370,11 @@ pub fn listed(names: &[String]) -> String {
 const REFUSED_RECORDS: [i16; 4] = [2, 10, 32, 87];
 
 impl Error {
+    /// A response of the brokers to this request lacks something.
+    pub(super) fn lacks(api: &'static str, what: impl fmt::Display) -> Self {
+        Self::Lacks { api, what: what.to_string() }
+    }
+
     /// Whether it may be due to a protective setting that another program has set back.
     pub fn may_be_a_reversal(&self) -> bool {
         let code = if let Self::Kafka(error) = self {
@@ -381,8 +416,11 @@ impl Error {
             Self::Repository(error) => error.kind(),
             Self::Lease(error) => error.kind(),
             Self::Rewrite { error, .. } => error.kind(),
-            Self::NotInBackup { .. } | Self::NothingToAbandon { .. } | Self::AbandonNeedsArchive { .. } => Kind::Usage,
-            Self::Contended | Self::OtherBoundaries { .. } | Self::Forgotten(_) => Kind::Conflict,
+            Self::NotInBackup { .. }
+            | Self::NoIdLeft { .. }
+            | Self::NothingToAbandon { .. }
+            | Self::AbandonNeedsArchive { .. } => Kind::Usage,
+            Self::Contended | Self::OtherBoundaries { .. } | Self::Forgotten { .. } => Kind::Conflict,
             Self::NotOurs(_) | Self::Reverted { .. } | Self::Stamped { .. } => Kind::Conflict,
             Self::Swept { .. } | Self::Changed(_) => Kind::Conflict,
             Self::Refused(_) | Self::Surprise { .. } | Self::Shrunk { .. } | Self::OtherRequest { .. } => {
@@ -394,7 +432,7 @@ impl Error {
             | Self::OutOfOrder { .. }
             | Self::Broken { .. }
             | Self::LostSegments { .. } => Kind::Corrupt,
-            Self::NoAnswer | Self::Unclear(_) => Kind::Unavailable,
+            Self::Lacks { .. } | Self::Vanished { .. } | Self::Unclear(_) => Kind::Unavailable,
             Self::WorkerEnded => Kind::Bug,
             Self::Interrupted => Kind::Interrupted,
         }
@@ -409,7 +447,7 @@ mod tests {
     fn an_error_names_the_topics_that_were_replaced_and_those_that_were_not() {
         let names = |range: std::ops::Range<u32>| range.map(|number| format!("t{number}")).collect::<Vec<_>>();
         let (replaced, deleted, untouched) = (names(0..1), names(1..3), names(3..20));
-        let error = Error::Replacing { replaced, deleted, untouched, error: Box::new(Error::NoAnswer) }.to_string();
+        let error = Error::Replacing { replaced, deleted, untouched, error: Box::new(Error::WorkerEnded) }.to_string();
         assert!(error.contains("1 (t0) were replaced") && error.contains("2 (t1, t2) were deleted"), "{error}");
         assert!(error.contains("17 (t3, ") && error.contains("t12 and 7 others) are untouched"), "{error}");
         assert_eq!(listed(&[]), "0");

@@ -540,7 +540,7 @@ impl Journal {
         let sealed = document::seal(kind, VERSION, Encoding::Json, &value);
         match self.store.create(&key, sealed.into()).await? {
             Created::New => Ok(value),
-            Created::AlreadyThere => self.read(name, kind).await?.ok_or(Error::NoAnswer),
+            Created::AlreadyThere => self.read(name, kind).await?.ok_or(Error::Vanished { key }),
         }
     }
 }

@@ -357,7 +357,7 @@ impl<'a> Protection<'a> {
         let mut configs = self.cluster.topic_configs(&topics, Some(&names)).await;
         let mut differences = BTreeMap::new();
         for held in held {
-            let entries = configs.remove(&held.topic).ok_or(Error::NoAnswer)?;
+            let entries = configs.remove(&held.topic).ok_or_else(|| Error::lacks("DescribeConfigs", &held.topic))?;
             let entries =
                 entries.map_err(|error| Error::Topic { topic: held.topic.clone(), error: Box::new(error) })?;
             let found = held.differences(&entries);

@@ -71,13 +71,13 @@ pub async fn facts(
         for partition in &topic.partitions {
             let key = (topic.name.clone(), partition.partition);
             let offset = |listed: &BTreeMap<TopicPartition, Result<_, KafkaError>>| {
-                listed.get(&key).cloned().ok_or(Error::NoAnswer)?.map_err(Error::from)
+                listed.get(&key).cloned().ok_or_else(|| Error::lacks("ListOffsets", &topic.name))?.map_err(Error::from)
             };
             let (start, end): (crate::kafka::list_offsets::ListedOffset, _) = (offset(&starts)?, offset(&ends)?);
             is_empty &= start.offset == end.offset;
             end_offsets.push(end.offset);
         }
-        let entries = configs.remove(&topic.name).ok_or(Error::NoAnswer)??;
+        let entries = configs.remove(&topic.name).ok_or_else(|| Error::lacks("DescribeConfigs", &topic.name))??;
         let max_message_bytes = number(&entries, "max.message.bytes").unwrap_or(MAX_MESSAGE_BYTES_DEFAULT);
         existing.insert(
             topic.name.clone(),
@@ -299,7 +299,8 @@ pub async fn nothing_swept(cluster: &Cluster, topics: &[&PreparedTopic]) -> Resu
     };
     let starts = listed(cluster, partitions().map(|(key, _)| key), Position::Earliest).await?;
     for ((topic, partition), base_offset) in partitions() {
-        let start_offset = *starts.get(&(topic.clone(), partition)).ok_or(Error::NoAnswer)?;
+        let start_offset =
+            *starts.get(&(topic.clone(), partition)).ok_or_else(|| Error::lacks("ListOffsets", &topic))?;
         if start_offset > base_offset {
             return Err(Error::Swept { topic, partition, base_offset, start_offset });
         }

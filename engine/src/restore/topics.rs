@@ -71,7 +71,11 @@ pub async fn create(
     }
     let metadata = none_of_another_shape(cluster, &plan.topics.iter().collect::<Vec<_>>()).await?;
     let id = |name: &String| {
-        let topic = metadata.topics.get(name).filter(|topic| topic.error.is_none()).ok_or(Error::NoAnswer)?;
+        let topic = metadata
+            .topics
+            .get(name)
+            .filter(|topic| topic.error.is_none())
+            .ok_or_else(|| Error::lacks("Metadata", name))?;
         Ok((name.clone(), topic.id))
     };
     plan.topics.iter().map(|topic| id(&topic.target)).collect()

@@ -12,6 +12,7 @@ use super::runs;
 use super::source::Source;
 use crate::error::Kind;
 use crate::format::batch::{Batch, batches};
+use crate::format::layout::RestoreId;
 use crate::format::run::{Content, Run};
 use crate::kafka::fetch::{FetchError, FetchLimits, FetchTarget, Isolation};
 use crate::kafka::list_offsets::Position;
@@ -45,6 +46,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 
 /// What all partitions of a restore share.
 pub struct Shared {
+    /// The restore.
+    pub restore_id: RestoreId,
     /// The cluster that is written to.
     pub cluster: Cluster,
     /// Where batches wait for their requests.
@@ -160,7 +163,7 @@ pub async fn check_finished(shared: &Shared, target: &Target, map: &OffsetMap) -
 async fn landed(shared: &Shared, target: &Target) -> Result<u64, Error> {
     let key = (target.topic.clone(), target.partition);
     let mut ends = shared.cluster.list_offsets([key.clone()], Position::HighWatermark).await;
-    let end = ends.remove(&key).ok_or(Error::NoAnswer)??.offset;
+    let end = ends.remove(&key).ok_or_else(|| Error::lacks("ListOffsets", &target.topic))??.offset;
     u64::try_from(end - target.base_offset).map_err(|_| Error::Shrunk {
         topic: target.topic.clone(),
         partition: target.partition,
@@ -358,7 +361,7 @@ impl Worker {
         const SETTING: &str = "message.timestamp.type";
         let topic = &self.target.topic;
         let mut configs = self.shared.cluster.topic_configs(&[topic.clone()].into(), Some(&[SETTING])).await;
-        let entries = configs.remove(topic).ok_or(Error::NoAnswer)??;
+        let entries = configs.remove(topic).ok_or_else(|| Error::lacks("DescribeConfigs", topic))??;
         Ok(entries.iter().any(|entry| entry.name == SETTING && entry.value.as_deref() == Some("LogAppendTime")))
     }
 
@@ -393,7 +396,7 @@ impl Worker {
             if self.shared.stop.is_set() {
                 return Err(Error::Interrupted);
             }
-            let Some(pause) = budget.pause(Instant::now()) else { return Err(given_up(error)) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(self.given_up(error)) };
             tokio::time::sleep(pause).await;
             self.shared.cluster.breaker().ready().await;
             if let Err(refused) = self.shared.cluster.refresh().await {
@@ -475,7 +478,7 @@ impl Worker {
                     Err(passing) => passing,
                 },
             };
-            let Some(pause) = budget.pause(Instant::now()) else { return Err(given_up(error)) };
+            let Some(pause) = budget.pause(Instant::now()) else { return Err(self.given_up(error)) };
             tokio::time::sleep(pause).await;
             if let Err(refused) = self.shared.cluster.refresh().await {
                 tracing::debug!(error = %refused, "the metadata could not be refreshed");
@@ -491,7 +494,12 @@ impl Worker {
         let (topic, topic_id, partition) = (topic.clone(), *topic_id, *partition);
         let target = FetchTarget { topic, topic_id, partition, leader_epoch: -1, offset, max_bytes: 1 };
         let fetched = self.shared.cluster.fetch(broker, *lane, &[target], limits).await?;
-        match fetched.into_iter().next().map(|answer| answer.outcome).ok_or(Error::NoAnswer)? {
+        match fetched
+            .into_iter()
+            .next()
+            .map(|answer| answer.outcome)
+            .ok_or_else(|| Error::lacks("Fetch", &self.target.topic))?
+        {
             Ok(fetched) => {
                 let first = batches(&fetched.records, true).next().transpose();
                 let first = first.map_err(|error| self.broken(error.into()))?;
@@ -522,6 +530,16 @@ impl Worker {
         Error::RefusedBatch { source_offset, error: Box::new(error) }
     }
 
+    /// The error of a batch that was tried for the whole retry timeout.
+    fn given_up(&self, error: KafkaError) -> Error {
+        match error.code() {
+            Some(UNKNOWN_PRODUCER_ID | OUT_OF_ORDER_SEQUENCE_NUMBER) => {
+                Error::Forgotten { id: self.shared.restore_id.clone(), error: Box::new(error) }
+            }
+            _ => error.into(),
+        }
+    }
+
     fn surprise(&self, error: Surprise) -> Error {
         Error::Surprise { topic: self.target.topic.clone(), partition: self.target.partition, error }
     }
@@ -529,14 +547,6 @@ impl Worker {
     fn broken(&self, error: crate::format::frame::Error) -> Error {
         let (topic, partition) = (&self.target.topic, self.target.partition);
         Error::Damaged { key: format!("the batches of {topic}-{partition}"), start: 0, end: 0, error }
-    }
-}
-
-/// The error of a batch that was tried for the whole retry timeout.
-fn given_up(error: KafkaError) -> Error {
-    match error.code() {
-        Some(UNKNOWN_PRODUCER_ID) => Error::Forgotten(Box::new(error)),
-        _ => error.into(),
     }
 }
 

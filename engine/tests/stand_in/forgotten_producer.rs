@@ -50,13 +50,17 @@ async fn a_restore_whose_producer_is_forgotten_fails_with_that_error_and_what_ha
     let log = &target.topics()[0].partitions[0];
 
     log.state().forgets_producers_from = Some(LANDED);
-    // The second run finds what the first one has written.
-    for which in ["the first", "the second"] {
+    // The second run finds what the first one has written, and is refused as Redpanda before 24.2 does.
+    for (which, code, says) in
+        [("the first", 59, "UNKNOWN_PRODUCER_ID (59)"), ("the second", 45, "OUT_OF_ORDER_SEQUENCE_NUMBER (45)")]
+    {
+        log.state().unknown_producer = Some(code);
         let began = Instant::now();
         let failed = run(&target, folder.path()).await.unwrap_err();
         assert_eq!(failed.kind(), Kind::Conflict, "{which}");
         let error = failed.to_string();
-        assert!(error.starts_with("topic \"orders\" partition 0: UNKNOWN_PRODUCER_ID (59)"), "{which}: {error}");
+        assert!(error.starts_with(&format!("topic \"orders\" partition 0: {says}")), "{which}: {error}");
+        assert!(error.contains("restore --abandon r") && error.contains("Redpanda before 24.2"), "{which}: {error}");
         assert!(began.elapsed() >= RETRY_TIMEOUT, "{which} has not tried again: {:?}", began.elapsed());
         assert_eq!(batches(&target), batches(&source)[..LANDED], "{which}");
     }

@@ -97,6 +97,8 @@ pub struct State {
     pub asked: Vec<Asked>,
     /// With so many batches or more it knows no producer any more, as a broker a while after the last batch of each.
     pub forgets_producers_from: Option<usize>,
+    /// What a producer is answered that it does not know, if not `UNKNOWN_PRODUCER_ID`.
+    pub unknown_producer: Option<i16>,
     /// Whether it takes any sequence from a producer that it does not know, as brokers do since Kafka 2.5 (KIP-360).
     pub takes_any_sequence: bool,
     /// The idempotent producer that it knows, and the sequence that comes next.
@@ -321,7 +323,9 @@ impl State {
         }
         match self.producer.filter(|(known, _)| *known == producer_id) {
             Some((_, next)) if next != sequence => return Err(OUT_OF_ORDER_SEQUENCE_NUMBER),
-            None if sequence != 0 && !self.takes_any_sequence => return Err(UNKNOWN_PRODUCER_ID),
+            None if sequence != 0 && !self.takes_any_sequence => {
+                return Err(self.unknown_producer.unwrap_or(UNKNOWN_PRODUCER_ID));
+            }
             Some(_) | None => {}
         }
         self.producer = Some((producer_id, sequence + batch.record_count()));
