@@ -156,7 +156,7 @@ impl Store {
         store
     }
 
-    /// The same store, which from now on counts the bytes of uploads and keeps none of them: a storage that costs nothing, for
+    /// The same store, which from now on counts the bytes of uploads and stores empty objects: a storage that costs nothing, for
     /// benchmarks.
     #[cfg(feature = "bench")]
     #[must_use]
@@ -334,14 +334,14 @@ impl Store {
     pub async fn upload(&self, key: &str) -> Result<Upload, Error> {
         key::check(key)?;
         self.note("upload", key);
-        #[cfg(feature = "bench")]
-        if self.discards_uploads {
-            return Ok(Upload(UploadTo::Nowhere(0)));
-        }
         let upload = match &self.backend {
             Backend::File(store) => UploadTo::File(FileUpload::begin(store, key).await?),
             Backend::S3(store) => UploadTo::S3(Box::new(S3Upload::begin(store, key).await?)),
         };
+        #[cfg(feature = "bench")]
+        if self.discards_uploads {
+            return Ok(Upload(UploadTo::Discarding { empty: Box::new(Upload(upload)), bytes: 0 }));
+        }
         Ok(Upload(upload))
     }
 
@@ -489,8 +489,12 @@ pub struct Upload(UploadTo);
 enum UploadTo {
     File(FileUpload),
     S3(Box<S3Upload>),
+    /// Counts bytes, and stores an empty object.
     #[cfg(feature = "bench")]
-    Nowhere(u64),
+    Discarding {
+        empty: Box<Upload>,
+        bytes: u64,
+    },
 }
 
 impl Upload {
@@ -503,7 +507,7 @@ impl Upload {
             UploadTo::File(upload) => upload.write(pieces).await,
             UploadTo::S3(upload) => upload.write(pieces).await,
             #[cfg(feature = "bench")]
-            UploadTo::Nowhere(bytes) => {
+            UploadTo::Discarding { bytes, .. } => {
                 *bytes += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 Ok(())
             }
@@ -519,7 +523,7 @@ impl Upload {
             UploadTo::File(upload) => upload.finish().await,
             UploadTo::S3(upload) => upload.finish().await,
             #[cfg(feature = "bench")]
-            UploadTo::Nowhere(bytes) => Ok(bytes),
+            UploadTo::Discarding { empty, bytes } => Box::pin(empty.finish()).await.map(|_| bytes),
         }
     }
 
@@ -530,7 +534,7 @@ impl Upload {
             UploadTo::File(upload) => drop(upload),
             UploadTo::S3(upload) => upload.abort().await,
             #[cfg(feature = "bench")]
-            UploadTo::Nowhere(_) => {}
+            UploadTo::Discarding { empty, .. } => Box::pin(empty.abort()).await,
         }
     }
 }

@@ -270,7 +270,9 @@ impl<'a> Bench<'a> {
         command.args([how, "--bootstrap", &self.bootstrap, "--topic", topic]);
         command.args(["--parallelism", &parallelism]);
         let (figures, said) = measure::run(&command)?;
-        self.count(how, said.trim().parse().ok())?;
+        let counted = said.trim().parse().ok();
+        // Of its batches it reads the headers only, and counts offsets.
+        self.count(how, if how == discard::FETCH { self.records_of(counted) } else { counted })?;
         Ok(figures)
     }
 
@@ -357,12 +359,14 @@ impl<'a> Bench<'a> {
         command.arg(format!("batch.size={}", self.options.batch_bytes));
         command.args(self.shape.transactions());
         let (figures, _) = measure::run(&command)?;
-        let written = self.offsets(topic)?;
-        // Markers of transactions take offsets too.
-        let has_markers = !self.shape.transactions().is_empty();
-        let records = if has_markers { written.map(|offsets| offsets.min(self.records)) } else { written };
-        self.count("ProducerPerformance", records)?;
+        self.count("ProducerPerformance", self.records_of(self.offsets(topic)?))?;
         Ok(figures)
+    }
+
+    /// The records of so many offsets of a topic that was written by [`Self::produce`]: markers of transactions take offsets, too.
+    fn records_of(&self, offsets: Option<u64>) -> Option<u64> {
+        let has_markers = !self.shape.transactions().is_empty();
+        if has_markers { offsets.map(|offsets| offsets.min(self.records)) } else { offsets }
     }
 
     /// A run that did less than the others would be no measurement.
