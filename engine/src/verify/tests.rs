@@ -70,6 +70,18 @@ async fn an_untouched_archive_is_intact_at_every_level() {
 }
 
 #[tokio::test]
+async fn what_is_unlikely_about_a_backup_is_a_warning_of_the_report() {
+    let sample = Sample::new().await;
+    let mut manifest = sample.backup("b1", 1, None).await.manifest;
+    assert_eq!(verify(&sample, Level::Manifest).await.unwrap().warnings, [""; 0]);
+    manifest.topics[0].partitions[0].content.holes.compaction += 7;
+    let key = sample.archive.keys.manifest(&manifest.backup_id);
+    fs::write(path(&sample, &key), manifest.seal()).unwrap();
+    let warnings = verify(&sample, Level::Manifest).await.unwrap().warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("as if the log cleaner had taken them")), "{warnings:?}");
+}
+
+#[tokio::test]
 async fn a_verification_of_one_backup_looks_at_what_it_shares_with_others() {
     let sample = two_backups().await;
     let shared = key_of(&sample, "segments/b1/").await;

@@ -1,13 +1,14 @@
 //! 10,000 partitions with little data each: objects and requests follow the bytes, not the partitions.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kafka_backup::backup::{self, BackupReport, Outcome};
 use kafka_backup::config::backup::PARALLELISM;
 use kafka_backup::config::verify::Level;
 use kafka_backup::progress::Progress;
 use kafka_backup::stop::Stop;
-use kafka_backup::verify;
+use kafka_backup::{restore, verify};
 use kafka_protocol::messages::ApiKey;
 use serde_json::json;
 use tempfile::TempDir;
@@ -90,6 +91,23 @@ async fn ten_thousand_partitions_make_no_more_objects_than_a_hundred() {
     // Nor may a broker be asked once a partition: hundreds of them share a request.
     assert!(many.requests_of(ApiKey::Fetch) <= 10_000 / 100, "{} fetches", many.requests_of(ApiKey::Fetch));
     assert!(many.requests() <= 200, "{} requests", many.requests());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_sends_batches_of_many_partitions_in_one_request() {
+    const BATCHES: usize = 4;
+    let source = Broker::start(topics(1, BATCHES, 100)).await;
+    let backed_up = BackedUp::of(&source, 128 << 20).await;
+    let target = Broker::start(vec![Topic::new("topic-0", (0..PARTITIONS).map(|_| Log::default()).collect())]).await;
+    // What is ready while requests are answered leaves together.
+    target.append_within(Duration::from_millis(50));
+    let config = configs::restore(&target, backed_up.folder.path(), json!({ "keepBatches": true }));
+    let report = restore::run(&config, &Progress::default(), &Stop::default()).await.unwrap();
+    assert_eq!((report.outcome, report.records), (restore::Outcome::Completed, backed_up.report.records), "{report:?}");
+    let batches: usize = target.topics()[0].partitions.iter().map(|log| log.state().batches.len()).sum();
+    assert_eq!(batches, 90 * BATCHES);
+    let requests = target.requests_of(ApiKey::Produce);
+    assert!(requests <= (batches / 6) as u64, "{requests} requests for {batches} batches");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
