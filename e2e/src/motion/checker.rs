@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use kafka_backup::backup::lines::{MAY_HOLD_DELETED_KEYS, MAY_HOLD_TWO_LOGS};
+use kafka_backup::backup::lines::{self, MAY_HOLD_DELETED_KEYS, MAY_HOLD_TWO_LOGS};
 use serde::Serialize;
 
 use super::archive::{self, Backup};
@@ -128,14 +128,8 @@ impl Case<'_> {
 
     /// Whether a line that says this lists the partition.
     fn is_listed(&self, lines: &[String], says: &str) -> bool {
-        let begin = format!("topic {:?}, partitions {{", self.topic);
-        let partitions = |line: &String| {
-            let (partitions, rest) = line.strip_prefix(&begin)?.split_once('}')?;
-            rest.contains(says).then(|| partitions.to_owned())
-        };
-        let number = self.number.to_string();
-        let mut listed = lines.iter().filter_map(partitions);
-        listed.any(|partitions| partitions.split(", ").any(|one| one == number))
+        let mut listed = lines.iter().filter_map(|line| lines::partitions(line, self.topic));
+        listed.any(|(partitions, what)| partitions.contains(&self.number) && what.contains(says))
     }
 
     /// When an election may last have truncated the log, of those that may have before the run ended, if any: as long as all brokers are
@@ -243,9 +237,16 @@ fn overlap(stretches: &[(i64, i64)], from_ms: i64, to_ms: i64) -> bool {
     stretches.iter().any(|(begin, end)| *begin <= to_ms && *end >= from_ms)
 }
 
-/// Whether a line is about the topic, or the partition, of this name, and not one whose name only begins so.
+/// Whether a line is about the topic of this name, one of its partitions, or the partition of this name, and not about one whose name has it
+/// as a part.
 fn names(line: &str, name: &str) -> bool {
-    let is_whole = |at: usize| !line[at + name.len()..].starts_with(|next: char| next.is_ascii_digit());
+    let is_of_name = |next: char| next.is_ascii_alphanumeric() || matches!(next, '-' | '_');
+    let is_whole = |at: usize| {
+        let (before, after) = (&line[..at], &line[at + name.len()..]);
+        let after =
+            after.strip_prefix('-').map_or(after, |rest| rest.trim_start_matches(|next: char| next.is_ascii_digit()));
+        !before.ends_with(is_of_name) && !after.starts_with(is_of_name)
+    };
     line.match_indices(name).any(|(at, _)| is_whole(at))
 }
 

@@ -27,7 +27,7 @@ fn demands(counts: &Counts) -> [(&'static str, bool); 19] {
         ("records that expired while they were backed up", counts.holes.expired > 0),
         ("records that the log cleaner took", counts.holes.compaction > 0),
         ("transactions that were aborted", counts.holes.aborted > 0),
-        ("records that the application wrote exactly once", counts.output > 0),
+        ("output records of the exactly-once application", counts.output > 0),
         ("records deleted by DeleteRecords", counts.log_starts_moved > 0),
         ("a partition that was added", counts.partitions_added > 0),
         ("a topic that was created again", counts.recreated > 0),

@@ -470,6 +470,23 @@ fn a_problem_of_a_topic_that_an_election_truncates_is_explained_by_an_election_a
 }
 
 #[test]
+fn a_line_is_about_a_topic_and_its_partitions_and_about_no_other_name_with_the_same_part() {
+    for line in [
+        "orders-1: it is slow",
+        "topic \"orders-1\" has gone",
+        "of topic orders-1, and others",
+        "orders-1-12: it is slow",
+    ] {
+        assert!(names(line, "orders-1"), "{line}");
+    }
+    for line in
+        ["orders-10: it is slow", "eu-orders-1: it is slow", "my_orders-1", "orders-1-eu-3: it is slow", "orders"]
+    {
+        assert!(!names(line, "orders-1"), "{line}");
+    }
+}
+
+#[test]
 fn each_partition_is_of_a_log_of_its_own() {
     let mut world = elected();
     let (known, mut stored) = (world.known().clone(), world.stored().clone());
