@@ -1,8 +1,8 @@
 //! What a child process cost, as the kernel counted it.
 //!
 //! The kernel adds up the usage of all children that a process has waited for, and keeps one maximum of their memory. To
-//! tell one child's figures exactly, each runs under a process of its own: this program once more, which does nothing
-//! else.
+//! tell one child's figures exactly, each runs under a process of its own, which does nothing else: a program that calls [`measure`], usually this one
+//! once more.
 
 use std::fs;
 use std::path::Path;

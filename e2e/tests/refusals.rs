@@ -140,7 +140,7 @@ fn a_topic_of_4_mb(kafka: &Kafka, stem: &str) -> String {
     topic
 }
 
-/// Finding 43: nobody compared the bytes of a restore with the room that the brokers have.
+/// A restore compares its bytes with the room that the brokers have.
 #[test]
 fn a_plan_warns_when_the_brokers_have_no_room_for_what_is_restored() {
     let kafka = Kafka::shared(Shared::Plain);

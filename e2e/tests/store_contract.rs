@@ -40,7 +40,7 @@ fn a_bucket_with_object_lock_keeps_the_contract_of_one_with_versions() {
     keeps_the_contract(minio, &minio.make_locked_bucket("locked-contract").unwrap(), true);
 }
 
-/// Finding 32, F6: everything is done in a bucket in which nobody may delete or overwrite a version for a day.
+/// Everything is done in a bucket whose Object Lock forbids for a day to delete or overwrite a version.
 #[test]
 fn backups_are_made_restored_and_pruned_in_a_bucket_with_object_lock() {
     let (kafka, minio) = (Kafka::shared(Shared::Plain), Minio::shared());

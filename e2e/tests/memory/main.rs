@@ -1,4 +1,4 @@
-//! The most memory that a run takes, whatever producers have written.
+//! The most memory that runs take over large compressed batches, and over many holes.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod archive;
@@ -78,7 +78,7 @@ fn a_restore_that_has_to_change_large_batches_fits_into_the_memory_of_a_pod() {
 /// Each hole of a log ends a stretch of its offset map, be it a transaction marker or what the log cleaner has removed. These are of the
 /// second kind, and inside of batches: millions of them take seconds, and as many markers would need millions of batches.
 #[test]
-fn the_memory_of_a_restore_does_not_grow_with_the_holes_of_its_partitions() {
+fn a_restore_keeps_no_offset_maps_of_partitions_that_it_is_done_with() {
     const PARTITIONS: usize = 128;
     const BATCHES: i64 = 100;
     const RECORDS: i32 = 1_000;

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_47_holes_of_compaction_in_a_topic_that_is_not_compacted_are_named() {
+    fn holes_of_compaction_in_a_topic_that_is_not_compacted_are_named() {
         let warnings = |policy| Plausibility::default().warnings(&backup("b1", 1, policy, 10, 7));
         for policy in [None, Some("delete")] {
             let found = warnings(policy);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn finding_47_a_compacted_partition_that_lost_nearly_all_records_since_the_backup_before_is_named() {
+    fn a_compacted_partition_that_lost_nearly_all_records_since_the_backup_before_is_named() {
         let compact = Some("compact");
         let second = |cut_at_ms, then, now| {
             let mut plausibility = Plausibility::default();

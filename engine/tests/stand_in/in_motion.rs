@@ -543,7 +543,7 @@ async fn what_is_left_behind_a_log_start_that_moved_is_read_before_everything_el
     assert_eq!((report.outcome, report.records), (Outcome::Completed, 62), "{report:?}");
 }
 
-/// Finding 26: a broker whose high watermark is not the end of a batch.
+/// A broker whose high watermark lies inside a batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_that_ends_inside_a_batch_makes_a_whole_backup() {
     let log = Log::default();

@@ -231,7 +231,7 @@ async fn an_unreadable_record_is_not_a_free_lease() {
 }
 
 #[tokio::test]
-async fn finding_33_who_looks_for_a_successor_changes_the_folder_first_so_that_nfs_asks_its_server() {
+async fn who_looks_for_a_successor_changes_the_folder_first_so_that_nfs_asks_its_server() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(&dir).await;
     let lease = acquire(&store, Holder::current("a")).await.unwrap();
