@@ -13,13 +13,17 @@
 //! - **archive**: all backups of one source, by name. One writer at a time, held by a lease.
 //! - **backup**: the selected topics and consumer groups as they stood at one *cut*. It exists once its manifest does.
 //! - **cut**: for every partition the offsets to copy, and the committed offsets of the groups at that moment, fixed first.
+//! - **stretch**: a range of offsets of one partition that one worker of a backup reads.
 //! - **segment**: an immutable object with runs of one or more partitions.
-//! - **run**: a stretch of whole record batches of one partition inside a segment.
+//! - **run**: a range of whole record batches of one partition inside a segment.
 //! - **frame**: about a megabyte of a run: what is checked, compressed and read at once.
-//! - **hole**: a stretch of offsets without a record, with its reason.
-//! - **part**: a list of runs; a manifest names parts, and a checkpoint is one.
+//! - **hole**: a range of offsets without a record, with its reason.
+//! - **part**: a list of runs; a manifest names parts.
+//! - **checkpoint**: a part of a backup that is not finished: what the next run need not read again.
 //! - **manifest**: what makes segments a backup. Created once, never overwritten.
+//! - **facts**: a small object beside a manifest with what lists, retention and the choice of a backup need of it.
 //! - **plan**: all that a restore is going to do, as a value.
+//! - **journal**: what a restore has decided and done, in the archive: a run of the same restore reads it and resumes.
 //! - **source** is what is read, **target** is what is written.
 //!
 //! All ranges are half open, `start_offset..end_offset`; an inclusive bound is called `last_offset`.
