@@ -82,7 +82,8 @@ impl Topics {
         self.names.iter().filter_map(id).collect()
     }
 
-    fn found(&self, before: &BTreeMap<String, String>) -> Found {
+    /// What a failure at this step has left. It is printed too, for runs with many topics.
+    fn found(&self, step: &str, before: &BTreeMap<String, String>) -> Found {
         let mut now = self.ids();
         loop {
             // The last request of a run that was killed may still be at work.
@@ -105,6 +106,8 @@ impl Topics {
         for name in &found.untouched {
             assert_eq!(self.witness.offsets(name, At::Latest).unwrap(), [1], "{name} is untouched");
         }
+        let Found { untouched, replaced, missing } = &found;
+        eprintln!("{step}: {} untouched, {} replaced, {} missing", untouched.len(), replaced.len(), missing.len());
         found
     }
 
@@ -165,13 +168,13 @@ fn a_run_that_has_lost_its_lease_deletes_no_further_topic() {
     running.wait_until("a topic is created again", || topics.journal("fenced", "created").exists());
     running.signal("STOP").unwrap();
     take_over(&topics.journal("fenced", "lease"));
-    let found = topics.found(&before);
+    let found = topics.found("lease taken over", &before);
     running.signal("CONT").unwrap();
     let ended = running.ended().unwrap();
     assert_eq!(ended.code, Some(CONFLICT), "{ended:?}");
     assert!(ended.stderr.contains("another process has taken over"), "{ended:?}");
     assert!(!found.untouched.is_empty(), "it was stopped too late: {found:?}");
-    assert_eq!(topics.found(&before).untouched, found.untouched, "{ended:?}");
+    assert_eq!(topics.found("lease taken over, at the end", &before).untouched, found.untouched, "{ended:?}");
     topics.completes("fenced", &before);
 }
 
@@ -194,7 +197,7 @@ fn topics_whose_deletion_is_answered_by_a_timeout_are_deleted_once_and_named_whe
     let ended = running.ended().unwrap();
     proxy.time_out(TimedOut::None);
     assert_eq!(ended.code, Some(UNAVAILABLE), "{ended:?}");
-    let (first, found, error) = (&topics.names[0], topics.found(&before), &ended.stderr);
+    let (first, found, error) = (&topics.names[0], topics.found("no response to DeleteTopics", &before), &ended.stderr);
     assert_eq!((found.missing, found.replaced.len()), ([first.clone()].into(), 0), "{ended:?}");
     assert!(error.contains(&format!("topic {first:?}")) && error.contains("REQUEST_TIMED_OUT"), "{error}");
     assert_eq!(said(error, "of the topics to overwrite", "were replaced"), 0, "{error}");
@@ -225,7 +228,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
         std::fs::write(topics.refused.path(), format!("{}\n", names[number])).unwrap();
         let ended = topics.run(id);
         assert_eq!(ended.code, Some(USAGE), "{ended:?}");
-        let found = topics.found(&before);
+        let found = topics.found(&format!("creating {id} is refused"), &before);
         assert_eq!(found.missing, [names[number].clone()].into(), "{found:?}");
         let error = &ended.stderr;
         assert!(error.contains("the name is refused") && error.contains(&names[number]), "{error}");
@@ -245,7 +248,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
             let left = format!("deleted and not created again: 1 ({})", names[number]);
             assert!(ended.stderr.contains(&left), "{ended:?}");
         }
-        assert_eq!(topics.found(&before).untouched, found.untouched);
+        assert_eq!(topics.found(&format!("refused again, {id}"), &before).untouched, found.untouched);
         topics.completes(id, &before);
     }
 
@@ -260,7 +263,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
             object => topics.journal(id, object).exists(),
         });
         running.kill().unwrap();
-        let found = topics.found(&before);
+        let found = topics.found(&format!("killed at {id}"), &before);
         assert!(found.missing.len() <= REPLACED_AT_ONCE, "{id}: {found:?}");
         topics.completes(id, &before);
     }
@@ -273,7 +276,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
     }
     running.signal("TERM").unwrap();
     let ended = running.ended().unwrap();
-    let found = topics.found(&before);
+    let found = topics.found("asked to stop", &before);
     assert_eq!(ended.code, Some(INTERRUPTED), "{ended:?}");
     // It ends between two groups, unless creating one takes longer than it has.
     assert!(found.missing.len() <= REPLACED_AT_ONCE && !found.untouched.is_empty(), "{found:?}");
@@ -293,7 +296,7 @@ fn a_restore_that_fails_at_any_step_of_overwriting_many_topics_is_completed_by_t
     topics.kafka.kill_node(node).unwrap();
     running.kill().unwrap();
     topics.kafka.start_node(node).unwrap();
-    let found = topics.found(&before);
+    let found = topics.found("broker killed, then the run", &before);
     assert!(found.missing.len() <= REPLACED_AT_ONCE && !found.replaced.is_empty(), "{found:?}");
     topics.completes("gone", &before);
 }
