@@ -219,8 +219,7 @@ impl Run<'_> {
             let before = checkpoints.parts().len();
             self.read_queue(queue, pass, lease, cut, &mut checkpoints, findings).await?;
             let read = checkpoints.parts()[before..].iter().cloned();
-            let merged = Part::merge([stored].into_iter().chain(read));
-            stored = left::without_islands(cut, invariants::without_repeats(merged));
+            stored = invariants::without_repeats(Part::merge([stored].into_iter().chain(read)));
             queue = self.queue_of_rest(cut, &stored, findings);
             if queue.is_over() {
                 break;

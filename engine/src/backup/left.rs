@@ -90,25 +90,7 @@ pub async fn still_good(cluster: &Cluster, cut: &Cut, stored: Part, now_ms: i64,
             findings.was_read(partition, epoch);
         }
     }
-    without_islands(cut, invariants::without_repeats(kept))
-}
-
-/// Leaves out what is stored of a log that may be cleaned behind a range that is not: it is read again together with that range. Of a key
-/// whose value there was removed meanwhile the new value is further on, perhaps behind everything that was stored.
-pub fn without_islands(cut: &Cut, stored: Part) -> Part {
-    let starts = |topic: &TopicCut| topic.partitions.iter().map(|cut| (cut.partition, cut.start_offset)).collect();
-    let cleaned = cut.topics.iter().filter(|topic| Cleaning::of(topic).is_possible());
-    let mut reached: BTreeMap<&TopicKey, BTreeMap<i32, i64>> =
-        cleaned.map(|topic| (&topic.topic, starts(topic))).collect();
-    stored.retain(|topic, run| {
-        let of_partition = reached.get_mut(topic).and_then(|partitions| partitions.get_mut(&run.partition));
-        let Some(reached) = of_partition else { return true };
-        let follows = run.start_offset <= *reached;
-        if follows {
-            *reached = run.end_offset.max(*reached);
-        }
-        follows
-    })
+    invariants::without_repeats(kept)
 }
 
 /// Where the partitions end whose topics are not compacted.
@@ -254,44 +236,6 @@ mod tests {
             kept.runs().map(|(topic, _, run)| (topic.name.as_str(), run.partition, run.end_offset)).collect();
         let expected = [("dropped", 0, 20), ("dropped", 1, 100), ("kept", 0, 20), ("kept", 0, 100), ("kept", 1, 100)];
         assert_eq!(kept, expected);
-    }
-
-    #[test]
-    fn what_is_stored_behind_a_gap_of_a_log_that_may_be_cleaned_is_read_again() {
-        let key = |name: &str| TopicKey { name: name.to_owned(), id: uuid::Uuid::nil() };
-        let topics = [("cleaned", true), ("kept", false)].map(|(name, compacted)| TopicCut {
-            topic: key(name),
-            partitions: vec![CUT, PartitionCut { partition: 1, ..CUT }],
-            ..topic(compacted)
-        });
-        let cut = Cut {
-            backup_id: "b".parse().unwrap(),
-            at_ms: 0,
-            source_cluster_id: String::new(),
-            selection: String::new(),
-            topics: topics.into(),
-            groups: Vec::new(),
-            open_transactions: Vec::new(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        };
-        let at = |partition, run: Run| (0, Run { partition, ..run });
-        let runs = vec![
-            at(0, run(10, 20)),
-            at(0, run(20, 30)),
-            at(0, run(40, 120)),
-            at(1, run(15, 100)),
-            at(1, run(100, 130)),
-        ];
-        let topics = ["cleaned", "kept"].map(|name| TopicRuns { topic: key(name), runs: runs.clone() });
-        let segment = SegmentRef { id: "s".parse().unwrap(), bytes: 1, index_sha256: String::new() };
-        let kept = without_islands(&cut, Part { segments: vec![segment], topics: topics.into() });
-        let of = |name: &str| {
-            let runs = kept.runs().filter(|(topic, ..)| topic.name == name);
-            runs.map(|(_, _, run)| (run.partition, run.start_offset, run.end_offset)).collect::<Vec<_>>()
-        };
-        assert_eq!(of("cleaned"), [(0, 10, 20), (0, 20, 30)]);
-        assert_eq!(of("kept").len(), 5);
     }
 
     #[test]
