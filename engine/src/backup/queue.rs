@@ -270,12 +270,24 @@ impl Queue {
         passed_over.into_iter().rev().for_each(|task| tasks.push_front(task));
     }
 
-    /// Says whether the broker answers. Of one that does not, as much is taken at once as fits into a request.
-    pub fn reaches(&mut self, broker: i32, answers: bool) {
-        match answers {
-            true => self.unreachable.remove(&broker),
-            false => self.unreachable.insert(broker),
+    /// The broker did not answer: as much of it is taken at once as fits into a request.
+    pub fn is_unreachable(&mut self, broker: i32) {
+        self.unreachable.insert(broker);
+    }
+
+    /// The broker answers. If it did not before, a worker keeps as much as it takes of others, and gives the rest to all.
+    pub fn answers(&mut self, broker: i32, held: &mut Vec<Task>) {
+        if !self.unreachable.remove(&broker) {
+            return;
+        }
+        let mut offsets: u64 = 0;
+        let fits = |task: &&Task| {
+            let fits = offsets < TAKE_OFFSETS;
+            offsets = offsets.saturating_add(task.stretch.remaining());
+            fits
         };
+        let kept = held.iter().take_while(fits).count();
+        held.drain(kept..).rev().for_each(|task| self.push_first(broker, task));
     }
 
     /// Says that a worker is done with what it took, and has pushed what it could not read.
@@ -324,12 +336,27 @@ mod tests {
         let taken = |broker: i32, answers: &[bool]| {
             let mut queue = Queue::default();
             (0..600).for_each(|partition| queue.push(broker, large(partition)));
-            answers.iter().for_each(|answers| queue.reaches(1, *answers));
+            for answers in answers {
+                if *answers { queue.answers(1, &mut Vec::new()) } else { queue.is_unreachable(1) }
+            }
             queue.take().unwrap().1.len()
         };
         assert_eq!([taken(1, &[]), taken(1, &[false]), taken(2, &[false])], [1, TAKE_STRETCHES, 1]);
         assert_eq!(taken(1, &[false, true]), 1, "it answers again");
         assert_eq!(taken(NO_BROKER, &[]), TAKE_STRETCHES, "they have no leader");
+    }
+
+    #[test]
+    fn once_a_broker_answers_again_what_one_worker_holds_of_it_is_for_all() {
+        let mut queue = Queue::default();
+        let mut held: Vec<Task> = (0..3).map(|partition| task(partition, 0..60_000)).collect();
+        queue.answers(1, &mut held);
+        assert_eq!(held.len(), 3, "it has always answered");
+        queue.is_unreachable(1);
+        queue.answers(1, &mut held);
+        let partitions = |tasks: &[Task]| tasks.iter().map(|task| task.partition).collect::<Vec<_>>();
+        assert_eq!(partitions(&held), [0, 1]);
+        assert_eq!(partitions(&queue.take().unwrap().1), [2]);
     }
 
     #[test]

@@ -165,23 +165,25 @@ impl Worker {
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
-                    self.queue().reaches(broker, false);
+                    self.queue().is_unreachable(broker);
                     back.extend(self.unanswered(asked, &error, now));
                     return Ok(None);
                 }
                 outcomes => outcomes?,
             };
-            self.queue().reaches(broker, true);
             let beyond = self.lookahead(broker, idle.is_alone).complete(&mut asked, &mut outcomes).await;
             self.shared.limiter.take(beyond.bytes, 0).await;
             for (number, first_offset) in beyond.untold {
                 self.findings().stays_untold(findings::key(&asked[number]), first_offset);
             }
-            let judged: Vec<After> =
-                asked.iter().zip(&outcomes).map(|(task, answered)| self.judge(task, &answered.outcome, now)).collect();
+            let answered = asked.iter().zip(&outcomes).enumerate();
+            let judged: Vec<After> = answered
+                .map(|(number, (task, answered))| self.judge(task, number == 0, &answered.outcome, now))
+                .collect();
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
             let response = Response { asked: &asked, outcomes: &outcomes, judged: &judged };
             let ended = self.next_turn(&mut idle, broker, &response, &mut next, now);
+            self.queue().answers(broker, &mut next);
             if !idle.is_alone && others == Others::JoinIn {
                 self.queue().top_up(broker, &mut next);
             }
@@ -233,12 +235,12 @@ impl Worker {
     }
 
     /// What an answer means for its task, with what was found out elsewhere and how long it has been tried.
-    fn judge(&self, task: &Task, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
+    fn judge(&self, task: &Task, is_first: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
         let Shared { began, patience, retry_timeout, .. } = &*self.shared;
         if self.findings().is_given_up(&task.topic, task.partition) {
             return After::Done(task.clone());
         }
-        let after = after(task, outcome, now);
+        let after = after(task, is_first, outcome, now);
         let grown = after.task().stretch.end_offset.saturating_sub(task.stretch.end_offset);
         self.shared.progress.expect_more(u64::try_from(grown).unwrap_or(0));
         match after {
