@@ -301,7 +301,10 @@ impl FileStore {
             let mut folders = BTreeSet::new();
             let mut removed = Ok(());
             for key in &keys {
-                store.check_root()?;
+                if let Err(error) = store.check_root() {
+                    removed = removed.and(Err(error));
+                    break;
+                }
                 let path = store.path(key);
                 match fs::remove_file(&path).map_err(|error| store.error(key, &error)) {
                     Ok(()) => drop(folders.insert(folder_of(&path).to_owned())),
@@ -311,8 +314,10 @@ impl FileStore {
             }
             // Also after a failure: what is gone stays gone.
             for folder in folders {
-                store.check_root()?;
-                store.leave(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))?;
+                let left = store.check_root().and_then(|()| {
+                    store.leave(&folder).map_err(|error| store.error(&folder.to_string_lossy(), &error))
+                });
+                removed = removed.and(left);
             }
             removed
         })

@@ -341,6 +341,8 @@ struct Listing {
 impl Listing {
     fn goes_on(&mut self, path: &str) -> opendal::Result<()> {
         match &self.first {
+            // More than one key has this path: that of the folder, and those with a slash more.
+            _ if path == "/" => Ok(()),
             Some(first) if first == path => Err(opendal::Error::new(
                 ErrorKind::Unsupported,
                 "the store answers ListObjectsV2 with the same page again: this version of it cannot be used",

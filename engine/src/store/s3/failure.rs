@@ -119,6 +119,8 @@ impl<'a> S3Failure<'a> {
             (Some(cause), _) => cause.to_string(),
             // A document without a code, as opendal shows it.
             (None, message) if message.starts_with("S3Error {") => "the response gives no reason".to_owned(),
+            // Of a page it has only the beginning.
+            (None, message) if message.contains(NOT_FROM_THE_STORE) => message.to_owned(),
             (None, message) => beginning(message),
         }
     }
