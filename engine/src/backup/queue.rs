@@ -271,7 +271,7 @@ impl Queue {
     }
 
     /// The broker did not answer: as much of it is taken at once as fits into a request.
-    pub fn is_unreachable(&mut self, broker: i32) {
+    pub fn set_unreachable(&mut self, broker: i32) {
         self.unreachable.insert(broker);
     }
 
@@ -337,7 +337,7 @@ mod tests {
             let mut queue = Queue::default();
             (0..600).for_each(|partition| queue.push(broker, large(partition)));
             for answers in answers {
-                if *answers { queue.answers(1, &mut Vec::new()) } else { queue.is_unreachable(1) }
+                if *answers { queue.answers(1, &mut Vec::new()) } else { queue.set_unreachable(1) }
             }
             queue.take().unwrap().1.len()
         };
@@ -352,7 +352,7 @@ mod tests {
         let mut held: Vec<Task> = (0..3).map(|partition| task(partition, 0..60_000)).collect();
         queue.answers(1, &mut held);
         assert_eq!(held.len(), 3, "it has always answered");
-        queue.is_unreachable(1);
+        queue.set_unreachable(1);
         queue.answers(1, &mut held);
         let partitions = |tasks: &[Task]| tasks.iter().map(|task| task.partition).collect::<Vec<_>>();
         assert_eq!(partitions(&held), [0, 1]);

@@ -165,7 +165,7 @@ impl Worker {
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
-                    self.queue().is_unreachable(broker);
+                    self.queue().set_unreachable(broker);
                     back.extend(self.unanswered(asked, &error, now));
                     return Ok(None);
                 }
