@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::document::{self, DocumentKind, Encoding};
 use super::layout::{ArchiveName, BackupId, PartId, SegmentId};
 use super::run::{Content, Run};
-use super::segment::{SegmentRef, StoredSegment, TopicKey};
+use super::segment::{IndexedRun, SegmentRef, StoredSegment, TopicKey};
 
 /// The newest version of manifests, cuts, checkpoints and parts.
 pub const VERSION: u32 = 1;
@@ -159,12 +159,12 @@ impl Part {
     /// Lists the runs of a stored segment.
     pub fn of(stored: &StoredSegment) -> Self {
         let StoredSegment { segment, index } = stored;
-        let runs_of = |number| index.runs.iter().filter(move |indexed| indexed.topic == number);
-        let topics = index.topics.iter().enumerate().map(|(number, topic)| TopicRuns {
-            topic: topic.clone(),
-            runs: runs_of(number).map(|indexed| (0, indexed.run.clone())).collect(),
-        });
-        Self { segments: vec![segment.clone()], topics: topics.collect() }
+        let without_runs = |topic: &TopicKey| TopicRuns { topic: topic.clone(), runs: Vec::new() };
+        let mut topics: Vec<TopicRuns> = index.topics.iter().map(without_runs).collect();
+        for IndexedRun { topic, run, .. } in &index.runs {
+            topics[*topic].runs.push((0, run.clone()));
+        }
+        Self { segments: vec![segment.clone()], topics }
     }
 
     /// Lists the runs of several parts in one, by topic, partition and offset.

@@ -12,6 +12,7 @@
 //! segments can enter a checkpoint or a manifest. The index holds all that a manifest says of the segment's runs, so that a
 //! manifest can be made again from segments alone.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -134,6 +135,8 @@ pub fn check_header(id: &SegmentId, bytes: &[u8]) -> Result<(), Error> {
 pub struct OpenSegment {
     id: SegmentId,
     index: Index,
+    /// The numbers of the index's topics.
+    numbers: HashMap<TopicKey, usize>,
     position: u64,
     pending: Pending,
     compressor: Compressor,
@@ -169,7 +172,15 @@ impl OpenSegment {
         out.copy(&header);
         let position = header.len() as u64;
         let compressor = Compressor::new();
-        Self { id, index: Index::default(), position, pending: Pending::default(), compressor, compression }
+        Self {
+            id,
+            index: Index::default(),
+            numbers: HashMap::new(),
+            position,
+            pending: Pending::default(),
+            compressor,
+            compression,
+        }
     }
 
     /// Whether nothing stands in the segment yet.
@@ -213,11 +224,13 @@ impl OpenSegment {
         out: &mut Rope,
     ) -> Result<(), codec::Error> {
         self.close_frame(out)?;
-        let topic = match self.index.topics.iter().rposition(|known| known == topic) {
-            Some(topic) => topic,
+        let topic = match self.numbers.get(topic) {
+            Some(number) => *number,
             None => {
+                let number = self.index.topics.len();
                 self.index.topics.push(topic.clone());
-                self.index.topics.len() - 1
+                self.numbers.insert(topic.clone(), number);
+                number
             }
         };
         let run = Run {

@@ -19,7 +19,7 @@ use crate::kafka::buffers::Buffers;
 use crate::kafka::connection::{Connection, Pending};
 use crate::kafka::error::{Error, LEADER_NOT_AVAILABLE, Resource, UNKNOWN_TOPIC_OR_PARTITION};
 use crate::kafka::fetch::TOPIC_ID_VERSION;
-use crate::kafka::metadata::{Broker, Metadata, TopicMetadata, build_metadata, process_metadata};
+use crate::kafka::metadata::{Broker, Metadata, PartitionMetadata, TopicMetadata, build_metadata, process_metadata};
 use crate::kafka::retry::Budget;
 use crate::kafka::rounds::{Retry, Rounds, of_all};
 use crate::kafka::transport::Transport;
@@ -122,7 +122,7 @@ impl View {
         if let Some(error) = &known.error {
             return Err(error.clone());
         }
-        let Some(known) = known.partitions.iter().find(|known| known.partition == partition) else {
+        let Some(known) = known.partition(partition) else {
             return Err(error(UNKNOWN_TOPIC_OR_PARTITION, resource()));
         };
         match known.leader {
@@ -140,9 +140,7 @@ pub(crate) fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetad
     }
     let mut merged = united(known, answer);
     if answer.error.is_some() || answer.id.is_nil() {
-        merged
-            .partitions
-            .retain(|partition| answer.partitions.iter().any(|there| there.partition == partition.partition));
+        merged.partitions.retain(|partition| answer.partition(partition.partition).is_some());
     }
     merged
 }
@@ -152,13 +150,13 @@ pub(crate) fn newer(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetad
 pub(crate) fn united(known: &TopicMetadata, answer: &TopicMetadata) -> TopicMetadata {
     let mut merged = answer.clone();
     for partition in &mut merged.partitions {
-        let before = known.partitions.iter().find(|before| before.partition == partition.partition);
+        let before = known.partition(partition.partition);
         if let Some(before) = before.filter(|before| before.leader_epoch > partition.leader_epoch) {
             *partition = before.clone();
         }
     }
-    let is_there = |number: i32| answer.partitions.iter().any(|partition| partition.partition == number);
-    merged.partitions.extend(known.partitions.iter().filter(|before| !is_there(before.partition)).cloned());
+    let is_there = |before: &&PartitionMetadata| answer.partition(before.partition).is_some();
+    merged.partitions.extend(known.partitions.iter().filter(|before| !is_there(before)).cloned());
     merged.partitions.sort_by_key(|partition| partition.partition);
     merged
 }
@@ -574,7 +572,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::error::Kind;
-    use crate::kafka::metadata::PartitionMetadata;
 
     fn topic(id: u128, leaders: &[(Option<i32>, i32)]) -> TopicMetadata {
         let partitions = leaders.iter().zip(0..).map(|((leader, leader_epoch), partition)| PartitionMetadata {

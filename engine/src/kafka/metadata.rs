@@ -55,6 +55,14 @@ pub struct TopicMetadata {
     pub error: Option<Error>,
 }
 
+impl TopicMetadata {
+    /// The partition of this number, if the answer has it.
+    pub fn partition(&self, number: i32) -> Option<&PartitionMetadata> {
+        let at = self.partitions.binary_search_by_key(&number, |partition| partition.partition).ok()?;
+        self.partitions.get(at)
+    }
+}
+
 /// An answer about the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
