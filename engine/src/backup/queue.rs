@@ -1,6 +1,6 @@
 //! Which worker reads what: stretches of partitions, by the broker that leads them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -139,6 +139,14 @@ impl Task {
         self.cleaning.is_possible() && self.trouble.is_none()
     }
 
+    /// The task after its broker has not answered for as long as the retry timeout, as is known `since` then. What failed before was at
+    /// another time, and perhaps at another broker.
+    #[must_use]
+    pub fn unanswered(self, last: crate::kafka::Error, since: Instant, now: Instant) -> Self {
+        let trouble = self.trouble.clone().filter(|trouble| trouble.since >= since);
+        Self { trouble, ..self }.troubled(last, now)
+    }
+
     /// The task after another failure.
     #[must_use]
     pub fn troubled(self, last: crate::kafka::Error, now: Instant) -> Self {
@@ -179,8 +187,8 @@ pub struct Queue {
     readers: BTreeMap<i32, usize>,
     /// Tasks that workers hold and may give back.
     taken: usize,
-    /// Brokers that have not answered for as long as the retry timeout, and nothing since.
-    unreachable: BTreeSet<i32>,
+    /// Brokers that did not answer for as long as the retry timeout, with the end of that time, until they answer.
+    unreachable: BTreeMap<i32, Instant>,
 }
 
 impl Queue {
@@ -249,11 +257,11 @@ impl Queue {
         let Some(tasks) = self.by_broker.get_mut(&broker) else { return };
         let key = |task: &Task| (Arc::clone(&task.topic), task.partition);
         let mut partitions: HashSet<_> = held.iter().map(key).collect();
-        let mut offsets: u64 = held.iter().map(|task| task.stretch.remaining()).sum();
+        let mut offsets = held.iter().fold(0_u64, |offsets, task| offsets.saturating_add(task.stretch.remaining()));
         // Only what is passed over is moved: tens of thousands of stretches may wait, and this is asked with every response.
         let mut passed_over = Vec::new();
         // Each request to a broker that does not answer takes as long as the retry timeout, and so does each search for leaders.
-        let offsets_max = match broker == NO_BROKER || self.unreachable.contains(&broker) {
+        let offsets_max = match broker == NO_BROKER || self.unreachable.contains_key(&broker) {
             true => u64::MAX,
             false => TAKE_OFFSETS,
         };
@@ -270,16 +278,16 @@ impl Queue {
         passed_over.into_iter().rev().for_each(|task| tasks.push_front(task));
     }
 
-    /// The broker did not answer: as much of it is taken at once as fits into a request.
-    pub fn set_unreachable(&mut self, broker: i32) {
-        self.unreachable.insert(broker);
+    /// The broker did not answer for as long as the retry timeout: as much of it is taken at once as fits into a request. Returns since
+    /// when it is known not to answer.
+    pub fn set_unreachable(&mut self, broker: i32, now: Instant) -> Instant {
+        *self.unreachable.entry(broker).or_insert(now)
     }
 
-    /// The broker answers. If it did not before, a worker keeps as much as it takes of others, and gives the rest to all.
+    /// The broker answers. A worker that has taken more of it while it did not keeps as much as it takes of others, and gives the rest to
+    /// all; so does each further worker that is answered.
     pub fn answers(&mut self, broker: i32, held: &mut Vec<Task>) {
-        if !self.unreachable.remove(&broker) {
-            return;
-        }
+        self.unreachable.remove(&broker);
         let mut offsets: u64 = 0;
         let fits = |task: &&Task| {
             let fits = offsets < TAKE_OFFSETS;
@@ -337,7 +345,10 @@ mod tests {
             let mut queue = Queue::default();
             (0..600).for_each(|partition| queue.push(broker, large(partition)));
             for answers in answers {
-                if *answers { queue.answers(1, &mut Vec::new()) } else { queue.set_unreachable(1) }
+                match answers {
+                    true => queue.answers(1, &mut Vec::new()),
+                    false => drop(queue.set_unreachable(1, Instant::now())),
+                }
             }
             queue.take().unwrap().1.len()
         };
@@ -347,16 +358,38 @@ mod tests {
     }
 
     #[test]
-    fn once_a_broker_answers_again_what_one_worker_holds_of_it_is_for_all() {
+    fn once_a_broker_answers_again_what_workers_hold_of_it_is_for_all() {
         let mut queue = Queue::default();
-        let mut held: Vec<Task> = (0..3).map(|partition| task(partition, 0..60_000)).collect();
-        queue.answers(1, &mut held);
-        assert_eq!(held.len(), 3, "it has always answered");
-        queue.set_unreachable(1);
-        queue.answers(1, &mut held);
+        (0..9).for_each(|partition| queue.push(1, task(partition, 0..60_000)));
+        let (_, mut always_answered) = queue.take().unwrap();
+        queue.answers(1, &mut always_answered);
         let partitions = |tasks: &[Task]| tasks.iter().map(|task| task.partition).collect::<Vec<_>>();
-        assert_eq!(partitions(&held), [0, 1]);
-        assert_eq!(partitions(&queue.take().unwrap().1), [2]);
+        assert_eq!(partitions(&always_answered), [0, 1], "it takes no more than it keeps");
+        queue.set_unreachable(1, Instant::now());
+        let [mut one, mut other] = [3, 4].map(|count| {
+            let mut held = Vec::new();
+            queue.top_up(1, &mut held);
+            held.drain(count..).rev().for_each(|task| queue.push_first(1, task));
+            held
+        });
+        queue.answers(1, &mut one);
+        queue.answers(1, &mut other);
+        assert_eq!((partitions(&one), partitions(&other)), (vec![2, 3], vec![5, 6]));
+        let (_, of_a_third) = queue.take().unwrap();
+        assert_eq!(partitions(&of_a_third), [7, 8]);
+        assert_eq!(partitions(&queue.take().unwrap().1), [4]);
+    }
+
+    #[test]
+    fn what_failed_before_a_broker_stopped_to_answer_is_not_counted() {
+        let began = Instant::now();
+        let later = |seconds| began + std::time::Duration::from_secs(seconds);
+        let error = || crate::kafka::Error::UnknownBroker { id: 1 };
+        let failures = |task: &Task| task.trouble.as_ref().map(|trouble| (trouble.since, trouble.failures));
+        let moved = task(0, 0..10).troubled(error(), began).troubled(error(), later(1));
+        let once = moved.unanswered(error(), later(3_000), later(3_060));
+        assert_eq!(failures(&once), Some((later(3_060), 1)));
+        assert_eq!(failures(&once.unanswered(error(), later(3_000), later(3_120))), Some((later(3_060), 2)));
     }
 
     #[test]

@@ -160,13 +160,14 @@ impl Worker {
             let outcomes = answer.await.map_err(|_| Error::WorkerEnded)?;
             let now = Instant::now();
             if let Some((bytes, max)) = outcomes.as_ref().err().and_then(too_large) {
+                self.queue().answers(broker, &mut asked);
                 return Ok(Some(Oversized { tasks: asked, bytes, max }));
             }
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
-                    self.queue().set_unreachable(broker);
-                    back.extend(self.unanswered(asked, &error, now));
+                    let since = self.queue().set_unreachable(broker, now);
+                    back.extend(self.unanswered(asked, &error, since, now));
                     return Ok(None);
                 }
                 outcomes => outcomes?,
@@ -183,7 +184,9 @@ impl Worker {
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
             let response = Response { asked: &asked, outcomes: &outcomes, judged: &judged };
             let ended = self.next_turn(&mut idle, broker, &response, &mut next, now);
-            self.queue().answers(broker, &mut next);
+            if outcomes.iter().any(FetchedPartition::is_of_a_broker) {
+                self.queue().answers(broker, &mut next);
+            }
             if !idle.is_alone && others == Others::JoinIn {
                 self.queue().top_up(broker, &mut next);
             }

@@ -151,6 +151,18 @@ pub struct FetchedPartition {
     pub outcome: Result<Fetched, FetchError>,
 }
 
+impl FetchedPartition {
+    /// Whether the leader gave records.
+    pub fn has_records(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(|fetched| !fetched.records.is_empty())
+    }
+
+    /// Whether a broker said this. What a failed connection means is known without a response.
+    pub fn is_of_a_broker(&self) -> bool {
+        self.outcome.as_ref().map_or_else(|failed| failed.error().code().is_some(), |_| true)
+    }
+}
+
 /// What became of one request.
 enum Answer {
     /// Each target has its outcome.

@@ -23,10 +23,16 @@ pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
 }
 
 impl Worker {
-    /// A broker did not answer for as long as the retry timeout, and still leads these partitions. Somebody else may lead them soon:
-    /// they are tried once more, and then given up. The others are read.
-    pub(super) fn unanswered(&self, tasks: Vec<Task>, error: &crate::kafka::Error, now: Instant) -> Vec<Task> {
-        let troubled = tasks.into_iter().map(|task| task.troubled(error.clone(), now));
+    /// A broker did not answer for as long as the retry timeout, as is known `since` then, and still leads these partitions. Somebody else
+    /// may lead them soon: they are tried once more, and then given up. The others are read.
+    pub(super) fn unanswered(
+        &self,
+        tasks: Vec<Task>,
+        error: &crate::kafka::Error,
+        since: Instant,
+        now: Instant,
+    ) -> Vec<Task> {
+        let troubled = tasks.into_iter().map(|task| task.unanswered(error.clone(), since, now));
         let (hopeless, back): (Vec<_>, Vec<_>) =
             troubled.partition(|task| has_failed_for(task, self.shared.retry_timeout, now));
         for task in hopeless {
