@@ -47,9 +47,9 @@ impl After {
 /// that was written again after the cut, the log cleaner may have removed the value that the key had at the cut.
 /// Whatever the log holds at that moment as the latest value of a key was read, since latest values are not removed.
 ///
-/// `is_first`: whether the request named the partition before all others. Of any other an empty response says nothing: the first ones may
-/// have filled it.
-pub fn after(task: &Task, is_first: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
+/// `is_filled`: whether partitions that the request named before this one gave records. They may have filled the response, so that nothing
+/// of this one means nothing.
+pub fn after(task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
             let mut task = task.clone();
@@ -57,7 +57,7 @@ pub fn after(task: &Task, is_first: bool, outcome: &Result<Fetched, FetchError>,
                 task.yields_since = None;
             }
             // Storage other than the broker's own disks may fail in one response and have nothing at hand in the next one.
-            if !fetched.records.is_empty() || !is_first {
+            if !fetched.records.is_empty() || is_filled {
                 task.trouble = None;
             }
             if task.cleaning.is_possible() {
@@ -380,8 +380,8 @@ mod tests {
         assert_eq!(turn(&once, began, &no_patience, 0), NextTurn::Last { since: began });
         let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
         let with_batch = Fetched { records: batch.into(), ..empty(20) };
-        assert_eq!(after(&twice, true, &Ok(with_batch), later(60)).task().yields_since, None);
-        assert_eq!(after(&twice, true, &Ok(empty(20)), later(60)).task().yields_since, Some(began));
+        assert_eq!(after(&twice, false, &Ok(with_batch), later(60)).task().yields_since, None);
+        assert_eq!(after(&twice, false, &Ok(empty(20)), later(60)).task().yields_since, Some(began));
     }
 
     #[tokio::test]
@@ -431,11 +431,11 @@ mod tests {
     async fn a_compacted_partition_is_done_when_a_response_brings_its_reader_to_the_end_that_it_names() {
         let now = Instant::now();
         let at_end = Task { stretch: Stretch::new(20..20, false), ..task(Cleaning::Compacts) };
-        assert!(matches!(after(&at_end, true, &Ok(empty(20)), now), After::Done(_)));
-        let After::GoOn(task) = after(&at_end, true, &Ok(empty(25)), now) else { panic!("there is more") };
+        assert!(matches!(after(&at_end, false, &Ok(empty(20)), now), After::Done(_)));
+        let After::GoOn(task) = after(&at_end, false, &Ok(empty(25)), now) else { panic!("there is more") };
         assert_eq!(task.stretch.end_offset, 25);
         let not_compacted = Task { cleaning: Cleaning::Never, ..at_end };
-        assert!(matches!(after(&not_compacted, true, &Ok(empty(25)), now), After::Done(_)));
+        assert!(matches!(after(&not_compacted, false, &Ok(empty(25)), now), After::Done(_)));
     }
 
     #[tokio::test]
@@ -453,23 +453,23 @@ mod tests {
         let began = Instant::now();
         let failed = crate::kafka::Error::UnknownBroker { id: 1 };
         let error = || Err(FetchError::Later(failed.clone()));
-        let After::Elsewhere(task) = after(&task(Cleaning::Never), true, &error(), began) else {
+        let After::Elsewhere(task) = after(&task(Cleaning::Never), false, &error(), began) else {
             panic!("it may pass")
         };
         let later = began + Duration::from_secs(100);
-        let After::Elsewhere(mut task) = after(&task, true, &error(), later) else { panic!("it may pass") };
+        let After::Elsewhere(mut task) = after(&task, false, &error(), later) else { panic!("it may pass") };
         assert!(has_failed_for(&task, Duration::from_secs(99), later));
         assert!(!has_failed_for(&task, Duration::from_secs(100), later));
         assert!(!is_hopeless(&task, Duration::from_secs(99), later), "it has waited for its turn between two brokers");
         for _ in 2..FAILURES_MIN {
-            let After::Elsewhere(again) = after(&task, true, &error(), later) else { panic!("it may pass") };
+            let After::Elsewhere(again) = after(&task, false, &error(), later) else { panic!("it may pass") };
             task = again;
         }
         assert!(is_hopeless(&task, Duration::from_secs(99), later));
-        let trouble_of = |fetched, is_first| after(&task, is_first, &Ok(fetched), later).task().trouble.clone();
-        assert_eq!(trouble_of(empty(20), true), task.trouble, "the next request may fail again");
-        assert_eq!(trouble_of(empty(20), false), None, "others have filled the response");
+        let trouble_of = |fetched, is_filled| after(&task, is_filled, &Ok(fetched), later).task().trouble.clone();
+        assert_eq!(trouble_of(empty(20), false), task.trouble, "the next request may fail again");
+        assert_eq!(trouble_of(empty(20), true), None, "others have filled the response");
         let batch = BatchBuilder::new(10).producer(1, 0, 0).build().unwrap();
-        assert_eq!(trouble_of(Fetched { records: batch.into(), ..empty(20) }, true), None);
+        assert_eq!(trouble_of(Fetched { records: batch.into(), ..empty(20) }, false), None);
     }
 }

@@ -177,10 +177,12 @@ impl Worker {
             for (number, first_offset) in beyond.untold {
                 self.findings().stays_untold(findings::key(&asked[number]), first_offset);
             }
-            let answered = asked.iter().zip(&outcomes).enumerate();
-            let judged: Vec<After> = answered
-                .map(|(number, (task, answered))| self.judge(task, number == 0, &answered.outcome, now))
-                .collect();
+            let mut is_filled = false;
+            let mut judged = Vec::with_capacity(asked.len());
+            for (task, answered) in asked.iter().zip(&outcomes) {
+                judged.push(self.judge(task, is_filled, &answered.outcome, now));
+                is_filled |= answered.has_records();
+            }
             let mut next: Vec<Task> = judged.iter().filter_map(to_read_on).collect();
             let response = Response { asked: &asked, outcomes: &outcomes, judged: &judged };
             let ended = self.next_turn(&mut idle, broker, &response, &mut next, now);
@@ -238,12 +240,12 @@ impl Worker {
     }
 
     /// What an answer means for its task, with what was found out elsewhere and how long it has been tried.
-    fn judge(&self, task: &Task, is_first: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
+    fn judge(&self, task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
         let Shared { began, patience, retry_timeout, .. } = &*self.shared;
         if self.findings().is_given_up(&task.topic, task.partition) {
             return After::Done(task.clone());
         }
-        let after = after(task, is_first, outcome, now);
+        let after = after(task, is_filled, outcome, now);
         let grown = after.task().stretch.end_offset.saturating_sub(task.stretch.end_offset);
         self.shared.progress.expect_more(u64::try_from(grown).unwrap_or(0));
         match after {
@@ -286,10 +288,9 @@ impl Worker {
             After::Done(_) | After::Elsewhere(_) | After::Gone(_) | After::GiveUp(..) => true,
         };
         let answer = outcomes[0].outcome.as_ref().ok().filter(|_| !progressed);
-        let has_records = |fetched: &Fetched| !fetched.records.is_empty();
         let (was_cleaned, silence) = {
             let mut findings = self.findings();
-            if outcomes.iter().any(|answered| answered.outcome.as_ref().is_ok_and(has_records)) {
+            if outcomes.iter().any(FetchedPartition::has_records) {
                 findings.silent.gave(broker);
             }
             (findings.was_cleaned(&first.task().topic), findings.silent.stalls(broker, now, patience))

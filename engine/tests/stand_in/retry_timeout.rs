@@ -90,18 +90,22 @@ async fn a_partition_without_a_leader_at_the_cut_is_waited_for_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_that_returns_an_error_and_nothing_in_turn_is_given_up() {
+async fn partitions_that_return_an_error_and_nothing_in_turn_are_given_up() {
     const KAFKA_STORAGE_ERROR: i16 = 56;
-    let slow = Log::of_keys(&["a", "b"]).with(|log, _| {
-        let fails = log.error_code == 0;
-        (log.error_code, log.is_silent) = if fails { (KAFKA_STORAGE_ERROR, false) } else { (0, true) };
-    });
-    let broker = Broker::start(vec![Topic::new("orders", vec![slow, Log::of_keys(&["c"])])]).await;
+    let slow = || {
+        Log::of_keys(&["a", "b"]).with(|log, _| {
+            let fails = log.error_code == 0;
+            (log.error_code, log.is_silent) = if fails { (KAFKA_STORAGE_ERROR, false) } else { (0, true) };
+        })
+    };
+    let broker = Broker::start(vec![Topic::new("orders", vec![slow(), slow(), Log::of_keys(&["c"])])]).await;
     broker.answer_within(Duration::from_millis(20));
     let report = tokio::time::timeout(Duration::from_secs(60), back_up(&broker, 1_000)).await.expect("it ends");
     assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
     let says = |part: &str| report.problems.iter().any(|problem| problem.contains(part));
-    assert!(says("orders-0 is not in the backup") && says("KAFKA_STORAGE_ERROR (56)"), "{:?}", report.problems);
+    for part in ["orders-0 is not in the backup", "orders-1 is not in the backup", "KAFKA_STORAGE_ERROR (56)"] {
+        assert!(says(part), "{:?}", report.problems);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
