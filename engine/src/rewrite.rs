@@ -53,7 +53,8 @@ pub enum Error {
     /// One record alone is larger than the target takes.
     #[error(
         "the record at offset {source_offset} takes a batch of {batch_bytes} bytes, and the target takes {max_batch_bytes}: \
-         raise max.message.bytes of the target topic"
+         raise max.message.bytes or segment.bytes of the target topic, or socket.request.max.bytes of its brokers, whichever is the \
+         smallest"
     )]
     RecordTooLarge {
         /// The record's offset in the source.

@@ -283,6 +283,41 @@ fn a_policy_that_demands_one_setting_and_limits_another_never_costs_a_topic() {
 }
 
 #[test]
+fn a_batch_that_does_not_fit_into_a_request_of_the_target_never_costs_a_topic() {
+    let source = Kafka::shared(Shared::Plain);
+    let (witness, topic) = (source.witness(), unique("large-batches"));
+    witness.create_topics(&[NewTopic::new(&topic, 1).with("max.message.bytes", 4_000_000)]).unwrap();
+    let records: Vec<Record> =
+        (0..40).map(|n| Record::new(0, 1_700_000_000_000 + n, n.to_string(), large(n).as_str())).collect();
+    let in_one_batch = [("batch.size", "3000000"), ("max.request.size", "4000000"), ("linger.ms", "5000")];
+    witness.produce(&topic, &properties(in_one_batch), &records).unwrap();
+    let repository = Repository::folder().unwrap();
+    let bootstrap = source.bootstrap(Listener::Plain);
+    repository.report(&["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic]);
+
+    let takes = ("socket.request.max.bytes".to_owned(), "1500000".to_owned());
+    let target = Kafka::start(KafkaOptions { extra_properties: vec![takes], ..KafkaOptions::default() }).unwrap();
+    let (witness, bootstrap) = (target.witness(), target.bootstrap(Listener::Plain));
+    witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
+    witness.produce(&topic, &properties([]), &[Record::new(0, 1_700_000_000_000, "there", "before")]).unwrap();
+    let before = witness.describe_topic(&topic).unwrap().id;
+    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a"];
+    for more in [&["--dry-run"][..], &[]] {
+        let overwrite = [&restore[..], &["--existing-topics", "overwrite"], more].concat();
+        let ended = repository.run(&overwrite).unwrap();
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(said.contains("socket.request.max.bytes"), "{ended:?}");
+        assert_eq!(witness.describe_topic(&topic).unwrap().id, before, "nothing was deleted");
+    }
+    // Under another name the batch is split.
+    let (back, records) = (unique("back"), records.len());
+    let mapping = format!("--topic-mapping={topic}={back}");
+    let report = repository.report(&[&restore[..], &[&mapping]].concat());
+    assert_eq!((&report["outcome"], &report["records"]), (&"completed".into(), &records.into()), "{report}");
+    assert_eq!(witness.offsets(&back, e2e::witness::At::Latest).unwrap(), [40]);
+}
+
+#[test]
 fn a_cluster_that_deletes_no_topics_is_known_before_the_restore() {
     let never = ("delete.topic.enable".to_owned(), "false".to_owned());
     let kafka = Kafka::start(KafkaOptions { extra_properties: vec![never], ..KafkaOptions::default() }).unwrap();

@@ -23,6 +23,9 @@ use crate::kafka::metadata::{string, topic_name};
 /// From this version on, topics are named by their ids only (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
+/// What stands around a batch in a request at most: lengths of lists and of the batch, the partition's number, tags.
+const AROUND_A_BATCH_BYTES: usize = 32;
+
 /// One batch for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProduceBatch {
@@ -34,6 +37,14 @@ pub struct ProduceBatch {
     pub partition: i32,
     /// Exactly one whole record batch: brokers refuse more.
     pub batch: Bytes,
+}
+
+impl ProduceBatch {
+    /// Bytes of a request that it takes at most: with what stands around it, and its topic, whose only batch it may be.
+    pub fn request_bytes(&self) -> usize {
+        let topic = self.topic.len().max(size_of::<Uuid>());
+        topic + AROUND_A_BATCH_BYTES + self.batch.len()
+    }
 }
 
 /// What a leader said about an accepted batch.

@@ -19,9 +19,9 @@ use crate::kafka::cluster::Cluster;
 use crate::kafka::error::Error;
 use crate::kafka::produce::{ProduceBatch, Produced};
 
-/// Bytes of batches in one request at most, unless its first batch alone has more: what Kafka's own producer sends by
-/// default (`max.request.size`), so that every broker is configured to take it.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request at most, without its header, unless its first batch alone has more: what Kafka's own producer sends by
+/// default (`max.request.size`).
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Unanswered requests of a connection: as many as Kafka's own producer has by default. More would only wait at the broker,
 /// and leave with fewer batches each.
 const REQUESTS_MAX: usize = 5;
@@ -154,9 +154,9 @@ fn next_request(waiting: &mut VecDeque<Queued>, bytes_max: usize) -> Vec<Queued>
     for Queued { batch, .. } in &*waiting {
         let is_first = !is_full && partitions.insert((batch.topic.as_str(), batch.partition));
         // Whoever does not fit is the first of the next request: a small batch does not overtake a large one for ever.
-        is_full |= is_first && bytes > 0 && bytes + batch.batch.len() > bytes_max;
+        is_full |= is_first && bytes > 0 && bytes + batch.request_bytes() > bytes_max;
         let takes = is_first && !is_full;
-        bytes += if takes { batch.batch.len() } else { 0 };
+        bytes += if takes { batch.request_bytes() } else { 0 };
         is_taken.push(takes);
     }
     let mut request = Vec::with_capacity(partitions.len());
@@ -191,19 +191,19 @@ mod tests {
     fn a_request_takes_the_first_batch_of_each_partition() {
         let waiting = [(0, 1), (0, 2), (1, 1), (2, 1), (1, 2)];
         let mut waiting: VecDeque<_> = waiting.map(|(partition, number)| queued(partition, number, 10).0).into();
-        assert_eq!(named(&next_request(&mut waiting, 100)), [(0, 1), (1, 1), (2, 1)]);
-        assert_eq!(named(&next_request(&mut waiting, 100)), [(0, 2), (1, 2)]);
-        assert!(next_request(&mut waiting, 100).is_empty());
+        assert_eq!(named(&next_request(&mut waiting, 1_000)), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(named(&next_request(&mut waiting, 1_000)), [(0, 2), (1, 2)]);
+        assert!(next_request(&mut waiting, 1_000).is_empty());
     }
 
     #[test]
     fn a_batch_that_does_not_fit_is_not_overtaken_and_leaves_alone_if_it_must() {
-        let waiting = [(0, 1, 60), (1, 1, 500), (2, 1, 10), (1, 2, 10)];
+        let waiting = [(0, 1, 600), (1, 1, 5_000), (2, 1, 10), (1, 2, 10)];
         let mut waiting: VecDeque<_> =
             waiting.map(|(partition, number, bytes)| queued(partition, number, bytes).0).into();
-        assert_eq!(named(&next_request(&mut waiting, 100)), [(0, 1)]);
-        assert_eq!(named(&next_request(&mut waiting, 100)), [(1, 1)]);
-        assert_eq!(named(&next_request(&mut waiting, 100)), [(2, 1), (1, 2)]);
+        assert_eq!(named(&next_request(&mut waiting, 1_000)), [(0, 1)]);
+        assert_eq!(named(&next_request(&mut waiting, 1_000)), [(1, 1)]);
+        assert_eq!(named(&next_request(&mut waiting, 1_000)), [(2, 1), (1, 2)]);
     }
 
     #[tokio::test]
@@ -226,14 +226,14 @@ mod tests {
         #[test]
         fn every_batch_leaves_once_and_in_order(
             batches in proptest::collection::vec((0_i32..5, 1_usize..60), 0..40),
-            bytes_max in 1_usize..120,
+            bytes_max in 1_usize..400,
         ) {
             let numbered = (0_u8..).zip(&batches).map(|(number, (partition, bytes))| queued(*partition, number, *bytes).0);
             let mut waiting: VecDeque<_> = numbered.collect();
             let mut left = Vec::new();
             while !waiting.is_empty() {
                 let request = next_request(&mut waiting, bytes_max);
-                let bytes: usize = request.iter().map(|queued| queued.batch.batch.len()).sum();
+                let bytes: usize = request.iter().map(|queued| queued.batch.request_bytes()).sum();
                 prop_assert!(request.len() == 1 || (!request.is_empty() && bytes <= bytes_max));
                 let partitions: HashSet<_> = request.iter().map(|queued| queued.batch.partition).collect();
                 prop_assert_eq!(partitions.len(), request.len());

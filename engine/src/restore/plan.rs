@@ -7,6 +7,7 @@ mod facts;
 mod groups;
 mod problem;
 pub mod protection;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -83,6 +84,7 @@ pub fn make(
         busy_groups: Vec::new(),
         refusals: Vec::new(),
     };
+    plan.refusals.extend(requests::refusal(facts));
     for problem in &manifest.problems {
         plan.warnings.push(format!("the backup is partial: {problem}"));
     }

@@ -111,6 +111,7 @@ pub async fn facts(
         min_insync_replicas: number(&broker, "min.insync.replicas").unwrap_or(1),
         retention_ms: retention_ms(&broker),
         defaults: defaults(&broker),
+        request_bytes_max: number(&broker, "socket.request.max.bytes"),
         capabilities: cluster.capabilities().await?,
         has_timestamp_before_and_after: has_setting("log.message.timestamp.before.max.ms"),
         existing,

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, TargetFacts, TopicPlan};
+use super::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, TargetFacts, TopicPlan, requests};
 use crate::format::manifest::{PartitionSummary, TopicSummary};
 use crate::format::run::Content;
 
@@ -297,9 +297,16 @@ pub fn max_batch_bytes_without(topic: &TopicPlan, facts: &TargetFacts) -> u64 {
     limit.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).min(topic.max_batch_bytes)
 }
 
-/// The largest segment of a topic with these settings, in bytes: a broker refuses a batch that is larger, whatever
-/// `max.message.bytes` is (`RECORD_LIST_TOO_LARGE`, `UnifiedLog.append` in Kafka).
-pub fn segment_bytes(own: &BTreeMap<String, String>, facts: &TargetFacts) -> u64 {
+/// The largest batch that a topic with these settings takes, in bytes, whatever `max.message.bytes` is; and what lets it take larger ones.
+pub fn batch_limit(own: &BTreeMap<String, String>, facts: &TargetFacts) -> (u64, &'static str) {
+    let segments = "restore under another name (topicMapping), into a topic with larger segments (segment.bytes)";
+    let requests = "let its brokers take larger requests (socket.request.max.bytes)";
+    (segment_bytes(own, facts), segments).min((requests::batch_bytes_max(facts), requests))
+}
+
+/// The largest segment of a topic with these settings, in bytes: a broker refuses a batch that is larger
+/// (`RECORD_LIST_TOO_LARGE`, `UnifiedLog.append` in Kafka).
+fn segment_bytes(own: &BTreeMap<String, String>, facts: &TargetFacts) -> u64 {
     let value = own.get("segment.bytes").or_else(|| facts.defaults.get("segment.bytes"));
     value.and_then(|value| value.parse().ok()).unwrap_or(SEGMENT_BYTES_DEFAULT)
 }

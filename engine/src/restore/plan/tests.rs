@@ -274,6 +274,31 @@ fn no_batch_is_larger_than_a_segment_of_the_target() {
 }
 
 #[test]
+fn no_batch_is_larger_than_a_request_that_brokers_take() {
+    let taking = |bytes| facts(|facts| facts.request_bytes_max = Some(bytes));
+    let large = |batch_bytes_max| {
+        let mut topic = topic("orders", &[]);
+        topic.partitions.iter_mut().for_each(|partition| partition.content.batch_bytes_max = batch_bytes_max);
+        manifest(vec![topic])
+    };
+    let created = made(&large(3_000_000), &config(|_| ()), &taking(2_000_000));
+    assert!(created.topics[0].max_batch_bytes < 2_000_000, "there is room for the rest of the request");
+    assert!(created.warnings.iter().any(|warning| warning.contains("these are split")), "{:?}", created.warnings);
+    let overwrite = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+    let there = TargetFacts { existing: with_orders(existing(2, false)).existing, ..taking(2_000_000) };
+    let refused = made(&large(3_000_000), &overwrite, &there).refusals;
+    assert!(refused[0].contains("socket.request.max.bytes"), "nothing is deleted on a hope: {refused:?}");
+    assert!(made(&large(1_900_000), &overwrite, &there).refusals.is_empty());
+    // A user who may not see the settings of brokers: Kafka's own default.
+    let refused = made(&large(101 << 20), &overwrite, &with_orders(existing(2, false))).refusals;
+    assert!(refused[0].contains("socket.request.max.bytes"), "{refused:?}");
+    // Many small batches leave in one request.
+    assert!(
+        made(&orders(), &config(|_| ()), &taking(1_000_000)).refusals[0].contains("take requests of 1000000 bytes")
+    );
+}
+
+#[test]
 fn topics_of_kafka_itself_are_never_written_to() {
     for policy in [ExistingTopics::Fail, ExistingTopics::Append, ExistingTopics::Overwrite] {
         let to_internal = config(|config| {

@@ -202,7 +202,8 @@ pub fn topic_plan(
             archived.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).max(largest)
         }
     };
-    let max_batch_bytes = max_batch_bytes.min(protection::segment_bytes(own, facts));
+    let (limit, remedy) = protection::batch_limit(own, facts);
+    let max_batch_bytes = max_batch_bytes.min(limit);
     if content.batch_bytes_max > max_batch_bytes {
         let text = format!(
             "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}",
@@ -210,10 +211,7 @@ pub fn topic_plan(
         );
         match action {
             // A record that is larger alone would be refused when the topic has been deleted.
-            Action::Overwrite => plan.refusals.push(format!(
-                "{text}, in which a record may be larger: restore under another name (topicMapping), into a topic with larger \
-                 segments (segment.bytes)"
-            )),
+            Action::Overwrite => plan.refusals.push(format!("{text}, in which a record may be larger: {remedy}")),
             Action::Create | Action::Use | Action::Append => plan.warnings.push(format!("{text}: these are split")),
         }
     }
