@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::format::layout::BackupId;
-use crate::format::manifest::{Manifest, PartitionSummary, TopicSummary};
+use crate::format::manifest::{CommittedOffset, Manifest, PartitionSummary, TopicSummary};
 use crate::format::segment::TopicKey;
 
 /// With this part of the records of the backup before, and less, a compacted partition is named. Compaction by itself takes a log to
@@ -29,6 +29,7 @@ impl Plausibility {
     pub fn warnings(&mut self, manifest: &Manifest) -> Vec<String> {
         let id = &manifest.backup_id;
         let mut warnings = Vec::new();
+        warnings.extend(offsets_beyond(manifest));
         let mut records = BTreeMap::new();
         let follows = self.before_ms.is_some_and(|before_ms| before_ms <= manifest.cut_at_ms);
         for topic in &manifest.topics {
@@ -71,6 +72,28 @@ fn is_compacted(topic: &TopicSummary) -> bool {
     topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
 }
 
+/// Committed offsets behind the end of their partition: of a consumer that reads uncommitted records, or of a log that was there before the
+/// topic was created again, or truncated.
+fn offsets_beyond(manifest: &Manifest) -> Option<String> {
+    let partitions = manifest.topics.iter().flat_map(|topic| {
+        let there = topic.partitions.iter().filter(|partition| !partition.missing);
+        there.map(|partition| ((topic.topic.name.as_str(), partition.partition), partition.end_offset))
+    });
+    let ends: BTreeMap<(&str, i32), i64> = partitions.collect();
+    let committed =
+        manifest.groups.iter().flat_map(|group| group.offsets.iter().map(|committed| (&group.id, committed)));
+    let mut beyond = committed.filter_map(|(group, committed)| {
+        let end_offset = *ends.get(&(committed.topic.as_str(), committed.partition))?;
+        (committed.offset > end_offset).then_some((group, committed, end_offset))
+    });
+    let (group, CommittedOffset { topic, partition, offset, .. }, end_offset) = beyond.next()?;
+    let (id, count) = (&manifest.backup_id, beyond.count() + 1);
+    Some(format!(
+        "backup {id}: {count} committed offsets are behind the ends of their partitions, such as {offset} of group {group:?} in \
+         {topic}-{partition}, which ends at {end_offset}: see whether consumers read uncommitted records, or the topic was created again"
+    ))
+}
+
 /// Offsets that were put down to the log cleaner, in a topic on which it does not work by the topic's own settings.
 fn holes_of_compaction(id: &BackupId, topic: &TopicSummary, partition: &PartitionSummary) -> Option<String> {
     let (offsets, name, number) = (partition.content.holes.compaction, &topic.topic.name, partition.partition);
@@ -85,6 +108,7 @@ fn holes_of_compaction(id: &BackupId, topic: &TopicSummary, partition: &Partitio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::manifest::Group;
     use crate::repository::sample;
 
     fn backup(id: &str, cut_at_ms: i64, policy: Option<&str>, records: u64, compaction: u64) -> Manifest {
@@ -104,6 +128,31 @@ mod tests {
             assert!(found.len() == 1 && found[0].contains("b1: orders-1 has no records for 7 offsets"), "{found:?}");
         }
         assert_eq!(warnings(Some("compact,delete")), [""; 0]);
+    }
+
+    #[test]
+    fn committed_offsets_of_another_log_are_named() {
+        let mut manifest = sample::empty("b1");
+        let committed = |topic: &str, partition, offset| CommittedOffset {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+        };
+        let ends_at = |manifest: &mut Manifest, end_offset| {
+            let orders = manifest.topics.iter_mut().find(|topic| topic.topic.name == "orders").unwrap();
+            orders.partitions[1].end_offset = end_offset;
+        };
+        let offsets =
+            vec![committed("orders", 1, 12), committed("orders", 1, 9), committed("not-in-the-backup", 0, 12)];
+        manifest.groups = vec![Group { id: "readers".to_owned(), protocol: "consumer".to_owned(), offsets }];
+        ends_at(&mut manifest, 12);
+        assert_eq!(Plausibility::default().warnings(&manifest), [""; 0], "all was read");
+        ends_at(&mut manifest, 10);
+        let found = Plausibility::default().warnings(&manifest);
+        let says = "b1: 1 committed offsets are behind the ends of their partitions, such as 12 of group \"readers\" in orders-1";
+        assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
     }
 
     #[test]
