@@ -295,7 +295,7 @@ impl FileStore {
         .await
     }
 
-    /// Removes them one by one, whatever becomes of the others, and syncs each folder once, or removes it if nothing else is in it.
+    /// Removes them one by one, whatever becomes of the others while the root is there, and syncs each folder once, or removes it if nothing else is in it.
     pub(super) async fn delete_many(&self, keys: Vec<String>) -> Result<(), Error> {
         self.blocking("", move |store| {
             let mut folders = BTreeSet::new();

@@ -40,12 +40,14 @@ impl FileStore {
     }
 
     /// Looks into folders and those at most `depth` below each, the last one first. Returns how many files it removed, or the first
-    /// failure: a folder that cannot be looked into, or a file that cannot be removed, does not stop the sweep. A folder to which access
-    /// is denied is that of another user, and no failure.
+    /// failure: a folder that cannot be looked into, or a file that cannot be removed, does not stop the sweep, unlike a root that is not
+    /// there any more. A folder to which access is denied is that of another user, and no failure.
     fn remove_unfinished(&self, mut folders: Vec<(String, usize)>, before_ms: i64) -> Result<u64, Error> {
         let mut removed = Ok(0);
         while let Some((folder, depth)) = folders.pop() {
-            self.check_root()?;
+            if let Err(error) = self.check_root() {
+                return removed.and(Err(error));
+            }
             let children = match self.children(&folder) {
                 Ok(children) => children,
                 Err(Error::Denied { .. }) => continue,

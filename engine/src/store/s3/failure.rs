@@ -89,12 +89,31 @@ impl<'a> S3Failure<'a> {
             }
             // After the retries opendal calls every failure persistent, also one that was final at the first try.
             (Some(code), _) if FINAL_CODES.contains(&code) => place.refused(self.reason()),
+            (None, _) if matches!(self.status, Some(301 | 308)) => place.misconfigured(format!(
+                "{}: give that as the endpoint, or the region in which the bucket is",
+                self.redirection()
+            )),
+            // Of a gateway that asks for a login, say, and may let the next request pass.
+            (None, _) if matches!(self.status, Some(302 | 303 | 307)) => place.unavailable(self.redirection()),
             // Of a response without a code, such as those to HEAD and of proxies, the status is all that there is.
             (None, _) if self.status.is_some_and(is_final) => place.refused(self.reason()),
             _ if self.error.is_temporary() || self.error.is_persistent() => place.unavailable(self.reason()),
             (None, _) => place.unavailable(self.reason()),
             (Some(_), _) => place.refused(self.reason()),
         }
+    }
+
+    /// Where a redirection leads, without its path.
+    fn redirection(&self) -> String {
+        let text = self.error.to_string();
+        let location = text.split_once("\"location\": \"").and_then(|(_, rest)| rest.split('"').next());
+        let host = location.and_then(|location| location.parse::<http::Uri>().ok()).and_then(|uri| {
+            let scheme = uri.scheme_str()?.to_owned();
+            Some(format!("{scheme}://{}", uri.authority()?.as_str().rsplit('@').next()?))
+        });
+        let elsewhere = host.unwrap_or_else(|| "another address".to_owned());
+        let status = self.status.unwrap_or_default();
+        format!("HTTP status {status}: the endpoint redirects to {elsewhere}")
     }
 
     fn is_signing(&self) -> bool {
@@ -250,6 +269,27 @@ mod tests {
             let error = read(&response(status, ErrorKind::Unexpected, "PutObject", ""));
             assert_eq!(error.kind(), expected, "{error}");
             assert!(error.to_string().contains(&format!("HTTP status {status}: the response has no body")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_redirection_says_where_to_and_what_to_do() {
+        let redirected = |location: Option<&str>| {
+            let response = http::Response::builder().status(308);
+            let response = location.into_iter().fold(response, |response, to| response.header("location", to));
+            let (parts, ()) = response.body(()).unwrap().into_parts();
+            let error =
+                opendal::Error::new(ErrorKind::Unexpected, "<html>").with_context("response", format!("{parts:?}"));
+            read(&error)
+        };
+        let error = redirected(Some("https://store.example:9000/bucket/key?X-Amz-Signature=secret"));
+        assert_eq!(error.kind(), Kind::Usage);
+        let text = error.to_string();
+        assert!(text.contains("redirects to https://store.example:9000: give") && !text.contains("secret"), "{text}");
+        // With a user's name and password in it, or without a host, it is not shown.
+        for location in [None, Some("/elsewhere"), Some("https://user:word@store.example/")] {
+            let text = redirected(location).to_string();
+            assert!(text.contains("redirects to ") && !text.contains("word"), "{text}");
         }
     }
 
