@@ -84,7 +84,8 @@ impl Archive {
     /// [`Archive::adopt`]: the run may be refused. Call it with the archive's lease held.
     ///
     /// # Errors
-    /// [`Error::OtherOwner`] when it belongs to another resource or cluster, and the configuration does not say to adopt it.
+    /// [`Error::OtherOwner`] when it belongs to another resource or cluster, and the configuration does not say to adopt it, or it is that
+    /// of a name which the file system does not tell from this one.
     pub async fn claim(&self, config: &Checked, source_cluster_id: &str) -> Result<Option<Adoption>, Error> {
         let repository = Repository { id: Uuid::new_v4() };
         let sealed = document::seal(DocumentKind::Repository, VERSION, Encoding::Json, &repository);
@@ -98,16 +99,23 @@ impl Archive {
             return Ok(None);
         }
         let found: ArchiveOwner = self.open(DocumentKind::Archive, &key).await?;
+        let is_found_under_another = differ_in_case_only(&found, &wanted) && !self.is_listed().await?;
         match judge_owner(&found, &wanted, config.config.adopt) {
             Claim::Ours => Ok(None),
-            Claim::Adopt => Ok(Some(Adoption { from: found, to: wanted })),
-            Claim::Refuse => Err(Error::OtherOwner {
+            Claim::Adopt if !is_found_under_another => Ok(Some(Adoption { from: found, to: wanted })),
+            Claim::Adopt | Claim::Refuse => Err(Error::OtherOwner {
                 archive: self.name.clone(),
                 owner: describe(&found),
                 wanted: describe(&wanted),
-                differs_in_case_only: differ_in_case_only(&found, &wanted),
+                is_found_under_another,
             }),
         }
+    }
+
+    /// Whether the store lists the archive by this very name. A file system that ignores case lists one name for what it finds by many.
+    async fn is_listed(&self) -> Result<bool, Error> {
+        let folders = self.store.list_dirs(layout::ARCHIVES).await?;
+        Ok(folders.iter().any(|name| *name == self.name.to_string()))
     }
 
     /// Writes down whose the archive is from now on. Call it when nothing refuses the run any more, and before the run stores anything.
@@ -496,7 +504,7 @@ fn describe(owner: &ArchiveOwner) -> String {
     }
 }
 
-/// Whether these are two archives of the command line that only a file system took for one.
+/// Whether these are two archives of the command line that a file system may take for one.
 fn differ_in_case_only(found: &ArchiveOwner, wanted: &ArchiveOwner) -> bool {
     let are_named = found.kind.is_none() && wanted.kind.is_none();
     are_named && found.name != wanted.name && found.name.eq_ignore_ascii_case(&wanted.name)
@@ -542,7 +550,7 @@ mod tests {
                 archive: wanted.name.parse().unwrap(),
                 owner: describe(found),
                 wanted: describe(wanted),
-                differs_in_case_only: differ_in_case_only(found, wanted),
+                is_found_under_another: differ_in_case_only(found, wanted),
             };
             error.to_string()
         };
@@ -634,6 +642,32 @@ mod tests {
         archive.adopt(&lease, adoption).await.unwrap();
         assert_eq!(owned_by(&archive).await, "another");
         assert_eq!(archive.claim(&config, "another").await.unwrap(), None);
+    }
+
+    /// A file system that ignores case finds a folder by many names, and lists it by one; so does one with a link.
+    #[tokio::test]
+    async fn an_archive_that_is_found_under_another_name_is_not_adopted_unlike_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let store = Store::open_or_create(&url.parse().unwrap()).await.unwrap();
+        let archive = |name: &str| Archive::new(store.clone(), name.parse().unwrap());
+        let claim = async |name: &str, adopt: bool| {
+            let config = config(serde_json::json!({"archive": name, "adopt": adopt}));
+            archive(name).claim(&config, "source").await
+        };
+        assert_eq!(claim("Orders", false).await.unwrap(), None);
+        let folders = folder.path().join("archives");
+        std::os::unix::fs::symlink(folders.join("Orders"), folders.join("orders")).unwrap();
+        for adopt in [false, true] {
+            let refused = claim("orders", adopt).await.unwrap_err().to_string();
+            assert!(refused.contains("does not tell upper from lower case"), "{adopt}: {refused}");
+        }
+        let copied = store.read(&archive("Orders").keys.archive()).await.unwrap();
+        std::fs::remove_file(folders.join("orders")).unwrap();
+        store.put(&archive("orders").keys.archive(), copied).await.unwrap();
+        let refused = claim("orders", false).await.unwrap_err().to_string();
+        assert!(refused.contains("or adopt it"), "{refused}");
+        assert!(claim("orders", true).await.unwrap().is_some());
     }
 
     /// The cluster that the archive belongs to.

@@ -155,7 +155,7 @@ pub enum Error {
     /// The archive belongs to somebody else.
     #[error(
         "archive {archive} belongs to {owner}, not to {wanted}: choose another name{}",
-        or_adopt(*differs_in_case_only)
+        or_adopt(*is_found_under_another)
     )]
     OtherOwner {
         /// The archive.
@@ -164,8 +164,8 @@ pub enum Error {
         owner: String,
         /// Who wants it.
         wanted: String,
-        /// Whether these are archives whose names the file system does not tell apart.
-        differs_in_case_only: bool,
+        /// Whether the file system has found it by a name that differs in case.
+        is_found_under_another: bool,
     },
     /// The id belongs to an unfinished backup of something else.
     #[error("backup {backup_id} was begun with {began_with}, and is asked for with {asked_for}: choose another id")]
@@ -246,8 +246,8 @@ pub enum Error {
 }
 
 /// What else can be done than to choose another name. Two archives in one would delete each other's backups.
-const fn or_adopt(differs_in_case_only: bool) -> &'static str {
-    match differs_in_case_only {
+const fn or_adopt(is_found_under_another: bool) -> &'static str {
+    match is_found_under_another {
         true => ", as this file system does not tell upper from lower case",
         false => ", or adopt it (--adopt, or the annotation adopt-archive of the KafkaBackup)",
     }
