@@ -308,9 +308,10 @@ pub enum Error {
         /// The document.
         key: String,
     },
-    /// Every id that follows from the restore's id was used.
+    /// The restore's id has no room for the number of another one.
     #[error(
-        "restore {first}, and every later one of its topics ({first}-2 and so on), has ended: name this one (--restore-id)"
+        "restore {first} cannot be resumed, since it has ended or its topics were created again, and its id is too long for the number \
+         of another one: give this restore a shorter id (--restore-id)"
     )]
     NoIdLeft {
         /// The id that was asked for.

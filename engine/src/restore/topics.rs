@@ -71,12 +71,11 @@ pub async fn create(
     }
     let metadata = none_of_another_shape(cluster, &plan.topics.iter().collect::<Vec<_>>()).await?;
     let id = |name: &String| {
-        let topic = metadata
-            .topics
-            .get(name)
-            .filter(|topic| topic.error.is_none())
-            .ok_or_else(|| Error::lacks("Metadata", name))?;
-        Ok((name.clone(), topic.id))
+        let topic = metadata.topics.get(name).ok_or_else(|| Error::lacks("Metadata", name))?;
+        match &topic.error {
+            None => Ok((name.clone(), topic.id)),
+            Some(error) => Err(Error::Topic { topic: name.clone(), error: Box::new(error.clone()) }),
+        }
     };
     plan.topics.iter().map(|topic| id(&topic.target)).collect()
 }
