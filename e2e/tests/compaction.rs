@@ -6,7 +6,7 @@ use e2e::dump::{self, Record};
 use e2e::kafka::{Kafka, Listener, Shared};
 use e2e::runs::Repository;
 use e2e::unique;
-use e2e::witness::{NewTopic, properties};
+use e2e::witness::{Commit, NewTopic, Position, properties};
 
 const KEYS: usize = 20_000;
 const ROUNDS: i64 = 3;
@@ -43,10 +43,18 @@ fn every_key_of_a_compacted_topic_is_in_the_backup_although_all_are_rewritten_an
     witness.create_topics(&[NewTopic::new(&at_rest, 1).with("cleanup.policy", "compact")]).unwrap();
     witness.produce(&at_rest, &small, &[Record::new(0, START_MS, "key", "value")]).unwrap();
 
+    // One group is at the cut, one in the middle of what will be cleaned.
+    let (caught_up, behind) = (unique("caught-up"), unique("behind"));
+    for (group, next) in [(&caught_up, KEYS), (&behind, KEYS / 2)] {
+        let next = i64::try_from(next).unwrap();
+        witness.commit_offsets(group, &[Commit::from(Position::new(&topic, 0, next))]).unwrap();
+    }
+
     let repository = Repository::folder().unwrap();
+    let groups = [&caught_up, &behind].map(|group| format!("--consumer-groups={group}"));
     let mut backup = ["backup", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic].to_vec();
     backup.extend(["--topics", &at_rest]);
-    backup.extend(["--rate-limit-bytes=700000", "--parallelism=1"]);
+    backup.extend(["--rate-limit-bytes=700000", "--parallelism=1", &groups[0], &groups[1]]);
     let mut running = repository.start(&backup).unwrap();
     let is_cut = || repository.objects().unwrap().iter().any(|path| path.ends_with("cut"));
     running.wait_until("the cut is taken", is_cut);
@@ -69,11 +77,24 @@ fn every_key_of_a_compacted_topic_is_in_the_backup_although_all_are_rewritten_an
 
     let target = format!("{topic}-back");
     let mapping = format!("--topic-mapping={topic}={target}");
-    let restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic, &mapping];
+    let mut restore = ["restore", "--bootstrap-servers", &bootstrap, "--archive", "a", "--topics", &topic].to_vec();
+    restore.extend([mapping.as_str(), &groups[0], &groups[1]]);
     assert_eq!(repository.report(&restore)["outcome"], "completed");
     let folder = tempfile::tempdir().unwrap();
     witness.dump(&target, folder.path()).unwrap();
-    let keys: BTreeSet<Vec<u8>> =
-        dump::read_all(folder.path()).unwrap().into_iter().filter_map(|record| record.key).collect();
+    let records = dump::read_all(folder.path()).unwrap();
+    let keys: BTreeSet<&[u8]> = records.iter().filter_map(|record| record.key.as_deref()).collect();
     assert_eq!(keys.len(), KEYS);
+
+    // The target holds what was written after the cut too. A group goes on where it stood at the cut, however little is left from there.
+    let is_after_the_cut = |record: &Record| !record.value.as_deref().unwrap().starts_with(b"0-");
+    let middle = format!("key-{:05}", KEYS / 2).into_bytes();
+    let after_the_cut = records.iter().find(|record| is_after_the_cut(record));
+    let after_the_middle =
+        records.iter().find(|record| is_after_the_cut(record) || record.key.as_ref().is_some_and(|key| *key >= middle));
+    assert!(after_the_cut.is_some() && after_the_cut != records.first(), "something of each side is left");
+    for (group, expected) in [(&caught_up, after_the_cut), (&behind, after_the_middle)] {
+        let next = witness.next_of_group(group, &[(&target, 0)]).unwrap();
+        assert_eq!(next[0].as_ref(), expected, "{group}");
+    }
 }

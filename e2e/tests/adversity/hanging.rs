@@ -14,15 +14,15 @@ use e2e::witness::{NewTopic, properties};
 use serde_json::Value;
 
 /// An archive in a bucket which runs reach directly, or by way of a proxy at which requests can wait.
-struct Archive {
-    repository: Repository<'static>,
-    proxy: SlowProxy,
-    bootstrap: String,
-    topic: String,
+pub(super) struct Archive {
+    pub(super) repository: Repository<'static>,
+    pub(super) proxy: SlowProxy,
+    pub(super) bootstrap: String,
+    pub(super) topic: String,
 }
 
 impl Archive {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (kafka, minio) = (Kafka::shared(Shared::Plain), Minio::shared());
         let (witness, topic) = (kafka.witness(), unique("hanging"));
         witness.create_topics(&[NewTopic::new(&topic, 1)]).unwrap();
@@ -33,23 +33,27 @@ impl Archive {
         Self { repository, proxy, bootstrap: kafka.bootstrap(Listener::Plain), topic }
     }
 
-    fn backup<'a>(&'a self, id: &'a str) -> Vec<&'a str> {
+    pub(super) fn backup<'a>(&'a self, id: &'a str) -> Vec<&'a str> {
         let which = ["--topics", &self.topic, "--no-consumer-groups", "--backup-id", id];
         [&["backup", "--bootstrap-servers", &self.bootstrap, "--archive", "a"][..], &which].concat()
     }
 
-    fn run(&self, command: &[&str]) -> Value {
+    pub(super) fn run(&self, command: &[&str]) -> Value {
         self.repository.report(command)
+    }
+
+    /// A command that reaches the store by way of the proxy.
+    pub(super) fn by_way_of_the_proxy(&self, command: &[&str]) -> Cli {
+        let minio = Minio::shared();
+        let storage = self.repository.url().replace(&minio.endpoint(), &self.proxy.endpoint());
+        let cli = Cli::new([command, &["--storage", &storage, "--output", "json"]].concat()).unwrap();
+        minio.environment().into_iter().fold(cli, |cli, (name, value)| cli.env(name, value))
     }
 
     /// Starts a command by way of the proxy, at which its first request waits that has to do with this folder, and waits for that.
     fn start_and_hold(&self, command: &[&str], folder: &str) -> Running {
         self.proxy.hold(Some(folder));
-        let minio = Minio::shared();
-        let storage = self.repository.url().replace(&minio.endpoint(), &self.proxy.endpoint());
-        let cli = Cli::new([command, &["--storage", &storage, "--output", "json"]].concat()).unwrap();
-        let cli = minio.environment().into_iter().fold(cli, |cli, (name, value)| cli.env(name, value));
-        let mut running = Running::start(cli).unwrap();
+        let mut running = Running::start(self.by_way_of_the_proxy(command)).unwrap();
         running.wait_until("a request waits", || self.proxy.holds_one());
         running
     }

@@ -1,6 +1,8 @@
-//! Producers that are careless, topics that may not be read, leaders that lose records, and stores that hang; and that no secret gets out.
+//! Producers that are careless, topics that may not be read, leaders that lose records, archives that grow old, and stores that
+//! hang; and that no secret gets out.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod aged;
 mod denied;
 mod elected;
 mod hanging;
