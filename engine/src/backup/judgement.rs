@@ -52,7 +52,7 @@ impl After {
 pub fn after(task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let mut task = task.clone();
+            let mut task = Task { in_vain: None, ..task.clone() };
             if !fetched.records.is_empty() {
                 task.yields_since = None;
             }

@@ -1,6 +1,6 @@
 //! Which worker reads what: stretches of partitions, by the broker that leads them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ const TAKE_STRETCHES: usize = 500;
 const FENCED_LEADER_EPOCH: i16 = 74;
 /// So many failures in a row a leader epoch may have when it is refused once more.
 const REFUSALS_MAX: u32 = 3;
+
+/// So many requests in a row are sent to a broker that does not answer within the retry timeout.
+const REQUESTS_IN_VAIN_MAX: u32 = 2;
 
 /// Stands for the leader of a partition that had none when it was looked for.
 pub const NO_BROKER: i32 = -1;
@@ -73,6 +76,15 @@ pub struct Trouble {
     pub last: crate::kafka::Error,
 }
 
+/// Requests for a task, one after the other, that a broker did not answer within the retry timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InVain {
+    /// The broker.
+    pub broker: i32,
+    /// How many they are.
+    pub requests: u32,
+}
+
 /// A stretch that waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
@@ -90,6 +102,8 @@ pub struct Task {
     pub behind_since: Option<Instant>,
     /// Why it cannot be read right now.
     pub trouble: Option<Trouble>,
+    /// The last requests for it that were not answered, until one is.
+    pub in_vain: Option<InVain>,
     /// Whether a request names the leader epoch that is known (KIP-320), until leaders have refused it several times in a row: then the
     /// metadata has a wrong one (KAFKA-9212).
     pub names_epoch: bool,
@@ -111,6 +125,7 @@ impl Task {
             cut_end_offset,
             behind_since: None,
             trouble: None,
+            in_vain: None,
             names_epoch: true,
             unlisted,
             yields_since: None,
@@ -139,12 +154,16 @@ impl Task {
         self.cleaning.is_possible() && self.trouble.is_none()
     }
 
-    /// The task after its broker has not answered for as long as the retry timeout, as is known `since` then. What failed before was at
-    /// another time, and perhaps at another broker.
+    /// The task after this broker has not answered a request for it within the retry timeout.
     #[must_use]
-    pub fn unanswered(self, last: crate::kafka::Error, since: Instant, now: Instant) -> Self {
-        let trouble = self.trouble.clone().filter(|trouble| trouble.since >= since);
-        Self { trouble, ..self }.troubled(last, now)
+    pub fn unanswered(self, broker: i32, last: crate::kafka::Error, now: Instant) -> Self {
+        let before = self.in_vain.filter(|in_vain| in_vain.broker == broker).map_or(0, |in_vain| in_vain.requests);
+        Self { in_vain: Some(InVain { broker, requests: before + 1 }), ..self.troubled(last, now) }
+    }
+
+    /// Whether a broker has answered no request for it, and was asked once more.
+    pub fn is_never_answered(&self) -> bool {
+        self.in_vain.is_some_and(|in_vain| in_vain.requests >= REQUESTS_IN_VAIN_MAX)
     }
 
     /// The task after another failure.
@@ -155,7 +174,9 @@ impl Task {
         let was_fenced = self.trouble.as_ref().is_some_and(|trouble| is_fenced(&trouble.last));
         let is_refused_again = is_fenced(&last) && was_fenced && failures >= REFUSALS_MAX;
         let names_epoch = self.names_epoch && !is_refused_again;
-        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), names_epoch, ..self }
+        // An error with a code is a response.
+        let in_vain = self.in_vain.filter(|_| last.code().is_none());
+        Self { trouble: Some(Trouble { since, failures: failures + 1, last }), in_vain, names_epoch, ..self }
     }
 }
 
@@ -187,8 +208,8 @@ pub struct Queue {
     readers: BTreeMap<i32, usize>,
     /// Tasks that workers hold and may give back.
     taken: usize,
-    /// Brokers that did not answer for as long as the retry timeout, with the end of that time, until they answer.
-    unreachable: BTreeMap<i32, Instant>,
+    /// Brokers that did not answer for as long as the retry timeout, until they answer.
+    unreachable: BTreeSet<i32>,
 }
 
 impl Queue {
@@ -261,7 +282,7 @@ impl Queue {
         // Only what is passed over is moved: tens of thousands of stretches may wait, and this is asked with every response.
         let mut passed_over = Vec::new();
         // Each request to a broker that does not answer takes as long as the retry timeout, and so does each search for leaders.
-        let offsets_max = match broker == NO_BROKER || self.unreachable.contains_key(&broker) {
+        let offsets_max = match broker == NO_BROKER || self.unreachable.contains(&broker) {
             true => u64::MAX,
             false => TAKE_OFFSETS,
         };
@@ -278,24 +299,24 @@ impl Queue {
         passed_over.into_iter().rev().for_each(|task| tasks.push_front(task));
     }
 
-    /// The broker did not answer for as long as the retry timeout: as much of it is taken at once as fits into a request. Returns since
-    /// when it is known not to answer.
-    pub fn set_unreachable(&mut self, broker: i32, now: Instant) -> Instant {
-        *self.unreachable.entry(broker).or_insert(now)
+    /// The broker did not answer for as long as the retry timeout: as much of it is taken at once as fits into a request.
+    pub fn set_unreachable(&mut self, broker: i32) {
+        self.unreachable.insert(broker);
     }
 
     /// The broker answers. A worker that has taken more of it while it did not keeps as much as it takes of others, and gives the rest to
-    /// all; so does each further worker that is answered.
+    /// all; so does each further worker that is answered. What waits for the others to have had their turns stays behind them.
     pub fn answers(&mut self, broker: i32, held: &mut Vec<Task>) {
         self.unreachable.remove(&broker);
         let mut offsets: u64 = 0;
-        let fits = |task: &&Task| {
+        let (kept, rest): (Vec<Task>, Vec<Task>) = held.drain(..).partition(|task| {
+            let waits = task.yields_since.is_some();
             let fits = offsets < TAKE_OFFSETS;
-            offsets = offsets.saturating_add(task.stretch.remaining());
-            fits
-        };
-        let kept = held.iter().take_while(fits).count();
-        held.drain(kept..).rev().for_each(|task| self.push_first(broker, task));
+            offsets = offsets.saturating_add(if waits { 0 } else { task.stretch.remaining() });
+            waits || fits
+        });
+        *held = kept;
+        rest.into_iter().rev().for_each(|task| self.push_first(broker, task));
     }
 
     /// Says that a worker is done with what it took, and has pushed what it could not read.
@@ -347,7 +368,7 @@ mod tests {
             for answers in answers {
                 match answers {
                     true => queue.answers(1, &mut Vec::new()),
-                    false => drop(queue.set_unreachable(1, Instant::now())),
+                    false => queue.set_unreachable(1),
                 }
             }
             queue.take().unwrap().1.len()
@@ -365,7 +386,7 @@ mod tests {
         queue.answers(1, &mut always_answered);
         let partitions = |tasks: &[Task]| tasks.iter().map(|task| task.partition).collect::<Vec<_>>();
         assert_eq!(partitions(&always_answered), [0, 1], "it takes no more than it keeps");
-        queue.set_unreachable(1, Instant::now());
+        queue.set_unreachable(1);
         let [mut one, mut other] = [3, 4].map(|count| {
             let mut held = Vec::new();
             queue.top_up(1, &mut held);
@@ -381,15 +402,32 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_before_a_broker_stopped_to_answer_is_not_counted() {
-        let began = Instant::now();
-        let later = |seconds| began + std::time::Duration::from_secs(seconds);
+    fn what_waits_for_the_turns_of_others_is_not_given_back() {
+        let mut queue = Queue::default();
+        let waits = Task { yields_since: Some(Instant::now()), ..task(9, 0..10) };
+        let mut held = vec![task(0, 0..60_000), task(1, 0..60_000), task(2, 0..60_000), waits];
+        queue.answers(1, &mut held);
+        assert_eq!(held.iter().map(|task| task.partition).collect::<Vec<_>>(), [0, 1, 9]);
+    }
+
+    #[test]
+    fn a_task_is_asked_for_twice_of_a_broker_that_does_not_answer() {
+        let now = Instant::now();
         let error = || crate::kafka::Error::UnknownBroker { id: 1 };
-        let failures = |task: &Task| task.trouble.as_ref().map(|trouble| (trouble.since, trouble.failures));
-        let moved = task(0, 0..10).troubled(error(), began).troubled(error(), later(1));
-        let once = moved.unanswered(error(), later(3_000), later(3_060));
-        assert_eq!(failures(&once), Some((later(3_060), 1)));
-        assert_eq!(failures(&once.unanswered(error(), later(3_000), later(3_120))), Some((later(3_060), 2)));
+        let once = task(0, 0..10).troubled(error(), now).troubled(error(), now).unanswered(1, error(), now);
+        assert!(!once.is_never_answered(), "what failed before was answered");
+        assert!(once.clone().unanswered(1, error(), now).is_never_answered());
+        let resource = || crate::kafka::error::Resource::Partition("orders".to_owned(), 0);
+        let refused = crate::kafka::Error::from_code("Fetch", FENCED_LEADER_EPOCH, resource, None).unwrap();
+        assert!(
+            !once.clone().troubled(refused, now).unanswered(1, error(), now).is_never_answered(),
+            "it has answered"
+        );
+        assert!(
+            once.clone().troubled(error(), now).unanswered(1, error(), now).is_never_answered(),
+            "its connection failed"
+        );
+        assert!(!once.unanswered(2, error(), now).is_never_answered(), "another one leads it now");
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl Worker {
             let mut outcomes = match outcomes {
                 // Where nobody else answers either, the cluster is away, and the next run reads on.
                 Err(error @ crate::kafka::Error::Exhausted { .. }) if self.shared.cluster.refresh().await.is_ok() => {
-                    let since = self.queue().set_unreachable(broker, now);
-                    back.extend(self.unanswered(asked, &error, since, now));
+                    self.queue().set_unreachable(broker);
+                    back.extend(self.unanswered(broker, asked, &error, now));
                     return Ok(None);
                 }
                 outcomes => outcomes?,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Worker;
-use crate::backup::judgement::has_failed_for;
 use crate::backup::queue::{NO_BROKER, PartitionKey, Task};
 use crate::backup::{Error, findings};
 use crate::error::Kind;
@@ -23,18 +22,17 @@ pub fn broker_of(cluster: &Cluster, task: &Task) -> i32 {
 }
 
 impl Worker {
-    /// A broker did not answer for as long as the retry timeout, as is known `since` then, and still leads these partitions. Somebody else
-    /// may lead them soon: they are tried once more, and then given up. The others are read.
+    /// A broker did not answer for as long as the retry timeout, and still leads these partitions. Somebody else may lead them soon:
+    /// they are tried once more, and then given up. The others are read.
     pub(super) fn unanswered(
         &self,
+        broker: i32,
         tasks: Vec<Task>,
         error: &crate::kafka::Error,
-        since: Instant,
         now: Instant,
     ) -> Vec<Task> {
-        let troubled = tasks.into_iter().map(|task| task.unanswered(error.clone(), since, now));
-        let (hopeless, back): (Vec<_>, Vec<_>) =
-            troubled.partition(|task| has_failed_for(task, self.shared.retry_timeout, now));
+        let tried = tasks.into_iter().map(|task| task.unanswered(broker, error.clone(), now));
+        let (hopeless, back): (Vec<_>, Vec<_>) = tried.partition(Task::is_never_answered);
         for task in hopeless {
             self.give_up(&task, Error::leaderless(&task, self.leader_error(&task)));
         }
