@@ -52,6 +52,7 @@ impl PendingBatch {
 /// The queues of all brokers and lanes; they end with this value, and what still waits in them is not sent.
 pub struct ProduceQueues {
     cluster: Cluster,
+    request_bytes_max: usize,
     queues: Mutex<HashMap<(i32, usize), Queue>>,
 }
 
@@ -67,9 +68,10 @@ impl Drop for Queue {
 }
 
 impl ProduceQueues {
-    /// Queues to this cluster, all of them empty.
-    pub fn new(cluster: Cluster) -> Self {
-        Self { cluster, queues: Mutex::default() }
+    /// Queues to this cluster, all of them empty. Requests have so many bytes at most, without the header, unless the first batch alone has
+    /// more.
+    pub fn new(cluster: Cluster, request_bytes_max: usize) -> Self {
+        Self { cluster, request_bytes_max, queues: Mutex::default() }
     }
 
     /// Queues a batch for the broker that leads its partition. Batches of a partition reach the broker in the order of these
@@ -82,7 +84,8 @@ impl ProduceQueues {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || {
             let (arrivals, arriving) = mpsc::unbounded_channel();
-            let task = tokio::spawn(send_all(self.cluster.clone(), broker, lane, arriving)).abort_handle();
+            let task = tokio::spawn(send_all(self.cluster.clone(), broker, lane, self.request_bytes_max, arriving))
+                .abort_handle();
             Queue { arrivals, task }
         };
         let queue = queues.entry((broker, lane)).or_insert_with(start);
@@ -97,7 +100,13 @@ impl ProduceQueues {
 }
 
 /// Sends what arrives until nothing can arrive any more.
-async fn send_all(cluster: Cluster, broker: i32, lane: usize, mut arriving: mpsc::UnboundedReceiver<Queued>) {
+async fn send_all(
+    cluster: Cluster,
+    broker: i32,
+    lane: usize,
+    bytes_max: usize,
+    mut arriving: mpsc::UnboundedReceiver<Queued>,
+) {
     let mut waiting = VecDeque::new();
     let mut unanswered = FuturesUnordered::new();
     loop {
@@ -105,7 +114,7 @@ async fn send_all(cluster: Cluster, broker: i32, lane: usize, mut arriving: mpsc
             waiting.push_back(arrived);
         }
         if !waiting.is_empty() && unanswered.len() < REQUESTS_MAX {
-            unanswered.push(send(&cluster, broker, lane, next_request(&mut waiting, REQUEST_BYTES_MAX)).await);
+            unanswered.push(send(&cluster, broker, lane, next_request(&mut waiting, bytes_max)).await);
             continue;
         }
         tokio::select! {
@@ -194,6 +203,13 @@ mod tests {
         assert_eq!(named(&next_request(&mut waiting, 1_000)), [(0, 1), (1, 1), (2, 1)]);
         assert_eq!(named(&next_request(&mut waiting, 1_000)), [(0, 2), (1, 2)]);
         assert!(next_request(&mut waiting, 1_000).is_empty());
+    }
+
+    #[test]
+    fn what_stands_around_small_batches_counts() {
+        let mut waiting: VecDeque<_> = (0..1_000).map(|partition| queued(partition, 1, 1).0).collect();
+        let request = next_request(&mut waiting, 1_000);
+        assert!((2..100).contains(&request.len()), "{}", request.len());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod facts;
 mod groups;
 mod problem;
 pub mod protection;
-mod requests;
+pub mod requests;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -84,7 +84,6 @@ pub fn make(
         busy_groups: Vec::new(),
         refusals: Vec::new(),
     };
-    plan.refusals.extend(requests::refusal(facts));
     for problem in &manifest.problems {
         plan.warnings.push(format!("the backup is partial: {problem}"));
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt};
 use uuid::Uuid;
 
 use super::Error;
@@ -21,6 +22,8 @@ use crate::offsets::groups;
 /// difference counts only when it has been seen this often, so far apart.
 pub const CONFIRMATIONS: u32 = 3;
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// Brokers that are asked at once.
+const BROKERS_AT_ONCE: usize = 16;
 /// `TOPIC_AUTHORIZATION_FAILED`.
 const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
 /// Settings of brokers that are the defaults of topic settings under another name.
@@ -111,12 +114,23 @@ pub async fn facts(
         min_insync_replicas: number(&broker, "min.insync.replicas").unwrap_or(1),
         retention_ms: retention_ms(&broker),
         defaults: defaults(&broker),
-        request_bytes_max: number(&broker, "socket.request.max.bytes"),
+        request_bytes_max: request_bytes_max(cluster).await,
         capabilities: cluster.capabilities().await?,
         has_timestamp_before_and_after: has_setting("log.message.timestamp.before.max.ms"),
         existing,
         busy_groups: busy_groups(cluster, groups.iter().map(|(_, target)| target.clone()).collect()).await,
     })
+}
+
+/// The largest request that all brokers take, in bytes, as far as they tell: each has a setting of its own.
+pub async fn request_bytes_max(cluster: &Cluster) -> Option<u64> {
+    const SETTING: &str = "socket.request.max.bytes";
+    let asked = cluster.brokers().into_iter().map(|broker| async move {
+        let shown = cluster.broker_config(broker.id, Some(&[SETTING])).await;
+        number::<u64>(&shown.unwrap_or_default(), SETTING)
+    });
+    let told = stream::iter(asked).buffer_unordered(BROKERS_AT_ONCE).collect::<Vec<_>>().await;
+    told.into_iter().flatten().min()
 }
 
 /// The permission that is missing where the settings of a topic are refused.

@@ -50,7 +50,7 @@ pub struct TargetFacts {
     /// The cluster's defaults of topic settings, by the name that the setting has on a topic; without those that the cluster
     /// does not tell.
     pub defaults: BTreeMap<String, String>,
-    /// The largest request that its brokers take (`socket.request.max.bytes`), in bytes; none if they do not tell.
+    /// The largest request that all of its brokers take (`socket.request.max.bytes`), in bytes; none if they do not tell.
     pub request_bytes_max: Option<u64>,
     /// Which requests its brokers serve.
     pub capabilities: Capabilities,

@@ -300,8 +300,14 @@ pub fn max_batch_bytes_without(topic: &TopicPlan, facts: &TargetFacts) -> u64 {
 /// The largest batch that a topic with these settings takes, in bytes, whatever `max.message.bytes` is; and what lets it take larger ones.
 pub fn batch_limit(own: &BTreeMap<String, String>, facts: &TargetFacts) -> (u64, &'static str) {
     let segments = "restore under another name (topicMapping), into a topic with larger segments (segment.bytes)";
-    let requests = "let its brokers take larger requests (socket.request.max.bytes)";
-    (segment_bytes(own, facts), segments).min((requests::batch_bytes_max(facts), requests))
+    let requests = match facts.request_bytes_max {
+        Some(_) => "let its brokers take larger requests (socket.request.max.bytes)",
+        None => {
+            "grant this user DescribeConfigs on the cluster, so that it is known how large requests its brokers take \
+             (socket.request.max.bytes)"
+        }
+    };
+    (segment_bytes(own, facts), segments).min((requests::batch_bytes_max(facts.request_bytes_max), requests))
 }
 
 /// The largest segment of a topic with these settings, in bytes: a broker refuses a batch that is larger

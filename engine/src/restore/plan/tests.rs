@@ -278,7 +278,9 @@ fn no_batch_is_larger_than_a_request_that_brokers_take() {
     let taking = |bytes| facts(|facts| facts.request_bytes_max = Some(bytes));
     let large = |batch_bytes_max| {
         let mut topic = topic("orders", &[]);
-        topic.partitions.iter_mut().for_each(|partition| partition.content.batch_bytes_max = batch_bytes_max);
+        for partition in &mut topic.partitions {
+            (partition.content.batch_bytes_max, partition.content.rewrite_batches) = (batch_bytes_max, 0);
+        }
         manifest(vec![topic])
     };
     let created = made(&large(3_000_000), &config(|_| ()), &taking(2_000_000));
@@ -288,14 +290,16 @@ fn no_batch_is_larger_than_a_request_that_brokers_take() {
     let there = TargetFacts { existing: with_orders(existing(2, false)).existing, ..taking(2_000_000) };
     let refused = made(&large(3_000_000), &overwrite, &there).refusals;
     assert!(refused[0].contains("socket.request.max.bytes"), "nothing is deleted on a hope: {refused:?}");
-    assert!(made(&large(1_900_000), &overwrite, &there).refusals.is_empty());
+    assert!(made(&large(1_990_000), &overwrite, &there).refusals.is_empty());
     // A user who may not see the settings of brokers: Kafka's own default.
     let refused = made(&large(101 << 20), &overwrite, &with_orders(existing(2, false))).refusals;
     assert!(refused[0].contains("socket.request.max.bytes"), "{refused:?}");
-    // Many small batches leave in one request.
-    assert!(
-        made(&orders(), &config(|_| ()), &taking(1_000_000)).refusals[0].contains("take requests of 1000000 bytes")
-    );
+    // A header with the offset makes a batch larger.
+    let with_header = config(|config| {
+        config.existing_topics = ExistingTopics::Overwrite;
+        config.original_offset_header = Some("offset".to_owned());
+    });
+    assert_eq!(made(&large(1_990_000), &with_header, &there).refusals.len(), 1);
 }
 
 #[test]

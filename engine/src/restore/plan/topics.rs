@@ -204,10 +204,12 @@ pub fn topic_plan(
     };
     let (limit, remedy) = protection::batch_limit(own, facts);
     let max_batch_bytes = max_batch_bytes.min(limit);
-    if content.batch_bytes_max > max_batch_bytes {
+    // A batch that is made anew may grow.
+    let is_made_anew = content.rewrite_batches > 0 || config.config.original_offset_header.is_some();
+    let needed = if action == Action::Overwrite && is_made_anew { largest } else { content.batch_bytes_max };
+    if needed > max_batch_bytes {
         let text = format!(
-            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup has some of {}",
-            content.batch_bytes_max
+            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup needs such of up to {needed}"
         );
         match action {
             // A record that is larger alone would be refused when the topic has been deleted.
