@@ -99,7 +99,7 @@ impl Archive {
             return Ok(None);
         }
         let found: ArchiveOwner = self.open(DocumentKind::Archive, &key).await?;
-        let is_found_under_another = differ_in_case_only(&found, &wanted) && !self.is_listed().await?;
+        let is_found_under_another = differ_in_case_only(&found, &wanted) && self.is_one_with(&found.name).await?;
         match judge_owner(&found, &wanted, config.config.adopt) {
             Claim::Ours => Ok(None),
             Claim::Adopt if !is_found_under_another => Ok(Some(Adoption { from: found, to: wanted })),
@@ -112,10 +112,15 @@ impl Archive {
         }
     }
 
-    /// Whether the store lists the archive by this very name. A file system that ignores case lists one name for what it finds by many.
-    async fn is_listed(&self) -> Result<bool, Error> {
+    /// Whether the store takes the archive of this other name for this one. A file system that ignores case finds both, and lists one.
+    async fn is_one_with(&self, other: &str) -> Result<bool, Error> {
         let folders = self.store.list_dirs(layout::ARCHIVES).await?;
-        Ok(folders.iter().any(|name| *name == self.name.to_string()))
+        let is_listed = |name: &str| folders.iter().any(|folder| folder == name);
+        if !is_listed(self.name.as_str()) {
+            return Ok(true);
+        }
+        let Ok(other) = other.parse::<ArchiveName>() else { return Ok(false) };
+        Ok(!is_listed(other.as_str()) && self.store.exists(&ArchiveKeys::new(&other).archive()).await?)
     }
 
     /// Writes down whose the archive is from now on. Call it when nothing refuses the run any more, and before the run stores anything.
@@ -657,13 +662,22 @@ mod tests {
         };
         assert_eq!(claim("Orders", false).await.unwrap(), None);
         let folders = folder.path().join("archives");
+        let refused = async || {
+            for adopt in [false, true] {
+                let refused = claim("orders", adopt).await.unwrap_err().to_string();
+                assert!(refused.contains("does not tell upper from lower case"), "{adopt}: {refused}");
+            }
+        };
         std::os::unix::fs::symlink(folders.join("Orders"), folders.join("orders")).unwrap();
-        for adopt in [false, true] {
-            let refused = claim("orders", adopt).await.unwrap_err().to_string();
-            assert!(refused.contains("does not tell upper from lower case"), "{adopt}: {refused}");
-        }
-        let copied = store.read(&archive("Orders").keys.archive()).await.unwrap();
+        refused().await;
+        // Somebody has made the folder by the second name.
         std::fs::remove_file(folders.join("orders")).unwrap();
+        std::fs::rename(folders.join("Orders"), folders.join("orders")).unwrap();
+        std::os::unix::fs::symlink(folders.join("orders"), folders.join("Orders")).unwrap();
+        refused().await;
+        std::fs::remove_file(folders.join("Orders")).unwrap();
+        std::fs::rename(folders.join("orders"), folders.join("Orders")).unwrap();
+        let copied = store.read(&archive("Orders").keys.archive()).await.unwrap();
         store.put(&archive("orders").keys.archive(), copied).await.unwrap();
         let refused = claim("orders", false).await.unwrap_err().to_string();
         assert!(refused.contains("or adopt it"), "{refused}");
