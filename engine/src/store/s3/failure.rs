@@ -89,6 +89,8 @@ impl<'a> S3Failure<'a> {
             }
             // After the retries opendal calls every failure persistent, also one that was final at the first try.
             (Some(code), _) if FINAL_CODES.contains(&code) => place.refused(self.reason()),
+            // Of a bucket that was just created: its name is not known everywhere yet.
+            (Some("TemporaryRedirect"), _) => place.unavailable(self.reason()),
             (None, _) if matches!(self.status, Some(301 | 308)) => place.misconfigured(format!(
                 "{}: give that as the endpoint, or the region in which the bucket is",
                 self.redirection()
@@ -247,6 +249,7 @@ mod tests {
             (K::Unexpected, "XMinioStorageFull", Kind::Unavailable),
             (K::RateLimited, "SlowDown", Kind::Unavailable),
             (K::Unexpected, "InvalidArgument", Kind::Usage),
+            (K::Unexpected, "TemporaryRedirect", Kind::Unavailable),
             (K::ConditionNotMatch, "PreconditionFailed", Kind::Conflict),
         ] {
             assert_eq!(s3(kind, &ANSWER.replace("{}", code)).kind(), expected, "{code}");
