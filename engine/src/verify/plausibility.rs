@@ -72,7 +72,7 @@ fn is_compacted(topic: &TopicSummary) -> bool {
     topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
 }
 
-/// Committed offsets behind the end of their partition: of a consumer that reads uncommitted records, or of a log that was there before the
+/// Committed offsets beyond the end of their partition: of a consumer that reads uncommitted records, or of a log that was there before the
 /// topic was created again, or truncated.
 fn offsets_beyond(manifest: &Manifest) -> Option<String> {
     let partitions = manifest.topics.iter().flat_map(|topic| {
@@ -89,7 +89,7 @@ fn offsets_beyond(manifest: &Manifest) -> Option<String> {
     let (group, CommittedOffset { topic, partition, offset, .. }, end_offset) = beyond.next()?;
     let (id, count) = (&manifest.backup_id, beyond.count() + 1);
     Some(format!(
-        "backup {id}: {count} committed offsets are behind the ends of their partitions, such as {offset} of group {group:?} in \
+        "backup {id}: {count} committed offsets are beyond the ends of their partitions, such as {offset} of group {group:?} in \
          {topic}-{partition}, which ends at {end_offset}: see whether consumers read uncommitted records, or the topic was created again"
     ))
 }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(Plausibility::default().warnings(&manifest), [""; 0], "all was read");
         ends_at(&mut manifest, 10);
         let found = Plausibility::default().warnings(&manifest);
-        let says = "b1: 1 committed offsets are behind the ends of their partitions, such as 12 of group \"readers\" in orders-1";
+        let says = "b1: 1 committed offsets are beyond the ends of their partitions, such as 12 of group \"readers\" in orders-1";
         assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
     }
 
