@@ -92,7 +92,7 @@ fn every_key_of_a_compacted_topic_is_in_the_backup_although_all_are_rewritten_an
     let after_the_cut = records.iter().find(|record| is_after_the_cut(record));
     let after_the_middle =
         records.iter().find(|record| is_after_the_cut(record) || record.key.as_ref().is_some_and(|key| *key >= middle));
-    assert!(after_the_cut.is_some() && after_the_cut != records.first(), "something of each side is left");
+    assert!(after_the_cut.is_some(), "nothing was written after the cut");
     for (group, expected) in [(&caught_up, after_the_cut), (&behind, after_the_middle)] {
         let next = witness.next_of_group(group, &[(&target, 0)]).unwrap();
         assert_eq!(next[0].as_ref(), expected, "{group}");
