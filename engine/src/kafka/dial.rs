@@ -61,10 +61,31 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
+
+    /// An address that swallows packets: the system drops what comes behind a full backlog.
+    pub(in crate::kafka) struct Swallowing {
+        pub(in crate::kafka) address: SocketAddr,
+        _listener: TcpListener,
+        _queued: Vec<TcpStream>,
+    }
+
+    impl Swallowing {
+        pub(in crate::kafka) async fn start() -> Self {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(1).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut queued = Vec::new();
+            while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+                queued.push(stream.unwrap());
+            }
+            Self { address, _listener: listener, _queued: queued }
+        }
+    }
 
     #[test]
     fn the_families_take_turns_in_the_order_of_the_resolver() {
@@ -78,15 +99,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_swallows_packets_does_not_keep_the_next_from_being_tried() {
-        // A full backlog: the system drops what comes next.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let silent = socket.listen(1).unwrap();
-        let swallows = silent.local_addr().unwrap();
-        let mut queued = Vec::new();
-        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(swallows)).await {
-            queued.push(stream.unwrap());
-        }
+        let silent = Swallowing::start().await;
+        let swallows = silent.address;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let answers = listener.local_addr().unwrap();
         // Far longer than two pauses, and far shorter than the minutes after which the system gives an address up.

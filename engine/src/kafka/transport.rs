@@ -1,6 +1,7 @@
 //! TCP and TLS: from an address to a stream of bytes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,17 +58,18 @@ impl Transport {
     /// [`Error::Unreachable`] also when it takes longer than the connect timeout; [`Error::Certificate`] and
     /// [`Error::NotKafka`] from TLS.
     pub(crate) async fn open(&self, address: &Address) -> Result<Box<dyn Duplex>, Error> {
-        tokio::time::timeout(self.timeout, self.handshakes(address)).await.unwrap_or_else(|_| {
+        let opened = async { self.handshakes(address, look_up(address).await?).await };
+        tokio::time::timeout(self.timeout, opened).await.unwrap_or_else(|_| {
             Err(unreachable(address, format!("no connection within {} ms", self.timeout.as_millis())))
         })
     }
 
-    async fn handshakes(&self, address: &Address) -> Result<Box<dyn Duplex>, Error> {
-        let candidates: Vec<_> = tokio::net::lookup_host((address.host.as_str(), address.port))
-            .await
-            .map_err(|error| unreachable(address, format!("unknown host ({error})")))?
-            .collect();
-        let tcp = dial(candidates).await.map_err(|error| unreachable(address, cause(&error)))?;
+    async fn handshakes(
+        &self,
+        address: &Address,
+        candidates: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Box<dyn Duplex>, Error> {
+        let tcp = dial(candidates.collect()).await.map_err(|error| unreachable(address, cause(&error)))?;
         // A request is written whole, so waiting for more bytes only costs time.
         tcp.set_nodelay(true).map_err(|error| unreachable(address, cause(&error)))?;
         let Some(tls) = &self.tls else { return Ok(Box::new(tcp)) };
@@ -144,6 +146,13 @@ enum Phase {
     Open,
 }
 
+/// Every address that the host's name has.
+async fn look_up(address: &Address) -> Result<impl Iterator<Item = SocketAddr>, Error> {
+    tokio::net::lookup_host((address.host.as_str(), address.port))
+        .await
+        .map_err(|error| unreachable(address, format!("unknown host ({error})")))
+}
+
 fn unreachable(address: &Address, why: String) -> Error {
     Error::Unreachable { address: address.to_string(), why }
 }
@@ -191,6 +200,7 @@ mod tests {
     use super::*;
     use crate::config::cluster::{ClusterConfig, Credentials, Tls};
     use crate::error::Kind;
+    use crate::kafka::dial::tests::Swallowing;
 
     fn transport(tls: bool, has_identity: bool) -> Transport {
         let tls = tls.then(|| {
@@ -202,6 +212,17 @@ mod tests {
             TlsConnector::from(Arc::new(config))
         });
         Transport { tls, has_identity, protocol: "SSL", timeout: Duration::from_secs(1) }
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_first_address_swallows_packets_is_connected_to_by_its_second() {
+        let silent = Swallowing::start().await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let candidates = [silent.address, listener.local_addr().unwrap()].into_iter();
+        let address = "kafka.example:9092".parse().unwrap();
+        let transport = transport(false, false);
+        let connected = tokio::time::timeout(Duration::from_secs(10), transport.handshakes(&address, candidates)).await;
+        assert!(connected.expect("the second address is tried meanwhile").is_ok());
     }
 
     fn tls_error(error: rustls::Error) -> io::Error {
