@@ -381,7 +381,7 @@ fn a_restore_into_a_topic_that_another_restore_has_not_finished_is_refused() {
 fn a_conflict_leaves_half_restored_records_protected_and_the_same_command_completes_them() {
     let backed_up = BackedUp::new(Kafka::shared(Shared::Plain), "half", 6_000);
     let witness = backed_up.kafka.witness();
-    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
     let mut running = start(&backed_up, &target, &["--restore-id", "r1"]);
     running.wait_until("the topic is written to", || is_written_to(&witness, &target));
     // A setting that does no harm, and is set back again and again.
@@ -396,7 +396,7 @@ fn a_conflict_leaves_half_restored_records_protected_and_the_same_command_comple
     assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("-1"), "{ended:?}");
     backed_up.restore(&target, &["--restore-id", "r1"]).succeeded();
     assert_eq!(whole_records(&witness, &target), backed_up.sample.records);
-    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("86400000"));
+    assert_eq!(own_configs(&witness, &target).get("retention.ms").map(String::as_str), Some("86400000000000"));
 }
 
 #[test]
