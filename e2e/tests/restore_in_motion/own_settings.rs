@@ -282,7 +282,7 @@ fn a_topic_that_takes_no_record_of_a_restore_has_its_own_settings_again_when_the
     let shared = shared();
     let (proxy, kafka) = &*shared;
     let (backed_up, witness) = (BackedUp::new(kafka, "untaken", 60), kafka.witness());
-    let target = live_topic(&witness, &[("retention.ms", "86400000")]);
+    let target = live_topic(&witness, &[("retention.ms", "86400000000000")]);
     let before = own_configs(&witness, &target);
     let mut running = proxy.start_and_hold(PRODUCE, || start(&backed_up, &target, &["--restore-id", "r1"]));
     assert_ne!(own_configs(&witness, &target), before, "they are those of the restore");
