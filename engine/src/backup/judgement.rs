@@ -47,8 +47,8 @@ impl After {
 /// that was written again after the cut, the log cleaner may have removed the value that the key had at the cut.
 /// Whatever the log holds at that moment as the latest value of a key was read, since latest values are not removed.
 ///
-/// `is_filled`: whether partitions that the request named before this one gave records. They may have filled the response, so that nothing
-/// of this one means nothing.
+/// `is_filled`: whether partitions that the request named before this one gave records. They may have filled the response, and that it has
+/// no records of this one then says nothing about it.
 pub fn after(task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {

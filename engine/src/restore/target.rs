@@ -126,8 +126,18 @@ pub async fn facts(
 pub async fn request_bytes_max(cluster: &Cluster) -> Option<u64> {
     const SETTING: &str = "socket.request.max.bytes";
     let asked = cluster.brokers().into_iter().map(|broker| async move {
-        let shown = cluster.broker_config(broker.id, Some(&[SETTING])).await;
-        number::<u64>(&shown.unwrap_or_default(), SETTING)
+        match cluster.broker_config(broker.id, Some(&[SETTING])).await {
+            Ok(shown) => number::<u64>(&shown, SETTING),
+            Err(error) => {
+                if error.kind() != Kind::Denied {
+                    tracing::warn!(
+                        "it is not known how large requests broker {} takes ({SETTING}): {error}",
+                        broker.id
+                    );
+                }
+                None
+            }
+        }
     });
     let told = stream::iter(asked).buffer_unordered(BROKERS_AT_ONCE).collect::<Vec<_>>().await;
     told.into_iter().flatten().min()

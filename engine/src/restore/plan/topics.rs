@@ -204,9 +204,9 @@ pub fn topic_plan(
     };
     let (limit, remedy) = protection::batch_limit(own, facts);
     let max_batch_bytes = max_batch_bytes.min(limit);
-    // A batch that is made anew may grow.
-    let is_made_anew = content.rewrite_batches > 0 || config.config.original_offset_header.is_some();
-    let needed = if action == Action::Overwrite && is_made_anew { largest } else { content.batch_bytes_max };
+    // A batch that is re-encoded may grow.
+    let is_reencoded = content.rewrite_batches > 0 || config.config.original_offset_header.is_some();
+    let needed = if action == Action::Overwrite && is_reencoded { largest } else { content.batch_bytes_max };
     if needed > max_batch_bytes {
         let text = format!(
             "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup needs such of up to {needed}"
