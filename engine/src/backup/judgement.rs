@@ -52,13 +52,13 @@ impl After {
 pub fn after(task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>, now: Instant) -> After {
     match outcome {
         Ok(fetched) => {
-            let mut task = Task { in_vain: None, ..task.clone() };
+            let mut task = task.clone();
             if !fetched.records.is_empty() {
                 task.yields_since = None;
             }
-            // Storage other than the broker's own disks may fail in one response and have nothing at hand in the next one.
+            // Storage other than the broker's own disks may fail, or hang, in one response and have nothing at hand in the next one.
             if !fetched.records.is_empty() || is_filled {
-                task.trouble = None;
+                (task.trouble, task.in_vain) = (None, None);
             }
             if task.cleaning.is_possible() {
                 task.stretch = task.stretch.extended_to(fetched.last_stable_offset);
@@ -72,7 +72,7 @@ pub fn after(task: &Task, is_filled: bool, outcome: &Result<Fetched, FetchError>
                 }
             }
         }
-        Err(FetchError::OffsetOutOfRange(_)) => After::Gone(task.clone()),
+        Err(FetchError::OffsetOutOfRange(_)) => After::Gone(Task { in_vain: None, ..task.clone() }),
         Err(FetchError::NotLeader(error) | FetchError::Later(error) | FetchError::UnknownTopic(error)) => {
             After::Elsewhere(task.clone().troubled(error.clone(), now))
         }
@@ -327,6 +327,20 @@ mod tests {
         // Thirty seconds after the first answer to a request for it alone.
         assert_eq!(judged[5..11], [NextTurn::Same; 6]);
         assert_eq!(judged[11], NextTurn::End);
+    }
+
+    #[test]
+    fn a_response_with_nothing_ends_no_trouble_unless_the_partitions_before_have_filled_it() {
+        let now = Instant::now();
+        let hung = task(Cleaning::Never).unanswered(1, crate::kafka::Error::UnknownBroker { id: 1 }, now);
+        let still_in_trouble = |is_filled| {
+            let after = after(&hung, is_filled, &Ok(empty(20)), now);
+            (after.task().trouble.is_some(), after.task().in_vain.is_some())
+        };
+        assert_eq!((still_in_trouble(false), still_in_trouble(true)), ((true, true), (false, false)));
+        let out_of_range = FetchError::OffsetOutOfRange(crate::kafka::Error::UnknownBroker { id: 1 });
+        let gone = after(&hung, false, &Err(out_of_range), now);
+        assert!(gone.task().in_vain.is_none() && gone.task().trouble.is_some(), "an error is a response");
     }
 
     #[tokio::test]

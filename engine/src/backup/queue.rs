@@ -102,7 +102,7 @@ pub struct Task {
     pub behind_since: Option<Instant>,
     /// Why it cannot be read right now.
     pub trouble: Option<Trouble>,
-    /// The last requests for it that were not answered, until one is.
+    /// The last requests for it that were not answered, until an error or records are.
     pub in_vain: Option<InVain>,
     /// Whether a request names the leader epoch that is known (KIP-320), until leaders have refused it several times in a row: then the
     /// metadata has a wrong one (KAFKA-9212).

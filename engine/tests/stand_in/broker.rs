@@ -151,6 +151,11 @@ impl Broker {
         self.state.fetches_max.store(count, Ordering::Relaxed);
     }
 
+    /// It answers another fetch after those.
+    pub fn answer_another_fetch(&self) {
+        self.state.fetches_max.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// From now on it takes so long for each Produce request.
     pub fn append_within(&self, time: Duration) {
         self.state.append_ms.store(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);

@@ -109,6 +109,34 @@ async fn partitions_that_return_an_error_and_nothing_in_turn_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_broker_hangs_and_has_nothing_at_hand_in_turn_is_given_up() {
+    const RETRY_TIMEOUT_MS: u64 = 2_000;
+    /// After so long a request was given up, with its last pause, and the next one is answered.
+    const HANGS: Duration = Duration::from_millis(3_300);
+    let silent = Log::of_keys(&["a"]);
+    silent.state().is_silent = true;
+    let topics = vec![Topic::new("a-small", vec![Log::of_keys(&["a"])]), Topic::new("silent", vec![silent])];
+    let broker = Broker::start(topics).await;
+    broker.answer_within(Duration::from_millis(20));
+    broker.answer_fetches(1);
+    let answers = async {
+        loop {
+            tokio::time::sleep(HANGS).await;
+            broker.answer_another_fetch();
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::select! {
+            report = back_up_by(1, &broker, RETRY_TIMEOUT_MS) => report,
+            () = answers => unreachable!("it answers for ever"),
+        }
+    });
+    let report = ended.await.expect("it ends");
+    assert_eq!((report.outcome, report.records), (Outcome::Partial, 1), "{report:?}");
+    assert!(report.problems[0].starts_with("partition silent-0 is not in the backup"), "{:?}", report.problems);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_partitions_of_a_broker_that_answers_no_fetch_are_waited_for_together() {
     /// Partitions, each of which is read in three stretches.
     const PARTITIONS: usize = 4;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Worker;
+use crate::backup::judgement::is_hopeless;
 use crate::backup::queue::{NO_BROKER, PartitionKey, Task};
 use crate::backup::{Error, findings};
 use crate::error::Kind;
@@ -32,7 +33,9 @@ impl Worker {
         now: Instant,
     ) -> Vec<Task> {
         let tried = tasks.into_iter().map(|task| task.unanswered(broker, error.clone(), now));
-        let (hopeless, back): (Vec<_>, Vec<_>) = tried.partition(Task::is_never_answered);
+        // Two brokers that hang may hand the leadership to each other.
+        let is_hopeless = |task: &Task| task.is_never_answered() || is_hopeless(task, self.shared.retry_timeout, now);
+        let (hopeless, back): (Vec<_>, Vec<_>) = tried.partition(is_hopeless);
         for task in hopeless {
             self.give_up(&task, Error::leaderless(&task, self.leader_error(&task)));
         }
