@@ -72,14 +72,19 @@ fn is_compacted(topic: &TopicSummary) -> bool {
     topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact"))
 }
 
-/// Committed offsets beyond the end of their partition: of a consumer that reads uncommitted records, or of a log that was there before the
-/// topic was created again, or truncated.
+/// Committed offsets beyond the end of their log: it was there before the topic was created again, or truncated. A consumer that reads
+/// uncommitted records (`isolation.level`, by default) may be beyond the last stable offset, where a backup ends, and not beyond the high
+/// watermark.
 fn offsets_beyond(manifest: &Manifest) -> Option<String> {
+    let held_back =
+        manifest.open_transactions.iter().map(|open| ((open.topic.as_str(), open.partition), open.held_back));
+    let held_back: BTreeMap<(&str, i32), i64> = held_back.collect();
     let partitions = manifest.topics.iter().flat_map(|topic| {
         let there = topic.partitions.iter().filter(|partition| !partition.missing);
         there.map(|partition| ((topic.topic.name.as_str(), partition.partition), partition.end_offset))
     });
-    let ends: BTreeMap<(&str, i32), i64> = partitions.collect();
+    let high_watermark = |(key, end_offset): (_, i64)| (key, end_offset + held_back.get(&key).copied().unwrap_or(0));
+    let ends: BTreeMap<(&str, i32), i64> = partitions.map(high_watermark).collect();
     let committed =
         manifest.groups.iter().flat_map(|group| group.offsets.iter().map(|committed| (&group.id, committed)));
     let mut beyond = committed.filter_map(|(group, committed)| {
@@ -89,8 +94,8 @@ fn offsets_beyond(manifest: &Manifest) -> Option<String> {
     let (group, CommittedOffset { topic, partition, offset, .. }, end_offset) = beyond.next()?;
     let (id, count) = (&manifest.backup_id, beyond.count() + 1);
     Some(format!(
-        "backup {id}: {count} committed offsets are beyond the ends of their partitions, such as {offset} of group {group:?} in \
-         {topic}-{partition}, which ends at {end_offset}: see whether consumers read uncommitted records, or the topic was created again"
+        "backup {id}: {count} committed offsets are beyond the ends of their logs, such as {offset} of group {group:?} in \
+         {topic}-{partition}, which ended at {end_offset}: see whether the topic was created again"
     ))
 }
 
@@ -108,7 +113,7 @@ fn holes_of_compaction(id: &BackupId, topic: &TopicSummary, partition: &Partitio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::manifest::Group;
+    use crate::format::manifest::{Group, OpenTransaction};
     use crate::repository::sample;
 
     fn backup(id: &str, cut_at_ms: i64, policy: Option<&str>, records: u64, compaction: u64) -> Manifest {
@@ -151,8 +156,21 @@ mod tests {
         assert_eq!(Plausibility::default().warnings(&manifest), [""; 0], "all was read");
         ends_at(&mut manifest, 10);
         let found = Plausibility::default().warnings(&manifest);
-        let says = "b1: 1 committed offsets are beyond the ends of their partitions, such as 12 of group \"readers\" in orders-1";
+        let says =
+            "b1: 1 committed offsets are beyond the ends of their logs, such as 12 of group \"readers\" in orders-1";
         assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
+        let held_back = |held_back| OpenTransaction {
+            topic: "orders".to_owned(),
+            partition: 1,
+            producer_id: None,
+            start_offset: 10,
+            last_timestamp_ms: None,
+            held_back,
+        };
+        manifest.open_transactions = vec![held_back(2)];
+        assert_eq!(Plausibility::default().warnings(&manifest), [""; 0], "uncommitted records were read");
+        manifest.open_transactions = vec![held_back(1)];
+        assert!(Plausibility::default().warnings(&manifest)[0].contains("which ended at 11"));
     }
 
     #[test]
