@@ -99,8 +99,13 @@ impl Archive {
             return Ok(None);
         }
         let found: ArchiveOwner = self.open(DocumentKind::Archive, &key).await?;
-        let is_found_under_another = differ_in_case_only(&found, &wanted) && self.is_one_with(&found.name).await?;
-        match judge_owner(&found, &wanted, config.config.adopt) {
+        let claim = judge_owner(&found, &wanted, config.config.adopt);
+        if claim == Claim::Ours {
+            return Ok(None);
+        }
+        let other_name = differ_in_case_only(&found, &wanted).then_some(found.name.as_str());
+        let is_found_under_another = self.is_found_under_another(other_name).await?;
+        match claim {
             Claim::Ours => Ok(None),
             Claim::Adopt if !is_found_under_another => Ok(Some(Adoption { from: found, to: wanted })),
             Claim::Adopt | Claim::Refuse => Err(Error::OtherOwner {
@@ -112,14 +117,15 @@ impl Archive {
         }
     }
 
-    /// Whether the store takes the archive of this other name for this one. A file system that ignores case finds both, and lists one.
-    async fn is_one_with(&self, other: &str) -> Result<bool, Error> {
+    /// Whether the store takes an archive of another name for this one: maybe of `other`. A file system that ignores case finds both, and
+    /// lists one.
+    async fn is_found_under_another(&self, other: Option<&str>) -> Result<bool, Error> {
         let folders = self.store.list_dirs(layout::ARCHIVES).await?;
         let is_listed = |name: &str| folders.iter().any(|folder| folder == name);
         if !is_listed(self.name.as_str()) {
             return Ok(true);
         }
-        let Ok(other) = other.parse::<ArchiveName>() else { return Ok(false) };
+        let Some(Ok(other)) = other.map(str::parse::<ArchiveName>) else { return Ok(false) };
         Ok(!is_listed(other.as_str()) && self.store.exists(&ArchiveKeys::new(&other).archive()).await?)
     }
 
@@ -670,6 +676,11 @@ mod tests {
         };
         std::os::unix::fs::symlink(folders.join("Orders"), folders.join("orders")).unwrap();
         refused().await;
+        // Nor is it by a resource, whose name says nothing of the archive's.
+        let resource = serde_json::json!({"group": "backup.strimzi.io", "kind": "KafkaBackup", "namespace": "kafka", "name": "x", "uid": "1"});
+        let config_of_resource = config(serde_json::json!({"archive": "orders", "adopt": true, "owner": resource}));
+        let error = archive("orders").claim(&config_of_resource, "source").await.unwrap_err();
+        assert!(error.to_string().contains("does not tell upper from lower case"), "{error}");
         // Somebody has made the folder by the second name.
         std::fs::remove_file(folders.join("orders")).unwrap();
         std::fs::rename(folders.join("Orders"), folders.join("orders")).unwrap();
