@@ -12,11 +12,11 @@ use tokio::task::{JoinError, JoinSet};
 use super::journal::{Journal, Prepared, PreparedTopic};
 use super::maker::{Counts, Maker};
 use super::memory::Memory;
-use super::plan::{PartitionPlan, Plan, TopicPlan, requests};
+use super::plan::{PartitionPlan, Plan, TopicPlan};
 use super::report::TopicReport;
 use super::runs::{self, Runs};
 use super::worker::{self, Shared, Target, Work};
-use super::{Error, Restore, target};
+use super::{Error, Restore};
 use crate::format::frame;
 use crate::format::run::Content;
 use crate::kafka::produce_queue::ProduceQueues;
@@ -90,10 +90,7 @@ impl Restore<'_> {
         let shared = Arc::new(Shared {
             restore_id: journal.id.clone(),
             cluster: self.cluster.clone(),
-            queues: ProduceQueues::new(
-                self.cluster.clone(),
-                requests::joined_bytes_max(target::request_bytes_max(&self.cluster).await),
-            ),
+            queues: ProduceQueues::new(self.cluster.clone(), plan.joined_bytes_max),
             producer: prepared.producer(),
             retry_timeout: Duration::from_millis(self.config.cluster.retry_timeout_ms),
             limiter: RateLimiter::new(self.config.config.rate_limit, stop.clone()),

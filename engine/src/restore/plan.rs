@@ -7,7 +7,7 @@ mod facts;
 mod groups;
 mod problem;
 pub mod protection;
-pub mod requests;
+mod requests;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::facts::{Earlier, Existing, TargetFacts};
 pub use self::groups::{GroupPlan, wanted_groups};
-pub use self::topics::{Action, MAX_MESSAGE_BYTES_DEFAULT, PartitionPlan, TopicPlan, wanted_topics};
+pub use self::requests::RequestLimit;
+pub use self::topics::{Action, MAX_MESSAGE_BYTES_DEFAULT, PartitionPlan, TopicPlan, limit_batches, wanted_topics};
 use crate::config::restore::Checked;
 use crate::format::layout::BackupId;
 use crate::format::manifest::{Manifest, TopicSummary};
@@ -59,6 +60,9 @@ pub struct Plan {
     pub busy_groups: Vec<String>,
     /// Why nothing may be done at all, each in one line.
     pub refusals: Vec<String>,
+    /// Bytes of batches that a produce request of several may carry.
+    #[serde(skip)]
+    pub joined_bytes_max: usize,
 }
 
 /// Makes the plan; `at_ms` is the time it is made at, in milliseconds since the epoch.
@@ -83,6 +87,7 @@ pub fn make(
         warnings: Vec::new(),
         busy_groups: Vec::new(),
         refusals: Vec::new(),
+        joined_bytes_max: facts.request_limit.joined_bytes_max(),
     };
     for problem in &manifest.problems {
         plan.warnings.push(format!("the backup is partial: {problem}"));

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use self::settings::Configs;
 use super::plan::protection::{self, Harm};
-use super::plan::{Action, Plan, TargetFacts, TopicPlan};
+use super::plan::{self, Action, Plan, TargetFacts, TopicPlan};
 use super::topics::{new_topic, set};
 use super::{Error, is_kept};
 use crate::error::Kind;
@@ -39,6 +39,8 @@ const INVALID_REQUEST: i16 = 42;
 const TOPIC_DELETION_DISABLED: i16 = 73;
 /// `POLICY_VIOLATION`: a create-topic or alter-config policy of the cluster refuses it (KIP-108, KIP-133).
 const POLICY_VIOLATION: i16 = 44;
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
+const SEGMENT_BYTES: &str = "segment.bytes";
 /// The longest name that a topic can have.
 const TOPIC_NAME_LENGTH_MAX: usize = 249;
 
@@ -204,6 +206,12 @@ impl Rehearsal<'_> {
                 continue;
             };
             topic.configs.retain(|setting, _| !refused.contains_key(setting));
+            if refused.contains_key(SEGMENT_BYTES) {
+                // The cluster's own holds instead, which may be less.
+                plan::limit_batches(topic, self.facts, warnings, refusals);
+                let limit = topic.max_batch_bytes.to_string();
+                topic.configs_meanwhile.entry(MAX_MESSAGE_BYTES.to_owned()).and_modify(|value| *value = limit);
+            }
             warnings.extend(
                 refused.into_iter().map(|(setting, why)| {
                     format!("topic {name:?}: {setting} is left out, the target refuses it: {why}")
@@ -330,7 +338,7 @@ impl Rehearsal<'_> {
                 .push(format!("topic {target:?}: {setting} cannot be set while the restore runs ({why}), and {loss}")),
         }
         topic.configs_meanwhile.remove(setting);
-        if setting == "max.message.bytes" {
+        if setting == MAX_MESSAGE_BYTES {
             topic.max_batch_bytes = protection::max_batch_bytes_without(topic, self.facts);
         }
     }

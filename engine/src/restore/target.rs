@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Error;
 use super::journal::{Prepared, PreparedTopic};
-use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, TargetFacts, TopicPlan};
+use super::plan::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, Plan, RequestLimit, TargetFacts, TopicPlan};
 use crate::error::Kind;
 use crate::format::manifest::TopicSummary;
 use crate::kafka::identity::Missing;
@@ -39,6 +39,8 @@ const DEFAULTS: [(&str, &str); 10] = [
     ("retention.bytes", "log.retention.bytes"),
     ("segment.bytes", "log.segment.bytes"),
 ];
+/// The settings of brokers for the retention of topics that set none: the first that has a value holds.
+const RETENTION: [&str; 3] = ["log.retention.ms", "log.retention.minutes", "log.retention.hours"];
 
 /// Looks at the target: only what a plan depends on.
 ///
@@ -100,21 +102,20 @@ pub async fn facts(
         );
     }
     // Who may not describe brokers is told nothing; the defaults of current brokers are assumed then.
-    let shown = match cluster.brokers().first() {
-        Some(broker) => cluster.broker_config(broker.id, None).await,
-        None => Ok(Vec::new()),
-    };
-    let lacks_describe_configs = shown.as_ref().is_err_and(|error| error.kind() == Kind::Denied);
-    let broker = shown.unwrap_or_default();
-    let has_setting = |name: &str| broker.is_empty() || broker.iter().any(|entry| entry.name == name);
+    let Brokers { shown, lacks_describe_configs, request_limit } = brokers(cluster).await;
+    // While a cluster is upgraded, some brokers know settings that others do not.
+    let has_setting = |name: &str| shown.iter().all(|broker| broker.iter().any(|entry| entry.name == name));
+    let all = |name: &str| shown.iter().filter_map(|broker| number::<u64>(broker, name)).collect::<Vec<_>>();
     Ok(TargetFacts {
         cluster_id: cluster.cluster_id().unwrap_or_default(),
         brokers: metadata.brokers.len(),
         lacks_describe_configs,
-        min_insync_replicas: number(&broker, "min.insync.replicas").unwrap_or(1),
-        retention_ms: retention_ms(&broker),
-        defaults: defaults(&broker),
-        request_bytes_max: request_bytes_max(cluster).await,
+        min_insync_replicas: shown.iter().filter_map(|broker| number(broker, "min.insync.replicas")).max().unwrap_or(1),
+        retention_ms: same(shown.iter().map(|broker| retention_ms(broker))),
+        defaults: defaults(&shown),
+        message_bytes_min: all("message.max.bytes").into_iter().min(),
+        segment_bytes_min: all("log.segment.bytes").into_iter().min(),
+        request_limit,
         capabilities: cluster.capabilities().await?,
         has_timestamp_before_and_after: has_setting("log.message.timestamp.before.max.ms"),
         existing,
@@ -122,25 +123,46 @@ pub async fn facts(
     })
 }
 
-/// The largest request that all brokers take, in bytes, as far as they tell: each has a setting of its own.
-pub async fn request_bytes_max(cluster: &Cluster) -> Option<u64> {
-    const SETTING: &str = "socket.request.max.bytes";
-    let asked = cluster.brokers().into_iter().map(|broker| async move {
-        match cluster.broker_config(broker.id, Some(&[SETTING])).await {
-            Ok(shown) => number::<u64>(&shown, SETTING),
+/// What the brokers say of themselves.
+struct Brokers {
+    /// The settings below of each that tells.
+    shown: Vec<Vec<ConfigEntry>>,
+    /// Whether this user may not see those of one.
+    lacks_describe_configs: bool,
+    request_limit: RequestLimit,
+}
+
+/// Asks each broker for its settings: they may differ.
+async fn brokers(cluster: &Cluster) -> Brokers {
+    const REQUEST_BYTES: &str = "socket.request.max.bytes";
+    let names: Vec<&str> = DEFAULTS.map(|(_, name)| name).into_iter().chain(RETENTION).chain([REQUEST_BYTES]).collect();
+    let asked = cluster.brokers().into_iter().map(|broker| {
+        let names = names.as_slice();
+        async move { (broker.id, cluster.broker_config(broker.id, Some(names)).await) }
+    });
+    let mut brokers =
+        Brokers { shown: Vec::new(), lacks_describe_configs: false, request_limit: RequestLimit::default() };
+    let mut limits = Vec::new();
+    let mut answers = stream::iter(asked).buffer_unordered(BROKERS_AT_ONCE);
+    while let Some((id, answer)) = answers.next().await {
+        match answer {
+            Ok(shown) => {
+                limits.push(number::<u64>(&shown, REQUEST_BYTES));
+                brokers.shown.push(shown);
+            }
             Err(error) => {
+                brokers.lacks_describe_configs |= error.kind() == Kind::Denied;
                 if error.kind() != Kind::Denied {
                     tracing::warn!(
-                        "it is not known how large requests broker {} takes ({SETTING}): {error}",
-                        broker.id
+                        "the settings of broker {id} are not known, such as how large requests it takes: {error}"
                     );
                 }
-                None
+                limits.push(None);
             }
         }
-    });
-    let told = stream::iter(asked).buffer_unordered(BROKERS_AT_ONCE).collect::<Vec<_>>().await;
-    told.into_iter().flatten().min()
+    }
+    brokers.request_limit = RequestLimit::of(&limits);
+    brokers
 }
 
 /// The permission that is missing where the settings of a topic are refused.
@@ -156,19 +178,26 @@ fn number<T: std::str::FromStr>(entries: &[ConfigEntry], name: &str) -> Option<T
     entries.iter().find(|entry| entry.name == name)?.value.as_ref()?.parse().ok()
 }
 
-/// The retention of topics that set none, by the first of three settings that has a value.
+/// The retention of topics that set none ([`RETENTION`]).
 fn retention_ms(broker: &[ConfigEntry]) -> Option<i64> {
     let minutes = || number::<i64>(broker, "log.retention.minutes")?.checked_mul(60_000);
     let hours = || number::<i64>(broker, "log.retention.hours")?.checked_mul(3_600_000);
     number(broker, "log.retention.ms").or_else(minutes).or_else(hours)
 }
 
-/// The defaults of topic settings, by the name that the setting has on a topic.
-fn defaults(broker: &[ConfigEntry]) -> BTreeMap<String, String> {
-    let value = |name: &str| broker.iter().find(|entry| entry.name == name)?.value.clone();
+/// The defaults of topic settings, by the name that the setting has on a topic, where all brokers have the same.
+fn defaults(brokers: &[Vec<ConfigEntry>]) -> BTreeMap<String, String> {
+    let value =
+        |name: &str| same(brokers.iter().map(|broker| broker.iter().find(|entry| entry.name == name)?.value.clone()));
     let renamed = DEFAULTS.iter().filter_map(|(topic, broker)| Some(((*topic).to_owned(), value(broker)?)));
-    let retention = retention_ms(broker).map(|retention_ms| ("retention.ms".to_owned(), retention_ms.to_string()));
-    renamed.chain(retention).collect()
+    let retention = same(brokers.iter().map(|broker| retention_ms(broker)));
+    renamed.chain(retention.map(|retention_ms| ("retention.ms".to_owned(), retention_ms.to_string()))).collect()
+}
+
+/// The value that all have.
+fn same<T: PartialEq>(mut values: impl Iterator<Item = Option<T>>) -> Option<T> {
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
 }
 
 async fn busy_groups(cluster: &Cluster, groups: BTreeSet<String>) -> BTreeMap<String, String> {
@@ -337,6 +366,7 @@ pub async fn nothing_swept(cluster: &Cluster, topics: &[&PreparedTopic]) -> Resu
 mod tests {
     use super::*;
     use crate::kafka::error::Resource;
+    use crate::kafka::topics::ConfigSource;
 
     #[test]
     fn a_permission_that_is_missing_is_named_with_its_topic_and_what_to_grant_and_no_other_error_is_taken_for_one() {
@@ -351,5 +381,28 @@ mod tests {
         );
         let exhausted = KafkaError::Exhausted { after_ms: 1, last: Box::new(refused(7)) };
         assert_eq!(hidden_settings("t", &exhausted), None);
+    }
+
+    #[test]
+    fn a_default_is_what_all_brokers_have() {
+        let broker = |pairs: &[(&str, &str)]| -> Vec<ConfigEntry> {
+            let entry = |(name, value): &(&str, &str)| ConfigEntry {
+                name: (*name).to_owned(),
+                value: Some((*value).to_owned()),
+                source: ConfigSource::Default,
+                sensitive: false,
+            };
+            pairs.iter().map(entry).collect()
+        };
+        let (bytes, policy) = (("message.max.bytes", "1000"), ("log.cleanup.policy", "delete"));
+        let first = broker(&[bytes, policy, ("log.retention.hours", "1")]);
+        let alike = broker(&[bytes, policy, ("log.retention.ms", "3600000")]);
+        let found = defaults(&[first.clone(), alike]);
+        let names: Vec<&str> = found.keys().map(String::as_str).collect();
+        assert_eq!(names, ["cleanup.policy", "max.message.bytes", "retention.ms"]);
+        assert_eq!(found["retention.ms"], "3600000");
+        let other = broker(&[("message.max.bytes", "2000"), policy]);
+        assert_eq!(defaults(&[first, other]).into_keys().collect::<Vec<_>>(), ["cleanup.policy"]);
+        assert!(defaults(&[]).is_empty());
     }
 }

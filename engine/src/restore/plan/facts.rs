@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 use super::Action;
+use super::requests::RequestLimit;
 use crate::kafka::permissions::{Capabilities, Operations};
 
 /// A topic of the target that is there already.
@@ -47,11 +48,15 @@ pub struct TargetFacts {
     pub min_insync_replicas: i64,
     /// The cluster's own `retention.ms`, -1 for without end; none if it does not tell.
     pub retention_ms: Option<i64>,
-    /// The cluster's defaults of topic settings, by the name that the setting has on a topic; without those that the cluster
-    /// does not tell.
+    /// The cluster's defaults of topic settings, by the name that the setting has on a topic; without those that brokers do not tell, or
+    /// in which they differ: each has settings of its own.
     pub defaults: BTreeMap<String, String>,
-    /// The largest request that all of its brokers take (`socket.request.max.bytes`), in bytes; none if they do not tell.
-    pub request_bytes_max: Option<u64>,
+    /// The smallest `message.max.bytes` of its brokers, the default of the largest batch, in bytes; none if they do not tell.
+    pub message_bytes_min: Option<u64>,
+    /// The smallest `log.segment.bytes` of its brokers, in bytes; none if they do not tell.
+    pub segment_bytes_min: Option<u64>,
+    /// The largest request that its brokers take.
+    pub request_limit: RequestLimit,
     /// Which requests its brokers serve.
     pub capabilities: Capabilities,
     /// Whether timestamps far behind and ahead have a setting each (Kafka 3.6) or one together.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, TargetFacts, TopicPlan, requests};
+use super::{Action, Existing, MAX_MESSAGE_BYTES_DEFAULT, TargetFacts, TopicPlan};
 use crate::format::manifest::{PartitionSummary, TopicSummary};
 use crate::format::run::Content;
 
@@ -199,7 +199,7 @@ pub fn without(
             None => may_lose("it is not known: records with timestamps far from now may be refused".to_owned()),
         },
         "max.message.bytes" => match number.map(u64::try_from) {
-            Some(Ok(limit)) if source.content().batch_bytes_max <= limit => Harm::None,
+            Some(Ok(limit)) if topic.needed_batch_bytes <= limit => Harm::None,
             _ => may_lose(format!(
                 "it is {shown}: larger batches are split, and a record that is larger alone is refused"
             )),
@@ -294,25 +294,29 @@ pub fn survives(target: &str, after: &BTreeMap<String, Option<String>>, facts: &
 /// The largest batch that a created topic takes when its limit cannot be set, in bytes.
 pub fn max_batch_bytes_without(topic: &TopicPlan, facts: &TargetFacts) -> u64 {
     let limit = effective("max.message.bytes", topic, facts).and_then(|value| value.parse().ok());
-    limit.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).min(topic.max_batch_bytes)
+    limit.or(facts.message_bytes_min).unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).min(topic.max_batch_bytes)
 }
 
 /// The largest batch that a topic with these settings takes, in bytes, whatever `max.message.bytes` is; and what lets it take larger ones.
-pub fn batch_limit(own: &BTreeMap<String, String>, facts: &TargetFacts) -> (u64, &'static str) {
+/// `has_to_fit`: whether nothing may depend on settings that brokers do not tell.
+pub fn batch_limit(has_to_fit: bool, own: &BTreeMap<String, String>, facts: &TargetFacts) -> (u64, &'static str) {
     let segments = "restore under another name (topicMapping), into a topic with larger segments (segment.bytes)";
-    let requests = match facts.request_bytes_max {
-        Some(_) => "let its brokers take larger requests (socket.request.max.bytes)",
-        None => {
-            "grant this user DescribeConfigs on the cluster, so that it is known how large requests its brokers take \
-             (socket.request.max.bytes)"
-        }
+    let by_requests = match has_to_fit {
+        true => facts.request_limit.sure_batch_bytes_max(),
+        false => facts.request_limit.batch_bytes_max(),
     };
-    (segment_bytes(own, facts), segments).min((requests::batch_bytes_max(facts.request_bytes_max), requests))
+    let requests = if facts.request_limit.is_whole {
+        "let its brokers take larger requests (socket.request.max.bytes)"
+    } else {
+        "grant this user DescribeConfigs on the cluster and see that all brokers answer, so that it is known how large requests they take \
+         (socket.request.max.bytes)"
+    };
+    (segment_bytes(own, facts), segments).min((by_requests, requests))
 }
 
 /// The largest segment of a topic with these settings, in bytes: a broker refuses a batch that is larger
 /// (`RECORD_LIST_TOO_LARGE`, `UnifiedLog.append` in Kafka).
 fn segment_bytes(own: &BTreeMap<String, String>, facts: &TargetFacts) -> u64 {
-    let value = own.get("segment.bytes").or_else(|| facts.defaults.get("segment.bytes"));
-    value.and_then(|value| value.parse().ok()).unwrap_or(SEGMENT_BYTES_DEFAULT)
+    let own = own.get("segment.bytes").and_then(|value| value.parse().ok());
+    own.or(facts.segment_bytes_min).unwrap_or(SEGMENT_BYTES_DEFAULT)
 }

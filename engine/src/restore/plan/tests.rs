@@ -269,13 +269,13 @@ fn no_batch_is_larger_than_a_segment_of_the_target() {
     let there = Existing { effective: segments_of("1073741824"), ..existing(2, false) };
     let refused = made(&archived, &overwrite, &with_orders(there)).refusals;
     assert!(refused[0].contains("a record may be larger"), "nothing is deleted on a hope: {refused:?}");
-    let by_default = facts(|facts| facts.defaults = map(&[("segment.bytes", "2000")]));
+    let by_default = facts(|facts| facts.segment_bytes_min = Some(2_000));
     assert_eq!(made(&orders(), &config(|_| ()), &by_default).topics[0].max_batch_bytes, 2_000);
 }
 
 #[test]
 fn no_batch_is_larger_than_a_request_that_brokers_take() {
-    let taking = |bytes| facts(|facts| facts.request_bytes_max = Some(bytes));
+    let taking = |bytes| facts(|facts| facts.request_limit = RequestLimit::of(&[Some(bytes), Some(bytes + 1)]));
     let large = |batch_bytes_max| {
         let mut topic = topic("orders", &[]);
         for partition in &mut topic.partitions {
@@ -291,15 +291,57 @@ fn no_batch_is_larger_than_a_request_that_brokers_take() {
     let refused = made(&large(3_000_000), &overwrite, &there).refusals;
     assert!(refused[0].contains("socket.request.max.bytes"), "nothing is deleted on a hope: {refused:?}");
     assert!(made(&large(1_990_000), &overwrite, &there).refusals.is_empty());
-    // A user who may not see the settings of brokers: Kafka's own default.
-    let refused = made(&large(101 << 20), &overwrite, &with_orders(existing(2, false))).refusals;
-    assert!(refused[0].contains("socket.request.max.bytes"), "{refused:?}");
-    // A header with the offset makes a batch larger.
+    // A header with the offset makes a batch larger, and so may another end of it.
     let with_header = config(|config| {
         config.existing_topics = ExistingTopics::Overwrite;
         config.original_offset_header = Some("offset".to_owned());
     });
-    assert_eq!(made(&large(1_990_000), &with_header, &there).refusals.len(), 1);
+    let to_a_time = config(|config| {
+        config.existing_topics = ExistingTopics::Overwrite;
+        config.point_in_time = Some("2026-02-12T14:30:00Z".to_owned());
+    });
+    for config in [with_header, to_a_time] {
+        assert_eq!(made(&large(1_990_000), &config, &there).refusals.len(), 1);
+    }
+}
+
+#[test]
+fn nothing_is_deleted_on_a_size_of_requests_that_not_all_brokers_tell() {
+    let of_bytes = |batch_bytes_max| {
+        let mut topic = topic("orders", &[]);
+        topic.partitions.iter_mut().for_each(|partition| partition.content.batch_bytes_max = batch_bytes_max);
+        manifest(vec![topic])
+    };
+    let overwrite = config(|config| config.existing_topics = ExistingTopics::Overwrite);
+    let told = |brokers: &[Option<u64>]| TargetFacts {
+        request_limit: RequestLimit::of(brokers),
+        ..with_orders(existing(2, false))
+    };
+    for untold in [told(&[]), told(&[None, None]), told(&[Some(100 << 20), None])] {
+        assert!(made(&of_bytes(1_048_588), &overwrite, &untold).refusals.is_empty(), "any broker takes that");
+        let refused = made(&of_bytes(10 << 20), &overwrite, &untold).refusals;
+        assert!(refused[0].contains("grant this user DescribeConfigs on the cluster"), "{refused:?}");
+        // What an earlier run has begun to replace is restored as well as can be.
+        let begun = Earlier { actions: [("orders".to_owned(), Action::Overwrite)].into(), ..Earlier::default() };
+        assert!(made_after(&of_bytes(10 << 20), &overwrite, &untold, &begun).refusals.is_empty());
+        // A topic that is created is lost to nobody.
+        assert!(made(&of_bytes(10 << 20), &config(|_| ()), &facts(|_| ())).refusals.is_empty());
+    }
+    let all = told(&[Some(100 << 20), Some(100 << 20)]);
+    assert!(made(&of_bytes(10 << 20), &overwrite, &all).refusals.is_empty());
+}
+
+#[test]
+fn a_limit_in_which_brokers_differ_is_set_on_a_topic_that_is_created() {
+    let archived = manifest(vec![topic("orders", &[])]);
+    let created = |facts: &TargetFacts| {
+        let topic = made(&archived, &config(|_| ()), facts).topics.remove(0);
+        topic.configs_created.get("max.message.bytes").cloned()
+    };
+    let same = facts(|facts| facts.defaults = map(&[("max.message.bytes", "1048588")]));
+    assert_eq!(created(&same), None, "all brokers have it already");
+    let differ = facts(|facts| facts.message_bytes_min = Some(4_000));
+    assert_eq!(created(&differ).as_deref(), Some("1048588"));
 }
 
 #[test]

@@ -54,6 +54,12 @@ pub struct TopicPlan {
     pub configs_meanwhile: BTreeMap<String, String>,
     /// The largest batch that is sent, in bytes; larger ones are split.
     pub max_batch_bytes: u64,
+    /// The largest batch that the target has to take as it is, in bytes.
+    #[serde(skip)]
+    pub needed_batch_bytes: u64,
+    /// Whether an earlier run of the restore has decided what happens to it, and may have done it.
+    #[serde(skip)]
+    pub is_decided: bool,
     /// Partitions that the target needs: those that are created, or that have to be there.
     pub target_partitions: usize,
     /// What of each partition is restored.
@@ -194,43 +200,68 @@ pub fn topic_plan(
     }
     let content = source.content();
     let largest = content.batch_bytes_max + BATCH_ROOM_BYTES;
-    let own = existing.filter(|_| !is_created).map_or(&configs, |existing| &existing.effective);
-    let max_batch_bytes = match existing {
+    let wanted_batch_bytes = match existing {
         Some(existing) if !is_created => existing.max_message_bytes,
         Some(_) | None => {
             let archived = configs.get("max.message.bytes").and_then(|value| value.parse().ok());
             archived.unwrap_or(MAX_MESSAGE_BYTES_DEFAULT).max(largest)
         }
     };
-    let (limit, remedy) = protection::batch_limit(own, facts);
-    let max_batch_bytes = max_batch_bytes.min(limit);
-    // A batch that is re-encoded may grow.
-    let is_reencoded = content.rewrite_batches > 0 || config.config.original_offset_header.is_some();
-    let needed = if action == Action::Overwrite && is_reencoded { largest } else { content.batch_bytes_max };
-    if needed > max_batch_bytes {
-        let text = format!(
-            "topic {target:?} takes batches of {max_batch_bytes} bytes, the backup needs such of up to {needed}"
-        );
-        match action {
-            // A record that is larger alone would be refused when the topic has been deleted.
-            Action::Overwrite => plan.refusals.push(format!("{text}, in which a record may be larger: {remedy}")),
-            Action::Create | Action::Use | Action::Append => plan.warnings.push(format!("{text}: these are split")),
-        }
-    }
+    // A batch that is re-encoded may grow: one whose records are not all restored, too.
+    let is_reencoded = content.rewrite_batches > 0
+        || config.config.original_offset_header.is_some()
+        || config.point_in_time_ms.is_some()
+        || config.start_ms.is_some();
     let mut topic = TopicPlan {
         source: source.topic.clone(),
         target: target.to_owned(),
         action,
         replication_factor,
         configs_created: BTreeMap::new(),
-        configs_meanwhile: protection::settings(is_created, max_batch_bytes, own, facts),
+        configs_meanwhile: BTreeMap::new(),
         configs,
-        max_batch_bytes,
+        max_batch_bytes: wanted_batch_bytes,
+        is_decided: decided.is_some(),
+        needed_batch_bytes: if action == Action::Overwrite && is_reencoded { largest } else { content.batch_bytes_max },
         target_partitions,
         partitions,
     };
+    limit_batches(&mut topic, facts, &mut plan.warnings, &mut plan.refusals);
+    let own = own_settings(&topic, facts);
+    topic.configs_meanwhile = protection::settings(is_created, topic.max_batch_bytes, own, facts);
     topic.configs_created = protection::created_with(&topic, facts);
     topic
+}
+
+/// The settings of the topic itself while it is written to: the archived ones on a topic that the restore creates.
+fn own_settings<'t>(topic: &'t TopicPlan, facts: &'t TargetFacts) -> &'t BTreeMap<String, String> {
+    match (topic.action, facts.existing.get(&topic.target)) {
+        (Action::Use | Action::Append, Some(existing)) => &existing.effective,
+        (Action::Create | Action::Overwrite | Action::Use | Action::Append, _) => &topic.configs,
+    }
+}
+
+/// Makes no batch larger than the topic takes with its settings, and says so where larger ones are needed.
+pub fn limit_batches(
+    topic: &mut TopicPlan,
+    facts: &TargetFacts,
+    warnings: &mut Vec<String>,
+    refusals: &mut Vec<String>,
+) {
+    // A record that is larger alone would be refused when the topic has been deleted.
+    let has_to_fit = topic.action == Action::Overwrite && !topic.is_decided;
+    let (limit, remedy) = protection::batch_limit(has_to_fit, own_settings(topic, facts), facts);
+    topic.max_batch_bytes = topic.max_batch_bytes.min(limit);
+    let TopicPlan { target, max_batch_bytes, needed_batch_bytes: needed, .. } = topic;
+    if needed <= max_batch_bytes {
+        return;
+    }
+    let text =
+        format!("topic {target:?} takes batches of {max_batch_bytes} bytes, the backup needs such of up to {needed}");
+    match has_to_fit {
+        true => refusals.push(format!("{text}, in which a record may be larger: {remedy}")),
+        false => warnings.push(format!("{text}: these are split")),
+    }
 }
 
 fn partition_plan(topic: &TopicKey, partition: &PartitionSummary, config: &Checked) -> PartitionPlan {
