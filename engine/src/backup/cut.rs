@@ -100,12 +100,11 @@ fn selected_topics<'a>(
     notes: &mut Notes,
 ) -> Result<Vec<&'a TopicMetadata>, Error> {
     // A topic of an add-on is no user data, and harmful in another cluster: a pattern does not take it, its exact name does.
-    let is_named = |name: &str| config.topics.iter().any(|pattern| pattern.is_literal() && pattern.matches(name));
     let candidates: Vec<&str> = known
         .values()
         .filter(|topic| !topic.internal)
         .map(|topic| topic.name.as_str())
-        .filter(|name| !is_system_topic(name) || is_named(name))
+        .filter(|name| !is_system_topic(name) || config.topics.names(name))
         .collect();
     let Selection { names, missing, idle } = select(candidates.iter().copied(), &config.topics, &config.exclude_topics);
     if !missing.is_empty() {

@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::format::compression::{self, ArchiveCompression, Compression};
 use crate::format::layout::{ArchiveName, BackupId, BackupIdPrefix, NameError};
 use crate::rate_limit::RateLimit;
-use crate::select::{Pattern, PatternError};
+use crate::select::{PatternError, Patterns};
 
 /// Workers that read and store at once. Four keep a broker and a store busy, and need less than 128 MiB.
 pub const PARALLELISM: usize = 4;
@@ -224,11 +224,11 @@ pub struct Checked {
     /// The cluster to read.
     pub cluster: cluster::Checked,
     /// Topics to take.
-    pub topics: Vec<Pattern>,
+    pub topics: Patterns,
     /// Topics to leave out.
-    pub exclude_topics: Vec<Pattern>,
+    pub exclude_topics: Patterns,
     /// Consumer groups to take; `None` for all.
-    pub consumer_groups: Option<Vec<Pattern>>,
+    pub consumer_groups: Option<Patterns>,
     /// How batches that the producer left uncompressed are stored.
     pub compression: ArchiveCompression,
     /// The time between checkpoints; `None` for none before the run ends.
@@ -243,12 +243,20 @@ impl Checked {
     }
 }
 
-/// Reads patterns, and says which setting a bad one stands in.
+/// Reads the patterns of a setting.
 ///
 /// # Errors
 /// [`Error::Pattern`].
-pub fn patterns(setting: &'static str, texts: &[String]) -> Result<Vec<Pattern>, Error> {
-    texts.iter().map(|text| Pattern::new(text).map_err(|error| Error::Pattern { setting, error })).collect()
+pub fn patterns(setting: &'static str, texts: &[String]) -> Result<Patterns, Error> {
+    Patterns::new(texts).map_err(|error| Error::Pattern { setting, error })
+}
+
+/// Refuses patterns that cannot be read.
+///
+/// # Errors
+/// [`Error::Pattern`].
+pub fn check_patterns(setting: &'static str, texts: &[String]) -> Result<(), Error> {
+    Patterns::check(texts).map_err(|error| Error::Pattern { setting, error })
 }
 
 impl BackupConfig {
@@ -276,9 +284,9 @@ impl BackupConfig {
         in_range("checkpointIntervalSecs", self.checkpoint_interval_secs, 0..=86_400, "0 to 86400")?;
         in_range("segmentBytesMax", self.segment_bytes_max, 1 << 20..=1 << 40, "1 MiB to 1 TiB, in bytes")?;
         self.id()?;
-        self.topics()?;
-        self.exclude_topics()?;
-        self.consumer_groups()?;
+        check_patterns("topics", &self.topics)?;
+        check_patterns("excludeTopics", &self.exclude_topics)?;
+        check_patterns("consumerGroups", self.consumer_groups.as_deref().unwrap_or_default())?;
         Ok(self.cluster.check_values()?)
     }
 
@@ -298,31 +306,20 @@ impl BackupConfig {
         }
     }
 
-    fn topics(&self) -> Result<Vec<Pattern>, Error> {
-        patterns("topics", &self.topics)
-    }
-
-    fn exclude_topics(&self) -> Result<Vec<Pattern>, Error> {
-        patterns("excludeTopics", &self.exclude_topics)
-    }
-
-    fn consumer_groups(&self) -> Result<Option<Vec<Pattern>>, Error> {
-        self.consumer_groups.as_ref().map(|groups| patterns("consumerGroups", groups)).transpose()
-    }
-
     /// Refuses what does not hold together, and reads the files that the cluster's part points at.
     ///
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
     pub fn check(self) -> Result<Checked, Error> {
         self.check_values()?;
+        let groups = self.consumer_groups.as_deref();
         Ok(Checked {
             backup_id: self.id()?,
             backup_id_prefix: self.prefix(),
             cluster: self.cluster.check()?,
-            topics: self.topics()?,
-            exclude_topics: self.exclude_topics()?,
-            consumer_groups: self.consumer_groups()?,
+            topics: patterns("topics", &self.topics)?,
+            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
+            consumer_groups: groups.map(|groups| patterns("consumerGroups", groups)).transpose()?,
             compression: ArchiveCompression { codec: self.compression.into(), level: self.compression_level },
             checkpoint_interval: Some(self.checkpoint_interval_secs).filter(|secs| *secs > 0).map(Duration::from_secs),
             config: self,

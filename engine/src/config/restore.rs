@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::backup::{self, PARALLELISM, PARALLELISM_MAX, patterns};
+use super::backup::{self, PARALLELISM, PARALLELISM_MAX, check_patterns, patterns};
 use super::cluster::{self, ClusterConfig};
 use super::partitions;
 use super::storage::StorageConfig;
 use crate::error::Kind;
 use crate::format::layout::{ArchiveName, BackupId, RestoreId};
 use crate::rate_limit::RateLimit;
-use crate::select::Pattern;
+use crate::select::Patterns;
 
 /// The largest number that a partition can be given: a topic is created with as many partitions as the largest one needs.
 pub const PARTITION_MAX: i32 = 99_999;
@@ -248,11 +248,11 @@ pub struct Checked {
     /// The earliest timestamp that is wanted, in milliseconds since the epoch, inclusive.
     pub start_ms: Option<i64>,
     /// Topics to restore.
-    pub topics: Vec<Pattern>,
+    pub topics: Patterns,
     /// Topics to leave out.
-    pub exclude_topics: Vec<Pattern>,
+    pub exclude_topics: Patterns,
     /// Consumer groups to restore; `None` for none, empty for all.
-    pub consumer_groups: Option<Vec<Pattern>>,
+    pub consumer_groups: Option<Patterns>,
 }
 
 impl Checked {
@@ -320,9 +320,6 @@ struct Values {
     which: WhichBackup,
     point_in_time_ms: Option<i64>,
     start_ms: Option<i64>,
-    topics: Vec<Pattern>,
-    exclude_topics: Vec<Pattern>,
-    consumer_groups: Option<Vec<Pattern>>,
 }
 
 impl RestoreConfig {
@@ -375,15 +372,10 @@ impl RestoreConfig {
             let value = i64::from(value);
             return Err(Error::Range { setting: "replicationFactor", value, range: "1 to the number of brokers" });
         }
-        let groups = self.consumer_groups.as_ref().map(|groups| patterns("consumerGroups", groups));
-        Ok(Values {
-            which,
-            point_in_time_ms,
-            start_ms,
-            topics: patterns("topics", &self.topics)?,
-            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
-            consumer_groups: groups.transpose()?,
-        })
+        check_patterns("topics", &self.topics)?;
+        check_patterns("excludeTopics", &self.exclude_topics)?;
+        check_patterns("consumerGroups", self.consumer_groups.as_deref().unwrap_or_default())?;
+        Ok(Values { which, point_in_time_ms, start_ms })
     }
 
     /// Refuses what does not hold together, and reads the files that the cluster's part points at.
@@ -391,10 +383,18 @@ impl RestoreConfig {
     /// # Errors
     /// The first thing that is wrong, by the name of its setting.
     pub fn check(self) -> Result<Checked, Error> {
-        let Values { which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups } = self.values()?;
-        let cluster = self.cluster.check()?;
-        let config = self;
-        Ok(Checked { config, cluster, which, point_in_time_ms, start_ms, topics, exclude_topics, consumer_groups })
+        let Values { which, point_in_time_ms, start_ms } = self.values()?;
+        let groups = self.consumer_groups.as_deref();
+        Ok(Checked {
+            cluster: self.cluster.check()?,
+            which,
+            point_in_time_ms,
+            start_ms,
+            topics: patterns("topics", &self.topics)?,
+            exclude_topics: patterns("excludeTopics", &self.exclude_topics)?,
+            consumer_groups: groups.map(|groups| patterns("consumerGroups", groups)).transpose()?,
+            config: self,
+        })
     }
 }
 

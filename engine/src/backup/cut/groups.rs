@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::format::manifest::{CommittedOffset, Group};
 use crate::kafka::groups::{CommittedOffsets, GroupKind, ListedGroup, ListedKind, Stability};
 use crate::kafka::{Cluster, Error as KafkaError};
-use crate::select::{Pattern, Selection, select};
+use crate::select::{Patterns, Selection, select};
 
 /// How often groups are listed while their coordinators move.
 const LISTS_MAX: usize = 5;
@@ -36,10 +36,11 @@ pub(super) async fn take(
     topics: &BTreeSet<String>,
     notes: &mut Notes,
 ) -> Vec<Group> {
-    let patterns: &[Pattern] = match &config.consumer_groups {
+    let all = Patterns::default();
+    let patterns = match &config.consumer_groups {
         Some(patterns) if patterns.is_empty() => return Vec::new(),
         Some(patterns) => patterns,
-        None => &[],
+        None => &all,
     };
     let Some(listed) = list(cluster, notes).await else { return Vec::new() };
     let sight = sight(cluster, notes).await;
@@ -141,14 +142,9 @@ async fn sight(cluster: &Cluster, notes: &mut Notes) -> Sight {
 }
 
 /// The groups that are wanted and that this program can read, by their names; the others go into the notes.
-fn wanted(
-    listed: &[ListedGroup],
-    patterns: &[Pattern],
-    sight: Sight,
-    notes: &mut Notes,
-) -> BTreeMap<String, GroupKind> {
+fn wanted(listed: &[ListedGroup], patterns: &Patterns, sight: Sight, notes: &mut Notes) -> BTreeMap<String, GroupKind> {
     let kinds: BTreeMap<&str, &ListedKind> = listed.iter().map(|group| (group.group.as_str(), &group.kind)).collect();
-    let Selection { names, missing, idle } = select(kinds.keys().copied(), patterns, &[]);
+    let Selection { names, missing, idle } = select(kinds.keys().copied(), patterns, &Patterns::default());
     let hidden = match sight {
         Sight::Whole => "",
         Sight::Limited => ", or this user may not describe it",
@@ -160,7 +156,7 @@ fn wanted(
     for pattern in idle {
         notes.warning(format!("the pattern {pattern:?} of consumer groups fits no group"));
     }
-    if sight == Sight::Limited && (patterns.is_empty() || patterns.iter().any(|pattern| !pattern.is_literal())) {
+    if sight == Sight::Limited && (patterns.is_empty() || !patterns.are_names()) {
         notes.warning(
             "groups that this user may not describe are not in the backup: grant Describe on the cluster or Describe on \
              each group"
@@ -215,11 +211,12 @@ mod tests {
         ListedGroup { group: name.to_owned(), kind, protocol_type: String::new() }
     }
 
-    fn patterns(texts: &[&str]) -> Vec<Pattern> {
-        texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
+    fn patterns(texts: &[&str]) -> Patterns {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+        Patterns::new(&texts).unwrap()
     }
 
-    fn chosen(patterns: &[Pattern], sight: Sight) -> (Vec<String>, Notes) {
+    fn chosen(patterns: &Patterns, sight: Sight) -> (Vec<String>, Notes) {
         let groups = [
             listed("app", ListedKind::Known(GroupKind::Streams)),
             listed("billing", ListedKind::Known(GroupKind::Classic)),
@@ -233,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_group_of_an_unknown_kind_is_named_with_its_kind() {
-        let (names, notes) = chosen(&[], Sight::Whole);
+        let (names, notes) = chosen(&patterns(&[]), Sight::Whole);
         assert_eq!(names, ["app", "billing", "queue"]);
         assert!(notes.problems.is_empty(), "{notes:?}");
         let [warning] = notes.warnings.as_slice() else { panic!("{notes:?}") };

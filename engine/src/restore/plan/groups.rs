@@ -8,7 +8,7 @@ use super::{Earlier, TargetFacts};
 use crate::config::restore::Checked;
 use crate::format::manifest::{CommittedOffset, Manifest};
 use crate::kafka::groups::GroupKind;
-use crate::select::{Pattern, Selection, select};
+use crate::select::{Patterns, Selection, select};
 
 /// One consumer group of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +33,8 @@ pub struct GroupPlan {
 /// What was asked for and is not in the backup, one line each.
 pub fn wanted_groups(manifest: &Manifest, config: &Checked) -> Result<Vec<(String, String)>, Vec<String>> {
     let Some(patterns) = &config.consumer_groups else { return Ok(Vec::new()) };
-    let patterns: &[Pattern] = patterns;
     let known: BTreeSet<&str> = manifest.groups.iter().map(|group| group.id.as_str()).collect();
-    let Selection { names, missing, idle } = select(known.iter().copied(), patterns, &[]);
+    let Selection { names, missing, idle } = select(known.iter().copied(), patterns, &Patterns::default());
     let mut errors: Vec<String> =
         missing.iter().chain(&idle).map(|name| format!("consumer group {name:?} is not in the backup")).collect();
     let mapping = &config.config.group_mapping;
